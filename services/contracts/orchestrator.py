@@ -1,0 +1,46 @@
+"""What the orchestrator offers to the other services: start and cancel a saga."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from services.contracts.base import Contract, Identifier
+from services.contracts.money import Money
+from services.contracts.session import Address, Attempt, OrderItem
+
+
+class PlacedOrder(Contract):
+    """The input of the workflow `order`: one attempt at one order, frozen at checkout."""
+
+    order_id: Identifier
+    attempt: Attempt
+    user_id: Identifier
+    items: Annotated[tuple[OrderItem, ...], Field(min_length=1, max_length=1_000)]
+    total: Money
+    shipping_address: Address
+    payment_token: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class StartSaga(Contract):
+    """`POST /sagas`: start a workflow once per key; `delay_s` in seconds."""
+
+    workflow: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    key: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    input: Any
+    subject: Identifier | None = None
+    delay_s: Annotated[float, Field(ge=0, le=31_536_000)] = 0
+
+
+class SagaStarted(Contract):
+    """The saga that runs, or has run, for this workflow and key."""
+
+    saga_id: str
+    workflow: str
+    key: str
+    status: str
+
+
+class CancelSaga(Contract):
+    """`POST /sagas/{saga_id}/cancel`: unwind a saga."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]

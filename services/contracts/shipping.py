@@ -1,0 +1,34 @@
+"""What shipping offers to the other services: one shipment per order."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from services.contracts.base import Contract, Identifier
+from services.contracts.session import Address, Attempt, ReservedItem
+
+
+class CreateShipment(Contract):
+    """`POST /shipments`: hand an order to the carrier."""
+
+    order_id: Identifier
+    attempt: Attempt
+    address: Address
+    items: Annotated[tuple[ReservedItem, ...], Field(min_length=1, max_length=1_000)]
+
+
+class Shipment(Contract):
+    """A parcel under way."""
+
+    shipment_id: str
+    order_id: Identifier
+    carrier: str
+    tracking_number: str
+    status: Literal["registered", "delivered", "cancelled"]
+
+
+class ShipmentCancelled(Contract):
+    """The answer to a cancel, for an order shipped or never shipped."""
+
+    order_id: Identifier
+    status: Literal["cancelled"] = "cancelled"
