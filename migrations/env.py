@@ -1,0 +1,49 @@
+"""Run one service's history: what Alembic executes, for `alembic -n <service>` and for `python -m migrations`.
+
+A caller that has a connection already passes it in `config.attributes["connection"]`; it owns the transaction then.
+"""
+
+import asyncio
+import importlib
+
+from alembic import context
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from migrations.runner import METADATA, async_url, database_url, lock
+
+service = context.config.config_ini_section
+
+
+def target_metadata() -> MetaData:
+    module, name = METADATA[service].split(":")
+    metadata = getattr(importlib.import_module(module), name)
+    assert isinstance(metadata, MetaData)  # noqa: S101 - tells the type checker what METADATA promises
+    return metadata
+
+
+def run(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=target_metadata(), compare_server_default=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run_with_own_connection() -> None:
+    engine = create_async_engine(async_url(database_url(service)), poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await lock(connection, service)
+            await connection.run_sync(run)
+    finally:
+        await engine.dispose()
+
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=target_metadata(), literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+elif (given := context.config.attributes.get("connection")) is not None:
+    run(given)
+else:
+    asyncio.run(run_with_own_connection())

@@ -1,0 +1,73 @@
+"""Bring a service's database to its newest schema: usable from a program, safe when two do it at once."""
+
+import os
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+INI = Path(__file__).parent.parent / "alembic.ini"
+
+SERVICES = ("session", "shipping", "orchestrator")
+
+METADATA = {
+    "session": "services.session.store.tables:metadata",
+    "shipping": "services.shipping.store.tables:metadata",
+    "orchestrator": "services.orchestrator.engine.store.tables:metadata",
+}
+"""Where each service declares its tables."""
+
+
+class MigrationError(Exception):
+    """The database could not be brought to its newest schema."""
+
+
+def async_url(url: str) -> str:
+    """Return the same database address for SQLAlchemy on asyncpg."""
+    return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+
+
+def database_url(service: str) -> str:
+    """Find the service's address where the service itself finds it: in the environment."""
+    name = f"{service.upper()}_DATABASE_URL"
+    url = os.environ.get(name, "")
+    if not url:
+        raise MigrationError(f"{name} is not set: give the address of {service}'s database, or use `make run`")
+    return url
+
+
+def config(service: str) -> Config:
+    return Config(str(INI), ini_section=service)
+
+
+async def lock(connection: AsyncConnection, service: str) -> None:
+    """Let one migrator at a time through; held by the transaction, so that a pooler or a crash cannot strand it."""
+    await connection.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"migrate:{service}"}
+    )
+
+
+async def upgrade(service: str, url: str, revision: str = "head") -> bool:
+    """Upgrade `service`'s database at `url` in one transaction; True if there was anything to do."""
+    engine = create_async_engine(async_url(url), poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await lock(connection, service)
+            return await connection.run_sync(_upgrade, service, revision)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, service: str, revision: str) -> bool:
+    settings = config(service)
+    present = MigrationContext.configure(connection).get_current_heads()
+    if revision == "head" and present == tuple(ScriptDirectory.from_config(settings).get_heads()):
+        return False
+    settings.attributes["connection"] = connection
+    command.upgrade(settings, revision)
+    return True
