@@ -1,0 +1,115 @@
+"""Fixtures of every tier: databases, the clock, and the check that a test leaves nothing behind."""
+
+import inspect
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from services.chassis.db import Database
+from tests.support import leaks, rows, server
+from tests.support.clock import ManualClock
+
+RUN = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and server.RUN_VARIABLE not in os.environ:
+        config.stash[RUN] = server.lead_run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if RUN in config.stash:
+        server.end_run(config.stash[RUN])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running(request: pytest.FixtureRequest) -> None:
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        request.getfixturevalue("_task_watch")
+
+
+@pytest.fixture
+async def _task_watch() -> AsyncIterator[None]:
+    yield
+    left = await leaks.left_running()
+    if left:
+        pytest.fail("the test left tasks running: " + "; ".join(left))
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock at 2026-11-24T10:00:00Z that stands still until the test moves it."""
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def database_url_of(worker_id: str) -> Callable[[str], str]:
+    """Return the address of this worker's copy of a service's database, made when it is first asked for."""
+    addresses: dict[str, str] = {}
+
+    def address(service: str) -> str:
+        if service not in addresses:
+            addresses[service] = server.new_database(service, f"{service}_{worker_id}")
+        return addresses[service]
+
+    return address
+
+
+@asynccontextmanager
+async def clean_database(url: str) -> AsyncIterator[Database]:
+    database = Database(url, application_name="test")
+    try:
+        yield database
+    finally:
+        await database.close()
+        left = await rows.left_open(url)
+        await rows.delete_all(url)
+        if left:
+            pytest.fail("the test left connections open: " + "; ".join(left))
+
+
+@pytest.fixture
+def session_url(database_url_of: Callable[[str], str]) -> str:
+    """The address of an empty session database."""
+    return database_url_of("session")
+
+
+@pytest.fixture
+def shipping_url(database_url_of: Callable[[str], str]) -> str:
+    """The address of an empty shipping database."""
+    return database_url_of("shipping")
+
+
+@pytest.fixture
+def orchestrator_url(database_url_of: Callable[[str], str]) -> str:
+    """The address of an empty orchestrator database."""
+    return database_url_of("orchestrator")
+
+
+@pytest.fixture
+async def session_database(session_url: str) -> AsyncIterator[Database]:
+    async with clean_database(session_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def shipping_database(shipping_url: str) -> AsyncIterator[Database]:
+    async with clean_database(shipping_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def orchestrator_database(orchestrator_url: str) -> AsyncIterator[Database]:
+    async with clean_database(orchestrator_url) as database:
+        yield database
+
+
+@pytest.fixture
+def empty_database(worker_id: str) -> Iterator[str]:
+    """The address of a database without any table, for tests that make their own."""
+    name = f"empty_{worker_id}"
+    yield server.bare_database(name)
+    server.drop_database(name)
