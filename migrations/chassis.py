@@ -1,0 +1,109 @@
+"""The chassis's tables as of their version 1, for the services' migrations; frozen: a change is a new function."""
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+_TIMESTAMP = sa.DateTime(timezone=True)
+
+
+def create_outbox(op: Operations) -> None:
+    """Create `outbox_keys`, `outbox` and the sequence of epochs; the relay needs `audit` as well."""
+    op.execute(sa.schema.CreateSequence(sa.Sequence("outbox_epoch")))
+    op.create_table(
+        "outbox_keys",
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("last_seq", sa.BigInteger, nullable=False),
+        sa.Column("due_at", _TIMESTAMP),
+        sa.Column("leased", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("epoch", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default=sa.text("0")),
+        sa.Column("waiting_since", _TIMESTAMP, nullable=False),
+        sa.Column("blocked_at", _TIMESTAMP),
+        sa.CheckConstraint("(due_at is null) = (blocked_at is not null)", name="outbox_keys_due_unless_blocked"),
+        sa.CheckConstraint("not (leased and blocked_at is not null)", name="outbox_keys_blocked_is_not_leased"),
+    )
+    op.create_index(
+        "outbox_keys_by_due",
+        "outbox_keys",
+        ["due_at"],
+        postgresql_where=sa.text("due_at is not null"),
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("seq", sa.BigInteger, nullable=False),
+        sa.Column("service", sa.Text, nullable=False),
+        sa.Column("method", sa.Text, nullable=False),
+        sa.Column("path", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("settled_by", ARRAY(sa.Integer), nullable=False),
+        sa.Column("due_at", _TIMESTAMP),
+        sa.Column("acting_user", sa.Text),
+        sa.Column("traceparent", sa.Text),
+        sa.Column("created_at", _TIMESTAMP, nullable=False),
+        sa.Column("dead_at", _TIMESTAMP),
+        sa.Column("dead_code", sa.Text),
+        sa.Column("dead_detail", sa.Text),
+        sa.UniqueConstraint("key", "seq", name="outbox_in_sequence"),
+    )
+    op.create_index("outbox_dead", "outbox", ["dead_at"], postgresql_where=sa.text("dead_at is not null"))
+
+
+def drop_outbox(op: Operations) -> None:
+    op.drop_table("outbox")
+    op.drop_table("outbox_keys")
+    op.execute(sa.schema.DropSequence(sa.Sequence("outbox_epoch")))
+
+
+def create_inbox(op: Operations) -> None:
+    op.create_table(
+        "inbox",
+        sa.Column("source", sa.Text, primary_key=True),
+        sa.Column("message_id", sa.Text, primary_key=True),
+        sa.Column("received_at", _TIMESTAMP, nullable=False),
+    )
+    op.create_index("inbox_by_age", "inbox", ["received_at"])
+
+
+def drop_inbox(op: Operations) -> None:
+    op.drop_table("inbox")
+
+
+def create_idempotency(op: Operations) -> None:
+    op.create_table(
+        "idempotency",
+        sa.Column("caller", sa.Text, primary_key=True),
+        sa.Column("route", sa.Text, primary_key=True),
+        sa.Column("key", sa.Text, primary_key=True),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("status", sa.Integer, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.Column("headers", JSONB, nullable=False),
+        sa.Column("created_at", _TIMESTAMP, nullable=False),
+    )
+    op.create_index("idempotency_by_age", "idempotency", ["created_at"])
+
+
+def drop_idempotency(op: Operations) -> None:
+    op.drop_table("idempotency")
+
+
+def create_audit(op: Operations) -> None:
+    op.create_table(
+        "audit",
+        sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+        sa.Column("at", _TIMESTAMP, nullable=False),
+        sa.Column("action", sa.Text, nullable=False),
+        sa.Column("subject_id", sa.Text, nullable=False),
+        sa.Column("actor", sa.Text, nullable=False),
+        sa.Column("reason", sa.Text),
+        sa.Column("details", JSONB, nullable=False),
+    )
+    op.create_index("audit_by_subject", "audit", ["subject_id", "id"])
+
+
+def drop_audit(op: Operations) -> None:
+    op.drop_table("audit")

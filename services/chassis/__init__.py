@@ -1,0 +1,1 @@
+"""The chassis: how a service runs. It knows no business noun."""

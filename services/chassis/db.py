@@ -1,0 +1,217 @@
+"""Postgres: connections with bounded waits, named queries, and what its errors mean.
+
+Every wait has an end (statements, locks, idle transactions, dead peers), so that a half-open connection cannot hold
+a lock for ever and a retry does not block on its own ghost. Behind a pooler in transaction mode, add
+`?prepared_statement_cache_size=0` to the URL.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+from sqlalchemy import TextClause, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from services.chassis.clock import Clock
+from services.chassis.errors import SettingsError
+
+_SESSION_SETTINGS: Final = {
+    "timezone": "UTC",
+    "jit": "off",
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_user_timeout": "15s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_COMMAND_TIMEOUT_S: Final = 40.0  # longer than the server's own limits: only for a server that no longer answers
+_CONNECT_TIMEOUT_S: Final = 10.0
+_POOL_TIMEOUT_S: Final = 10.0
+
+_TRANSIENT_CLASSES: Final = ("08", "53")  # connection lost; out of connections, memory or disk
+_TRANSIENT_STATES: Final = frozenset(
+    {
+        "40001",  # serialization failure
+        "40P01",  # deadlock
+        "55P03",  # lock timeout
+        "57014",  # statement timeout
+        "57P01",  # admin shutdown
+        "57P02",  # crash shutdown
+        "57P03",  # starting up
+        "57P05",  # idle session timeout
+        "25P03",  # idle in transaction timeout
+        "25006",  # read-only: the primary has moved
+    },
+)
+_DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nesting of JSON
+_DURABLE: Final = {
+    "fsync": {"on"},
+    "full_page_writes": {"on"},
+    "synchronous_commit": {"on", "remote_apply"},
+}
+
+
+class Database:
+    """One Postgres database: a pool and the two ways to use it."""
+
+    def __init__(self, url: str, *, application_name: str, pool_size: int = 10) -> None:
+        parsed = make_url(url).set(drivername="postgresql+asyncpg")
+        self.engine: AsyncEngine = create_async_engine(
+            parsed,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=_POOL_TIMEOUT_S,
+            pool_use_lifo=True,
+            connect_args={
+                "server_settings": {"application_name": application_name, **_SESSION_SETTINGS},
+                "command_timeout": _COMMAND_TIMEOUT_S,
+                "timeout": _CONNECT_TIMEOUT_S,
+            },
+        )
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One transaction: committed at the end of the block, rolled back by an exception."""
+        return self.engine.begin()
+
+    def autocommit(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """Every statement its own commit, on a connection of the same pool."""
+        return self._autocommit.connect()
+
+    async def ping(self) -> None:
+        """Ask for the simplest answer; a readiness check."""
+        async with self.autocommit() as conn:
+            await conn.execute(text("select 1"))
+
+    async def wait_until_reachable(self, clock: Clock, *, patience_s: float = 60) -> None:
+        """Return once Postgres answers; raise its last error when patience ends."""
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(is_transient),
+            stop=stop_after_delay(patience_s),
+            wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
+            sleep=clock.sleep,
+            reraise=True,
+        ):
+            with attempt:
+                await self.ping()
+
+    async def check_durability(self) -> None:
+        """Refuse a server that may lose what it has acknowledged, naming every setting at fault."""
+        async with self.autocommit() as conn:
+            rows = await conn.execute(
+                text("select name, setting from pg_settings where name = any(cast(:names as text[]))"),
+                {"names": list(_DURABLE)},
+            )
+            faults = [
+                f"Postgres runs with {name} = {setting}; it must be {' or '.join(sorted(_DURABLE[name]))}"
+                for name, setting in rows.tuples()
+                if setting not in _DURABLE[name]
+            ]
+        if faults:
+            raise SettingsError(faults)
+
+    async def calibrate(self, clock: Clock) -> None:
+        """Set the clock by the database's, allowing half of the round trip."""
+        async with self.autocommit() as conn:
+            await conn.execute(text("select 1"))  # a fresh connection's set-up must not count
+            sent_at = clock.monotonic()
+            db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()
+            clock.calibrate(db_now, (sent_at + clock.monotonic()) / 2)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+class Queries(Mapping[str, TextClause]):
+    """The named statements of one .sql file: blocks headed by `-- name: claim_due`.
+
+    Comments before the first block are the header. A name that is unknown, or given twice, is refused.
+    """
+
+    _HEADING: Final = re.compile(r"^-- name:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
+
+    def __init__(self, statements: Mapping[str, TextClause], *, origin: str) -> None:
+        self._statements = dict(statements)
+        self._origin = origin
+
+    @classmethod
+    def load(cls, path: Path) -> "Queries":
+        parts = cls._HEADING.split(path.read_text(encoding="utf-8"))
+        if re.sub(r"--.*", "", parts[0]).strip():
+            raise ValueError(f"{path.name}: a statement before the first name")
+        statements: dict[str, TextClause] = {}
+        for name, sql in zip(parts[1::2], parts[2::2], strict=True):
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{path.name}: {name!r} is not a name")
+            if name in statements:
+                raise ValueError(f"{path.name}: {name} is named twice")
+            statement = re.sub(r"^\s*--.*$", "", sql, flags=re.MULTILINE).strip().rstrip(";")
+            if not statement:
+                raise ValueError(f"{path.name}: {name} is empty")
+            statements[name] = text(statement)
+        return cls(statements, origin=path.name)
+
+    def __getitem__(self, name: str) -> TextClause:
+        try:
+            return self._statements[name]
+        except KeyError:
+            raise KeyError(f"{self._origin} has no query {name!r}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._statements)
+
+    def __len__(self) -> int:
+        return len(self._statements)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._statements)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart.
+
+    The statement may nevertheless have been applied: retry only what is idempotent.
+    """
+    if isinstance(error, (ConnectionError, asyncio.TimeoutError, PoolTimeoutError, OSError)):
+        return True
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        driver = _driver_error(error)
+        return driver is not None and is_transient(driver)
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError) and "clos" in str(error)
+    return False
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether Postgres, or the driver on its behalf, refuses the values themselves."""
+    if isinstance(error, DBAPIError):
+        driver = _driver_error(error)
+        return driver is not None and is_data_error(driver)
+    if isinstance(error, (UnicodeEncodeError, asyncpg.DataError)):
+        return True
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_DATA_STATES)
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+
+
+def _driver_error(error: DBAPIError) -> BaseException | None:
+    """Find asyncpg's own exception below SQLAlchemy's."""
+    cause: BaseException | None = error.orig
+    while cause is not None and not isinstance(cause, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        cause = cause.__cause__ or getattr(cause, "driver_exception", None)
+    return cause

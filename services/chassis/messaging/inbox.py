@@ -1,0 +1,49 @@
+"""The inbox: which messages have arrived, so that each is applied once."""
+
+from datetime import datetime
+
+from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.chassis.messaging.outbox import queries
+
+KEPT_DAYS = 7
+
+
+async def first_time(conn: AsyncConnection, source: str, message_id: str, *, now: datetime | None) -> bool:
+    """Remember a message in the transaction that applies it; False: it was applied before.
+
+    A second delivery at the same time waits until the first one's transaction has ended.
+    """
+    rows = await conn.execute(
+        queries()["first_time"],
+        {"source": source, "message_id": message_id, "now": now},
+    )
+    return rows.first() is not None
+
+
+async def purge(
+    conn: AsyncConnection,
+    *,
+    older_than_days: int = KEPT_DAYS,
+    limit: int = 1_000,
+    now: datetime | None,
+) -> int:
+    """Forget messages that no sender repeats any more; return how many."""
+    result = await conn.execute(
+        queries()["purge_inbox"],
+        {"older_than_days": older_than_days, "limit": limit, "now": now},
+    )
+    return int(result.rowcount)
+
+
+def add_tables(metadata: MetaData) -> None:
+    """Add the table `inbox` to a service's schema."""
+    Table(
+        "inbox",
+        metadata,
+        Column("source", Text, primary_key=True),
+        Column("message_id", Text, primary_key=True),
+        Column("received_at", DateTime(timezone=True), nullable=False),
+        Index("inbox_by_age", "received_at"),
+    )

@@ -1,0 +1,168 @@
+"""The outbox: messages that leave with the transaction that wrote them, in order per key."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy import Sequence as DatabaseSequence
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.chassis import ids
+from services.chassis.db import Queries
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A call that another service will get at least once, after those of the same `key` that were written before it.
+
+    `service` is a name that the relay knows the address of; `body` is JSON text; `name` says what the message is,
+    for logs and for what is to be done with its answer. `settled_by`: statuses beside 2xx that settle it as well.
+    `delay_s` seconds pass before it takes its place among the messages of its key. `id` is its idempotency key;
+    empty: a new one.
+    """
+
+    service: str
+    path: str
+    key: str
+    body: str
+    name: str
+    id: str = ""
+    method: str = "POST"
+    settled_by: tuple[int, ...] = ()
+    delay_s: float = 0
+    acting_user: str | None = None
+    traceparent: str | None = None
+
+
+async def enqueue(conn: AsyncConnection, messages: Sequence[Message], *, now: datetime | None) -> None:
+    """Write messages in the caller's transaction; once per transaction, after everything else it locks."""
+    if not messages:
+        return
+    await conn.execute(
+        queries()["enqueue"],
+        {
+            "now": now,
+            "ids": [m.id or ids.new_id("msg") for m in messages],
+            "keys": [m.key for m in messages],
+            "services": [m.service for m in messages],
+            "methods": [m.method for m in messages],
+            "paths": [m.path for m in messages],
+            "names": [m.name for m in messages],
+            "bodies": [m.body for m in messages],
+            "settled_bys": ["{" + ",".join(map(str, m.settled_by)) + "}" for m in messages],
+            "delays": [float(m.delay_s) for m in messages],
+            "acting_users": [m.acting_user for m in messages],
+            "traceparents": [m.traceparent for m in messages],
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that was definitely refused; those behind it in its key wait until an operator decides."""
+
+    id: str
+    key: str
+    name: str
+    service: str
+    path: str
+    dead_at: datetime
+    code: str
+    detail: str
+    waiting_behind: int
+
+
+async def dead_letters(conn: AsyncConnection, *, limit: int = 100) -> Sequence[DeadLetter]:
+    """Return what was refused, oldest first."""
+    rows = await conn.execute(
+        text(
+            """
+            select o.id, o.key, o.name, o.service, o.path, o.dead_at, o.dead_code as code, o.dead_detail as detail,
+                   (select count(*) from outbox b where b.key = o.key and b.seq > o.seq) as waiting_behind
+            from outbox o where o.dead_at is not null order by o.dead_at, o.id limit :limit
+            """,
+        ),
+        {"limit": limit},
+    )
+    return [DeadLetter(**row) for row in rows.mappings()]
+
+
+async def revive(conn: AsyncConnection, key: str, *, drop: bool, now: datetime | None) -> bool:
+    """Unblock a key: send its dead letter again, or `drop` it; say whether the key was blocked."""
+    held = await conn.execute(queries()["hold_blocked"], {"key": key})
+    if held.first() is None:
+        return False
+    if drop:
+        await conn.execute(queries()["drop_dead"], {"key": key})
+    await conn.execute(queries()["unblock"], {"key": key, "now": now})
+    return True
+
+
+def json_body(value: object) -> str:
+    """Encode a body that is no pydantic model."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+@cache
+def queries() -> Queries:
+    return Queries.load(Path(__file__).with_name("queries.sql"))
+
+
+def add_tables(metadata: MetaData) -> None:
+    """Add the outbox (`outbox_keys`, `outbox` and the sequence of epochs) to a service's schema."""
+    DatabaseSequence("outbox_epoch", metadata=metadata)
+    Table(
+        "outbox_keys",
+        metadata,
+        Column("key", Text, primary_key=True),
+        Column("last_seq", BigInteger, nullable=False),
+        Column("due_at", DateTime(timezone=True)),
+        Column("leased", Boolean, nullable=False, server_default=text("false")),
+        Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+        Column("attempts", Integer, nullable=False, server_default=text("0")),
+        Column("waiting_since", DateTime(timezone=True), nullable=False),
+        Column("blocked_at", DateTime(timezone=True)),
+        CheckConstraint("(due_at is null) = (blocked_at is not null)", name="outbox_keys_due_unless_blocked"),
+        CheckConstraint("not (leased and blocked_at is not null)", name="outbox_keys_blocked_is_not_leased"),
+        Index("outbox_keys_by_due", "due_at", postgresql_where=text("due_at is not null")),
+    )
+    Table(
+        "outbox",
+        metadata,
+        Column("id", Text, primary_key=True),
+        Column("key", Text, nullable=False),
+        Column("seq", BigInteger, nullable=False),
+        Column("service", Text, nullable=False),
+        Column("method", Text, nullable=False),
+        Column("path", Text, nullable=False),
+        Column("name", Text, nullable=False),
+        Column("body", Text, nullable=False),
+        Column("settled_by", ARRAY(Integer), nullable=False),
+        Column("due_at", DateTime(timezone=True)),
+        Column("acting_user", Text),
+        Column("traceparent", Text),
+        Column("created_at", DateTime(timezone=True), nullable=False),
+        Column("dead_at", DateTime(timezone=True)),
+        Column("dead_code", Text),
+        Column("dead_detail", Text),
+        UniqueConstraint("key", "seq", name="outbox_in_sequence"),
+        Index("outbox_dead", "dead_at", postgresql_where=text("dead_at is not null")),
+    )

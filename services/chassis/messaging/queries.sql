@@ -1,0 +1,173 @@
+-- The concurrency contract of messages between services. Every statement that takes a lock is here.
+--
+-- outbox_keys has one row for each ordering key that has something to send; it is deleted when nothing is left. Whoever holds
+-- its row lock decides about the key. outbox has the messages; `seq` orders those of one key.
+--
+--   * enqueue takes the key's row lock and holds it until its transaction commits, so that the order of commits is the order of
+--     `seq`, and a reader who sees seq n sees everything before it.
+--   * A relay leases keys, not messages: two relays that lock messages would send those of one key in either order. The lease is
+--     `leased` with `epoch` (from a sequence, so that the epoch of a deleted and recreated key is new too); it ends at `due_at`.
+--   * hold locks the leased keys again, in its own statement: whatever is read after it, in the same transaction, is the truth,
+--     because nobody else can have an uncommitted message for these keys. So a message that came during the lease is never lost.
+--   * While a key is leased, blocked or in backoff, enqueue leaves its `due_at` alone; release sees to what has come since.
+--
+-- Lock order: outbox_keys by key, then outbox. A transaction calls enqueue once, after it has locked everything of its own.
+-- The inbox locks (source, message_id) by its unique index, before anything that the message changes.
+
+-- name: enqueue
+with incoming as materialized (
+    select m.*, row_number() over (partition by m.key order by m.ordinal) as nth
+    from unnest(
+        cast(:ids as text[]), cast(:keys as text[]), cast(:services as text[]), cast(:methods as text[]),
+        cast(:paths as text[]), cast(:names as text[]), cast(:bodies as text[]), cast(:settled_bys as text[]),
+        cast(:delays as float8[]), cast(:acting_users as text[]), cast(:traceparents as text[])
+    ) with ordinality as m(id, key, service, method, path, name, body, settled_by, delay_s, acting_user, traceparent, ordinal)
+), moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), keyed as (
+    insert into outbox_keys as k (key, last_seq, due_at, waiting_since)
+    select i.key, count(*), moment.at + min(i.delay_s) * interval '1 second',
+           moment.at + min(i.delay_s) * interval '1 second'
+    from incoming i cross join moment
+    group by i.key, moment.at
+    order by i.key
+    on conflict (key) do update
+        set last_seq = k.last_seq + excluded.last_seq,
+            waiting_since = least(k.waiting_since, excluded.waiting_since),
+            due_at = case
+                when k.leased or k.attempts > 0 or k.blocked_at is not null then k.due_at
+                else least(k.due_at, excluded.due_at)
+            end
+    returning k.key, k.last_seq
+), counted as (
+    select key, count(*) as n from incoming group by key
+)
+insert into outbox (id, key, seq, service, method, path, name, body, settled_by, due_at, acting_user, traceparent, created_at)
+select i.id, i.key, keyed.last_seq - counted.n + i.nth, i.service, i.method, i.path, i.name, i.body,
+       cast(i.settled_by as integer[]),
+       case when i.delay_s > 0 then moment.at + i.delay_s * interval '1 second' end,
+       i.acting_user, i.traceparent, moment.at
+from incoming i
+join keyed on keyed.key = i.key
+join counted on counted.key = i.key
+cross join moment
+
+-- name: claim_keys
+with due as materialized (
+    select key
+    from outbox_keys
+    where due_at <= coalesce(cast(:now as timestamptz), clock_timestamp())
+    order by due_at
+    limit :limit
+    for no key update skip locked
+)
+update outbox_keys k
+set leased = true,
+    epoch = nextval('outbox_epoch'),
+    due_at = coalesce(cast(:now as timestamptz), clock_timestamp()) + cast(:lease_s as float8) * interval '1 second'
+from due
+where k.key = due.key
+returning k.key, k.epoch, k.attempts
+
+-- name: read_messages
+select m.id, m.key, m.seq, m.service, m.method, m.path, m.name, m.body, m.settled_by, m.acting_user, m.traceparent,
+       m.created_at
+from unnest(cast(:keys as text[])) as wanted(key)
+cross join lateral (
+    select *
+    from outbox o
+    where o.key = wanted.key
+      and (o.due_at is null or o.due_at <= coalesce(cast(:now as timestamptz), clock_timestamp()))
+    order by o.seq
+    limit :per_key
+) m
+order by m.key, m.seq
+
+-- name: hold
+select k.key
+from outbox_keys k
+join unnest(cast(:keys as text[]), cast(:epochs as bigint[])) as mine(key, epoch) on mine.key = k.key
+where k.leased and k.epoch = mine.epoch
+order by k.key
+for update of k
+
+-- name: delete_delivered
+delete from outbox where id = any(cast(:ids as text[]))
+
+-- name: release
+with mine as materialized (
+    select m.key, m.attempts, m.pause_s, rest.next_due, rest.waiting_since
+    from unnest(cast(:keys as text[]), cast(:attempts as integer[]), cast(:pauses as float8[])) as m(key, attempts, pause_s)
+    cross join lateral (
+        select min(coalesce(o.due_at, o.created_at)) as waiting_since,
+               case when bool_or(o.due_at is null) then coalesce(cast(:now as timestamptz), clock_timestamp())
+                    else min(o.due_at) end as next_due
+        from outbox o
+        where o.key = m.key
+    ) rest
+), emptied as (
+    delete from outbox_keys k using mine where k.key = mine.key and mine.next_due is null
+)
+update outbox_keys k
+set leased = false,
+    attempts = mine.attempts,
+    waiting_since = mine.waiting_since,
+    due_at = greatest(
+        mine.next_due,
+        coalesce(cast(:now as timestamptz), clock_timestamp()) + mine.pause_s * interval '1 second'
+    )
+from mine
+where k.key = mine.key and mine.next_due is not null
+
+-- name: bury
+with dead as (
+    update outbox o
+    set dead_at = coalesce(cast(:now as timestamptz), clock_timestamp()), dead_code = d.code, dead_detail = d.detail
+    from unnest(cast(:ids as text[]), cast(:codes as text[]), cast(:details as text[])) as d(id, code, detail)
+    where o.id = d.id
+    returning o.key
+)
+update outbox_keys k
+set leased = false,
+    due_at = null,
+    attempts = 0,
+    blocked_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+from dead
+where k.key = dead.key
+
+-- name: hold_blocked
+select key from outbox_keys where key = :key and blocked_at is not null for update
+
+-- name: drop_dead
+delete from outbox where key = :key and dead_at is not null
+
+-- name: unblock
+with revived as (
+    update outbox set dead_at = null, dead_code = null, dead_detail = null where key = :key and dead_at is not null
+)
+update outbox_keys
+set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where key = :key
+
+-- name: measure_outbox
+select coalesce(extract(epoch from coalesce(cast(:now as timestamptz), clock_timestamp())
+           - min(waiting_since) filter (where blocked_at is null)), 0) as lag_s,
+       (select count(*) from outbox where dead_at is not null) as dead
+from outbox_keys
+
+-- name: first_time
+insert into inbox (source, message_id, received_at)
+values (:source, :message_id, coalesce(cast(:now as timestamptz), clock_timestamp()))
+on conflict do nothing
+returning message_id
+
+-- name: purge_inbox
+with old as materialized (
+    select source, message_id
+    from inbox
+    where received_at < coalesce(cast(:now as timestamptz), clock_timestamp()) - :older_than_days * interval '1 day'
+    order by received_at
+    limit :limit
+    for update skip locked
+)
+delete from inbox i using old where i.source = old.source and i.message_id = old.message_id
