@@ -1,0 +1,103 @@
+# Everything a person types. Each target does its own set-up: the first one on a fresh machine makes .venv from the lock.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+SOURCES := services simulators dev migrations tests
+ARGS ?=
+
+.PHONY: help
+help: ## Print this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  \033[36mmake %-13s\033[0m %s\n", $$1, $$2 }'
+
+# ---------------------------------------------------------------------------- the product
+
+.PHONY: run
+run: $(READY) ## Start everything: Postgres, three services, two simulators; Ctrl-C stops it
+	@exec $(BIN)/python -m dev.stack $(ARGS)
+
+.PHONY: demo
+demo: $(READY) ## Tell the whole story of an order, step by step, on the running stack or its own
+	@exec $(BIN)/python -m dev.demo $(ARGS)
+
+.PHONY: token
+token: $(READY) ## Print a signed token: make token ARGS="--sub alice --scope customer"
+	@$(BIN)/python -m dev.token $(ARGS)
+
+.PHONY: webhook
+webhook: $(READY) ## Print a signed payment webhook as curl: ARGS="--order-id … --outcome succeeded"
+	@$(BIN)/python -m dev.webhook $(ARGS)
+
+.PHONY: migrate
+migrate: $(READY) ## Bring the databases to their newest schema (those of *_DATABASE_URL, else the embedded ones)
+	@$(BIN)/python -m dev.migrate $(ARGS)
+
+.PHONY: psql
+psql: $(READY) ## Open psql on a service's database: make psql ARGS=orchestrator
+	@exec $(BIN)/python -m dev.psql $(ARGS)
+
+.PHONY: reset
+reset: $(READY) ## Throw the development data away (.data/); refuses while the stack runs
+	@$(BIN)/python -m dev.reset
+
+# ---------------------------------------------------------------------------- the checks
+
+.PHONY: test
+test: $(READY) ## Run every test tier (the compose tier where a Docker engine answers to make compose-test)
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: check
+check: lint types arch test ## Everything that continuous integration looks at
+
+.PHONY: format
+format: $(READY) ## Format the code and fix what can be fixed safely
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: lint
+lint: $(READY) ## ruff: formatting and all rules
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+
+.PHONY: types
+types: $(READY) ## mypy --strict
+	@$(BIN)/mypy
+
+.PHONY: arch
+arch: $(READY) ## Who may import whom
+	@$(BIN)/lint-imports
+
+.PHONY: scenarios
+scenarios: $(READY) ## The catalogue of behaviours and the tests that cover each
+	@$(BIN)/python -m dev.scenarios $(ARGS)
+
+.PHONY: bench
+bench: $(READY) ## Steps a second and CPU per ten-step workflow
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: compose-test
+compose-test: $(READY) ## Build the image and run the order scenarios against docker compose
+	@ORDER_SAGA_COMPOSE=1 $(BIN)/pytest tests/compose -v $(ARGS)
+
+# ---------------------------------------------------------------------------- set-up
+
+.PHONY: lock
+lock: $(READY) ## Resolve the dependencies anew into the lock files (versions and hashes, no address)
+	@$(BIN)/pip install --quiet --upgrade uv
+	@$(BIN)/python -m dev.lock $(ARGS)
+
+$(READY): requirements.lock requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true). Try: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) -V)"; $(PYTHON) -m venv $(VENV) || { \
+	  echo "the venv module is missing: on Debian, apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; }
+	@echo "installing the packages of the lock (about half a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
+	@touch $(READY)
