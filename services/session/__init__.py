@@ -1,0 +1,1 @@
+"""The session service: one writer per user over catalogue, baskets, checkouts and orders."""

@@ -1,0 +1,1 @@
+"""HTTP in, translation only: each module is one noun of the contract."""

@@ -1,0 +1,87 @@
+"""The catalogue over HTTP: anyone may look, an administrator sets names, prices and stock."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+from pydantic import Field
+
+from services.chassis import audit
+from services.chassis.auth import Principal, authenticated
+from services.chassis.problems import problem_responses
+from services.chassis.requests import PathId, RequestModel
+from services.contracts.base import Contract
+from services.contracts.money import Money
+from services.contracts.session import Line
+from services.session.api.resources import Wired
+from services.session.domain.cart import MAX_PRICE_MINOR, Product
+from services.session.domain.stock import MAX_STOCK
+from services.session.store import stock
+
+router = APIRouter(prefix="/catalog", tags=["catalog"])
+
+Admin = Annotated[Principal, Depends(authenticated("admin"))]
+
+
+class Price(RequestModel):
+    """A price; `amount_minor` counts the currency's smallest unit (cents)."""
+
+    amount_minor: Annotated[int, Field(ge=1, le=MAX_PRICE_MINOR)]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
+
+class PutProduct(RequestModel):
+    """What a product is called, costs, and how many pieces are on hand, those held by open orders included."""
+
+    name: Line
+    price: Price
+    stock: Annotated[int, Field(ge=0, le=MAX_STOCK)]
+
+
+class CatalogItem(Contract):
+    """A product; `available` counts what is on hand and not held by an open order."""
+
+    sku: str
+    name: str
+    price: Money
+    available: int
+
+
+def catalog_item(product: Product) -> CatalogItem:
+    return CatalogItem(
+        sku=product.sku,
+        name=product.name,
+        price=Money(amount_minor=product.price_minor, currency=product.currency),
+        available=product.available,
+    )
+
+
+BOOK = {"name": "The Book of Sagas", "price": {"amount_minor": 1999, "currency": "USD"}, "stock": 100}
+
+
+@router.get("")
+async def read_catalog(wired: Wired) -> list[CatalogItem]:
+    """Return every product, by sku."""
+    async with wired.database.begin() as conn:
+        return [catalog_item(product) for product in await stock.catalog(conn)]
+
+
+@router.put("/{sku}", responses=problem_responses(401, 403, 409, 422))
+async def put_product(
+    admin: Admin,
+    sku: PathId,
+    product: Annotated[PutProduct, Body(openapi_examples={"a book": {"value": BOOK}})],
+    wired: Wired,
+) -> CatalogItem:
+    """Create a product or change it; `stock` sets what is on hand, so a repeat changes nothing."""
+    wanted = Product(sku, product.name, product.price.amount_minor, product.price.currency, 0)
+    async with wired.database.begin() as conn:
+        saved = await stock.put_product(conn, wanted, on_hand=product.stock)
+        await audit.record(
+            conn,
+            action="catalog.put",
+            subject_id=sku,
+            actor=admin.subject,
+            details=product.model_dump(mode="json"),
+            now=wired.clock.sql_now(),
+        )
+    return catalog_item(saved)

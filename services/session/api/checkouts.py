@@ -1,0 +1,190 @@
+"""Checkout over HTTP, and the executed mark that the orchestrator sets.
+
+A checkout is one transaction with its idempotency key: basket locked, items and prices frozen, order and
+attempt written, and the start of the saga put into the outbox.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+from fastapi.responses import Response
+from pydantic import Field, SecretStr
+
+from services.chassis.auth import Principal, authenticated, owner
+from services.chassis.errors import Fault, Invalid
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.logs import bind, get_logger
+from services.chassis.messaging import outbox
+from services.chassis.messaging.outbox import Message
+from services.chassis.problems import problem_responses
+from services.chassis.requests import Identifier, PathId, RequestModel
+from services.chassis.tracing import current_traceparent
+from services.contracts.money import Money
+from services.contracts.orchestrator import PlacedOrder, StartSaga
+from services.contracts.session import Address, CheckoutExecuted, MarkExecuted, OrderItem
+from services.session.api.orders import OrderPlaced, links
+from services.session.api.resources import Wired, answer
+from services.session.domain import order as domain
+from services.session.domain.checkout import (
+    WORKFLOW,
+    Executed,
+    Placed,
+    Wanted,
+    derived_order_id,
+    fingerprint,
+    saga_key,
+)
+from services.session.settings import SessionSettings
+from services.session.store import checkouts
+from services.session.store.queries import Connection
+
+router = APIRouter(tags=["checkout"])
+
+START_SAGA = "start-saga"
+Customer = Annotated[Principal, Depends(owner)]
+Service = Annotated[Principal, Depends(authenticated("service"))]
+
+ADA = {
+    "name": "Ada Lovelace",
+    "street": "12 St James's Square",
+    "city": "London",
+    "postal_code": "SW1Y",
+    "country": "GB",
+}
+CHECKOUTS = {
+    "an order": {"value": {"shipping_address": ADA}},
+    "with an id of your own": {"value": {"shipping_address": ADA, "order_id": "order-123", "payment_token": "tok_ok"}},
+}
+
+
+class Checkout(RequestModel):
+    """Order what is in the basket; without `order_id` it derives from the user and the idempotency key."""
+
+    shipping_address: Address
+    payment_token: Annotated[SecretStr, Field(min_length=1, max_length=255)] | None = None
+    order_id: Identifier | None = None
+
+
+@router.post(
+    "/users/{user_id}/checkout",
+    status_code=202,
+    response_model=OrderPlaced,
+    responses=problem_responses(400, 401, 403, 404, 409, 422),
+)
+async def check_out(
+    _: Customer,
+    key: Annotated[IdempotencyKey, Depends(idempotency_key(required=True))],
+    user_id: PathId,
+    checkout: Annotated[Checkout, Body(openapi_examples=CHECKOUTS)],
+    wired: Wired,
+) -> Response:
+    """Place an order, or its next attempt after a failed payment; a repeat names the same order."""
+    order_id = checkout.order_id or derived_order_id(user_id, key.key)
+    bind(order_id=order_id, user_id=user_id)
+    token = _payment_token(checkout, wired.settings)
+    placed: Placed | None = None
+
+    async def place(conn: Connection) -> StoredAnswer:
+        nonlocal placed
+        now = wired.clock.sql_now()
+        wanted = Wanted(
+            user_id,
+            order_id,
+            domain.Address(**checkout.shipping_address.model_dump()),
+            token_hash=fingerprint("token", order_id, token),
+            key_hash=fingerprint("key", user_id, key.key),
+        )
+        placed = await checkouts.place(conn, wanted, now=now)
+        if placed.fresh:
+            await outbox.enqueue(conn, [_start_saga(placed, checkout.shipping_address, token)], now=now)
+        return _placed_answer(placed)
+
+    response = await answer_once(wired.database, wired.clock, key, place)
+    wired.relay.nudge()
+    log = get_logger("session.checkouts")
+    if placed is not None and placed.fresh:
+        log.info("checkout.started", order_id=order_id, attempt=placed.attempt, total_minor=placed.total_minor)
+    else:
+        log.info("checkout.duplicate", order_id=order_id)
+    return response
+
+
+@router.post(
+    "/checkouts/{order_id}/executed",
+    response_model=CheckoutExecuted,
+    responses=problem_responses(401, 403, 404, 409, 422),
+)
+async def mark_executed(
+    _: Service,
+    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    order_id: PathId,
+    mark: Annotated[MarkExecuted, Body(openapi_examples={"the first attempt": {"value": {"attempt": 1}}})],
+    wired: Wired,
+) -> Response:
+    """Mark an attempt as paid and take what it ordered out of the basket, in one transaction; idempotent."""
+    bind(order_id=order_id)
+    executed: Executed | None = None
+
+    async def execute(conn: Connection) -> StoredAnswer:
+        nonlocal executed
+        executed = await checkouts.mark_executed(conn, order_id, mark.attempt, now=wired.clock.sql_now())
+        return answer(200, CheckoutExecuted(order_id=order_id, attempt=mark.attempt))
+
+    response = await answer_once(wired.database, wired.clock, key, execute)
+    if executed is not None and executed.fresh:
+        log = get_logger("session.checkouts")
+        log.info("checkout.executed", order_id=order_id, attempt=mark.attempt, user_id=executed.user_id)
+        if executed.cleared:
+            log.info("cart.cleared", order_id=order_id, user_id=executed.user_id)
+    return response
+
+
+def _payment_token(checkout: Checkout, settings: SessionSettings) -> str:
+    if checkout.payment_token is not None:
+        return checkout.payment_token.get_secret_value()
+    if settings.fallback_payment_token is None:
+        raise Invalid(faults=[Fault("body.payment_token", "is required")])
+    return settings.fallback_payment_token
+
+
+def _placed_answer(placed: Placed) -> StoredAnswer:
+    where = links(placed.user_id, placed.order_id, placed.status)
+    body = OrderPlaced(order_id=placed.order_id, attempt=placed.attempt, status=placed.status, links=where)
+    return answer(202, body, {"Location": where.self})
+
+
+def _start_saga(placed: Placed, address: Address, token: str) -> Message:
+    """Return the message that starts the attempt's saga; it alone carries the payment token."""
+    items = tuple(
+        OrderItem(
+            sku=line.sku,
+            name=line.name,
+            quantity=line.quantity,
+            unit_price=Money(amount_minor=line.unit_minor, currency=line.currency),
+        )
+        for line in placed.lines
+    )
+    order = PlacedOrder(
+        order_id=placed.order_id,
+        attempt=placed.attempt,
+        user_id=placed.user_id,
+        items=items,
+        total=Money(amount_minor=placed.total_minor, currency=placed.lines[0].currency),
+        shipping_address=address,
+        payment_token=token,
+    )
+    start = StartSaga(
+        workflow=WORKFLOW,
+        key=saga_key(placed.order_id, placed.attempt),
+        input=order.model_dump(mode="json"),
+        subject=placed.user_id,
+    )
+    return Message(
+        service="orchestrator",
+        path="/sagas",
+        key=placed.order_id,
+        body=start.model_dump_json(),
+        name=START_SAGA,
+        acting_user=placed.user_id,
+        traceparent=current_traceparent(),
+    )

@@ -1,0 +1,96 @@
+"""Events of orders, as CloudEvents: applied once, in the order in which the orchestrator sends them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+from fastapi.responses import Response
+
+from services.chassis.auth import Principal, authenticated
+from services.chassis.errors import Fault, Invalid
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.logs import bind, get_logger
+from services.chassis.messaging import inbox
+from services.chassis.problems import problem_responses
+from services.contracts.events import CloudEvent, OrderEvent
+from services.session.api.resources import Resources, Wired, alarm, answer
+from services.session.domain.order import Applied, News, Payment, Shipment
+from services.session.store import orders, stock
+from services.session.store.queries import Connection
+
+router = APIRouter(tags=["events"])
+
+Service = Annotated[Principal, Depends(authenticated("service"))]
+SHIPPED = {
+    "value": {
+        "specversion": "1.0",
+        "id": "evt-1",
+        "source": "/orchestrator/sagas/7b1c",
+        "type": "order.shipped",
+        "subject": "order-123",
+        "data": {
+            "order_id": "order-123",
+            "attempt": 1,
+            "status": "shipped",
+            "shipment": {"carrier": "swift", "tracking_number": "SW-1"},
+        },
+    }
+}
+
+
+@router.post("/events", status_code=204, responses=problem_responses(400, 401, 403, 409, 422))
+async def receive(
+    _: Service,
+    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    event: Annotated[CloudEvent, Body(openapi_examples={"an order was shipped": SHIPPED})],
+    wired: Wired,
+) -> Response:
+    """Take an event of an order; one that was delivered before, by its `source` and `id`, changes nothing."""
+    data = event.data
+    _check_envelope(event)
+    bind(order_id=data.order_id)
+    applied: Applied | None = None
+
+    async def apply(conn: Connection) -> StoredAnswer:
+        nonlocal applied
+        if await inbox.first_time(conn, event.source, event.id, now=wired.clock.sql_now()):
+            applied = await _apply(conn, wired, data)
+        return answer(204, None)
+
+    response = await answer_once(wired.database, wired.clock, key, apply)
+    log = get_logger("session.events")
+    if applied is None:
+        log.info("order.event_repeated", event_id=event.id, status=data.status)
+    else:
+        log.info("order.event", event_id=event.id, status=data.status, attempt=data.attempt, moved=applied.moved)
+    return response
+
+
+async def _apply(conn: Connection, wired: Resources, data: OrderEvent) -> Applied:
+    now = wired.clock.sql_now()
+    applied = await orders.apply(conn, _news(data), now=now)
+    if data.status == "shipped" and not await stock.sell(conn, data.order_id, data.attempt, now=now):
+        reason = f"attempt {data.attempt} was shipped without a held reservation; nothing was taken from the stock"
+        await alarm(conn, wired, "sale-without-reservation", order_id=data.order_id, reason=reason)
+    if not applied.known:
+        reason = f"{data.status} of attempt {data.attempt} is told of an order that session does not know"
+        await alarm(conn, wired, "event-of-unknown-order", order_id=data.order_id, reason=reason)
+    return applied
+
+
+def _check_envelope(event: CloudEvent) -> None:
+    faults = []
+    if event.subject != event.data.order_id:
+        faults.append(Fault("body.subject", "must be the order_id of the data"))
+    if event.type != f"order.{event.data.status}":
+        faults.append(Fault("body.type", "must be `order.` and the status of the data"))
+    if faults:
+        raise Invalid(faults=faults)
+
+
+def _news(data: OrderEvent) -> News:
+    payment = shipment = None
+    if (paid := data.payment) is not None:
+        payment = Payment(paid.payment_id, paid.transaction_id, paid.amount.amount_minor, paid.amount.currency)
+    if (sent := data.shipment) is not None:
+        shipment = Shipment(sent.carrier, sent.tracking_number)
+    return News(data.order_id, data.attempt, data.status, data.detail, payment, shipment)

@@ -1,0 +1,242 @@
+"""Orders over HTTP, as their customer sees them; and the wish to cancel one."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query
+from fastapi.responses import Response
+from pydantic import Field
+
+from services.chassis.auth import Principal, owner
+from services.chassis.errors import Fault, Invalid
+from services.chassis.http import Answer
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.logs import bind, get_logger
+from services.chassis.messaging import outbox
+from services.chassis.messaging.outbox import Message
+from services.chassis.problems import problem_responses
+from services.chassis.requests import Limit, PathId, RequestModel
+from services.chassis.tracing import current_traceparent
+from services.contracts.base import Contract
+from services.contracts.events import OrderStatus, PaymentSummary, ShipmentSummary
+from services.contracts.money import Money
+from services.contracts.orchestrator import CancelSaga
+from services.contracts.session import Address, OrderItem
+from services.session.api.resources import Wired, answer
+from services.session.domain.checkout import saga_id
+from services.session.domain.order import CANCEL_REFUSED, DETAILS, Order, Position, is_cancellable
+from services.session.store import orders
+from services.session.store.queries import Connection
+
+router = APIRouter(prefix="/users/{user_id}/orders", tags=["orders"])
+
+CANCEL_SAGA = "cancel-saga"
+Customer = Annotated[Principal, Depends(owner)]
+Key = Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class Links(Contract):
+    """Where the order is, and where to cancel it while that is possible."""
+
+    self: str
+    cancel: Annotated[str | None, Field(exclude_if=_is_none)] = None
+
+
+class OrderPlaced(Contract):
+    """An order under way."""
+
+    order_id: str
+    attempt: int
+    status: str
+    links: Links
+
+
+class HistoryEntry(Contract):
+    """What happened to an order, and when; `status` is one of the order's, `cancel_requested` or `cancel_refused`."""
+
+    at: datetime
+    status: str
+    detail: str
+
+
+class OrderView(Contract):
+    """An order with its present attempt and the history of all."""
+
+    order_id: str
+    attempt: int
+    status: str
+    items: list[OrderItem]
+    total: Money
+    shipping_address: Address
+    payment: Annotated[PaymentSummary | None, Field(exclude_if=_is_none)] = None
+    shipment: Annotated[ShipmentSummary | None, Field(exclude_if=_is_none)] = None
+    history: list[HistoryEntry]
+    links: Links
+
+
+class OrderPage(Contract):
+    """Orders, newest first; `next_cursor` goes on, null at the end."""
+
+    items: list[OrderView]
+    next_cursor: str | None
+
+
+class CancelOrder(RequestModel):
+    """Why the customer wants to cancel."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)] = "cancelled by the customer"
+
+
+def links(user_id: str, order_id: str, status: str) -> Links:
+    here = f"/users/{user_id}/orders/{order_id}"
+    return Links(self=here, cancel=f"{here}/cancel" if is_cancellable(status) else None)
+
+
+def order_view(order: Order) -> OrderView:
+    """Return an order as its customer sees it; the payment token is not part of it."""
+    address, payment, shipment = order.address, order.payment, order.shipment
+    return OrderView(
+        order_id=order.order_id,
+        attempt=order.attempt,
+        status=order.status,
+        items=[
+            OrderItem(
+                sku=line.sku,
+                name=line.name,
+                quantity=line.quantity,
+                unit_price=Money(amount_minor=line.unit_minor, currency=line.currency),
+            )
+            for line in order.lines
+        ],
+        total=Money(amount_minor=order.total_minor, currency=order.currency),
+        shipping_address=Address(
+            name=address.name,
+            street=address.street,
+            city=address.city,
+            postal_code=address.postal_code,
+            country=address.country,
+        ),
+        payment=payment
+        and PaymentSummary(
+            payment_id=payment.payment_id,
+            transaction_id=payment.transaction_id,
+            amount=Money(amount_minor=payment.amount_minor, currency=payment.currency),
+        ),
+        shipment=shipment and ShipmentSummary(carrier=shipment.carrier, tracking_number=shipment.tracking_number),
+        history=[HistoryEntry(at=entry.at, status=entry.status, detail=entry.detail) for entry in order.history],
+        links=links(order.user_id, order.order_id, order.status),
+    )
+
+
+@router.get("", responses=problem_responses(401, 403, 404, 422))
+async def list_orders(
+    _: Customer,
+    user_id: PathId,
+    wired: Wired,
+    status: Annotated[OrderStatus | None, Query()] = None,
+    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    limit: Limit = 50,
+) -> OrderPage:
+    """Return the user's orders, newest first, page by page."""
+    async with wired.database.begin() as conn:
+        items, after = await orders.page(conn, user_id, status=status, after=_position(cursor), limit=limit)
+    return OrderPage(items=[order_view(order) for order in items], next_cursor=after and _cursor(after))
+
+
+@router.get("/{order_id}", responses=problem_responses(401, 403, 404, 422))
+async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wired) -> OrderView:
+    """Return one order; another user's is as unknown as one that does not exist."""
+    async with wired.database.begin() as conn:
+        return order_view(await orders.find(conn, user_id, order_id))
+
+
+@router.post(
+    "/{order_id}/cancel",
+    status_code=202,
+    response_model=OrderPlaced,
+    responses=problem_responses(400, 401, 403, 404, 409, 422),
+)
+async def cancel_order(
+    _: Customer,
+    key: Key,
+    user_id: PathId,
+    order_id: PathId,
+    wired: Wired,
+    wish: Annotated[
+        CancelOrder | None, Body(openapi_examples={"a reason": {"value": {"reason": "found it cheaper"}}})
+    ] = None,
+) -> Response:
+    """Ask to cancel an order; its history then says `cancelled` or `cancel_refused`."""
+    bind(order_id=order_id, user_id=user_id)
+    reason = (wish or CancelOrder()).reason
+
+    async def cancel(conn: Connection) -> StoredAnswer:
+        now = wired.clock.sql_now()
+        attempt, status, fresh = await orders.request_cancel(conn, user_id, order_id, now=now)
+        if fresh:
+            await outbox.enqueue(conn, [_cancel_saga(user_id, order_id, attempt, reason)], now=now)
+        placed = OrderPlaced(order_id=order_id, attempt=attempt, status=status, links=links(user_id, order_id, status))
+        return answer(202, placed, {"Location": placed.links.self})
+
+    response = await answer_once(wired.database, wired.clock, key, cancel)
+    wired.relay.nudge()
+    return response
+
+
+async def cancel_answered(conn: Connection, message: Message, given: Answer, *, now: datetime | None) -> None:
+    """Write into the order's history that its cancellation was refused, with the mark of the message.
+
+    The relay holds the outbox key here: nothing else may be locked, so this only adds a line.
+    """
+    if given.status != 409:
+        return
+    order_id = message.key
+    latest = await orders.latest_attempt(conn, order_id)
+    if latest is None:
+        return
+    attempts = {_cancel_path(order_id, attempt): attempt for attempt in range(latest, 0, -1)}
+    await orders.record(
+        conn, order_id, attempts.get(message.path, latest), CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now
+    )
+    get_logger("session.orders").info("order.cancel_refused", order_id=order_id)
+
+
+def _cancel_saga(user_id: str, order_id: str, attempt: int, reason: str) -> Message:
+    return Message(
+        service="orchestrator",
+        path=_cancel_path(order_id, attempt),
+        key=order_id,
+        body=CancelSaga(reason=reason).model_dump_json(),
+        name=CANCEL_SAGA,
+        settled_by=(409,),
+        acting_user=user_id,
+        traceparent=current_traceparent(),
+    )
+
+
+def _cancel_path(order_id: str, attempt: int) -> str:
+    return f"/sagas/{saga_id(order_id, attempt)}/cancel"
+
+
+def _cursor(position: Position) -> str:
+    return urlsafe_b64encode(json.dumps([position.placed_at.isoformat(), position.order_id]).encode()).decode()
+
+
+def _position(cursor: str | None) -> Position | None:
+    if cursor is None:
+        return None
+    try:
+        placed_at, order_id = json.loads(urlsafe_b64decode(cursor.encode("ascii")))
+        position = Position(datetime.fromisoformat(placed_at), str(order_id))
+    except (ValueError, TypeError, Base64Error) as error:
+        raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")]) from error
+    if position.placed_at.tzinfo is None or "\x00" in position.order_id or not position.order_id.isascii():
+        raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")])
+    return position

@@ -1,0 +1,71 @@
+"""Reservations of stock over HTTP: held for one attempt at an order, all or nothing, and given back once."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query
+
+from services.chassis.auth import Principal, authenticated
+from services.chassis.logs import bind, get_logger
+from services.chassis.problems import problem_responses
+from services.chassis.requests import PathId
+from services.contracts.session import Attempt, Reservation, ReserveStock
+from services.session.api.resources import Wired
+from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased
+from services.session.domain.order import ENDED
+from services.session.domain.stock import RELEASED, SOLD, Hold, merged
+from services.session.store import checkouts, orders, stock
+from services.session.store.queries import Connection
+
+router = APIRouter(prefix="/reservations", tags=["reservations"])
+
+Service = Annotated[Principal, Depends(authenticated("service"))]
+TWO_BOOKS = {"value": {"attempt": 1, "items": [{"sku": "book", "quantity": 2}]}}
+
+
+@router.put("/{order_id}", responses=problem_responses(401, 403, 409, 422))
+async def reserve(
+    _: Service,
+    order_id: PathId,
+    wanted: Annotated[ReserveStock, Body(openapi_examples={"two books": TWO_BOOKS})],
+    wired: Wired,
+) -> Reservation:
+    """Hold stock for an attempt, all or nothing; idempotent.
+
+    An attempt that was refused, released, or is over can never reserve again: the tombstone that says so is
+    committed before the refusal is answered.
+    """
+    bind(order_id=order_id)
+    pieces = merged((item.sku, item.quantity) for item in wanted.items)
+    async with wired.database.begin() as conn:
+        hold = await _reserve(conn, wired, order_id, wanted.attempt, pieces)
+    log = get_logger("session.reservations")
+    if hold.refused_sku is not None:
+        log.info("stock.refused", attempt=hold.attempt, sku=hold.refused_sku)
+        raise OutOfStock(f"There is not enough stock of {hold.refused_sku}.")
+    if hold.status == RELEASED:
+        raise ReservationReleased
+    log.info("stock.reserved", attempt=hold.attempt)
+    return Reservation(order_id=order_id, attempt=hold.attempt, status="sold" if hold.status == SOLD else "held")
+
+
+@router.delete("/{order_id}", status_code=204, responses=problem_responses(401, 403, 409, 422))
+async def release(_: Service, order_id: PathId, attempt: Annotated[Attempt, Query()], wired: Wired) -> None:
+    """Give back what an attempt holds; idempotent, and a tombstone where it holds nothing (yet)."""
+    bind(order_id=order_id)
+    async with wired.database.begin() as conn:
+        await stock.release(conn, order_id, attempt, now=wired.clock.sql_now())
+    get_logger("session.reservations").info("stock.released", attempt=attempt)
+
+
+async def _reserve(conn: Connection, wired: Wired, order_id: str, attempt: int, pieces: Mapping[str, int]) -> Hold:
+    now = wired.clock.sql_now()
+    known = await orders.known_attempt(conn, order_id)
+    if known is not None:
+        current, status = known
+        if await checkouts.frozen_pieces(conn, order_id, attempt) != pieces:
+            raise ReservationMismatch
+        over = attempt != current or status in ENDED
+        if over and await stock.bury(conn, order_id, attempt, now=now):
+            return Hold(order_id, attempt, RELEASED)
+    return await stock.reserve(conn, order_id, attempt, pieces, now=now)

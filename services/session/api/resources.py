@@ -1,0 +1,50 @@
+"""What a request's handler works with: the database, the clock, the relay; and how it answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+
+from services.chassis import audit
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.idempotency import StoredAnswer
+from services.chassis.messaging.relay import Relay
+from services.chassis.metrics import Metrics
+from services.session.settings import SessionSettings
+from services.session.store.queries import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What `app.py` has wired, for the handlers."""
+
+    database: Database
+    clock: Clock
+    relay: Relay
+    metrics: Metrics
+    settings: SessionSettings
+
+
+def resources(request: Request) -> Resources:
+    """Return what this app was wired with."""
+    wired: Resources = request.app.state.resources
+    return wired
+
+
+Wired = Annotated[Resources, Depends(resources)]
+
+
+def answer(status: int, body: BaseModel | None, headers: Mapping[str, str] | None = None) -> StoredAnswer:
+    """Return an answer that can be stored under an idempotency key."""
+    return StoredAnswer(status, "" if body is None else body.model_dump_json(), headers or {})
+
+
+async def alarm(conn: Connection, wired: Resources, kind: str, *, order_id: str, reason: str) -> None:
+    """Raise an alarm: a WARN line, a metric, and a line in the audit log of this transaction."""
+    await audit.record(
+        conn, action=f"alarm.{kind}", subject_id=order_id, actor=audit.SYSTEM, reason=reason, now=wired.clock.sql_now()
+    )
+    wired.metrics.alarm(kind, order_id=order_id, reason=reason)

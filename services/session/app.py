@@ -1,0 +1,133 @@
+"""The composition root of the session service: wires database, clock, relay and routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+from fastapi import FastAPI
+
+from services.chassis import idempotency
+from services.chassis.app import build_app
+from services.chassis.auth import ServiceTokens
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.http import Answer, ServiceClient, outbound_http
+from services.chassis.loop import Loop
+from services.chassis.messaging import inbox
+from services.chassis.messaging.outbox import Message
+from services.chassis.messaging.relay import Relay
+from services.session.api import carts, catalog, checkouts, events, orders, reservations
+from services.session.api.resources import Resources
+from services.session.domain.cart import Product
+from services.session.settings import SessionSettings
+from services.session.store import stock
+from services.session.store.queries import Connection
+
+NAME: Final = "session"
+DESCRIPTION: Final = (
+    "Catalogue and stock, baskets, checkouts, and orders as the customer sees them; one writer per user."
+)
+SEED: Final = (
+    Product("book", "The Book of Sagas", 1999, "USD", 1_000),
+    Product("mug", "Mug, 0.3 l", 1250, "USD", 1_000),
+    Product("shirt", "T-shirt", 2500, "USD", 1_000),
+)
+JANITOR_S: Final = 60.0
+CALIBRATION_S: Final = 60.0
+PURGED_AT_ONCE: Final = 1_000
+
+
+def create_app(
+    settings: SessionSettings | None = None,
+    *,
+    clock: Clock | None = None,
+    http: httpx.AsyncClient | None = None,
+    background: bool = True,
+) -> FastAPI:
+    """Return the app; nothing is opened before its lifespan starts.
+
+    `clock` and `http` are a test's; whoever gives `http` closes it. Without `background` no loop runs, and whoever
+    uses the app drives `app.state.relay`.
+    """
+    given = settings if settings is not None else SessionSettings.load()
+    time = clock if clock is not None else Clock()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
+        outbound = http if http is not None else outbound_http()
+        try:
+            await database.wait_until_reachable(time)
+            await database.check_durability()
+            await database.calibrate(time)
+            if given.seeds_catalog:
+                await _seed(database)
+            relay = _relay(app, given, database, time, outbound)
+            app.state.database, app.state.relay = database, relay
+            app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given)
+            app.state.chassis.health.add("postgres", database.ping)
+            loops = [relay.loop, _janitor(database, time), _calibration(database, time)] if background else []
+            for loop in loops:
+                loop.start()
+            try:
+                yield
+            finally:
+                for loop in loops:
+                    await loop.stop()
+        finally:
+            if http is None:
+                await outbound.aclose()
+            await database.close()
+
+    routers = [catalog.router, carts.router, checkouts.router, orders.router, reservations.router, events.router]
+    return build_app(name=NAME, settings=given, routers=routers, lifespan=lifespan, description=DESCRIPTION, clock=time)
+
+
+def _relay(app: FastAPI, settings: SessionSettings, database: Database, clock: Clock, http: httpx.AsyncClient) -> Relay:
+    tokens = ServiceTokens(secret=settings.service_token_secret.get_secret_value(), issuer=NAME, clock=clock)
+    orchestrator = ServiceClient(
+        service="orchestrator", base_url=settings.orchestrator_url, http=http, clock=clock, tokens=tokens
+    )
+
+    async def cancel_answered(conn: Connection, message: Message, answer: Answer) -> None:
+        await orders.cancel_answered(conn, message, answer, now=clock.sql_now())
+
+    return Relay(
+        database=database,
+        clock=clock,
+        addresses={"orchestrator": orchestrator},
+        answers={orders.CANCEL_SAGA: cancel_answered},
+        metrics=app.state.chassis.metrics,
+    )
+
+
+def _janitor(database: Database, clock: Clock) -> Loop:
+    """Forget idempotency keys and message ids that nobody repeats any more."""
+
+    async def purge() -> float:
+        now = clock.sql_now()
+        async with database.begin() as conn:
+            keys = await idempotency.purge(conn, limit=PURGED_AT_ONCE, now=now)
+        async with database.begin() as conn:
+            messages = await inbox.purge(conn, limit=PURGED_AT_ONCE, now=now)
+        return 0 if max(keys, messages) >= PURGED_AT_ONCE else JANITOR_S
+
+    return Loop("janitor", purge, clock=clock)
+
+
+def _calibration(database: Database, clock: Clock) -> Loop:
+    """Keep our clock by the database's."""
+
+    async def calibrate() -> float:
+        await database.calibrate(clock)
+        return CALIBRATION_S
+
+    return Loop("calibration", calibrate, clock=clock)
+
+
+async def _seed(database: Database) -> None:
+    """Put a few products into the catalogue, for development; what is there stays as it is."""
+    async with database.begin() as conn:
+        for product in SEED:
+            await stock.insert_product(conn, product, on_hand=product.available)

@@ -1,0 +1,97 @@
+"""A checkout: which attempt at which order a request means, and the names derived from it."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from services.chassis.ids import derived_uuid
+from services.session.domain.cart import Line
+from services.session.domain.errors import OrderConflict, OrderIdTaken
+from services.session.domain.order import RETRYABLE, Address
+
+WORKFLOW = "order"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a checkout request asks for; token and key are known by their hashes only."""
+
+    user_id: str
+    order_id: str
+    address: Address
+    token_hash: str
+    key_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An order as the store found it, with the content of its present attempt."""
+
+    user_id: str
+    order_id: str
+    attempt: int
+    status: str
+    address: Address
+    token_hash: str
+    key_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The attempt that answers a checkout; `fresh` if this request has started it."""
+
+    order_id: str
+    user_id: str
+    attempt: int
+    status: str
+    address: Address
+    lines: tuple[Line, ...]
+    fresh: bool
+
+    @property
+    def total_minor(self) -> int:
+        """The price of the frozen items."""
+        return sum(line.total_minor for line in self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What marking did: `fresh` if it was marked now, `cleared` if that took something out of the basket."""
+
+    user_id: str
+    fresh: bool
+    cleared: bool
+
+
+def next_attempt(wanted: Wanted, standing: Standing | None) -> int | None:
+    """Return the attempt that the request starts; None if it means the attempt that stands."""
+    if standing is None:
+        return 1
+    if standing.user_id != wanted.user_id:
+        raise OrderIdTaken
+    same = standing.address == wanted.address and standing.token_hash == wanted.token_hash
+    repeated = standing.key_hash == wanted.key_hash
+    if standing.status in RETRYABLE and not repeated:
+        return standing.attempt + 1
+    if not same:
+        raise OrderConflict
+    return None
+
+
+def derived_order_id(user_id: str, key: str) -> str:
+    """Return the order id of a checkout that names none, so that a retry names the same order."""
+    return f"ord_{derived_uuid('checkout', user_id, key).hex}"
+
+
+def fingerprint(*parts: str) -> str:
+    """Return a hash that tells two values apart without keeping them."""
+    return sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def saga_key(order_id: str, attempt: int) -> str:
+    """Return the key of the saga that serves this attempt."""
+    return order_id if attempt == 1 else f"{order_id}~{attempt}"
+
+
+def saga_id(order_id: str, attempt: int) -> str:
+    """Return the id of the saga that serves this attempt, as the orchestrator derives it."""
+    return str(derived_uuid("saga", WORKFLOW, saga_key(order_id, attempt)))

@@ -1,0 +1,157 @@
+"""An order as the customer sees it: its statuses, and which change may follow which."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from services.session.domain.cart import Line
+from services.session.domain.errors import OrderEnded, OrderShipped
+
+PROGRESS = ("pending_payment", "awaiting_approval", "approved", "shipped", "completed")
+RETRYABLE = frozenset({"payment_failed", "payment_expired", "out_of_stock"})
+ENDED = RETRYABLE | {"completed", "rejected", "approval_expired", "shipment_failed", "cancelled"}
+SHIPPED = frozenset({"shipped", "completed"})
+OPEN = frozenset({"pending_payment", "awaiting_approval", "approved", "needs_attention"})
+STATUSES = (*PROGRESS, *sorted(ENDED - {"completed"}), "needs_attention")
+
+CANCEL_REQUESTED = "cancel_requested"
+CANCEL_REFUSED = "cancel_refused"
+
+DETAILS: Mapping[str, str] = MappingProxyType(
+    {
+        "pending_payment": "The order was placed; its payment is being asked for.",
+        "awaiting_approval": "Paid; an administrator has to approve the order.",
+        "approved": "Approved; the shipment is being prepared.",
+        "shipped": "On its way.",
+        "completed": "The delivery window has passed; the order is complete.",
+        "payment_failed": "The payment was declined; nothing was charged.",
+        "payment_expired": "No payment arrived in time; nothing is charged.",
+        "out_of_stock": "There was not enough stock; nothing was charged.",
+        "rejected": "The order was rejected; the payment is returned.",
+        "approval_expired": "Nobody approved the order in time; the payment is returned.",
+        "shipment_failed": "The carrier could not take the order; the payment is returned.",
+        "cancelled": "Cancelled; what was paid is returned.",
+        "needs_attention": "Something unexpected happened; an operator looks after it.",
+        CANCEL_REQUESTED: "A cancellation was asked for.",
+        CANCEL_REFUSED: "The cancellation came too late.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where an order goes; `country` is ISO 3166-1 alpha-2."""
+
+    name: str
+    street: str
+    city: str
+    postal_code: str
+    country: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What the customer may know of the payment."""
+
+    payment_id: str
+    transaction_id: str | None
+    amount_minor: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What the customer may know of the shipment."""
+
+    carrier: str
+    tracking_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of an order's history."""
+
+    at: datetime
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order with its present attempt; `placed_at` is when the first attempt was."""
+
+    order_id: str
+    user_id: str
+    attempt: int
+    status: str
+    lines: tuple[Line, ...]
+    total_minor: int
+    currency: str
+    address: Address
+    payment: Payment | None
+    shipment: Shipment | None
+    history: tuple[Entry, ...]
+    placed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a user's orders, newest first."""
+
+    placed_at: datetime
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What an event tells of one attempt at an order."""
+
+    order_id: str
+    attempt: int
+    status: str
+    detail: str | None
+    payment: Payment | None
+    shipment: Shipment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an event did: whether the order was known, and whether its status moved."""
+
+    known: bool
+    moved: bool
+
+
+def moves(present: str, news: str) -> bool:
+    """Tell whether an order may go from its present status to the one an event tells of.
+
+    An ended order never moves; what was shipped can only be completed or need attention; and a message
+    that comes late never takes an order back.
+    """
+    if present in ENDED or news == present:
+        return False
+    if present == "shipped":
+        return news in {"completed", "needs_attention"}
+    if present in PROGRESS and news in PROGRESS:
+        return PROGRESS.index(news) > PROGRESS.index(present)
+    return True
+
+
+def detail_of(news: News, *, current: int) -> str:
+    """Return the history's sentence for an event; it names the attempt when that is an older one."""
+    sentence = news.detail or DETAILS[news.status]
+    return sentence if news.attempt == current else f"Attempt {news.attempt}: {sentence}"
+
+
+def check_cancellable(status: str) -> None:
+    """Refuse to cancel what is known to be shipped or ended."""
+    if status in SHIPPED:
+        raise OrderShipped
+    if status in ENDED:
+        raise OrderEnded
+
+
+def is_cancellable(status: str) -> bool:
+    """Tell whether a cancellation may still be asked for."""
+    return status not in SHIPPED and status not in ENDED

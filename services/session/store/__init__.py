@@ -1,0 +1,1 @@
+"""The only SQL of the session service; functions take the connection first and never commit."""

@@ -1,0 +1,189 @@
+"""Orders as the customer sees them: their status, moved by events, and a history that only grows."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, insert, select, tuple_, update
+
+from services.chassis.errors import NotFound
+from services.session.domain.order import (
+    CANCEL_REFUSED,
+    CANCEL_REQUESTED,
+    DETAILS,
+    OPEN,
+    Address,
+    Applied,
+    Entry,
+    News,
+    Order,
+    Payment,
+    Position,
+    Shipment,
+    check_cancellable,
+    detail_of,
+    moves,
+)
+from services.session.store.checkouts import lines_of
+from services.session.store.queries import Connection, query
+from services.session.store.tables import attempts, instant, order_history, orders
+
+
+async def find(conn: Connection, user_id: str, order_id: str) -> Order:
+    """Return an order of this user; another user's is as unknown as one that does not exist."""
+    found = await _complete(conn, await _rows(conn, _orders(user_id).where(orders.c.order_id == order_id)))
+    if not found:
+        raise NotFound
+    return found[0]
+
+
+async def page(
+    conn: Connection, user_id: str, *, status: str | None, after: Position | None, limit: int
+) -> tuple[Sequence[Order], Position | None]:
+    """Return a user's orders, newest first, from after a position on, and the position to go on from."""
+    wanted = _orders(user_id).order_by(orders.c.placed_at.desc(), orders.c.order_id.desc()).limit(limit + 1)
+    if status is not None:
+        wanted = wanted.where(orders.c.status == status)
+    if after is not None:
+        place = tuple_(orders.c.placed_at, orders.c.order_id)
+        wanted = wanted.where(place < tuple_(after.placed_at, after.order_id))
+    rows = await _rows(conn, wanted)
+    items = await _complete(conn, rows[:limit])
+    more = len(rows) > limit
+    return items, Position(items[-1].placed_at, items[-1].order_id) if more else None
+
+
+async def known_attempt(conn: Connection, order_id: str) -> tuple[int, str] | None:
+    """Lock an order until the transaction ends; return its attempt and status, None if it is not known."""
+    row = (await conn.execute(query("lock_order"), {"order_id": order_id})).one_or_none()
+    return None if row is None else (row.attempt, row.status)
+
+
+async def apply(conn: Connection, news: News, *, now: datetime | None) -> Applied:
+    """Write what an event tells of an attempt; only the present attempt's can move the order."""
+    row = (await conn.execute(query("lock_order"), {"order_id": news.order_id})).one_or_none()
+    if row is None:
+        return Applied(known=False, moved=False)
+    current = news.attempt == row.attempt
+    moved = current and moves(row.status, news.status)
+    if moved:
+        await conn.execute(
+            update(orders)
+            .where(orders.c.order_id == news.order_id)
+            .values(
+                status=news.status,
+                checkout_open=row.checkout_open and news.status in OPEN,
+                updated_at=instant(now),
+            )
+        )
+    facts = {name: asdict(fact) for name, fact in (("payment", news.payment), ("shipment", news.shipment)) if fact}
+    if facts:
+        await conn.execute(
+            update(attempts)
+            .where(attempts.c.order_id == news.order_id, attempts.c.attempt == news.attempt)
+            .values(facts)
+        )
+    if moved or not current or news.status != row.status or news.detail:
+        await record(conn, news.order_id, news.attempt, news.status, detail_of(news, current=row.attempt), now=now)
+    return Applied(known=True, moved=moved)
+
+
+async def request_cancel(
+    conn: Connection, user_id: str, order_id: str, *, now: datetime | None
+) -> tuple[int, str, bool]:
+    """Note that the customer wants to cancel; return attempt, status, and whether this is the first wish.
+
+    A wish that was refused may be uttered again; one still under way is not repeated.
+    """
+    row = (await conn.execute(query("lock_order"), {"order_id": order_id})).one_or_none()
+    if row is None or row.user_id != user_id:
+        raise NotFound
+    check_cancellable(row.status)
+    last = await conn.scalar(
+        select(order_history.c.status)
+        .where(
+            order_history.c.order_id == order_id,
+            order_history.c.attempt == row.attempt,
+            order_history.c.status.in_((CANCEL_REQUESTED, CANCEL_REFUSED)),
+        )
+        .order_by(order_history.c.entry_no.desc())
+        .limit(1)
+    )
+    fresh = last != CANCEL_REQUESTED
+    if fresh:
+        await record(conn, order_id, row.attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
+    return row.attempt, row.status, fresh
+
+
+async def record(
+    conn: Connection, order_id: str, attempt: int, status: str, detail: str, *, now: datetime | None
+) -> None:
+    """Add a line to an order's history; takes no lock on the order."""
+    await conn.execute(
+        insert(order_history).values(order_id=order_id, attempt=attempt, at=instant(now), status=status, detail=detail)
+    )
+
+
+async def latest_attempt(conn: Connection, order_id: str) -> int | None:
+    """Return the number of an order's present attempt; None if the order is not known."""
+    return await conn.scalar(select(orders.c.attempt).where(orders.c.order_id == order_id))
+
+
+def _orders(user_id: str) -> Select[Any]:
+    return (
+        select(
+            orders.c.order_id,
+            orders.c.user_id,
+            orders.c.attempt,
+            orders.c.status,
+            orders.c.placed_at,
+            attempts.c.lines,
+            attempts.c.total_minor,
+            attempts.c.currency,
+            attempts.c.address,
+            attempts.c.payment,
+            attempts.c.shipment,
+        )
+        .join_from(
+            orders, attempts, (attempts.c.order_id == orders.c.order_id) & (attempts.c.attempt == orders.c.attempt)
+        )
+        .where(orders.c.user_id == user_id)
+    )
+
+
+async def _rows(conn: Connection, wanted: Select[Any]) -> Sequence[Row[Any]]:
+    rows: Sequence[Row[Any]] = (await conn.execute(wanted)).all()
+    return rows
+
+
+async def _complete(conn: Connection, rows: Sequence[Row[Any]]) -> Sequence[Order]:
+    """Add each order's history, read by one query for all of them."""
+    if not rows:
+        return []
+    history: defaultdict[str, list[Entry]] = defaultdict(list)
+    lines = await conn.execute(
+        select(order_history)
+        .where(order_history.c.order_id.in_([row.order_id for row in rows]))
+        .order_by(order_history.c.order_id, order_history.c.entry_no)
+    )
+    for line in lines:
+        history[line.order_id].append(Entry(line.at, line.status, line.detail))
+    return [
+        Order(
+            order_id=row.order_id,
+            user_id=row.user_id,
+            attempt=row.attempt,
+            status=row.status,
+            lines=lines_of(row.lines),
+            total_minor=row.total_minor,
+            currency=row.currency,
+            address=Address(**row.address),
+            payment=Payment(**row.payment) if row.payment else None,
+            shipment=Shipment(**row.shipment) if row.shipment else None,
+            history=tuple(history[row.order_id]),
+            placed_at=row.placed_at,
+        )
+        for row in rows
+    ]

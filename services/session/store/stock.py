@@ -1,0 +1,174 @@
+"""The catalogue and its stock: what is on hand, what open orders hold, and what was sold."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+
+from services.session.domain.cart import Product
+from services.session.domain.errors import (
+    CurrencyFixed,
+    ReservationMismatch,
+    StockHeld,
+    StockSold,
+)
+from services.session.domain.stock import HELD, REFUSED, RELEASED, SOLD, Hold, shortage
+from services.session.store.queries import Connection, query
+from services.session.store.tables import instant, products, reservation_items, reservations
+
+
+async def catalog(conn: Connection) -> Sequence[Product]:
+    """Return every product, by sku."""
+    rows = await conn.execute(select(products).order_by(products.c.sku))
+    return [Product(row.sku, row.name, row.price_minor, row.currency, row.on_hand - row.held) for row in rows]
+
+
+async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Product:
+    """Create a product or change it, and set what is on hand; `product.available` is ignored."""
+    values = {"name": product.name, "price_minor": product.price_minor, "on_hand": on_hand}
+    created = await insert_product(conn, product, on_hand=on_hand)
+    held = 0
+    if not created:
+        row = (await conn.execute(query("lock_product"), {"sku": product.sku})).one()
+        held = row.held
+        if row.currency != product.currency:
+            raise CurrencyFixed
+        if on_hand < held:
+            raise StockHeld(f"Open orders hold {held} pieces; the stock cannot be less.")
+        await conn.execute(update(products).where(products.c.sku == product.sku).values(values))
+    return Product(product.sku, product.name, product.price_minor, product.currency, on_hand - held)
+
+
+async def insert_product(conn: Connection, product: Product, *, on_hand: int) -> bool:
+    """Create a product unless there is one of this sku; True if it was created."""
+    created = await conn.scalar(
+        query("insert_product"),
+        {
+            "sku": product.sku,
+            "name": product.name,
+            "price_minor": product.price_minor,
+            "currency": product.currency,
+            "on_hand": on_hand,
+        },
+    )
+    return created is not None
+
+
+async def reserve(
+    conn: Connection, order_id: str, attempt: int, wanted: Mapping[str, int], *, now: datetime | None
+) -> Hold:
+    """Hold stock for an attempt, all or nothing; `wanted` is sorted by sku.
+
+    What is not there leaves a tombstone (`refused`): the caller commits it before it refuses. A repeat gets the
+    reservation as it stands, be it a tombstone.
+    """
+    if not await _insert(conn, order_id, attempt, HELD, now=now):
+        return await _repeated(conn, order_id, attempt, wanted)
+    rows = await conn.execute(query("lock_products"), {"skus": list(wanted)})
+    missing = shortage(wanted, {row.sku: row.available for row in rows})
+    if missing is not None:
+        await _settle(conn, order_id, attempt, REFUSED, now=now, refused_sku=missing)
+        return Hold(order_id, attempt, REFUSED, missing)
+    await conn.execute(
+        insert(reservation_items),
+        [{"order_id": order_id, "attempt": attempt, "sku": sku, "quantity": n} for sku, n in wanted.items()],
+    )
+    await _move(conn, wanted, held_sign=1, on_hand_sign=0)
+    return Hold(order_id, attempt, HELD)
+
+
+async def release(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> Hold:
+    """Give back what an attempt holds, once; an attempt that never reserved gets a tombstone."""
+    if await _insert(conn, order_id, attempt, RELEASED, now=now):
+        return Hold(order_id, attempt, RELEASED)
+    hold = await lock(conn, order_id, attempt)
+    if hold is None or hold.status == RELEASED:
+        return Hold(order_id, attempt, RELEASED)
+    if hold.status == SOLD:
+        raise StockSold
+    if hold.status == HELD:
+        await _move_locked(conn, await items(conn, order_id, attempt), held_sign=-1, on_hand_sign=0)
+    await _settle(conn, order_id, attempt, RELEASED, now=now)
+    return Hold(order_id, attempt, RELEASED)
+
+
+async def sell(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
+    """Turn what an attempt holds into a sale, once; False if it holds nothing, and nothing is taken."""
+    hold = await lock(conn, order_id, attempt)
+    if hold is None or hold.status in {RELEASED, REFUSED}:
+        return False
+    if hold.status == HELD:
+        await _move_locked(conn, await items(conn, order_id, attempt), held_sign=-1, on_hand_sign=-1)
+        await _settle(conn, order_id, attempt, SOLD, now=now)
+    return True
+
+
+async def lock(conn: Connection, order_id: str, attempt: int) -> Hold | None:
+    """Lock an attempt's reservation until the transaction ends, and return it; None if it has none."""
+    row = (await conn.execute(query("lock_reservation"), {"order_id": order_id, "attempt": attempt})).one_or_none()
+    return None if row is None else Hold(order_id, attempt, row.status, row.refused_sku)
+
+
+async def bury(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
+    """Leave a tombstone for an attempt that is over, so that it never reserves; False if it has reserved."""
+    return await _insert(conn, order_id, attempt, RELEASED, now=now)
+
+
+async def items(conn: Connection, order_id: str, attempt: int) -> dict[str, int]:
+    """Return the pieces per sku of an attempt's reservation, sorted by sku."""
+    rows = await conn.execute(
+        select(reservation_items.c.sku, reservation_items.c.quantity)
+        .where(reservation_items.c.order_id == order_id, reservation_items.c.attempt == attempt)
+        .order_by(reservation_items.c.sku)
+    )
+    return {row.sku: row.quantity for row in rows}
+
+
+async def _insert(conn: Connection, order_id: str, attempt: int, status: str, *, now: datetime | None) -> bool:
+    inserted = await conn.scalar(
+        query("insert_reservation"), {"order_id": order_id, "attempt": attempt, "status": status, "now": now}
+    )
+    return inserted is not None
+
+
+async def _repeated(conn: Connection, order_id: str, attempt: int, wanted: Mapping[str, int]) -> Hold:
+    """Return the reservation that exists, whatever became of it; refuse if it holds something else."""
+    hold = await lock(conn, order_id, attempt)
+    if hold is None:
+        return Hold(order_id, attempt, RELEASED)
+    if hold.status in {HELD, SOLD} and await items(conn, order_id, attempt) != wanted:
+        raise ReservationMismatch
+    return hold
+
+
+async def _settle(
+    conn: Connection,
+    order_id: str,
+    attempt: int,
+    status: str,
+    *,
+    now: datetime | None,
+    refused_sku: str | None = None,
+) -> None:
+    await conn.execute(
+        update(reservations)
+        .where(reservations.c.order_id == order_id, reservations.c.attempt == attempt)
+        .values(status=status, refused_sku=refused_sku, settled_at=instant(now))
+    )
+
+
+async def _move_locked(conn: Connection, pieces: Mapping[str, int], *, held_sign: int, on_hand_sign: int) -> None:
+    await conn.execute(query("lock_products"), {"skus": list(pieces)})
+    await _move(conn, pieces, held_sign=held_sign, on_hand_sign=on_hand_sign)
+
+
+async def _move(conn: Connection, pieces: Mapping[str, int], *, held_sign: int, on_hand_sign: int) -> None:
+    await conn.execute(
+        query("move_stock"),
+        {
+            "skus": list(pieces),
+            "quantities": list(pieces.values()),
+            "held_sign": held_sign,
+            "on_hand_sign": on_hand_sign,
+        },
+    )

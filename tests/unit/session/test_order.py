@@ -1,0 +1,64 @@
+"""How an order's status may change, and when it may be cancelled."""
+
+import pytest
+
+from services.session.domain.errors import OrderEnded, OrderShipped
+from services.session.domain.order import (
+    DETAILS,
+    ENDED,
+    OPEN,
+    PROGRESS,
+    SHIPPED,
+    STATUSES,
+    News,
+    check_cancellable,
+    detail_of,
+    is_cancellable,
+    moves,
+)
+
+
+@pytest.mark.parametrize("ended", sorted(ENDED))
+@pytest.mark.parametrize("news", STATUSES)
+def test_an_end_is_final(ended: str, news: str) -> None:
+    """No event moves an order that has ended."""
+    assert not moves(ended, news)
+
+
+def test_progress_goes_forward_only() -> None:
+    """An order goes on along its way, may skip, and never goes back."""
+    for at, present in enumerate(PROGRESS[:-1]):
+        for to, news in enumerate(PROGRESS):
+            assert moves(present, news) == (to > at)
+
+
+def test_what_was_shipped_is_only_completed_or_looked_after() -> None:
+    """After the point of no return an order cannot fail any more."""
+    assert {news for news in STATUSES if moves("shipped", news)} == {"completed", "needs_attention"}
+
+
+def test_what_needs_attention_may_go_anywhere() -> None:
+    """An operator's decision may lead to any other status."""
+    assert {news for news in STATUSES if moves("needs_attention", news)} == set(STATUSES) - {"needs_attention"}
+
+
+def test_cancellable_until_shipped_or_ended() -> None:
+    """Each status is either cancellable, shipped or ended, and the refusal says which."""
+    for status in STATUSES:
+        if status in SHIPPED:
+            with pytest.raises(OrderShipped):
+                check_cancellable(status)
+        elif status in ENDED:
+            with pytest.raises(OrderEnded):
+                check_cancellable(status)
+        else:
+            check_cancellable(status)
+        assert is_cancellable(status) == (status in OPEN)
+
+
+def test_every_status_has_a_sentence() -> None:
+    """The history always says something; a late event names its attempt."""
+    assert set(STATUSES) <= set(DETAILS)
+    news = News("order-1", 1, "payment_failed", None, None, None)
+    assert detail_of(news, current=1) == DETAILS["payment_failed"]
+    assert detail_of(news, current=2).startswith("Attempt 1: ")
