@@ -22,6 +22,9 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_e
 from services.chassis.clock import Clock
 from services.chassis.errors import SettingsError
 
+Connection = AsyncConnection
+"""A connection in a transaction, for those who pass it on and write no SQL themselves."""
+
 _SESSION_SETTINGS: Final = {
     "timezone": "UTC",
     "jit": "off",

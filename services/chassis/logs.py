@@ -87,6 +87,19 @@ def bound(**ids: Any) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def fresh(**ids: Any) -> Iterator[None]:
+    """Begin with these ids alone, and put the former ones back at the end of the block."""
+    former = structlog.contextvars.get_contextvars()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**ids)
+    try:
+        yield
+    finally:
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**former)
+
+
 def context() -> Mapping[str, Any]:
     """Return the ids bound at this moment."""
     return structlog.contextvars.get_contextvars()

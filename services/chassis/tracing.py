@@ -6,6 +6,8 @@ from typing import Final
 
 from services.chassis import ids
 
+REQUEST_ID: Final = "X-Request-Id"
+
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 

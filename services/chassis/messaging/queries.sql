@@ -150,8 +150,8 @@ set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timest
 where key = :key
 
 -- name: measure_outbox
-select coalesce(extract(epoch from coalesce(cast(:now as timestamptz), clock_timestamp())
-           - min(waiting_since) filter (where blocked_at is null)), 0) as lag_s,
+select coalesce(extract(epoch from greatest(interval '0', coalesce(cast(:now as timestamptz), clock_timestamp())
+           - min(waiting_since) filter (where blocked_at is null))), 0) as lag_s,
        (select count(*) from outbox where dead_at is not null) as dead
 from outbox_keys
 

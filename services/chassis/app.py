@@ -1,0 +1,210 @@
+"""A service's FastAPI application: everything that every service does alike, around the routes that it brings."""
+
+import importlib
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final
+
+import httpx
+import structlog
+import uvicorn
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from structlog.typing import FilteringBoundLogger
+
+from services.chassis import docs, errors, logs, metrics, problems
+from services.chassis.auth import Authenticator, ServiceTokens
+from services.chassis.clock import Clock
+from services.chassis.health import Health
+from services.chassis.ingress import Ingress
+from services.chassis.keyset import KeySet
+from services.chassis.metrics import Metrics
+from services.chassis.settings import ChassisSettings
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+PORTS: Final = {"orchestrator": 8000, "session": 8001, "shipping": 8002}
+
+
+@dataclass(frozen=True, slots=True)
+class Chassis:
+    """What a service's parts share; `app.state.chassis`."""
+
+    name: str
+    settings: ChassisSettings
+    clock: Clock
+    log: FilteringBoundLogger
+    metrics: Metrics
+    health: Health
+    authenticator: Authenticator
+    tokens: ServiceTokens
+
+
+def build_app(
+    *,
+    name: str,
+    settings: ChassisSettings,
+    routers: Sequence[APIRouter],
+    lifespan: Lifespan,
+    description: str,
+    version: str = "1.0.0",
+    clock: Clock | None = None,
+) -> FastAPI:
+    """Return the application of the service `name`; `lifespan` wires what is its own."""
+    keys_http = httpx.AsyncClient(trust_env=False) if settings.auth_jwks_url else None
+    chassis = _chassis(name, settings, clock or Clock(), keys_http)
+
+    @asynccontextmanager
+    async def whole_life(app: FastAPI) -> AsyncIterator[None]:
+        if not structlog.is_configured():
+            logs.configure(service=name, level=settings.log_level, format=settings.log_format)
+        try:
+            async with lifespan(app):
+                chassis.log.info("service.ready", version=version)
+                try:
+                    yield
+                finally:
+                    chassis.health.drain()
+                    chassis.log.info("service.stopping")
+        finally:
+            if keys_http is not None:
+                await keys_http.aclose()
+
+    app = FastAPI(
+        title=f"Order Saga: {name}",
+        description=description,
+        version=version,
+        lifespan=whole_life,
+        openapi_url="/openapi.json" if settings.docs_enabled else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=problems.problem_responses(422),
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.chassis = chassis
+    app.add_exception_handler(errors.RequestError, problems.on_request_error)
+    app.add_exception_handler(HTTPException, problems.on_http_error)
+    app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
+    app.add_middleware(
+        Ingress,
+        service=name,
+        metrics=chassis.metrics,
+        clock=chassis.clock,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    for router in [*routers, _operations(chassis)]:
+        app.include_router(router)
+    if settings.docs_enabled:
+        docs.add_docs(app)
+        _describe(app)
+    return app
+
+
+def _chassis(name: str, settings: ChassisSettings, clock: Clock, keys_http: httpx.AsyncClient | None) -> Chassis:
+    service_secret = settings.service_token_secret.get_secret_value()
+    key_set = None
+    if keys_http is not None and settings.auth_jwks_url is not None:
+        key_set = KeySet(settings.auth_jwks_url, http=keys_http, clock=clock)
+    return Chassis(
+        name=name,
+        settings=settings,
+        clock=clock,
+        log=logs.get_logger(name),
+        metrics=Metrics(),
+        health=Health(),
+        authenticator=Authenticator(
+            name=name,
+            clock=clock,
+            user_secret=settings.user_secret,
+            service_secret=service_secret,
+            key_set=key_set,
+        ),
+        tokens=ServiceTokens(secret=service_secret, issuer=name, clock=clock),
+    )
+
+
+def _operations(chassis: Chassis) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/healthz", summary="The process lives")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/readyz", summary="Ready for requests: 503 if a check fails")
+    async def readyz() -> Response:
+        readiness = await chassis.health.readiness()
+        status = "ok" if readiness.ready else "unready"
+        return JSONResponse(
+            {"status": status, "checks": dict(readiness.checks)},
+            status_code=200 if readiness.ready else 503,
+        )
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def prometheus() -> Response:
+        return Response(chassis.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    return router
+
+
+def _describe(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = docs.describe_problems(generate())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+class _Server(uvicorn.Server):
+    """Says "not ready" from the moment it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, health: Health) -> None:
+        super().__init__(config)
+        self._health = health
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._health.drain()
+        super().handle_exit(sig, frame)
+
+
+def serve(name: str, settings: ChassisSettings) -> None:
+    """Run the service until SIGTERM or SIGINT; then be unready, finish the requests, stop the loops and end."""
+    logs.configure(service=name, level=settings.log_level, format=settings.log_format)
+    app: FastAPI = importlib.import_module(f"services.{name}.app").create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port or PORTS.get(name, 8000),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+    )
+    server = _Server(config, app.state.chassis.health)
+    server.run()
+    if not server.started:
+        sys.exit(3)
+
+
+def run(name: str, load: Callable[[], ChassisSettings]) -> None:
+    """Load the settings and serve; what is wrong with them is told without a traceback."""
+    try:
+        settings = load()
+    except errors.SettingsError as error:
+        sys.stderr.write(f"{name}: {error.message}\n")
+        sys.exit(2)
+    serve(name, settings)

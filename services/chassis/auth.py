@@ -1,0 +1,259 @@
+"""Who calls: users by JWT (a shared secret or a key set), services by short-lived tokens; and what a route asks for.
+
+A user's key never grants the scope `service`, and `X-Acting-User` is believed from a service only.
+"""
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+
+import jwt
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from services.chassis import logs
+from services.chassis.clock import Clock
+from services.chassis.errors import Forbidden, Malformed, NotFound, Unauthenticated
+from services.chassis.keyset import KeySet
+from services.chassis.requests import IDENTIFIER
+from services.chassis.strict_json import storable
+
+USER_AUDIENCE: Final = "order-saga"
+ISSUER: Final = "order-saga"
+SERVICE_SCOPE: Final = "service"
+SERVICE_TOKEN_LIFE_S: Final = 60
+SERVICE_TOKEN_CACHED_S: Final = 30
+ACTING_USER: Final = "X-Acting-User"
+_LEEWAY_S: Final = 5
+_MAX_TOKEN_CHARS: Final = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls, as what, and on behalf of whom (`acting_user`: a service's word)."""
+
+    subject: str
+    scopes: frozenset[str]
+    kind: Literal["user", "service"]
+    acting_user: str | None = None
+
+    @property
+    def caller(self) -> str:
+        """The name under which idempotency keys are kept, and that an audit row tells."""
+        return f"{self.kind}:{self.subject}"
+
+
+class Authenticator:
+    """Reads the bearer token of a request to the service `name`."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        clock: Clock,
+        user_secret: str | None,
+        service_secret: str,
+        key_set: KeySet | None = None,
+    ) -> None:
+        self._audience = service_audience(name)
+        self._clock = clock
+        self._user_secret = user_secret
+        self._service_secret = service_secret
+        self._key_set = key_set
+
+    async def principal(self, token: str, acting_user: str | None) -> Principal:
+        """Return who this is; Unauthenticated for any token that does not hold."""
+        if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
+            raise Unauthenticated
+        try:
+            header = jwt.get_unverified_header(token)
+            claimed = jwt.decode(token, options={"verify_signature": False})
+            if claimed.get("aud") == self._audience:
+                return self._service(token, acting_user)
+            return await self._user(token, header)
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            raise Unauthenticated("The token is not accepted.") from None
+
+    async def _user(self, token: str, header: Mapping[str, Any]) -> Principal:
+        if header.get("alg") == "HS256" and self._user_secret is not None:
+            claims = self._claims(token, self._user_secret, ["HS256"], USER_AUDIENCE, issuer=ISSUER)
+        elif header.get("alg") in ("RS256", "ES256") and self._key_set is not None:
+            key = await self._key_set.key(header.get("kid"))
+            claims = self._claims(token, key, [header["alg"]], USER_AUDIENCE, issuer=ISSUER)
+        else:
+            raise Unauthenticated("The token is not accepted.")
+        return Principal(_subject(claims), _scopes(claims) - {SERVICE_SCOPE}, "user")
+
+    def _service(self, token: str, acting_user: str | None) -> Principal:
+        claims = self._claims(token, self._service_secret, ["HS256"], self._audience, issuer=None)
+        issued_at, expires_at = _instant(claims, "iat"), _instant(claims, "exp")
+        if expires_at - issued_at > SERVICE_TOKEN_LIFE_S or SERVICE_SCOPE not in _scopes(claims):
+            raise Unauthenticated("The token is not accepted.")
+        if acting_user is not None and not re.fullmatch(IDENTIFIER, acting_user):
+            raise Malformed(f"{ACTING_USER} is not a user id.")
+        return Principal(_subject(claims), frozenset({SERVICE_SCOPE}), "service", acting_user)
+
+    def _claims(
+        self,
+        token: str,
+        key: Any,
+        algorithms: list[str],
+        audience: str,
+        *,
+        issuer: str | None,
+    ) -> dict[str, Any]:
+        """Verify the signature and every claim; the times by our clock, not by the machine's."""
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=algorithms,
+            audience=audience,
+            issuer=issuer,
+            options={
+                "require": ["exp", "sub", "aud"],
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
+        )
+        now = self._clock.now().timestamp()
+        too_early = any(_instant(claims, name) > now + _LEEWAY_S for name in ("nbf", "iat") if name in claims)
+        if _instant(claims, "exp") <= now or too_early:
+            raise Unauthenticated("The token is not valid at this time.")
+        return claims
+
+
+def _instant(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise Unauthenticated("The token is not accepted.")
+    return float(value)
+
+
+def _subject(claims: Mapping[str, Any]) -> str:
+    subject = claims["sub"]
+    if not isinstance(subject, str) or not 1 <= len(subject) <= 255 or not storable(subject):
+        raise Unauthenticated("The token is not accepted.")
+    return subject
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    scope = claims.get("scope", "")
+    return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
+
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    bearerFormat="JWT",
+    description="`make token ARGS='--sub alice --scope customer'` prints one.",
+)
+
+
+async def current_principal(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Principal:
+    """Return who calls; read once per request."""
+    known: Principal | None = getattr(request.state, "principal", None)
+    if known is not None:
+        return known
+    if credentials is None:
+        raise Unauthenticated
+    authenticator: Authenticator = request.app.state.chassis.authenticator
+    principal = await authenticator.principal(credentials.credentials, request.headers.get(ACTING_USER))
+    request.state.principal = principal
+    user_id = principal.subject if principal.kind == "user" else principal.acting_user
+    if user_id is not None:
+        logs.bind(user_id=user_id)
+    return principal
+
+
+def authenticated(*any_of_scopes: str) -> Callable[..., Awaitable[Principal]]:
+    """Return a dependency, for `Depends`: a Principal with one of these scopes, or 401 or 403."""
+    wanted = frozenset(any_of_scopes)
+
+    async def principal_with_scope(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
+        if not principal.scopes & wanted:
+            raise Forbidden
+        return principal
+
+    return principal_with_scope
+
+
+async def owner(
+    request: Request,
+    principal: Annotated[Principal, Depends(authenticated("customer"))],
+) -> Principal:
+    """Return the customer whose `{user_id}` this is, for `Depends`; to others there is no such thing."""
+    if request.path_params.get("user_id") != principal.subject:
+        raise NotFound
+    return principal
+
+
+def service_audience(service: str) -> str:
+    return f"order-saga/{service}"
+
+
+class ServiceTokens:
+    """Makes the tokens with which `issuer` calls other services."""
+
+    def __init__(self, *, secret: str, issuer: str, clock: Clock) -> None:
+        self._secret = secret
+        self._issuer = issuer
+        self._clock = clock
+        self._cached: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def mint(self, audience_service: str, scope: str = SERVICE_SCOPE) -> str:
+        """Return a token for one service that holds for at least half of its life from now on."""
+        now = self._clock.now().timestamp()
+        made_at, token = self._cached.get((audience_service, scope), (-math.inf, ""))
+        if not 0 <= now - made_at < SERVICE_TOKEN_CACHED_S:
+            token = mint_token(
+                self._secret,
+                subject=self._issuer,
+                scope=scope,
+                audience=service_audience(audience_service),
+                issuer=self._issuer,
+                now=now,
+                life_s=SERVICE_TOKEN_LIFE_S,
+            )
+            self._cached[audience_service, scope] = (now, token)
+        return token
+
+
+def mint_user_token(secret: str, *, sub: str, scope: str, clock: Clock, life_s: float = 3_600) -> str:
+    """Return a user's token, as the stack of development hands out."""
+    return mint_token(
+        secret,
+        subject=sub,
+        scope=scope,
+        audience=USER_AUDIENCE,
+        issuer=ISSUER,
+        now=clock.now().timestamp(),
+        life_s=life_s,
+    )
+
+
+def mint_token(
+    secret: str,
+    *,
+    subject: str,
+    scope: str,
+    audience: str,
+    issuer: str,
+    now: float,
+    life_s: float,
+) -> str:
+    """Sign a token of HS256; instants in seconds since 1970."""
+    issued_at = math.floor(now)
+    claims = {
+        "iss": issuer,
+        "aud": audience,
+        "sub": subject,
+        "scope": scope,
+        "iat": issued_at,
+        "exp": issued_at + math.floor(life_s),
+    }
+    return jwt.encode(claims, secret, algorithm="HS256")

@@ -1,0 +1,152 @@
+"""What every request passes before it reaches a route, and its answer on the way back.
+
+One plain ASGI layer: request id, trace and log ids; body limit while the body streams in, then strict JSON; whatever
+escapes from the routes becomes a problem; access log and metrics.
+"""
+
+import re
+from typing import Any, Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.chassis import errors, ids, logs, problems, strict_json, tracing
+from services.chassis.clock import Clock
+from services.chassis.metrics import Metrics
+from services.chassis.tracing import REQUEST_ID
+
+QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS: Final = _SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete."""
+
+
+class Ingress:
+    """The layer around the routes of one service."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        service: str,
+        metrics: Metrics,
+        clock: Clock,
+        max_body_bytes: int,
+    ) -> None:
+        self.app = app
+        self.service = service
+        self.metrics = metrics
+        self.clock = clock
+        self.max_body_bytes = max_body_bytes
+        self.log = logs.get_logger("chassis.http")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get(REQUEST_ID, "")
+        request_id = given if _REQUEST_ID_FORM.fullmatch(given) else ids.new_id("req")
+        token = tracing.enter(headers.get("traceparent"))
+        try:
+            trace_id = tracing.trace_id(tracing.current_traceparent())
+            with logs.fresh(service=self.service, request_id=request_id, trace_id=trace_id):
+                await self._answer(scope, receive, send, headers, request_id)
+        finally:
+            tracing.leave(token)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, request_id: str) -> None:
+        started_at = self.clock.monotonic()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        self.metrics.http_in_progress.inc()
+        try:
+            await self._guarded(scope, receive, send_with_id, headers, lambda: status != 0)
+        finally:
+            self.metrics.http_in_progress.dec()
+            self._record(scope, status, self.clock.monotonic() - started_at)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send, headers: Headers, started: Any) -> None:
+        """Run the routes; turn what escapes from them into an answer, without internals."""
+        try:
+            body = await self._read(scope, receive, headers)
+            await self.app(scope, Replay(body, receive), send)
+        except ClientGone:
+            return
+        except Exception as error:
+            if started():
+                self.log.exception("request.broken_off")
+                raise
+            known = problems.as_known(error)
+            if known is None:
+                self.log.exception("request.failed")
+                await problems.internal_response()(scope, receive, send)
+                return
+            if not isinstance(known, errors.RequestError) or problems.status_of(type(known)) == 503:
+                self.log.warning("request.unavailable", error=type(error).__name__, reason=str(error)[:500])
+            await problems.response_of(known)(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive, headers: Headers) -> bytes:
+        """Read the body, at most as much as is allowed, and check it before anything else sees it."""
+        if b"%00" in scope.get("raw_path", b"") or b"%00" in scope.get("query_string", b"") or "\0" in scope["path"]:
+            raise errors.Invalid(faults=[errors.Fault("path or query", "holds a NUL")])
+        length = headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length[:19]) > self.max_body_bytes:
+            raise errors.TooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self.max_body_bytes:
+                raise errors.TooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        body = b"".join(chunks)
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        if body and (kind == "application/json" or kind.endswith("+json")):
+            strict_json.loads(body)
+        return body
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path_format", None) or "unknown"
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self.metrics.http_requests.labels(method, route, str(status)).inc()
+        self.metrics.http_seconds.labels(method, route).observe(seconds)
+        if scope["path"] not in QUIET_PATHS:
+            self.log.info(
+                "http.request",
+                method=method,
+                route=route,
+                status=status,
+                duration_ms=round(seconds * 1000, 2),
+            )
+
+
+class Replay:
+    """A `receive` that gives the body that was read, then what comes from the client."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}

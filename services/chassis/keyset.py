@@ -1,0 +1,60 @@
+"""The public keys of an identity provider (JWKS), fetched when needed and kept for a while."""
+
+import asyncio
+from typing import Any, Final
+
+import httpx
+import jwt
+
+from services.chassis.clock import Clock
+from services.chassis.errors import Unauthenticated, Unavailable
+from services.chassis.logs import get_logger
+
+_KEPT_S: Final = 600.0
+_ASK_AGAIN_S: Final = 10.0
+_TIMEOUT_S: Final = 5.0
+
+
+class KeySet:
+    """The signing keys at a URL, by `kid`; an unknown `kid` leads to a new look, every ten seconds at most."""
+
+    def __init__(self, url: str, *, http: httpx.AsyncClient, clock: Clock) -> None:
+        self._url = url
+        self._http = http
+        self._clock = clock
+        self._keys: dict[str, Any] = {}
+        self._fetched_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._log = get_logger("chassis.auth")
+
+    async def key(self, kid: Any) -> Any:
+        """Return the key; Unauthenticated if there is none, Unavailable if the provider does not answer."""
+        if not isinstance(kid, str):
+            raise Unauthenticated("The token names no key.")
+        if not self._fresh() or kid not in self._keys:
+            async with self._lock:
+                await self._refresh(kid)
+        if kid not in self._keys:
+            raise Unauthenticated("The token's key is not known.")
+        return self._keys[kid]
+
+    def _fresh(self) -> bool:
+        return self._clock.monotonic() - self._fetched_at < _KEPT_S
+
+    async def _refresh(self, kid: str) -> None:
+        if (self._fresh() and kid in self._keys) or self._clock.monotonic() - self._asked_at < _ASK_AGAIN_S:
+            return
+        self._asked_at = self._clock.monotonic()
+        try:
+            answer = await self._http.get(self._url, timeout=_TIMEOUT_S, follow_redirects=False)
+            answer.raise_for_status()
+            found = jwt.PyJWKSet.from_dict(answer.json())
+        except (httpx.HTTPError, jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+            self._log.warning("auth.keys_unavailable", error=type(error).__name__)
+            if not self._keys:
+                self._asked_at = float("-inf")
+                raise Unavailable("The identity provider does not answer.") from None
+            return
+        self._keys = {key.key_id: key.key for key in found.keys if key.key_id is not None}
+        self._fetched_at = self._clock.monotonic()

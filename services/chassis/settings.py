@@ -1,0 +1,166 @@
+"""Settings from the environment: every fault named at once, and no development secret in production.
+
+A secret may also be a file of its variable's name (any case) in SECRETS_DIR (/run/secrets where that exists).
+"""
+
+import base64
+import binascii
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from services.chassis.errors import SettingsError
+
+DEVELOPMENT: Final = "development-only-"
+"""Every secret's development default begins with this, so that production can refuse it."""
+DEVELOPMENT_USER_SECRET: Final = DEVELOPMENT + "secret-of-user-tokens"
+DEVELOPMENT_SERVICE_SECRET: Final = DEVELOPMENT + "secret-of-service-tokens"
+MIN_SECRET_BYTES: Final = 32
+WEBHOOK_PREFIX: Final = "whsec_"
+
+
+def in_production(info: ValidationInfo) -> bool:
+    return info.data.get("env") == "production"
+
+
+def check_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    """Refuse, in production, a secret that is missing, a development default or short."""
+    if not in_production(info):
+        return value
+    raw = _secret_bytes(value.get_secret_value())
+    if not raw:
+        raise ValueError("is not set")
+    if raw.startswith(DEVELOPMENT.encode()):
+        raise ValueError("has its development value; set a secret of your own")
+    if len(raw) < MIN_SECRET_BYTES:
+        raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes")
+    return value
+
+
+def check_secrets(values: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
+    if not values:
+        raise ValueError("is not set")
+    return tuple(check_secret(value, info) for value in values)
+
+
+def _secret_bytes(text: str) -> bytes:
+    if text.startswith(WEBHOOK_PREFIX):
+        try:
+            return base64.b64decode(text.removeprefix(WEBHOOK_PREFIX), validate=True)
+        except binascii.Error:
+            raise ValueError("is not base64 after whsec_") from None
+    return text.encode()
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _check_postgres(value: str) -> str:
+    if urlsplit(value).scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
+        raise ValueError("is not a postgresql:// address")
+    return value.replace("postgres://", "postgresql://", 1)
+
+
+def _check_http(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is not an http:// or https:// address")
+    return value.rstrip("/")
+
+
+def check_user_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    """As `check_secret`, but a key set (AUTH_JWKS_URL) replaces a secret that is not set."""
+    unset = not value.get_secret_value() or value.get_secret_value().startswith(DEVELOPMENT)
+    return value if unset and info.data.get("auth_jwks_url") else check_secret(value, info)
+
+
+Secret = Annotated[SecretStr, AfterValidator(check_secret)]
+"""A secret; give it a default that begins with DEVELOPMENT."""
+UserSecret = Annotated[SecretStr, AfterValidator(check_user_secret)]
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(check_secrets)]
+"""Comma-separated secrets, for rotation: the first is used, all are accepted."""
+DatabaseUrl = Annotated[str, AfterValidator(_check_postgres)]
+HttpUrl = Annotated[str, AfterValidator(_check_http)]
+
+
+def _default_log_format() -> Literal["json", "text"]:
+    return "text" if sys.stdout.isatty() else "json"
+
+
+class ChassisSettings(BaseSettings):
+    """What every service reads from its environment."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    env: Literal["development", "production"] = "development"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = Field(default_factory=_default_log_format)
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    docs: bool | None = None
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=104_857_600)] = 1_048_576
+    database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
+    outbound_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
+    shutdown_grace_s: Annotated[float, Field(ge=0, le=600)] = 10
+
+    auth_jwks_url: HttpUrl | None = None
+    auth_jwt_secret: UserSecret = SecretStr(DEVELOPMENT_USER_SECRET)
+    service_token_secret: Secret = SecretStr(DEVELOPMENT_SERVICE_SECRET)
+
+    session_url: HttpUrl = "http://127.0.0.1:8001"
+    shipping_url: HttpUrl = "http://127.0.0.1:8002"
+    orchestrator_url: HttpUrl = "http://127.0.0.1:8000"
+    payment_url: HttpUrl = "http://127.0.0.1:8011"
+    carrier_url: HttpUrl = "http://127.0.0.1:8012"
+    public_url: HttpUrl = "http://127.0.0.1:8000"
+
+    @property
+    def production(self) -> bool:
+        return self.env == "production"
+
+    @property
+    def docs_enabled(self) -> bool:
+        """`/docs` and `/openapi.json`: in development, or where DOCS says so."""
+        return self.docs if self.docs is not None else not self.production
+
+    @property
+    def user_secret(self) -> str | None:
+        """The HS256 secret of users' tokens; None where a key set replaces the development default."""
+        secret = self.auth_jwt_secret.get_secret_value()
+        return None if self.auth_jwks_url and (not secret or secret.startswith(DEVELOPMENT)) else secret
+
+    @classmethod
+    def load(cls, **values: Any) -> Self:
+        """Read the environment; raise a SettingsError that names every fault."""
+        try:
+            return cls(_secrets_dir=_secrets_dir(), **values)
+        except ValidationError as error:
+            raise SettingsError([cls._explain(fault) for fault in error.errors()]) from None
+
+    @classmethod
+    def _explain(cls, fault: Any) -> str:
+        name = str(fault["loc"][0]) if fault["loc"] else "settings"
+        field = cls.model_fields.get(name)
+        variable = str(field.validation_alias or name) if field else name
+        if fault["type"] == "missing":
+            hint = " (`make run` starts everything, a database included)" if variable.endswith("_DATABASE_URL") else ""
+            return f"{variable.upper()} is not set{hint}"
+        reason = str(fault["msg"]).removeprefix("Value error, ")
+        return f"{variable.upper()} {reason}" if fault["type"] == "value_error" else f"{variable.upper()}: {reason}"
+
+
+def _secrets_dir() -> Path | None:
+    place = Path(os.environ.get("SECRETS_DIR", "/run/secrets"))
+    return place if place.is_dir() else None
