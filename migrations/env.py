@@ -23,8 +23,9 @@ def target_metadata() -> MetaData:
     return metadata
 
 
-def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=target_metadata(), compare_server_default=True)
+def run(connection: Connection, metadata: MetaData | None = None) -> None:
+    """Apply the history; the code's tables are needed only to compare them with the database's."""
+    context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
     with context.begin_transaction():
         context.run_migrations()
 
@@ -34,7 +35,7 @@ async def run_with_own_connection() -> None:
     try:
         async with engine.begin() as connection:
             await lock(connection, service)
-            await connection.run_sync(run)
+            await connection.run_sync(run, target_metadata())
     finally:
         await engine.dispose()
 

@@ -1,0 +1,43 @@
+"""`make psql`: open psql on a service's database, of the running stack or of the data at rest."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+from dev import record, tell
+from dev.databases import provided
+from dev.layout import Layout
+from dev.postgres import binary
+
+SERVICES = ("orchestrator", "session", "shipping")
+
+
+def open_psql(url: str, words: list[str]) -> int:
+    """Run psql until the person leaves it; the password is not shown to `ps`."""
+    rest, _, password = url.partition("://")[2].partition("@")[0].rpartition(":")
+    shown = url.replace(f":{password}@", "@") if rest else url
+    env = os.environ | ({"PGPASSWORD": password} if rest else {})
+    return subprocess.run([str(binary("psql")), shown, *words], env=env, check=False).returncode
+
+
+async def at_rest(layout: Layout, service: str, words: list[str]) -> int:
+    async with provided(layout) as databases:
+        return await asyncio.to_thread(open_psql, databases.urls[service], words)
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    service = words.pop(0) if words and words[0] in SERVICES else "orchestrator"
+    layout = Layout.read()
+    try:
+        return open_psql(record.read(layout).databases[service], words)
+    except record.NotRunningError:
+        if not (layout.data / "postgres").exists():
+            tell.fail(f"there is no database in {layout.data} yet: start with `make run`")
+            return 1
+        return asyncio.run(at_rest(layout, service, words))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What a running stack tells the other tools: a file with its pid, its addresses, databases and secrets."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from dev.layout import Layout
+
+
+class NotRunningError(Exception):
+    """No stack runs on this data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A running stack, as `run/stack.json` describes it; readable by its owner only, as it holds secrets."""
+
+    pid: int
+    urls: dict[str, str]
+    databases: dict[str, str] = field(repr=False)
+    secrets: dict[str, str] = field(repr=False)
+
+
+def path(layout: Layout) -> Path:
+    return layout.run / "stack.json"
+
+
+def write(layout: Layout, record: Record) -> None:
+    unfinished = path(layout).with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(json.dumps(asdict(record), indent=2))
+    unfinished.rename(path(layout))
+
+
+def remove(layout: Layout) -> None:
+    path(layout).unlink(missing_ok=True)
+
+
+def read(layout: Layout) -> Record:
+    """Return the running stack; NotRunningError says how to start one."""
+    try:
+        record = Record(**json.loads(path(layout).read_text()))
+        os.kill(record.pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        raise NotRunningError(f"no stack runs on {layout.data}: start one with `make run`") from None
+    return record

@@ -1,0 +1,66 @@
+"""What `make run` prints once everything is ready: addresses, who may sign in, and what to type next."""
+
+import os
+
+from dev import tell
+from dev.credentials import ADMIN, user_token
+from dev.layout import ROOT, Layout
+from dev.record import Record
+
+SAYS = {
+    "orchestrator": "sagas, webhooks, approvals",
+    "session": "catalogue, baskets, checkout, orders",
+    "shipping": "shipments",
+    "payment": "payment processor (simulated)",
+    "carrier": "carrier (simulated)",
+}
+
+
+def show(layout: Layout, record: Record, took_s: float) -> None:
+    tell.heading(f"Order Saga: ready after {took_s:.1f} s")
+    for name, what in SAYS.items():
+        docs = f"{record.urls[name]}/docs" if name in ("orchestrator", "session", "shipping") else record.urls[name]
+        tell.say(f"  {name:<13} {docs:<32} {tell.paint(what, 'dim')}")
+    user, password = ADMIN
+    tell.heading("Signing in")
+    if os.environ.get("ADMIN_USERS"):
+        tell.say(f"  approvals     {record.urls['orchestrator']}/login  as ADMIN_USERS says")
+    else:
+        sign_in = f"user {tell.paint(user, 'bold')}, password {tell.paint(password, 'bold')}"
+        tell.say(f"  approvals     {record.urls['orchestrator']}/login  {sign_in}")
+    tell.say("  tokens        valid for 12 hours; paste these two lines into another terminal:")
+    tell.say(tell.paint(f"ALICE={user_token(record.secrets, 'alice', 'customer')}", "green"))
+    tell.say(tell.paint(f"ADMIN={user_token(record.secrets, 'admin', 'admin')}", "green"))
+    tell.heading("What to type next")
+    for comment, command in commands(layout, record):
+        tell.say(f"  {tell.paint(f'# {comment}', 'dim')}")
+        tell.say(f"  {command}")
+    tell.say()
+    tell.say(tell.paint("Ctrl-C stops everything.", "dim"))
+
+
+def commands(layout: Layout, record: Record) -> list[tuple[str, str]]:
+    """Return the commands of a first order, each with what it does."""
+    session, orchestrator = record.urls["session"], record.urls["orchestrator"]
+    json_body = "-H 'Content-Type: application/json'"
+    alice, admin = '-H "Authorization: Bearer $ALICE"', '-H "Authorization: Bearer $ADMIN"'
+    address = '{"name":"Alice","street":"1 Main St","city":"Springfield","postal_code":"12345","country":"US"}'
+    product = '{"name":"Mug","price":{"amount_minor":1250,"currency":"USD"},"stock":100}'
+    order = f'{{"shipping_address":{address},"order_id":"order-1"}}'
+    place = os.path.relpath(layout.run, ROOT) if layout.run.is_relative_to(ROOT) else str(layout.run)
+    return [
+        ("have something to sell", f"curl -sX PUT {session}/catalog/mug {admin} {json_body} -d '{product}'"),
+        (
+            "fill the basket",
+            f'curl -sX POST {session}/users/alice/cart/items {alice} {json_body} -d \'{{"sku":"mug","quantity":2}}\'',
+        ),
+        (
+            "check out",
+            f"curl -sX POST {session}/users/alice/checkout {alice} {json_body} -H 'Idempotency-Key: k1' -d '{order}'",
+        ),
+        ("see the order", f"curl -s {session}/users/alice/orders/order-1 {alice}"),
+        ("see what waits for approval, with its link", f"curl -s {orchestrator}/approvals {admin}"),
+        ("crash a service and watch it come back", f"kill -9 $(cat {place}/orchestrator.pid)"),
+        ("read along", f"tail -f {place}/*.log"),
+        ("have the whole story told", "make demo"),
+    ]
