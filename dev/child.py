@@ -16,6 +16,8 @@ from dev.layout import ROOT, Layout, Part
 PAUSE_S = 1.0
 STOP_S = 15.0
 READY_S = 60.0
+FALSE_STARTS = 3
+"""How often a process may die before it was ever ready."""
 POLL_S = 0.05
 
 
@@ -34,6 +36,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
         self._stopping = False
+        self._was_ready = False
 
     async def start(self) -> None:
         self._layout.log(self.part.name).write_bytes(b"")
@@ -48,6 +51,7 @@ class Child:
             try:
                 answer = await http.get(self.part.url + self.part.ready_path, timeout=2)
                 if answer.status_code == 200:
+                    self._was_ready = True
                     return time.monotonic() - began
                 last = f"{answer.status_code} {answer.text[:300]}"
             except httpx.HTTPError as error:
@@ -100,8 +104,12 @@ class Child:
         unfinished.rename(self._layout.pid_file(self.part.name))
 
     async def _watch(self) -> None:
+        deaths = 0
         while not self._stopping and self._process is not None:
             code = await self._process.wait()
+            deaths += 1
+            if deaths == FALSE_STARTS and not self._was_ready:
+                raise ChildError(f"{self.part.name} does not start (exit code {code})\n{self.log_end()}")
             how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             self._report("fail", f"{self.part.name} ended ({how}); it is started again in {PAUSE_S:.0f} s")
             if code > 0:
