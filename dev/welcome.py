@@ -45,11 +45,10 @@ def commands(layout: Layout, record: Record) -> list[tuple[str, str]]:
     json_body = "-H 'Content-Type: application/json'"
     alice, admin = '-H "Authorization: Bearer $ALICE"', '-H "Authorization: Bearer $ADMIN"'
     address = '{"name":"Alice","street":"1 Main St","city":"Springfield","postal_code":"12345","country":"US"}'
-    product = '{"name":"Mug","price":{"amount_minor":1250,"currency":"USD"},"stock":100}'
     order = f'{{"shipping_address":{address},"order_id":"order-1"}}'
     place = os.path.relpath(layout.run, ROOT) if layout.run.is_relative_to(ROOT) else str(layout.run)
     return [
-        ("have something to sell", f"curl -sX PUT {session}/catalog/mug {admin} {json_body} -d '{product}'"),
+        ("see what is for sale", f"curl -s {session}/catalog"),
         (
             "fill the basket",
             f'curl -sX POST {session}/users/alice/cart/items {alice} {json_body} -d \'{{"sku":"mug","quantity":2}}\'',
