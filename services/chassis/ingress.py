@@ -118,8 +118,7 @@ class Ingress:
             if not message.get("more_body", False):
                 break
         body = b"".join(chunks)
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
-        if body and (kind == "application/json" or kind.endswith("+json")):
+        if body and strict_json.is_json(headers.get("content-type")):
             strict_json.loads(body)
         return body
 

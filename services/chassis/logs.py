@@ -71,7 +71,7 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
 
 def get_logger(name: str) -> FilteringBoundLogger:
     """Return a logger that says where its lines come from; `log.info("order.paid", order_id=…)`."""
-    logger: FilteringBoundLogger = structlog.get_logger(logger=name)
+    logger: FilteringBoundLogger = structlog.get_logger(source=name)
     return logger
 
 

@@ -17,10 +17,18 @@ class Loop:
     An exception is logged and followed by a growing pause; it never ends the loop.
     """
 
-    def __init__(self, name: str, run_once: Callable[[], Awaitable[float]], *, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        run_once: Callable[[], Awaitable[float]],
+        *,
+        clock: Clock,
+        on_stop: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.name = name
         self._run_once = run_once
         self._clock = clock
+        self._on_stop = on_stop
         self._nudged = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -42,12 +50,14 @@ class Loop:
         self._task = asyncio.create_task(self._run(), name=f"loop:{self.name}")
 
     async def stop(self) -> None:
-        """Let a run in progress finish, then stop."""
+        """Let a run in progress, and what it has begun, finish; then stop."""
         self._stopping.set()
         self._nudged.set()
         if self._task is not None:
             await self._task
             self._task = None
+        if self._on_stop is not None:
+            await self._on_stop()
 
     async def run_once(self) -> float:
         """Run once, here and now; exceptions are the caller's."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from services.chassis import db, errors
+from services.chassis import db, errors, strict_json
 from services.chassis.logs import context
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -165,11 +165,11 @@ def _other_media(request: Request) -> bool:
     """Whether there is a body of another type than the route reads."""
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return False
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = request.headers.get("content-type", "")
     body = getattr(request.scope.get("route"), "body_field", None)
     if body is not None and isinstance(body.field_info, Form):
-        return kind not in {"application/x-www-form-urlencoded", "multipart/form-data"}
-    return kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json"))
+        return kind.split(";")[0].strip().lower() not in {"application/x-www-form-urlencoded", "multipart/form-data"}
+    return not strict_json.is_json(kind)
 
 
 def _fault(fault: Mapping[str, Any]) -> errors.Fault:

@@ -37,6 +37,12 @@ def loads(raw: bytes) -> Any:
     return value
 
 
+def is_json(content_type: str | None) -> bool:
+    """Whether a Content-Type header says JSON."""
+    kind = (content_type or "").split(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
 def canonical(value: Any) -> str:
     """Return the same text for the same value, however it was written."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -118,6 +118,7 @@ set leased = false,
     )
 from mine
 where k.key = mine.key and mine.next_due is not null
+returning k.key, k.due_at <= coalesce(cast(:now as timestamptz), clock_timestamp()) as due
 
 -- name: bury
 with dead as (

@@ -1,0 +1,254 @@
+"""Idempotency keys: the same key and body give the same answer, for seven days, whatever happens in between.
+
+A key belongs to its caller and to the exact path. The body's fingerprint is taken of its canonical JSON (order of
+names and spaces do not count); the query counts too. Only 2xx and final business refusals are kept.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, overload
+
+from fastapi import Depends, Header, Request
+from pydantic import BaseModel
+from sqlalchemy import Column, DateTime, Index, Integer, MetaData, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.responses import Response
+
+from services.chassis import problems, strict_json
+from services.chassis.auth import Principal, current_principal
+from services.chassis.clock import Clock
+from services.chassis.db import Database, Queries
+from services.chassis.errors import InFlight, KeyReused, Malformed, RequestError
+from services.chassis.metrics import Metrics
+
+KEPT_DAYS: Final = 7
+REPLAYED: Final = "Idempotent-Replayed"
+_KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
+
+Outcome = Literal["new", "replayed", "mismatch", "in_flight", "invalid"]
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A key in its scope, and the fingerprint of what was sent with it."""
+
+    caller: str
+    route: str
+    key: str
+    fingerprint: str
+    metrics: Metrics | None = field(default=None, compare=False, repr=False)
+
+    def count(self, outcome: Outcome) -> None:
+        if self.metrics is not None:
+            self.metrics.idempotency.labels(outcome).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer that can be given again; `body` is JSON text."""
+
+    status: int
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, status: int, model: BaseModel, headers: Mapping[str, str] | None = None) -> "StoredAnswer":
+        return cls(status, model.model_dump_json(), headers or {})
+
+    def response(self, *, replayed: bool = False) -> Response:
+        headers = dict(self.headers)
+        if self.body:
+            headers.setdefault("Content-Type", "application/json" if self.status < 400 else problems.MEDIA_TYPE)
+        if replayed:
+            headers[REPLAYED] = "true"
+        return Response(self.body, self.status, headers)
+
+
+@overload
+def idempotency_key(required: Literal[True]) -> Callable[..., Awaitable[IdempotencyKey]]: ...
+
+
+@overload
+def idempotency_key(required: Literal[False]) -> Callable[..., Awaitable[IdempotencyKey | None]]: ...
+
+
+def idempotency_key(required: bool) -> Callable[..., Awaitable[IdempotencyKey | None]]:  # noqa: FBT001
+    """Return a dependency, for `Depends`: the request's key; None if there is none and it is not required."""
+
+    async def key_of_request(
+        request: Request,
+        principal: Annotated[Principal, Depends(current_principal)],
+        idempotency_key: Annotated[
+            str | None,
+            Header(description="1-255 printable ASCII characters; the same key and body give the same answer."),
+        ] = None,
+    ) -> IdempotencyKey | None:
+        metrics: Metrics = request.app.state.chassis.metrics
+        if idempotency_key is None:
+            if required:
+                metrics.idempotency.labels("invalid").inc()
+                raise Malformed("The header Idempotency-Key is missing; see /docs.")
+            return None
+        try:
+            key = _unquoted(request.headers.getlist("Idempotency-Key"))
+        except Malformed:
+            metrics.idempotency.labels("invalid").inc()
+            raise
+        route = f"{request.method} {request.url.path}"
+        return IdempotencyKey(principal.caller, route, key, await _fingerprint(request), metrics)
+
+    return key_of_request
+
+
+def _unquoted(values: list[str]) -> str:
+    """Return the key; `"k"`, a string of structured fields, is the same as `k`."""
+    key = values[0] if len(values) == 1 else ""
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = re.sub(r'\\(["\\])', r"\1", key[1:-1])
+    if not _KEY.fullmatch(key) or not key.strip():
+        raise Malformed("The header Idempotency-Key must be 1 to 255 printable ASCII characters, once.")
+    return key
+
+
+async def _fingerprint(request: Request) -> str:
+    body = await request.body()
+    if body and strict_json.is_json(request.headers.get("content-type")):
+        body = strict_json.canonical(json.loads(body)).encode()
+    return hashlib.sha256(b"\0".join((request.url.query.encode(), body))).hexdigest()
+
+
+async def answer_once(
+    database: Database,
+    clock: Clock,
+    key: IdempotencyKey | None,
+    handler: Callable[[AsyncConnection], Awaitable[StoredAnswer]],
+) -> Response:
+    """Run `handler` in one transaction with its stored answer, once per key; later, give that answer again.
+
+    InFlight while the first request runs, KeyReused for another body. A RequestError that is `final` rolls back and is
+    stored; any other error leaves the key free.
+    """
+    if key is None:
+        async with database.begin() as conn:
+            answer = await handler(conn)
+        return answer.response()
+    try:
+        return await _answer(database, clock, key, handler)
+    except RequestError as error:
+        if not error.final:
+            raise
+        refusal = StoredAnswer(
+            problems.status_of(type(error)),
+            json.dumps(problems.problem_of(error)),
+            problems.headers_of(error),
+        )
+    return await _answer(database, clock, key, lambda _: _ready(refusal))
+
+
+async def _answer(
+    database: Database,
+    clock: Clock,
+    key: IdempotencyKey,
+    handler: Callable[[AsyncConnection], Awaitable[StoredAnswer]],
+) -> Response:
+    now = clock.sql_now()
+    async with database.begin() as conn:
+        locked = await conn.execute(_queries()["lock"], {"number": _number(key)})
+        if not locked.scalar_one():
+            key.count("in_flight")
+            raise InFlight
+        stored = await recall(conn, key, now=now)
+        if stored is None:
+            answer = await handler(conn)
+            await store(conn, key, answer, now=now)
+    if stored is not None:
+        key.count("replayed")
+        return stored.response(replayed=True)
+    key.count("new")
+    return answer.response()
+
+
+async def _ready(answer: StoredAnswer) -> StoredAnswer:
+    return answer
+
+
+async def recall(conn: AsyncConnection, key: IdempotencyKey, *, now: datetime | None) -> StoredAnswer | None:
+    """Return the answer that was given to this key; KeyReused if it came with another body."""
+    rows = await conn.execute(_queries()["recall"], _scope(key) | {"now": now, "kept_days": KEPT_DAYS})
+    row = rows.first()
+    if row is None:
+        return None
+    if row.fingerprint != key.fingerprint:
+        key.count("mismatch")
+        raise KeyReused
+    return StoredAnswer(row.status, row.body, row.headers)
+
+
+async def store(conn: AsyncConnection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> None:
+    """Keep this answer for the key; one that is there already stays."""
+    await conn.execute(
+        _queries()["store"],
+        _scope(key)
+        | {
+            "fingerprint": key.fingerprint,
+            "status": answer.status,
+            "body": answer.body,
+            "headers": json.dumps(dict(answer.headers)),
+            "now": now,
+            "kept_days": KEPT_DAYS,
+        },
+    )
+
+
+async def purge(
+    conn: AsyncConnection,
+    *,
+    older_than_days: int = KEPT_DAYS,
+    limit: int = 1_000,
+    now: datetime | None,
+) -> int:
+    """Forget answers that nobody may ask for any more; return how many."""
+    result = await conn.execute(
+        _queries()["purge"],
+        {"older_than_days": older_than_days, "limit": limit, "now": now},
+    )
+    return int(result.rowcount)
+
+
+def _scope(key: IdempotencyKey) -> dict[str, Any]:
+    return {"caller": key.caller, "route": key.route, "key": key.key}
+
+
+def _number(key: IdempotencyKey) -> int:
+    """Return the 64-bit number of the key's advisory lock."""
+    digest = hashlib.sha256(f"{key.caller}\0{key.route}\0{key.key}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+@cache
+def _queries() -> Queries:
+    return Queries.load(Path(__file__).with_name("idempotency.sql"))
+
+
+def add_tables(metadata: MetaData) -> None:
+    """Add the table `idempotency` to a service's schema."""
+    Table(
+        "idempotency",
+        metadata,
+        Column("caller", Text, primary_key=True),
+        Column("route", Text, primary_key=True),
+        Column("key", Text, primary_key=True),
+        Column("fingerprint", Text, nullable=False),
+        Column("status", Integer, nullable=False),
+        Column("body", Text, nullable=False),
+        Column("headers", JSONB, nullable=False),
+        Column("created_at", DateTime(timezone=True), nullable=False),
+        Index("idempotency_by_age", "created_at"),
+    )

@@ -1,0 +1,128 @@
+"""Sending what one key has to send: in sequence, outside any transaction, within the key's lease."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.chassis import ids, logs, tracing
+from services.chassis.clock import Clock
+from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
+from services.chassis.http import Answer, ServiceClient
+from services.chassis.messaging.outbox import Message
+
+SEND_TIMEOUT_S: Final = 5.0
+MARGIN_S: Final = 1.0
+"""What is left of a lease when the last send must have ended: time for the mark."""
+BACKOFF_S: Final = 0.2
+BACKOFF_MAX_S: Final = 30.0
+MISCONFIGURED_PAUSE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One key, ours until an instant of `clock.monotonic()`, fenced by `epoch`; `attempts`: at its first message."""
+
+    key: str
+    epoch: int
+    attempts: int
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A message that was definitely refused, and how."""
+
+    message: Message
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something about a key that a person should look at."""
+
+    kind: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a lease: delivered messages with their answers, then at most one that stopped the rest."""
+
+    lease: Lease
+    delivered: list[tuple[Message, Answer]] = field(default_factory=list)
+    attempts: int = 0
+    pause_s: float = 0
+    dead: Dead | None = None
+    alarm: Alarm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Courier:
+    """Sends messages to the services whose addresses it knows."""
+
+    clock: Clock
+    addresses: Mapping[str, ServiceClient]
+    stopping: Callable[[], bool]
+
+    async def deliver(self, lease: Lease, messages: Sequence[Message]) -> Outcome:
+        """Send the messages of one key until one does not get through, or the lease nears its end."""
+        outcome = Outcome(lease)
+        for message in messages:
+            deadline = min(self.clock.monotonic() + SEND_TIMEOUT_S, lease.until - MARGIN_S)
+            if deadline - self.clock.monotonic() < MARGIN_S or self.stopping():
+                break
+            token = tracing.enter(message.traceparent)
+            try:
+                with logs.bound(message_id=message.id, message=message.name, order_key=message.key):
+                    if not await self._send(message, deadline, outcome):
+                        break
+            finally:
+                tracing.leave(token)
+        return outcome
+
+    async def _send(self, message: Message, deadline: float, outcome: Outcome) -> bool:
+        """Send one message; say whether the next one may follow, and note in the outcome why not."""
+        log = logs.get_logger("chassis.relay")
+        attempt = 1 if outcome.delivered else outcome.lease.attempts + 1
+        try:
+            answer = await self._call(message, deadline)
+        except RemoteRefused as refusal:
+            outcome.dead = Dead(message, str(refusal.code), refusal.message)
+            outcome.alarm = Alarm("outbox-dead-letter", f"{message.name}: {refusal.code}: {refusal.message}")
+            return False
+        except RemoteMisconfigured as error:
+            outcome.alarm = Alarm("outbox-misconfigured", f"{message.method} {message.path}: {error.message}")
+            outcome.attempts, outcome.pause_s = attempt, max(MISCONFIGURED_PAUSE_S, backoff_s(attempt))
+            return False
+        except RemoteUnknown as error:
+            outcome.attempts, outcome.pause_s = attempt, max(error.retry_after_s or 0, backoff_s(attempt))
+            log.warning("outbox.retry", attempt=attempt, retry_in_s=round(outcome.pause_s, 3), reason=error.message)
+            return False
+        except Exception as error:
+            outcome.alarm = Alarm("outbox-send-failed", f"{message.name}: {type(error).__name__}")
+            outcome.attempts, outcome.pause_s = attempt, max(MISCONFIGURED_PAUSE_S, backoff_s(attempt))
+            log.exception("outbox.send_failed", attempt=attempt)
+            return False
+        outcome.delivered.append((message, answer))
+        log.debug("outbox.delivered", status=answer.status)
+        return True
+
+    async def _call(self, message: Message, deadline: float) -> Answer:
+        client = self.addresses.get(message.service)
+        if client is None:
+            raise RemoteMisconfigured(f"no address for {message.service}", service=message.service)
+        return await client.request(
+            message.method,
+            message.path,
+            body=message.body,
+            key=message.id,
+            deadline=deadline,
+            acting_user=message.acting_user,
+            accept=message.settled_by,
+        )
+
+
+def backoff_s(attempt: int) -> float:
+    """Return the pause after this many attempts: doubling, bounded, spread."""
+    return min(BACKOFF_S * 2.0 ** min(attempt - 1, 16), BACKOFF_MAX_S) * ids.jitter(0.8, 1.2)

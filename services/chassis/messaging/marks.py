@@ -1,0 +1,180 @@
+"""Writing down what was delivered: many keys in one transaction, fenced by each key's lease.
+
+What is done with answers locks rows of the service's own, so it comes first and the keys are locked last, as in every
+other transaction of the service; if a lease has been lost meanwhile, everything is rolled back and done again without
+it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.chassis import audit
+from services.chassis.clock import Clock
+from services.chassis.db import Database, is_transient
+from services.chassis.http import Answer
+from services.chassis.logs import get_logger
+from services.chassis.messaging.delivery import MISCONFIGURED_PAUSE_S, Alarm, Outcome, backoff_s
+from services.chassis.messaging.outbox import Message, queries
+from services.chassis.metrics import Metrics
+
+AnswerHandler = Callable[[AsyncConnection, Message, Answer], Awaitable[None]]
+"""What to do with a message's answer, in the transaction of its mark; locks rows of its own, enqueues nothing."""
+
+_PAUSE_S: Final = 0.1
+
+
+class LeaseLost(Exception):
+    """Some of the keys have been leased by another relay meanwhile; carries those that are still ours."""
+
+    def __init__(self, held: frozenset[str]) -> None:
+        super().__init__(f"{len(held)} keys are still held")
+        self.held = held
+
+
+class Marks:
+    """Writes outcomes down; `mark` returns whether a key that it has released is due again."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        answers: Mapping[str, AnswerHandler],
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._answers = answers
+        self._metrics = metrics
+        self._sent = metrics.counter("outbox_messages_total", "Messages sent, by what became of them.", ("outcome",))
+        self._log = get_logger("chassis.relay")
+
+    async def mark(self, outcomes: Sequence[Outcome]) -> bool:
+        """Write down these outcomes, as long as their leases last; what is not written is delivered again."""
+        batch = sorted(outcomes, key=lambda outcome: outcome.lease.key)
+        was_set_back = False
+        while batch:
+            try:
+                due = await self._write(batch)
+            except LeaseLost as lost:
+                batch = [outcome for outcome in batch if outcome.lease.key in lost.held]
+            except Exception as error:  # noqa: BLE001  # sorted out below
+                if is_transient(error):
+                    self._log.warning("outbox.mark_failed", error=type(error).__name__, keys=len(batch))
+                    await self._clock.sleep(_PAUSE_S)
+                    now = self._clock.monotonic()
+                    batch = [outcome for outcome in batch if outcome.lease.until > now]
+                elif len(batch) > 1:
+                    return any([await self.mark([outcome]) for outcome in batch])
+                elif not was_set_back:
+                    batch, was_set_back = [self._set_back(batch[0], error)], True
+                else:
+                    self._log.exception("outbox.mark_given_up", key=batch[0].lease.key)
+                    return False
+            else:
+                self._tell(batch)
+                return due
+        return False
+
+    def _set_back(self, outcome: Outcome, error: Exception) -> Outcome:
+        """Make of an outcome that cannot be written one that is tried again later."""
+        self._log.error("outbox.mark_failed", key=outcome.lease.key, exc_info=error)
+        attempt = outcome.lease.attempts + 1
+        return Outcome(
+            outcome.lease,
+            attempts=attempt,
+            pause_s=max(MISCONFIGURED_PAUSE_S, backoff_s(attempt)),
+            alarm=Alarm("outbox-mark-failed", type(error).__name__),
+        )
+
+    async def _write(self, batch: Sequence[Outcome]) -> bool:
+        now = self._clock.sql_now()
+        async with self._database.begin() as conn:
+            answered = await self._handle_answers(conn, batch)
+            held = await self._hold(conn, batch)
+            if answered - held:
+                raise LeaseLost(held)
+            ours = [outcome for outcome in batch if outcome.lease.key in held]
+            delivered = [message.id for outcome in ours for message, _ in outcome.delivered]
+            if delivered:
+                await conn.execute(queries()["delete_delivered"], {"ids": delivered})
+            await self._audit(conn, ours, now)
+            await self._bury(conn, [outcome for outcome in ours if outcome.dead is not None], now)
+            return await self._release(conn, [outcome for outcome in ours if outcome.dead is None], now)
+
+    async def _handle_answers(self, conn: AsyncConnection, batch: Sequence[Outcome]) -> frozenset[str]:
+        """Call the handlers of what was delivered; return the keys for which there was one."""
+        keys = set()
+        for outcome in batch:
+            for message, answer in outcome.delivered:
+                handler = self._answers.get(message.name)
+                if handler is not None:
+                    await handler(conn, message, answer)
+                    keys.add(message.key)
+        return frozenset(keys)
+
+    async def _hold(self, conn: AsyncConnection, batch: Sequence[Outcome]) -> frozenset[str]:
+        rows = await conn.execute(
+            queries()["hold"],
+            {
+                "keys": [outcome.lease.key for outcome in batch],
+                "epochs": [outcome.lease.epoch for outcome in batch],
+            },
+        )
+        return frozenset(rows.scalars())
+
+    async def _bury(self, conn: AsyncConnection, refused: Sequence[Outcome], now: datetime | None) -> None:
+        dead = [outcome.dead for outcome in refused if outcome.dead is not None]
+        if not dead:
+            return
+        await conn.execute(
+            queries()["bury"],
+            {
+                "ids": [d.message.id for d in dead],
+                "codes": [d.code for d in dead],
+                "details": [d.detail for d in dead],
+                "now": now,
+            },
+        )
+
+    async def _audit(self, conn: AsyncConnection, outcomes: Sequence[Outcome], now: datetime | None) -> None:
+        """Leave a row for an alarm; once, however often it is tried again."""
+        for outcome in outcomes:
+            if outcome.alarm is not None and outcome.attempts <= 1:
+                await audit.record(
+                    conn,
+                    action=f"alarm.{outcome.alarm.kind}",
+                    subject_id=outcome.lease.key,
+                    actor=audit.SYSTEM,
+                    reason=outcome.alarm.reason,
+                    details={"message_id": outcome.dead.message.id} if outcome.dead else {},
+                    now=now,
+                )
+
+    async def _release(self, conn: AsyncConnection, outcomes: Sequence[Outcome], now: datetime | None) -> bool:
+        if not outcomes:
+            return False
+        rows = await conn.execute(
+            queries()["release"],
+            {
+                "keys": [outcome.lease.key for outcome in outcomes],
+                "attempts": [outcome.attempts for outcome in outcomes],
+                "pauses": [float(outcome.pause_s) for outcome in outcomes],
+                "now": now,
+            },
+        )
+        return any(row.due for row in rows)
+
+    def _tell(self, batch: Sequence[Outcome]) -> None:
+        """Count and alarm, once it is committed."""
+        for outcome in batch:
+            self._sent.labels("delivered").inc(len(outcome.delivered))
+            if outcome.attempts:
+                self._sent.labels("unknown").inc()
+            if outcome.dead is not None:
+                self._sent.labels("refused").inc()
+            if outcome.alarm is not None:
+                self._metrics.alarm(outcome.alarm.kind, key=outcome.lease.key, reason=outcome.alarm.reason)

@@ -1,0 +1,152 @@
+"""The relay: empties the outbox, key by key, as soon as it is nudged and by polling in any case."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.http import ServiceClient
+from services.chassis.loop import Loop
+from services.chassis.messaging.delivery import Courier, Lease, Outcome
+from services.chassis.messaging.marks import AnswerHandler, Marks
+from services.chassis.messaging.outbox import Message, queries
+from services.chassis.metrics import Metrics
+
+LEASE_S: Final = 10.0
+POLL_S: Final = 0.5
+CONCURRENCY: Final = 32
+PER_KEY: Final = 50
+_MEASURED_EVERY_S: Final = 5.0
+
+
+class Relay:
+    """Leases keys, sends their messages in sequence (several keys at a time), and marks in batches what was delivered.
+
+    `addresses`: a client for each service that messages name. `answers`: by message name, what to do with the answer in
+    the transaction of the mark.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        addresses: Mapping[str, ServiceClient],
+        metrics: Metrics,
+        answers: Mapping[str, AnswerHandler] | None = None,
+        lease_s: float = LEASE_S,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease_s = lease_s
+        self._poll_s = poll_s
+        self._courier = Courier(clock, addresses, stopping=lambda: self._stopping)
+        self._marks = Marks(database=database, clock=clock, answers=answers or {}, metrics=metrics)
+        self._lag_s = metrics.gauge("outbox_lag_seconds", "Age of the oldest message that waits to be sent.")
+        self._dead = metrics.gauge("outbox_dead", "Messages that were refused and block their key.")
+        self._measured_at = float("-inf")
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._finished: list[Outcome] = []
+        self._marking: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._saturated = False
+        self.loop = Loop("outbox-relay", self._run_once, clock=clock, on_stop=self._drain)
+
+    def nudge(self) -> None:
+        """Say that a transaction with messages has been committed."""
+        self.loop.nudge()
+
+    async def run_until_idle(self) -> None:
+        """Send everything that is due, and what becomes due by that; for tests, without the loop."""
+        while True:
+            await self._run_once()
+            if not self._deliveries:
+                return
+            while self._deliveries or self._marking is not None:
+                await asyncio.wait([*self._deliveries, *([self._marking] if self._marking else [])])
+
+    async def _run_once(self) -> float:
+        self._stopping = False
+        if self._clock.monotonic() - self._measured_at >= _MEASURED_EVERY_S:
+            await self.measure()
+        room = CONCURRENCY - len(self._deliveries)
+        self._saturated = room <= 0
+        if self._saturated:
+            return self._poll_s  # the next delivery that ends nudges
+        leases = await self._claim(room)
+        if leases:
+            messages = await self._read([lease.key for lease in leases])
+            for lease in leases:
+                task = asyncio.create_task(self._deliver(lease, messages.get(lease.key, [])), name=f"send:{lease.key}")
+                self._deliveries.add(task)
+                task.add_done_callback(self._delivered)
+        return 0 if len(leases) == room else self._poll_s
+
+    async def measure(self) -> None:
+        """Set the gauges: how old the oldest message is, how many were refused."""
+        self._measured_at = self._clock.monotonic()
+        async with self._database.autocommit() as conn:
+            row = (await conn.execute(queries()["measure_outbox"], {"now": self._clock.sql_now()})).one()
+        self._lag_s.set(float(row.lag_s))
+        self._dead.set(row.dead)
+
+    async def _claim(self, limit: int) -> list[Lease]:
+        until = self._clock.monotonic() + self._lease_s  # counted from before the claim is sent
+        async with self._database.autocommit() as conn:
+            rows = await conn.execute(
+                queries()["claim_keys"],
+                {"limit": limit, "lease_s": self._lease_s, "now": self._clock.sql_now()},
+            )
+            return [Lease(row.key, row.epoch, row.attempts, until) for row in rows]
+
+    async def _read(self, keys: Sequence[str]) -> dict[str, list[Message]]:
+        async with self._database.autocommit() as conn:
+            rows = await conn.execute(
+                queries()["read_messages"],
+                {"keys": list(keys), "per_key": PER_KEY, "now": self._clock.sql_now()},
+            )
+            messages = [
+                Message(
+                    id=row.id,
+                    key=row.key,
+                    service=row.service,
+                    method=row.method,
+                    path=row.path,
+                    name=row.name,
+                    body=row.body,
+                    settled_by=tuple(row.settled_by),
+                    acting_user=row.acting_user,
+                    traceparent=row.traceparent,
+                )
+                for row in rows
+            ]
+        return {key: list(group) for key, group in groupby(messages, key=lambda message: message.key)}
+
+    async def _deliver(self, lease: Lease, messages: Sequence[Message]) -> None:
+        self._finished.append(await self._courier.deliver(lease, messages))
+        if self._marking is None:
+            self._marking = asyncio.create_task(self._mark(), name="outbox-mark")
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        self._deliveries.discard(task)
+        if self._saturated:
+            self.loop.nudge()
+
+    async def _mark(self) -> None:
+        """Mark whatever has finished, and what finishes meanwhile."""
+        try:
+            while self._finished:
+                batch, self._finished = self._finished, []
+                if await self._marks.mark(batch):
+                    self.loop.nudge()
+        finally:
+            self._marking = None
+
+    async def _drain(self) -> None:
+        """Let what is being sent end, send nothing more, and write down what was delivered."""
+        self._stopping = True
+        while self._deliveries or self._marking is not None:
+            await asyncio.wait([*self._deliveries, *([self._marking] if self._marking else [])])
