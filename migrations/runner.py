@@ -33,9 +33,10 @@ def async_url(url: str) -> str:
 
 
 def database_url(service: str) -> str:
-    """Find the service's address where the service itself finds it: in the environment."""
+    """Find the database's address where the service itself finds it: in the environment, else in a file of secrets."""
     name = f"{service.upper()}_DATABASE_URL"
-    url = os.environ.get(name, "")
+    file = Path(os.environ.get("SECRETS_DIR", "/run/secrets")) / name.lower()
+    url = os.environ.get(name, "") or (file.read_text().strip() if file.is_file() else "")
     if not url:
         raise MigrationError(f"{name} is not set: give the address of {service}'s database, or use `make run`")
     return url
