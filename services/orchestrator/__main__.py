@@ -1,0 +1,7 @@
+"""`python -m services.orchestrator`: run the orchestrator."""
+
+from services.chassis.app import run
+from services.orchestrator.settings import OrchestratorSettings
+
+if __name__ == "__main__":
+    run("orchestrator", OrchestratorSettings.load)

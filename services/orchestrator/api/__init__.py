@@ -1,0 +1,1 @@
+"""HTTP in: translation only; what is decided, the engine decides."""

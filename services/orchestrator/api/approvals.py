@@ -1,0 +1,232 @@
+"""Approvals: the list of what waits, the page with two buttons, and the one POST that decides."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
+
+from services.chassis.auth import authenticated, current_principal
+from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, UnsupportedMedia
+from services.chassis.problems import problem_responses
+from services.chassis.requests import Limit
+from services.contracts.money import Money
+from services.contracts.orchestrator import PlacedOrder
+from services.contracts.session import OrderItem
+from services.orchestrator.api.bodies import read_form, read_json
+from services.orchestrator.api.decisions import (
+    ApprovalUnknown,
+    Case,
+    Decided,
+    Decision,
+    case_of,
+    decide,
+    in_words,
+    link_of,
+    what_stands,
+)
+from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.pages import moment_words, order_shown, page
+from services.orchestrator.api.signin import SignedIn, same_origin
+from services.orchestrator.workflows import ADMIN_APPROVAL
+
+router = APIRouter(tags=["approvals"])
+
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_ADMIN = "admin"
+
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False, bearerFormat="JWT"))]
+_TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,512}")
+
+
+class PendingApproval(BaseModel):
+    """An order that waits for a decision, and the link that decides it."""
+
+    saga_id: str
+    order_id: str
+    user_id: str
+    total: Money
+    items: tuple[OrderItem, ...]
+    requested_at: datetime
+    expires_at: datetime | None
+    link: str
+
+
+class DecisionRequest(BaseModel):
+    """What an administrator decides; the customer reads the reason."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", json_schema_extra={"example": {"decision": "approve", "reason": "looks fine"}}
+    )
+
+    decision: Decision
+    reason: Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=500)] | None = None
+
+
+class DecisionTaken(BaseModel):
+    """The decision that stands."""
+
+    order_id: str
+    decision: Decision
+    decided_by: str
+    decided_at: datetime
+
+
+_DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
+
+
+@router.get(
+    "/approvals",
+    summary="What waits for a decision",
+    responses=problem_responses(401, 403, 422),
+    dependencies=[Depends(authenticated(_ADMIN))],
+)
+async def pending(desk: DeskOf, limit: Limit = 100) -> list[PendingApproval]:
+    """Oldest first, each with its link."""
+    waiting = await desk.operations.open_promises(ADMIN_APPROVAL, limit=limit)
+    return [
+        PendingApproval(
+            saga_id=promise.saga_id,
+            order_id=placed.order_id,
+            user_id=placed.user_id,
+            total=placed.total,
+            items=placed.items,
+            requested_at=promise.since,
+            expires_at=promise.until,
+            link=desk.links.url(link_of(promise.saga_id)),
+        )
+        for promise in waiting
+        for placed in (PlacedOrder.model_validate(promise.input),)
+    ]
+
+
+@router.api_route(
+    "/approvals/{token}",
+    methods=["GET", "HEAD"],
+    summary="The order and two buttons",
+    description="Never decides. Without a sign-in: 303 to `/login?next=…`.",
+    response_class=Response,
+    responses={200: {"content": {"text/html": {}}}, 303: {"description": "Sign in first"}},
+)
+async def show(token: str, request: Request, desk: DeskOf) -> Response:
+    """Show what is to be decided, or what was."""
+    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    if signed_in is None:
+        return _to_login(token)
+    try:
+        case = await case_of(desk, token)
+    except NotFound as unknown:
+        return _told(unknown)
+    signal = await desk.operations.promise(case.link.saga_id, case.link.promise)
+    if signal.status != "open":
+        return _outcome(case, signal.standing)
+    if case.saga.finished_at is not None or case.saga.status == "compensating":
+        return _outcome(case, None)
+    return page(
+        "decide.html",
+        order=order_shown(case.placed, since=signal.since, until=signal.until),
+        token=token,
+        csrf=desk.sign_in.csrf(signed_in),
+        user=signed_in.user,
+    )
+
+
+@router.post(
+    "/approvals/{token}",
+    summary="Approve or reject, once",
+    description="JSON with a Bearer token, cookies ignored; or the page's form with its cookie, CSRF token and Origin.",
+    response_model=DecisionTaken,
+    responses=problem_responses(401, 403, 404, 409, 410, 415, 422),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                _JSON: {
+                    "schema": {"type": "object", "required": ["decision"]},
+                    "example": {"decision": "approve", "reason": "looks fine"},
+                }
+            },
+        },
+    },
+)
+async def answer(token: str, request: Request, desk: DeskOf, bearer: Bearer) -> Any:
+    """Take the decision in the way that the body's type says."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == _JSON:
+        return await _by_json(token, request, desk, bearer)
+    if kind == _FORM:
+        return await _by_form(token, request, desk)
+    raise UnsupportedMedia
+
+
+async def _by_json(
+    token: str, request: Request, desk: Desk, bearer: HTTPAuthorizationCredentials | None
+) -> DecisionTaken:
+    admin = await current_principal(request, bearer)
+    if _ADMIN not in admin.scopes:
+        raise Forbidden
+    wanted = read_json(_DECISION, await request.body())
+    case = await case_of(desk, token)
+    taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=admin.subject)
+    return DecisionTaken(
+        order_id=case.placed.order_id, decision=taken.decision, decided_by=taken.by, decided_at=taken.at
+    )
+
+
+async def _by_form(token: str, request: Request, desk: Desk) -> Response:
+    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    if signed_in is None:
+        return _to_login(token)
+    wanted = _form(desk, request, signed_in, read_form(await request.body()))
+    try:
+        case = await case_of(desk, token)
+    except NotFound as unknown:
+        return _told(unknown)
+    try:
+        taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
+    except (Conflict, Gone) as refusal:
+        return _told(refusal, case)
+    return _shown(case, taken)
+
+
+def _form(desk: Desk, request: Request, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
+    """The form's decision, if the form is ours: sent by our page, for this sign-in."""
+    headers = request.headers
+    if not same_origin(headers.get("origin"), public_url=desk.public_url, host=headers.get("host")):
+        message = "This form was not sent by our page."
+        raise Forbidden(message)
+    if not desk.sign_in.csrf_holds(signed_in, fields.pop("csrf", "")):
+        message = "This form is stale; open the link again."
+        raise Forbidden(message)
+    reason = fields.pop("reason", "").strip()
+    return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json({**fields, "reason": reason or None}))
+
+
+def _to_login(token: str) -> Response:
+    if not _TOKEN.fullmatch(token):
+        raise ApprovalUnknown
+    return RedirectResponse(f"/login?next=/approvals/{token}", status_code=303, headers={"Cache-Control": "no-store"})
+
+
+def _outcome(case: Case, standing: Any) -> Response:
+    try:
+        taken = what_stands(standing)
+    except (Conflict, Gone) as refusal:
+        return _told(refusal, case)
+    return _shown(case, taken)
+
+
+def _shown(case: Case, taken: Decided) -> Response:
+    told = f"The order was {in_words(taken.decision)} by {taken.by}, {moment_words(taken.at)}."
+    tone = "go" if taken.decision == "approve" else "stop"
+    return page("decided.html", told=told, tone=tone, order=order_shown(case.placed, since=None, until=None))
+
+
+def _told(refusal: RequestError, case: Case | None = None) -> Response:
+    status = 410 if isinstance(refusal, Gone) else 409 if isinstance(refusal, Conflict) else 404
+    shown = order_shown(case.placed, since=None, until=None) if case else None
+    return page("decided.html", status=status, told=refusal.message, tone="stop", order=shown)

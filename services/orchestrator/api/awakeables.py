@@ -1,0 +1,164 @@
+"""Signals from outside: resolve or reject an awakeable by its id, a promise by its name; the first one wins."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Response
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from services.chassis.auth import Principal, authenticated
+from services.chassis.errors import Conflict
+from services.chassis.idempotency import StoredAnswer
+from services.chassis.problems import problem_of, problem_responses
+from services.chassis.requests import RequestModel
+from services.chassis.strict_json import canonical
+from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.payment_signals import captured
+from services.orchestrator.api.refusals import SignalConflict, SignalLate, SignalMismatch, engine_refusals
+from services.orchestrator.api.shapes import SagaId, actor
+from services.orchestrator.engine import Settlement
+from services.orchestrator.workflows import PaymentCaptured
+
+router = APIRouter(tags=["signals"], responses=problem_responses(400, 401, 403, 404, 409, 422))
+
+Service = Annotated[Principal, Depends(authenticated("service"))]
+Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
+AwakeableId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,128}$", examples=["awk_Zk3qV0aXW9yQ2b7e"])]
+PromiseName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,100}$", examples=["admin_approval"])]
+
+
+class ResolveBody(RequestModel):
+    """The value, in the shape that the workflow declares."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"value": {"approved": True, "reason": None}}})
+
+    value: Any
+
+
+class RejectBody(RequestModel):
+    """Why there will be no value."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"code": "card_declined", "message": "not enough funds"}})
+
+    code: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,100}$")]
+    message: Annotated[str, StringConstraints(max_length=500)] = ""
+
+
+class SignalSettled(BaseModel):
+    """What stands."""
+
+    saga_id: str
+    status: Literal["resolved", "rejected", "expired"]
+    value: Any = None
+    code: str | None = None
+    message: str | None = None
+    settled_by: str
+    settled_at: datetime
+
+
+@router.post("/awakeables/{awakeable_id}/resolve", summary="Resolve a callback", response_model=SignalSettled)
+async def resolve_awakeable(
+    awakeable_id: AwakeableId, body: ResolveBody, caller: Service, desk: DeskOf, keyed: Keyed
+) -> Response:
+    """For a payment the same checks as the webhook's: a late or second capture is refunded, a mismatch not believed."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            settled = await _resolve(desk, awakeable_id, body.value, by=actor(caller))
+        if settled.outcome == "mismatch":
+            await desk.record_once(
+                "awakeables",
+                f"{awakeable_id}:{canonical(body.value)}",
+                action="awakeable.mismatch",
+                subject_id=settled.saga_id,
+                actor=actor(caller),
+                details={"awakeable_id": awakeable_id},
+                alarm="payment_mismatch",
+            )
+        return _answer(settled)
+
+    return await keyed.answer(work)
+
+
+@router.post("/awakeables/{awakeable_id}/reject", summary="Reject a callback", response_model=SignalSettled)
+async def reject_awakeable(
+    awakeable_id: AwakeableId, body: RejectBody, caller: Service, desk: DeskOf, keyed: Keyed
+) -> Response:
+    """The workflow gets the code and the message as an error."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            return _answer(
+                await desk.operations.reject_awakeable(
+                    awakeable_id, body.code, body.message or body.code, by=actor(caller)
+                )
+            )
+
+    return await keyed.answer(work)
+
+
+@router.post("/sagas/{saga_id}/promises/{name}/resolve", summary="Resolve a promise", response_model=SignalSettled)
+async def resolve_promise(
+    saga_id: SagaId, name: PromiseName, body: ResolveBody, caller: Caller, desk: DeskOf, keyed: Keyed
+) -> Response:
+    """May come before the workflow waits for it."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            return _answer(await desk.operations.resolve_promise(saga_id, name, body.value, by=actor(caller)))
+
+    return await keyed.answer(work)
+
+
+@router.post("/sagas/{saga_id}/promises/{name}/reject", summary="Reject a promise", response_model=SignalSettled)
+async def reject_promise(
+    saga_id: SagaId, name: PromiseName, body: RejectBody, caller: Caller, desk: DeskOf, keyed: Keyed
+) -> Response:
+    """The workflow gets the code and the message as an error."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            return _answer(
+                await desk.operations.reject_promise(
+                    saga_id, name, body.code, body.message or body.code, by=actor(caller)
+                )
+            )
+
+    return await keyed.answer(work)
+
+
+async def _resolve(desk: Desk, awakeable_id: str, value: Any, *, by: str) -> Settlement:
+    try:
+        money = PaymentCaptured.model_validate(value)
+    except ValidationError:
+        return await desk.operations.resolve_awakeable(awakeable_id, value, by=by)
+    facts = {"amount_minor": money.amount.amount_minor, "currency": money.amount.currency}
+    return await captured(desk.operations, awakeable_id, money, by=by, facts=facts)
+
+
+def _answer(settled: Settlement) -> StoredAnswer:
+    stands = _standing(settled)
+    if settled.outcome in {"accepted", "repeat"} and stands is not None:
+        return StoredAnswer.of(200, stands)
+    refusal: Conflict = {"conflict": SignalConflict, "mismatch": SignalMismatch}.get(settled.outcome, SignalLate)()
+    document = problem_of(refusal)
+    if stands is not None:
+        document["stands"] = stands.model_dump(mode="json")
+    return StoredAnswer(document["status"], json.dumps(document))
+
+
+def _standing(settled: Settlement) -> SignalSettled | None:
+    stands = settled.standing
+    if stands is None:
+        return None
+    return SignalSettled(
+        saga_id=settled.saga_id,
+        status=stands.kind,
+        value=stands.value,
+        code=stands.code,
+        message=stands.message,
+        settled_by=stands.by,
+        settled_at=stands.at,
+    )

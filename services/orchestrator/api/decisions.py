@@ -1,0 +1,114 @@
+"""An administrator's decision: which order a link is about, what stands, and what a new decision comes to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal
+
+from services.chassis.errors import Conflict, Gone, NotFound
+from services.chassis.logs import get_logger
+from services.contracts.orchestrator import PlacedOrder
+from services.orchestrator.api.desk import Desk
+from services.orchestrator.api.links import ApprovalLink
+from services.orchestrator.engine import SagaView, Standing, UnknownSaga, UnknownSignal
+from services.orchestrator.workflows import ADMIN_APPROVAL, Approval, order
+
+Decision = Literal["approve", "reject"]
+_ROUND = 1
+
+
+class ApprovalDecided(Conflict):
+    """The opposite has been decided already."""
+
+    code: ClassVar[str] = "approval-decided"
+
+
+class ApprovalClosed(Conflict):
+    """The order has ended; there is nothing left to decide."""
+
+    code: ClassVar[str] = "approval-closed"
+
+
+class ApprovalExpired(Gone):
+    """The approval has expired; the order is being undone."""
+
+    code: ClassVar[str] = "approval-expired"
+
+
+class ApprovalUnknown(NotFound):
+    """There is no such approval."""
+
+    code: ClassVar[str] = "approval-unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The order that a link is about."""
+
+    link: ApprovalLink
+    placed: PlacedOrder
+    saga: SagaView
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The decision that stands."""
+
+    decision: Decision
+    by: str
+    at: datetime
+
+
+async def case_of(desk: Desk, token: str) -> Case:
+    """The order behind a token; ApprovalUnknown for another workflow, promise or round, or no token of ours."""
+    try:
+        link = desk.links.read(token)
+        saga = await desk.operations.get(link.saga_id)
+    except (NotFound, UnknownSaga):
+        raise ApprovalUnknown from None
+    if saga.workflow != order.name or link.promise != ADMIN_APPROVAL or link.round != _ROUND:
+        raise ApprovalUnknown
+    return Case(link, PlacedOrder.model_validate(saga.input), saga)
+
+
+def link_of(saga_id: str) -> ApprovalLink:
+    """The link that decides an order's saga."""
+    return ApprovalLink(saga_id=saga_id, promise=ADMIN_APPROVAL, round=_ROUND)
+
+
+async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | None, by: str) -> Decided:
+    """Decide, once: the same decision again gives the first one, the opposite is refused with the one that stands."""
+    approval = Approval(approved=decision == "approve", reason=reason)
+    try:
+        settled = await desk.operations.resolve_promise(
+            case.link.saga_id, case.link.promise, approval.model_dump(mode="json"), by=by
+        )
+    except (UnknownSaga, UnknownSignal):
+        raise ApprovalUnknown from None
+    stands = what_stands(settled.standing)
+    if settled.outcome == "accepted":
+        get_logger("orchestrator").info(
+            "approval.decided",
+            order_id=case.placed.order_id,
+            user_id=case.placed.user_id,
+            saga_id=case.link.saga_id,
+            decision=decision,
+            by=by,
+        )
+    if stands.decision != decision:
+        raise ApprovalDecided(f"The order was {in_words(stands.decision)} by {stands.by} already.")
+    return stands
+
+
+def what_stands(standing: Standing | None) -> Decided:
+    """The decision that was taken; ApprovalExpired or ApprovalClosed if none was and none can be."""
+    if standing is None:
+        raise ApprovalClosed
+    if standing.kind == "expired":
+        raise ApprovalExpired
+    approved = standing.kind == "resolved" and Approval.model_validate(standing.value).approved
+    return Decided(decision="approve" if approved else "reject", by=standing.by, at=standing.at)
+
+
+def in_words(decision: Decision) -> str:
+    """The decision as a participle."""
+    return "approved" if decision == "approve" else "rejected"

@@ -1,0 +1,63 @@
+"""What the routes work with, put on the app by its lifespan; and how they sound an alarm."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from prometheus_client import Counter
+
+from services.chassis import audit
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.logs import get_logger
+from services.chassis.messaging import inbox
+from services.chassis.metrics import Metrics
+from services.orchestrator.api.links import ApprovalLinks
+from services.orchestrator.api.signin import SignIn
+from services.orchestrator.engine import Operations, Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The engine's operations and what the callbacks need beside them."""
+
+    operations: Operations
+    registry: Registry
+    database: Database
+    clock: Clock
+    metrics: Metrics
+    webhooks: Counter
+    webhook_secrets: tuple[str, ...]
+    links: ApprovalLinks
+    sign_in: SignIn
+    public_url: str
+
+    async def record_once(
+        self,
+        source: str,
+        message_id: str,
+        *,
+        action: str,
+        subject_id: str,
+        actor: str,
+        details: Mapping[str, Any],
+        alarm: str | None = None,
+    ) -> None:
+        """Add an audit row once per message of a source, however often it is delivered; sound the alarm with it."""
+        now = self.clock.sql_now()
+        async with self.database.begin() as conn:
+            if not await inbox.first_time(conn, source, message_id, now=now):
+                return
+            await audit.record(conn, action=action, subject_id=subject_id, actor=actor, details=details, now=now)
+        if alarm is not None:
+            self.metrics.alarm(alarm)
+            get_logger("orchestrator").warning(action, subject_id=subject_id, by=actor, **details)
+
+
+def _desk_of(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+DeskOf = Annotated[Desk, Depends(_desk_of)]

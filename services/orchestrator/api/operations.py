@@ -1,0 +1,114 @@
+"""What an operator may do to a saga: cancel, pause, resume, retry, skip; each says why."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Response
+from pydantic import ConfigDict, StringConstraints
+
+from services.chassis.auth import Principal, authenticated
+from services.chassis.idempotency import StoredAnswer
+from services.chassis.problems import problem_responses
+from services.chassis.requests import RequestModel
+from services.contracts.orchestrator import CancelSaga
+from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.shapes import SagaId, SagaShown, actor, saga_shown
+
+router = APIRouter(tags=["operations"], responses=problem_responses(400, 401, 403, 404, 409, 422))
+
+Admin = Annotated[Principal, Depends(authenticated("admin"))]
+Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class CancelBody(CancelSaga):
+    """Why it is cancelled."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "the customer has changed their mind"}})
+
+
+class ReasonBody(RequestModel):
+    """Why it is done."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "the carrier is back"}})
+
+    reason: Reason
+
+
+class SkipBody(RequestModel):
+    """Which step or undo is settled by hand, why, and what it would have given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"position": "7:undo", "reason": "refunded by hand, ticket 4711"}}
+    )
+
+    position: Annotated[str, StringConstraints(pattern=r"^[0-9.:a-z-]{1,200}$")]
+    reason: Reason
+    output: Any = None
+
+
+@router.post("/sagas/{saga_id}/cancel", status_code=202, summary="Unwind it", response_model=SagaShown)
+async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
+    """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            await desk.operations.cancel(saga_id, by=actor(caller), reason=body.reason)
+        return await _now(desk, saga_id)
+
+    return await keyed.answer(work)
+
+
+@router.post("/sagas/{saga_id}/pause", status_code=202, summary="Hold it where it is", response_model=SagaShown)
+async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+    """It does nothing more until it is resumed; signals are kept."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            await desk.operations.pause(saga_id, by=actor(admin), reason=body.reason)
+        return await _now(desk, saga_id)
+
+    return await keyed.answer(work)
+
+
+@router.post("/sagas/{saga_id}/resume", status_code=202, summary="Let it go on", response_model=SagaShown)
+async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+    """The end of a pause."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            await desk.operations.resume(saga_id, by=actor(admin), reason=body.reason)
+        return await _now(desk, saga_id)
+
+    return await keyed.answer(work)
+
+
+@router.post("/sagas/{saga_id}/retry", status_code=202, summary="Try again", response_model=SagaShown)
+async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+    """What was recorded stays; the step or undo that it is stuck at is attempted anew."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            await desk.operations.retry(saga_id, by=actor(admin), reason=body.reason)
+        return await _now(desk, saga_id)
+
+    return await keyed.answer(work)
+
+
+@router.post("/sagas/{saga_id}/skip", status_code=202, summary="Settle it by hand", response_model=SagaShown)
+async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+    """It counts as done, with the given output; the reason stays on record."""
+
+    async def work() -> StoredAnswer:
+        with engine_refusals():
+            await desk.operations.skip(saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output)
+        return await _now(desk, saga_id)
+
+    return await keyed.answer(work)
+
+
+async def _now(desk: Desk, saga_id: str) -> StoredAnswer:
+    with engine_refusals():
+        view = await desk.operations.get(saga_id)
+    return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})

@@ -1,0 +1,163 @@
+"""Sagas: start once per key, look at them, wait for their end."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from services.chassis.auth import Principal, authenticated
+from services.chassis.errors import Forbidden
+from services.chassis.idempotency import StoredAnswer
+from services.chassis.problems import problem_responses
+from services.chassis.requests import QueryInt
+from services.chassis.tracing import current_traceparent
+from services.contracts.orchestrator import SagaStarted, StartSaga
+from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.shapes import (
+    SagaId,
+    SagaPageShown,
+    SagaResult,
+    SagaShown,
+    Status,
+    StepShown,
+    result_shown,
+    saga_shown,
+    step_shown,
+)
+from services.orchestrator.engine import SagaFilter, StartRequest
+
+router = APIRouter(tags=["sagas"])
+
+_WAIT_MAX_S = 30.0
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+Caller = Annotated[Principal, Depends(authenticated("service", "admin"))]
+_admin = Depends(authenticated("admin"))
+_admin_or_service = Depends(authenticated("admin", "service"))
+
+
+class StartBody(StartSaga):
+    """Which workflow to start, once per key, with what."""
+
+    model_config = ConfigDict(
+        strict=True,
+        json_schema_extra={
+            "example": {"workflow": "refund-payment", "key": "pay_8kXo2m", "input": {"payment_id": "pay_8kXo2m"}}
+        },
+    )
+
+
+@router.post(
+    "/sagas",
+    status_code=202,
+    summary="Start a saga, once per workflow and key",
+    response_model=SagaStarted,
+    responses={
+        200: {"description": "It was started before", "model": SagaStarted},
+        **problem_responses(400, 401, 403, 404, 409, 422),
+    },
+)
+async def start(body: StartBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
+    """202 for a new saga, 200 for the same one again; another input under the same key is a conflict."""
+    return await keyed.answer(lambda: _start(body, caller, desk))
+
+
+async def _start(body: StartBody, caller: Principal, desk: Desk) -> StoredAnswer:
+    with engine_refusals():
+        definition = desk.registry.newest(body.workflow)
+        if caller.kind == "user" and not definition.admin_may_start:
+            message = f"The workflow {body.workflow} is started by services only."
+            raise Forbidden(message)
+        started = await desk.operations.start(
+            StartRequest(
+                workflow=body.workflow,
+                key=body.key,
+                input=body.input,
+                subject=body.subject or caller.acting_user,
+                delay_s=body.delay_s,
+                traceparent=current_traceparent(),
+            )
+        )
+        status = "queued" if started.created else (await desk.operations.get(started.saga_id)).status
+    said = SagaStarted(saga_id=started.saga_id, workflow=body.workflow, key=body.key, status=status)
+    return StoredAnswer.of(202 if started.created else 200, said, {"Location": f"/sagas/{started.saga_id}"})
+
+
+class FindQuery(BaseModel):
+    """Which sagas to find; every filter narrows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    workflow: Word | None = None
+    status: Status | None = None
+    key: Word | None = None
+    user_id: Word | None = None
+    reason: Word | None = Field(default=None, description="The code of its error, or why it is stuck")
+    created_after: AwareDatetime | None = Field(default=None, examples=["2026-11-24T10:00:00Z"])
+    cursor: Word | None = None
+    limit: Annotated[QueryInt, Field(ge=1, le=200)] = 50
+
+
+@router.get("/sagas", summary="Find sagas", responses=problem_responses(401, 403, 422), dependencies=[_admin])
+async def find(desk: DeskOf, wanted: Annotated[FindQuery, Query()]) -> SagaPageShown:
+    """Newest first; `next_cursor` gives the next page."""
+    with engine_refusals():
+        page = await desk.operations.find(
+            SagaFilter(
+                workflow=wanted.workflow,
+                status=wanted.status,
+                key=wanted.key,
+                subject=wanted.user_id,
+                reason=wanted.reason,
+                created_after=wanted.created_after,
+                cursor=wanted.cursor,
+                limit=wanted.limit,
+            )
+        )
+    return SagaPageShown(items=[saga_shown(view) for view in page.items], next_cursor=page.next_cursor)
+
+
+@router.get(
+    "/sagas/{saga_id}",
+    summary="One saga",
+    responses=problem_responses(401, 403, 404, 422),
+    dependencies=[_admin_or_service],
+)
+async def show(saga_id: SagaId, desk: DeskOf) -> SagaShown:
+    """What it is doing, or why it waits, and what ends that."""
+    with engine_refusals():
+        return saga_shown(await desk.operations.get(saga_id))
+
+
+@router.get(
+    "/sagas/{saga_id}/steps",
+    summary="Its step log",
+    responses=problem_responses(401, 403, 404, 422),
+    dependencies=[_admin_or_service],
+)
+async def steps(saga_id: SagaId, desk: DeskOf) -> list[StepShown]:
+    """Everything recorded, in order."""
+    with engine_refusals():
+        return [step_shown(step) for step in await desk.operations.steps(saga_id)]
+
+
+@router.get(
+    "/sagas/{saga_id}/result",
+    summary="Wait for its end",
+    response_model=SagaResult,
+    responses={202: {"description": "Still running", "model": SagaResult}, **problem_responses(401, 403, 404, 422)},
+    dependencies=[_admin_or_service],
+)
+async def result(
+    saga_id: SagaId,
+    desk: DeskOf,
+    response: Response,
+    wait_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S, allow_inf_nan=False)] = 0,
+) -> Any:
+    """200 with output or error once it has ended, 202 while it runs."""
+    with engine_refusals():
+        view = await desk.operations.result(saga_id, wait_s)
+    response.status_code = 202 if view.finished_at is None else 200
+    return result_shown(view)

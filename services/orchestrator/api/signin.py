@@ -1,0 +1,124 @@
+"""Who has signed in: administrators by password, remembered in a sealed cookie with a CSRF token bound to it."""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from services.chassis import ids, signing
+from services.chassis.clock import Clock
+from services.chassis.errors import NotFound, TooManyRequests
+
+_SESSION = b"sign-in\x00"
+_CSRF = b"csrf\x00"
+_LIFE = timedelta(hours=8)
+_AT_ONCE = 2
+_IN_LINE = 8
+_UNPRINTABLE_BELOW = 0x21
+_DELETE = 0x7F
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """An administrator whose cookie is genuine and fresh."""
+
+    user: str
+    nonce: str
+
+
+class SignIn:
+    """Checks passwords and cookies; keeps nothing but how many checks are under way."""
+
+    def __init__(self, *, admins: Mapping[str, str], secrets: Sequence[str], clock: Clock, secure: bool) -> None:
+        """Take `admins` as argon2 hashes by user; `secure` cookies go over TLS only."""
+        self._admins = admins
+        self._secrets = secrets
+        self._clock = clock
+        self._hasher = PasswordHasher()
+        self._nobody = self._hasher.hash(ids.new_secret())
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._in_line = 0
+        self.secure = secure
+        self.cookie_name = "__Host-order_saga_admin" if secure else "order_saga_admin"
+        self.life_s = int(_LIFE.total_seconds())
+
+    async def knows(self, user: str, password: str) -> bool:
+        """Whether this is an administrator's password; takes as long for a user who does not exist."""
+        if self._in_line >= _IN_LINE:
+            # A check is slow on purpose: a crowd of guesses must not take the whole process.
+            raise TooManyRequests("Too many sign-ins at once; try again in a moment.", retry_after_s=1)
+        self._in_line += 1
+        try:
+            async with self._turns:
+                return await asyncio.to_thread(self._matches, user, password)
+        finally:
+            self._in_line -= 1
+
+    def _matches(self, user: str, password: str) -> bool:
+        try:
+            self._hasher.verify(self._admins.get(user, self._nobody), password)
+        except (VerificationError, InvalidHashError, UnicodeEncodeError):
+            return False
+        return user in self._admins
+
+    def cookie(self, user: str) -> str:
+        """The cookie's value for a fresh sign-in."""
+        until = (self._clock.now() + _LIFE).timestamp()
+        payload = json.dumps({"user": user, "until": until, "nonce": ids.new_secret(16)}).encode()
+        return signing.seal(self._secrets, _SESSION + payload)
+
+    def read(self, cookie: str | None) -> SignedIn | None:
+        """Who the cookie says has signed in; None unless it is genuine, fresh and still an administrator's."""
+        payload = self._open(cookie, _SESSION)
+        if payload is None:
+            return None
+        said = json.loads(payload)
+        fresh = self._clock.now() < datetime.fromtimestamp(said["until"], UTC)
+        return SignedIn(said["user"], said["nonce"]) if fresh and said["user"] in self._admins else None
+
+    def csrf(self, signed_in: SignedIn) -> str:
+        """The token that a form of this sign-in carries."""
+        return signing.seal(self._secrets, _CSRF + signed_in.nonce.encode())
+
+    def csrf_holds(self, signed_in: SignedIn, token: str) -> bool:
+        """Whether a form's token belongs to this sign-in."""
+        nonce = self._open(token, _CSRF)
+        return nonce is not None and hmac.compare_digest(nonce, signed_in.nonce.encode())
+
+    def _open(self, token: str | None, purpose: bytes) -> bytes | None:
+        if not token:
+            return None
+        try:
+            payload = signing.open(self._secrets, token)
+        except NotFound:
+            return None
+        return payload.removeprefix(purpose) if payload.startswith(purpose) else None
+
+
+def local_path(target: str) -> str | None:
+    """The target if it stays on this site, else None: no scheme, no host, nothing that a browser reads as one."""
+    if any(ord(char) < _UNPRINTABLE_BELOW or ord(char) == _DELETE for char in target) or "\\" in target:
+        return None
+    parts = urlsplit(target)
+    if parts.scheme or parts.netloc or not target.startswith("/") or target.startswith("//"):
+        return None
+    return target
+
+
+def same_origin(origin: str | None, *, public_url: str, host: str | None) -> bool:
+    """Whether a form was sent by a page of ours: from the public address, or from the host that it was sent to."""
+    if not origin or origin == "null":
+        return False
+    sent_from = urlsplit(origin)
+    if sent_from.scheme not in {"http", "https"} or not sent_from.netloc:
+        return False
+    public = urlsplit(public_url)
+    if (sent_from.scheme, sent_from.netloc) == (public.scheme, public.netloc):
+        return True
+    return host is not None and sent_from.netloc == host and (sent_from.scheme == public.scheme)

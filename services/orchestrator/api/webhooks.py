@@ -1,0 +1,194 @@
+"""The processor's webhook: believed if signature, freshness, order, amount and currency hold; 200 whatever comes."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+from services.chassis import signing
+from services.chassis.errors import RequestError
+from services.chassis.logs import get_logger
+from services.chassis.problems import problem_responses
+from services.contracts.base import Identifier
+from services.contracts.money import Money
+from services.orchestrator.api.bodies import read_json
+from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.payment_signals import captured, declined
+from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.engine import Settlement
+from services.orchestrator.workflows import PaymentCaptured
+
+router = APIRouter(tags=["webhooks"])
+
+PROCESSOR = "payment-processor"
+_SOURCE = "webhooks/payments"
+_ALARMED = {"mismatch": "payment_mismatch", "conflict": "payment_conflict", "late": "payment_late"}
+
+_Id = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
+_Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]{0,500}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class About(_Strict):
+    """Which payment an event is about, for which order and awakeable."""
+
+    payment_id: _Id
+    awakeable_id: _Id
+    order_id: Identifier
+    amount: Money
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the awakeable's expectations are compared with."""
+        return {
+            "order_id": self.order_id,
+            "amount_minor": self.amount.amount_minor,
+            "currency": self.amount.currency,
+        }
+
+
+class Captured(About):
+    """The processor's own transaction beside it."""
+
+    transaction_id: _Id
+
+
+class Declined(About):
+    """Why it was declined."""
+
+    code: _Id
+    message: _Text = ""
+
+
+class PaymentSucceeded(_Strict):
+    """`payment.succeeded`: the money was captured."""
+
+    type: Literal["payment.succeeded"]
+    timestamp: datetime
+    data: Captured
+
+
+class PaymentFailed(_Strict):
+    """`payment.failed`: it was not."""
+
+    type: Literal["payment.failed"]
+    timestamp: datetime
+    data: Declined
+
+
+class PaymentReturned(_Strict):
+    """`payment.refunded`, `payment.voided`: what we have asked for ourselves."""
+
+    type: Literal["payment.refunded", "payment.voided"]
+    timestamp: datetime
+    data: About
+
+
+PaymentEvent = PaymentSucceeded | PaymentFailed | PaymentReturned
+_EVENT: TypeAdapter[PaymentEvent] = TypeAdapter(Annotated[PaymentEvent, Field(discriminator="type")])
+
+_EXAMPLE = {
+    "type": "payment.succeeded",
+    "timestamp": "2026-11-24T10:00:00Z",
+    "data": {
+        "payment_id": "pay_8kXo2mTfQvWc1sJ4",
+        "awakeable_id": "awk_Zk3qV0aXW9yQ2b7e",
+        "order_id": "order-123",
+        "transaction_id": "txn_19d0",
+        "amount": {"amount_minor": 10000, "currency": "USD"},
+    },
+}
+
+
+@router.post(
+    "/webhooks/payments",
+    summary="Take a payment's result",
+    description="Standard Webhooks 1.0 over the raw body. 200 for late, conflicting and mismatching events too.",
+    response_class=Response,
+    responses={200: {"description": "Accepted or recorded"}, **problem_responses(400, 401, 404, 413, 415, 422)},
+    openapi_extra={
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "example": example}
+            for name, example in (
+                ("webhook-id", "evt_2b7e"),
+                ("webhook-timestamp", "1795514400"),
+                ("webhook-signature", "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="),
+            )
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"type": "object"}, "example": _EXAMPLE}},
+        },
+    },
+)
+async def payments(request: Request, desk: DeskOf) -> Response:
+    """Verify the raw bytes, then read them, then settle what they are about."""
+    try:
+        outcome = await _take(request, desk)
+    except RequestError as refusal:
+        desk.webhooks.labels(outcome=refusal.code).inc()
+        raise
+    desk.webhooks.labels(outcome=outcome).inc()
+    return Response(status_code=200)
+
+
+async def _take(request: Request, desk: Desk) -> str:
+    body = await request.body()
+    signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())
+    event = read_json(_EVENT, body)
+    webhook_id = request.headers["webhook-id"]
+    if isinstance(event, PaymentReturned):
+        await _record(desk, webhook_id, event, event.data.payment_id, outcome="recorded")
+        return "recorded"
+    settlement = await _settle(desk, event)
+    get_logger("orchestrator").info(
+        event.type,
+        order_id=event.data.order_id,
+        payment_id=event.data.payment_id,
+        saga_id=settlement.saga_id,
+        outcome=settlement.outcome,
+    )
+    if settlement.outcome not in {"accepted", "repeat"}:
+        await _record(desk, webhook_id, event, settlement.saga_id, outcome=settlement.outcome)
+    return settlement.outcome
+
+
+async def _settle(desk: Desk, event: PaymentSucceeded | PaymentFailed) -> Settlement:
+    about = event.data
+    with engine_refusals():
+        if isinstance(event, PaymentSucceeded):
+            money = PaymentCaptured(
+                payment_id=about.payment_id, transaction_id=event.data.transaction_id, amount=about.amount
+            )
+            return await captured(desk.operations, about.awakeable_id, money, by=PROCESSOR, facts=about.facts)
+        return await declined(
+            desk.operations,
+            about.awakeable_id,
+            payment_id=about.payment_id,
+            code=event.data.code,
+            message=event.data.message,
+            by=PROCESSOR,
+            facts=about.facts,
+        )
+
+
+async def _record(desk: Desk, webhook_id: str, event: PaymentEvent, subject_id: str, *, outcome: str) -> None:
+    about = event.data
+    await desk.record_once(
+        _SOURCE,
+        webhook_id,
+        action=event.type if outcome == "recorded" else f"{event.type}.{outcome}",
+        subject_id=subject_id,
+        actor=PROCESSOR,
+        details={
+            "webhook_id": webhook_id,
+            "awakeable_id": about.awakeable_id,
+            "payment_id": about.payment_id,
+            **about.facts,
+        },
+        alarm=_ALARMED.get(outcome),
+    )

@@ -1,0 +1,190 @@
+"""The composition root of the orchestrator: wires database, clock, clients, engine, relay and routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+import httpx
+from fastapi import FastAPI
+
+from services.chassis import idempotency
+from services.chassis.app import Chassis, build_app
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.logs import get_logger
+from services.chassis.loop import Loop
+from services.chassis.messaging import inbox
+from services.chassis.messaging.relay import Relay
+from services.orchestrator.api import approvals, audit, awakeables, login, operations, sagas, webhooks
+from services.orchestrator.api.desk import Desk
+from services.orchestrator.api.links import ApprovalLinks
+from services.orchestrator.api.signin import SignIn
+from services.orchestrator.clients import (
+    Clients,
+    LogNotifier,
+    OrderTerms,
+    PaymentClient,
+    SessionClient,
+    ShippingClient,
+)
+from services.orchestrator.codec import PydanticCodec
+from services.orchestrator.engine import Engine, EngineSettings, Registry
+from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
+from services.orchestrator.telemetry import Telemetry
+from services.orchestrator.workflows import REGISTRY
+
+NAME: Final = "orchestrator"
+DESCRIPTION: Final = (
+    "Runs the sagas of orders: starts, steps, waits, timers and undos, the payment webhook and the approval of orders."
+)
+JANITOR_S: Final = 60.0
+CALIBRATION_S: Final = 60.0
+PURGED_AT_ONCE: Final = 1_000
+ROUTERS: Final = (
+    sagas.router,
+    operations.router,
+    awakeables.router,
+    webhooks.router,
+    approvals.router,
+    login.router,
+    audit.router,
+)
+
+
+def create_app(
+    settings: OrchestratorSettings | None = None,
+    *,
+    clock: Clock | None = None,
+    http: httpx.AsyncClient | None = None,
+    background: bool = True,
+) -> FastAPI:
+    """Return the app; nothing is opened before its lifespan starts.
+
+    `clock` and `http` are a test's; whoever gives `http` closes it. Without `background` no loop runs, and whoever
+    uses the app drives `app.state.engine` and `app.state.relay`.
+    """
+    given = settings if settings is not None else OrchestratorSettings.load()
+    time = clock if clock is not None else Clock()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
+            stack.push_async_callback(database.close)
+            outbound = http if http is not None else await stack.enter_async_context(outbound_http())
+            await database.wait_until_reachable(time)
+            await database.check_durability()
+            await database.calibrate(time)
+            relay, engine = _wire(app, given, database, time, outbound)
+            if background:
+                for loop in (relay.loop, _janitor(database, time), _calibration(database, time)):
+                    loop.start()
+                    stack.push_async_callback(loop.stop)
+                await engine.start()
+                # Stopped first: what its last steps have to say still leaves by the relay, if there is time.
+                stack.push_async_callback(engine.stop, grace_s=given.shutdown_grace_s)
+            _announce(given)
+            yield
+
+    return build_app(name=NAME, settings=given, routers=ROUTERS, lifespan=lifespan, description=DESCRIPTION, clock=time)
+
+
+def _wire(
+    app: FastAPI, settings: OrchestratorSettings, database: Database, clock: Clock, http: httpx.AsyncClient
+) -> tuple[Relay, Engine]:
+    """Put everything together and on the app."""
+    chassis: Chassis = app.state.chassis
+    clients = _clients(chassis, settings, clock, http)
+    relay = Relay(
+        database=database,
+        clock=clock,
+        addresses={"session": clients.session.http},
+        metrics=chassis.metrics,
+    )
+    registry = Registry(REGISTRY)
+    engine = Engine(
+        registry=registry,
+        codec=PydanticCodec(),
+        clients=clients,
+        database=database,
+        clock=clock,
+        settings=EngineSettings(lease_s=settings.lease_s),
+        hooks=Telemetry(chassis.metrics),
+        on_enqueued=relay.nudge,
+    )
+    approval_secrets = tuple(secret.get_secret_value() for secret in settings.approval_secrets)
+    app.state.database, app.state.relay, app.state.engine = database, relay, engine
+    app.state.desk = Desk(
+        operations=engine.operations,
+        registry=registry,
+        database=database,
+        clock=clock,
+        metrics=chassis.metrics,
+        webhooks=chassis.metrics.counter("webhooks_total", "Payment webhooks, by what they came to.", ("outcome",)),
+        webhook_secrets=tuple(secret.get_secret_value() for secret in settings.payment_webhook_secrets),
+        links=ApprovalLinks(approval_secrets, settings.public_url),
+        sign_in=SignIn(admins=settings.admins(), secrets=approval_secrets, clock=clock, secure=settings.production),
+        public_url=settings.public_url,
+    )
+    chassis.health.add("postgres", database.ping)
+    return relay, engine
+
+
+def _clients(chassis: Chassis, settings: OrchestratorSettings, clock: Clock, http: httpx.AsyncClient) -> Clients:
+    """What the steps call out with; the processor is not ours and gets no service token."""
+    return Clients(
+        session=SessionClient(
+            ServiceClient(
+                service="session", base_url=settings.session_url, http=http, clock=clock, tokens=chassis.tokens
+            )
+        ),
+        shipping=ShippingClient(
+            ServiceClient(
+                service="shipping", base_url=settings.shipping_url, http=http, clock=clock, tokens=chassis.tokens
+            )
+        ),
+        payment=PaymentClient(
+            ServiceClient(service="payment", base_url=settings.payment_url, http=http, clock=clock, tokens=None),
+            webhook_url=f"{settings.orchestrator_url}/webhooks/payments",
+        ),
+        notifier=LogNotifier(get_logger(NAME), settings.public_url),
+        terms=OrderTerms(
+            payment_timeout=timedelta(seconds=settings.payment_timeout_s),
+            approval_timeout=timedelta(seconds=settings.approval_timeout_s),
+            approval_reminder=timedelta(seconds=settings.approval_reminder_s),
+            delivery_window=timedelta(seconds=settings.delivery_window_s),
+        ),
+    )
+
+
+def _janitor(database: Database, clock: Clock) -> Loop:
+    """Forget idempotency keys and message ids that nobody repeats any more."""
+
+    async def purge() -> float:
+        now = clock.sql_now()
+        async with database.begin() as conn:
+            keys = await idempotency.purge(conn, limit=PURGED_AT_ONCE, now=now)
+        async with database.begin() as conn:
+            messages = await inbox.purge(conn, limit=PURGED_AT_ONCE, now=now)
+        return 0 if max(keys, messages) >= PURGED_AT_ONCE else JANITOR_S
+
+    return Loop("janitor", purge, clock=clock)
+
+
+def _calibration(database: Database, clock: Clock) -> Loop:
+    """Keep our clock by the database's."""
+
+    async def calibrate() -> float:
+        await database.calibrate(clock)
+        return CALIBRATION_S
+
+    return Loop("calibration", calibrate, clock=clock)
+
+
+def _announce(settings: OrchestratorSettings) -> None:
+    """Say who may sign in where nobody has been named; never in production."""
+    if settings.uses_development_admin:
+        user, password = DEVELOPMENT_ADMIN
+        get_logger(NAME).warning("sign_in.development_admin", user=user, sign_in_with=password)

@@ -1,0 +1,42 @@
+"""HTTP out: what the steps are given to work with, one try per call; the engine retries durably."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from services.orchestrator.clients.notifier import LogNotifier, Notifier
+from services.orchestrator.clients.payment import Payment, PaymentClient, PaymentRequested
+from services.orchestrator.clients.session import SessionClient
+from services.orchestrator.clients.shipping import ShippingClient
+
+__all__ = [
+    "Clients",
+    "LogNotifier",
+    "Notifier",
+    "OrderTerms",
+    "Payment",
+    "PaymentClient",
+    "PaymentRequested",
+    "SessionClient",
+    "ShippingClient",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerms:
+    """How long an order waits for what; an order keeps the terms that it started with."""
+
+    payment_timeout: timedelta
+    approval_timeout: timedelta
+    approval_reminder: timedelta
+    delivery_window: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Everything that a step may reach, injected by `app.py`."""
+
+    session: SessionClient
+    shipping: ShippingClient
+    payment: PaymentClient
+    notifier: Notifier
+    terms: OrderTerms

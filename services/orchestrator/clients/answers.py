@@ -1,0 +1,27 @@
+"""Reading an answer of another service: its shape is checked before anything believes it."""
+
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from services.chassis.errors import RemoteUnknown
+from services.chassis.http import Answer
+
+T = TypeVar("T")
+
+
+@lru_cache(maxsize=64)
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def read(shape: type[T], answer: Answer, *, service: str) -> T:
+    """The answer's body as `shape`; another shape says nothing about what happened: RemoteUnknown."""
+    try:
+        value: T = _adapter(shape).validate_python(answer.data, strict=False)
+    except ValidationError as error:
+        places = ", ".join(".".join(map(str, fault["loc"])) or "body" for fault in error.errors()[:5])
+        message = f"{service} answered {answer.status} with an unreadable body: {places}"
+        raise RemoteUnknown(message, service=service, status=answer.status) from None
+    return value

@@ -1,0 +1,57 @@
+"""The session service as steps see it: reservations of stock and the executed mark; one try per call."""
+
+from dataclasses import dataclass
+
+from services.chassis.http import ServiceClient
+from services.contracts.orchestrator import PlacedOrder
+from services.contracts.session import CheckoutExecuted, MarkExecuted, Reservation, ReservedItem, ReserveStock
+from services.orchestrator.clients.answers import read
+
+SERVICE = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClient:
+    """Calls to session; refusals are `RemoteRefused`, everything doubtful is `RemoteUnknown`."""
+
+    http: ServiceClient
+
+    async def reserve(
+        self, placed: PlacedOrder, *, key: str, deadline: float, acting_user: str | None = None
+    ) -> Reservation:
+        """Hold the stock of this attempt; refused with `out-of-stock`, naming the sku."""
+        items = tuple(ReservedItem(sku=item.sku, quantity=item.quantity) for item in placed.items)
+        answer = await self.http.request(
+            "PUT",
+            f"/reservations/{placed.order_id}",
+            body=ReserveStock(attempt=placed.attempt, items=items),
+            key=key,
+            deadline=deadline,
+            acting_user=acting_user,
+        )
+        return read(Reservation, answer, service=SERVICE)
+
+    async def release(self, placed: PlacedOrder, *, key: str, deadline: float, acting_user: str | None = None) -> None:
+        """Give the stock of this attempt back; it can never be held again."""
+        await self.http.request(
+            "DELETE",
+            f"/reservations/{placed.order_id}",
+            params={"attempt": str(placed.attempt)},
+            key=key,
+            deadline=deadline,
+            acting_user=acting_user,
+        )
+
+    async def mark_executed(
+        self, placed: PlacedOrder, *, key: str, deadline: float, acting_user: str | None = None
+    ) -> CheckoutExecuted:
+        """Mark the checkout executed, which empties its lines from the basket; refused without a reservation."""
+        answer = await self.http.request(
+            "POST",
+            f"/checkouts/{placed.order_id}/executed",
+            body=MarkExecuted(attempt=placed.attempt),
+            key=key,
+            deadline=deadline,
+            acting_user=acting_user,
+        )
+        return read(CheckoutExecuted, answer, service=SERVICE)

@@ -1,0 +1,96 @@
+"""What the orchestrator reads from its environment; production refuses every development default at once."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import InvalidHashError, VerificationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic_settings import NoDecode
+
+from services.chassis.settings import DEVELOPMENT, ChassisSettings, DatabaseUrl, SecretList, in_production
+
+# base64 of `development-only-payment-webhook-secret`; the payment simulator signs with it unless told otherwise.
+DEVELOPMENT_WEBHOOK_SECRET: Final = "whsec_ZGV2ZWxvcG1lbnQtb25seS1wYXltZW50LXdlYmhvb2stc2VjcmV0"  # noqa: S105 - refused in production
+DEVELOPMENT_ADMIN: Final = ("admin", "admin-development-only")
+"""User and password of the approval page where ADMIN_USERS is not set; refused in production."""
+
+_MAX_S: Final = 366 * 86_400.0
+_USER: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+
+Seconds = Annotated[float, Field(gt=0, le=_MAX_S, allow_inf_nan=False)]
+
+
+def _read_admins(value: Any) -> Any:
+    """`user:hash` entries between whitespace or semicolons, for argon2 hashes hold commas."""
+    if not isinstance(value, str):
+        return value
+    admins: dict[str, SecretStr] = {}
+    for entry in re.split(r"[\s;]+", value.strip()):
+        user, colon, hashed = entry.partition(":")
+        if not entry:
+            continue
+        if not colon or not _USER.fullmatch(user):
+            message = "is not a list of user:hash"
+            raise ValueError(message)
+        if user in admins:
+            message = "names a user twice"
+            raise ValueError(message)
+        admins[user] = SecretStr(hashed)
+    return admins
+
+
+def _check_admins(value: Mapping[str, SecretStr], info: ValidationInfo) -> Mapping[str, SecretStr]:
+    if in_production(info) and not value:
+        message = "is not set"
+        raise ValueError(message)
+    for hashed in value.values():
+        try:
+            extract_parameters(hashed.get_secret_value())
+        except InvalidHashError:
+            message = "holds something that is no argon2 hash"
+            raise ValueError(message) from None
+        if in_production(info) and _is_development_password(hashed.get_secret_value()):
+            message = "has its development password; set one of your own"
+            raise ValueError(message)
+    return value
+
+
+def _is_development_password(hashed: str) -> bool:
+    try:
+        return PasswordHasher().verify(hashed, DEVELOPMENT_ADMIN[1])
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+AdminUsers = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_read_admins), AfterValidator(_check_admins)]
+
+
+class OrchestratorSettings(ChassisSettings):
+    """The chassis's settings, and how long an order waits for what (seconds)."""
+
+    database_url: DatabaseUrl = Field(validation_alias="ORCHESTRATOR_DATABASE_URL")
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = 8000
+
+    payment_timeout_s: Seconds = 900
+    approval_timeout_s: Seconds = 259_200
+    approval_reminder_s: Seconds = 86_400
+    delivery_window_s: Annotated[float, Field(ge=0, le=_MAX_S, allow_inf_nan=False)] = 5
+    lease_s: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 5
+
+    payment_webhook_secrets: SecretList = (SecretStr(DEVELOPMENT_WEBHOOK_SECRET),)
+    approval_secrets: SecretList = (SecretStr(DEVELOPMENT + "approval-secret"),)
+    admin_users: AdminUsers = Field(default_factory=dict)
+
+    @property
+    def uses_development_admin(self) -> bool:
+        """Whether the approval page lets `DEVELOPMENT_ADMIN` in."""
+        return not self.production and not self.admin_users
+
+    def admins(self) -> dict[str, str]:
+        """Argon2 hashes by user; in development without ADMIN_USERS, the development administrator's."""
+        if self.uses_development_admin:
+            user, password = DEVELOPMENT_ADMIN
+            return {user: PasswordHasher().hash(password)}
+        return {user: hashed.get_secret_value() for user, hashed in self.admin_users.items()}

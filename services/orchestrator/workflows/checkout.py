@@ -1,0 +1,105 @@
+"""The first stage of an order: stock is held, the payment is asked for and awaited, the checkout is marked executed."""
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.contracts.events import PaymentSummary
+from services.contracts.money import Money
+from services.contracts.orchestrator import PlacedOrder
+from services.orchestrator.clients import OrderTerms
+from services.orchestrator.engine import (
+    RetryPolicy,
+    SignalRejected,
+    SignalTimeout,
+    StepFailed,
+    TerminalError,
+    WorkflowContext,
+)
+from services.orchestrator.workflows.events import OUT_OF_STOCK, PAYMENT_EXPIRED, PAYMENT_FAILED, order_event
+from services.orchestrator.workflows.steps import (
+    mark_executed,
+    release_stock,
+    request_payment,
+    reserve_stock,
+    void_or_refund,
+)
+
+# Session is ours and comes back: an order waits for it as long as it takes.
+SESSION_RETRY = RetryPolicy(max_s=15.0)
+# A processor that cannot be asked is a reason to let the customer try again, not to hold the stock for ever.
+PAYMENT_RETRY = RetryPolicy(max_attempts=12, max_s=20.0)
+STEP_TIMEOUT = timedelta(seconds=15)
+
+
+class PaymentCaptured(BaseModel):
+    """What settles an order's awakeable: the money was taken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    payment_id: str = Field(min_length=1, max_length=255)
+    transaction_id: str = Field(min_length=1, max_length=255)
+    amount: Money
+
+
+class Receipt(BaseModel):
+    """What checkout hands to fulfillment."""
+
+    model_config = ConfigDict(frozen=True)
+
+    payment_id: str
+    transaction_id: str
+
+
+async def checkout(ctx: WorkflowContext, placed: PlacedOrder, terms: OrderTerms) -> Receipt:
+    """Take an order from its basket to a paid, executed checkout."""
+    await _hold_stock(ctx, placed)
+    captured = await _collect(ctx, placed, terms.payment_timeout)
+    try:
+        await ctx.run(mark_executed, placed, retry=SESSION_RETRY, timeout=STEP_TIMEOUT)
+    except StepFailed as refusal:
+        # The attempt no longer holds its stock: the money goes back, the order may be tried again.
+        raise TerminalError(PAYMENT_FAILED, f"The order could not be executed: {refusal.message}") from refusal
+    paid = PaymentSummary(
+        payment_id=captured.payment_id, transaction_id=captured.transaction_id, amount=captured.amount
+    )
+    ctx.send(order_event(placed, ctx.saga_id, "awaiting_approval", payment=paid))
+    return Receipt(payment_id=captured.payment_id, transaction_id=captured.transaction_id)
+
+
+async def _hold_stock(ctx: WorkflowContext, placed: PlacedOrder) -> None:
+    ctx.set_status("reserving stock")
+    try:
+        await ctx.run(reserve_stock, placed, compensate=release_stock, retry=SESSION_RETRY, timeout=STEP_TIMEOUT)
+    except StepFailed as refusal:
+        code = OUT_OF_STOCK if refusal.code == OUT_OF_STOCK else PAYMENT_FAILED
+        raise TerminalError(code, refusal.message) from refusal
+
+
+async def _collect(ctx: WorkflowContext, placed: PlacedOrder, timeout: timedelta) -> PaymentCaptured:
+    """Ask for the money and wait for the webhook that tells what became of it."""
+    ctx.set_status("waiting for the payment")
+    callback = ctx.awakeable(
+        PaymentCaptured,
+        expects={
+            "order_id": placed.order_id,
+            "amount_minor": placed.total.amount_minor,
+            "currency": placed.total.currency,
+        },
+    )
+    try:
+        await ctx.run(
+            request_payment,
+            placed,
+            callback.id,
+            compensate=void_or_refund,
+            retry=PAYMENT_RETRY,
+            timeout=STEP_TIMEOUT,
+        )
+        return await callback.result(timeout=timeout)
+    except SignalTimeout as expiry:
+        raise TerminalError(PAYMENT_EXPIRED, "The payment did not arrive in time.") from expiry
+    except SignalRejected as decline:
+        raise TerminalError(PAYMENT_FAILED, f"The payment failed: {decline.message} ({decline.code})") from decline
+    except StepFailed as refusal:
+        raise TerminalError(PAYMENT_FAILED, f"The payment could not be requested: {refusal.message}") from refusal

@@ -1,0 +1,35 @@
+"""Late money has an owner: a payment that settled nothing is given back."""
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.orchestrator.engine import RetryPolicy, WorkflowContext, workflow
+from services.orchestrator.workflows.steps import refund
+
+# Money that is not ours is given back however long the processor is away.
+REFUND_RETRY = RetryPolicy(max_s=60.0)
+
+
+class UnownedPayment(BaseModel):
+    """The input: the processor's id of the payment, and nothing that anybody could have got wrong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    payment_id: str = Field(min_length=1, max_length=255)
+
+
+class Refunded(BaseModel):
+    """What was given back; 0 where another had been faster."""
+
+    model_config = ConfigDict(frozen=True)
+
+    payment_id: str
+    refunded_minor: int
+
+
+@workflow("refund-payment", version=1, admin_may_start=True)
+async def refund_payment(ctx: WorkflowContext, unowned: UnownedPayment) -> Refunded:
+    """Give a payment back in full."""
+    amount = await ctx.run(refund, unowned.payment_id, retry=REFUND_RETRY, timeout=timedelta(seconds=15))
+    return Refunded(payment_id=unowned.payment_id, refunded_minor=amount)

@@ -1,0 +1,92 @@
+"""The effects of an order, each beside the undo that takes it back; every call carries the step's key and deadline."""
+
+from services.contracts.orchestrator import PlacedOrder
+from services.contracts.session import CheckoutExecuted, Reservation
+from services.contracts.shipping import Shipment
+from services.orchestrator.clients import Clients, PaymentRequested
+from services.orchestrator.engine import Step
+
+
+async def reserve_stock(step: Step[Clients], placed: PlacedOrder) -> Reservation:
+    """Hold the stock of this attempt."""
+    return await step.clients.session.reserve(
+        placed, key=step.key, deadline=step.deadline, acting_user=step.acting_user
+    )
+
+
+async def release_stock(step: Step[Clients], reservation: Reservation | None, placed: PlacedOrder) -> None:
+    """Give the stock back, by order and attempt: whether it was held, or may have been, makes no difference."""
+    del reservation
+    await step.clients.session.release(placed, key=step.key, deadline=step.deadline, acting_user=step.acting_user)
+
+
+async def request_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id: str) -> PaymentRequested:
+    """Ask the processor for the total; the result comes by webhook to the awakeable."""
+    requested = await step.clients.payment.request(
+        placed, awakeable_id, key=step.key, deadline=step.deadline, acting_user=step.acting_user
+    )
+    step.log.info(
+        "payment.requested", order_id=placed.order_id, user_id=placed.user_id, payment_id=requested.payment_id
+    )
+    return requested
+
+
+async def void_or_refund(
+    step: Step[Clients], requested: PaymentRequested | None, placed: PlacedOrder, awakeable_id: str
+) -> None:
+    """Void this attempt's payment by our own reference; where money was captured already, give all of it back."""
+    del requested, awakeable_id
+    payment = step.clients.payment
+    if await payment.void(placed.order_id, placed.attempt, key=step.key, deadline=step.deadline):
+        step.log.info("payment.voided", order_id=placed.order_id, user_id=placed.user_id)
+        return
+    for found in await payment.of_attempt(placed.order_id, placed.attempt, deadline=step.deadline):
+        if found.owed_minor > 0:
+            await payment.refund(found, deadline=step.deadline)
+            step.log.info(
+                "payment.refunded", order_id=placed.order_id, user_id=placed.user_id, payment_id=found.payment_id
+            )
+
+
+async def mark_executed(step: Step[Clients], placed: PlacedOrder) -> CheckoutExecuted:
+    """Tell session that the order is paid; the mark is never taken back, so it has no undo."""
+    return await step.clients.session.mark_executed(
+        placed, key=step.key, deadline=step.deadline, acting_user=step.acting_user
+    )
+
+
+async def ask_for_approval(step: Step[Clients], placed: PlacedOrder, reminder: int) -> None:
+    """Tell the administrators that the order waits for them; `reminder` 0 is the first notice."""
+    await step.clients.notifier.approval_waiting(placed, saga_id=step.saga_id, reminder=reminder)
+
+
+async def initiate_shipment(step: Step[Clients], placed: PlacedOrder) -> Shipment:
+    """Hand the order to the carrier."""
+    step.log.info("shipment.requested", order_id=placed.order_id, user_id=placed.user_id, attempt=step.attempt)
+    shipment = await step.clients.shipping.initiate(
+        placed, key=step.key, deadline=step.deadline, acting_user=step.acting_user
+    )
+    step.log.info(
+        "shipment.registered",
+        order_id=placed.order_id,
+        user_id=placed.user_id,
+        tracking_number=shipment.tracking_number,
+    )
+    return shipment
+
+
+async def cancel_shipment(step: Step[Clients], shipment: Shipment | None, placed: PlacedOrder) -> None:
+    """Cancel by order: `shipment` is None where nobody knows whether there is one."""
+    del shipment
+    await step.clients.shipping.cancel(
+        placed.order_id, key=step.key, deadline=step.deadline, acting_user=step.acting_user
+    )
+
+
+async def refund(step: Step[Clients], payment_id: str) -> int:
+    """Give back whatever this payment still holds of the customer's money; returns how much, in minor units."""
+    found = await step.clients.payment.get(payment_id, deadline=step.deadline)
+    if found.owed_minor > 0:
+        await step.clients.payment.refund(found, deadline=step.deadline)
+        step.log.info("payment.refunded", order_id=found.order_id, payment_id=payment_id)
+    return found.owed_minor

@@ -1,0 +1,339 @@
+"""The whole product in one process: three services on real databases, two simulators, one clock, and its users.
+
+Nothing runs by itself: `settle()` lets everything happen that is due, until nothing more does; `pass_time()` moves the
+clock first. Services and simulators call each other by their real HTTP, over in-process transports.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from services.chassis.auth import ServiceTokens, mint_user_token
+from services.chassis.clock import Clock
+from services.orchestrator.app import create_app as create_orchestrator
+from services.orchestrator.settings import DEVELOPMENT_WEBHOOK_SECRET, OrchestratorSettings
+from services.session.app import create_app as create_session
+from services.session.domain.checkout import saga_id as saga_id_of
+from services.session.settings import SessionSettings
+from services.shipping.app import create_app as create_shipping
+from services.shipping.settings import ShippingSettings
+from simulators import carrier, payment
+from tests.support.clock import ManualClock
+
+ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1", "country": "GB"}
+PRICE = {"amount_minor": 1999, "currency": "USD"}
+ROUNDS_MAX = 50
+ENDED = {"completed", "failed", "cancelled"}
+URLS = {name: f"http://{name}" for name in ("session", "shipping", "orchestrator", "payment", "carrier")}
+
+
+class ImpatientClock(Clock):
+    """The time of another clock, on which nobody waits: for short retries that a test does not want to move through."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def sql_now(self) -> datetime | None:
+        return self._clock.sql_now()
+
+    def calibrate(self, db_now: datetime, received_at_monotonic: float) -> None:
+        """Ignore it: the database follows the test's clock."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class Switchboard(httpx.AsyncBaseTransport):
+    """Takes every call to the app of that name in this process, and counts."""
+
+    def __init__(self) -> None:
+        self.apps: dict[str, FastAPI] = {}
+        self.calls = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        return await httpx.ASGITransport(app=self.apps[request.url.host]).handle_async_request(request)
+
+
+@dataclass
+class System:
+    """The running product; its methods are what people do to it and what they see of it."""
+
+    clock: ManualClock
+    switchboard: Switchboard
+    http: httpx.AsyncClient
+    prices: dict[str, int] = field(default_factory=dict)
+    shelved: dict[str, int] = field(default_factory=dict)
+    placed: list[str] = field(default_factory=list)
+
+    @property
+    def apps(self) -> Mapping[str, FastAPI]:
+        return self.switchboard.apps
+
+    # ------------------------------------------------------------------ time
+
+    async def settle(self) -> None:
+        """Let everything happen that is due, until a round makes no call."""
+        for _ in range(ROUNDS_MAX):
+            before = self.switchboard.calls
+            await self.apps["session"].state.relay.run_until_idle()
+            await self.apps["orchestrator"].state.engine.run_until_idle()
+            await self.apps["orchestrator"].state.relay.run_until_idle()
+            await self.apps["payment"].state.simulator.settle_all()
+            await self.apps["carrier"].state.simulator.settle_all()
+            if self.switchboard.calls == before:
+                return
+        raise AssertionError("the system does not come to rest")
+
+    async def pass_time(self, by: float | timedelta) -> None:
+        """Move the clock and let happen what is due then."""
+        self.clock.advance(by)
+        await self.settle()
+
+    # ------------------------------------------------------------------ people
+
+    def bearer(self, sub: str = "alice", scope: str = "customer") -> dict[str, str]:
+        secret = self.apps["session"].state.chassis.settings.auth_jwt_secret.get_secret_value()
+        return {"Authorization": f"Bearer {mint_user_token(secret, sub=sub, scope=scope, clock=self.clock)}"}
+
+    @property
+    def admin(self) -> dict[str, str]:
+        return self.bearer("root", "admin")
+
+    def service(self, audience: str = "orchestrator", issuer: str = "session") -> dict[str, str]:
+        secret = self.apps["session"].state.chassis.settings.service_token_secret.get_secret_value()
+        tokens = ServiceTokens(secret=secret, issuer=issuer, clock=self.clock)
+        return {"Authorization": f"Bearer {tokens.mint(audience)}"}
+
+    async def call(self, method: str, service: str, path: str, **rest: Any) -> httpx.Response:
+        return await self.http.request(method, URLS[service] + path, **rest)
+
+    # ------------------------------------------------------------------ orders
+
+    async def shelve(self, sku: str, pieces: int, *, price: Mapping[str, Any] = PRICE) -> None:
+        """Put pieces of a product on sale."""
+        body = {"name": f"The {sku}", "price": price, "stock": pieces}
+        answer = await self.call("PUT", "session", f"/catalog/{sku}", json=body, headers=self.admin)
+        assert answer.status_code == 200, answer.text
+        self.prices[sku], self.shelved[sku] = price["amount_minor"], pieces
+
+    async def check_out(self, order_id: str, *, user: str = "alice", key: str | None = None, **body: Any) -> Any:
+        """Order what is in the basket."""
+        headers = self.bearer(user) | {"Idempotency-Key": key or f"key-{order_id}"}
+        wanted = {"shipping_address": ADDRESS, "order_id": order_id} | body
+        answer = await self.call("POST", "session", f"/users/{user}/checkout", json=wanted, headers=headers)
+        assert answer.status_code == 202, answer.text
+        if order_id not in self.placed:
+            self.placed.append(order_id)
+        return answer.json()
+
+    async def place(
+        self,
+        order_id: str,
+        *,
+        user: str = "alice",
+        sku: str = "book",
+        quantity: int = 1,
+        payment_token: str = "tok_ok",
+        key: str | None = None,
+    ) -> Any:
+        """Put pieces into the basket and order them; nothing has happened yet but the checkout."""
+        line = {"sku": sku, "quantity": quantity}
+        headers = self.bearer(user)
+        answer = await self.call("POST", "session", f"/users/{user}/cart/items", json=line, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return await self.check_out(order_id, user=user, key=key, payment_token=payment_token)
+
+    async def order(self, order_id: str, *, user: str = "alice") -> Any:
+        answer = await self.call("GET", "session", f"/users/{user}/orders/{order_id}", headers=self.bearer(user))
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def status(self, order_id: str, *, user: str = "alice") -> str:
+        return str((await self.order(order_id, user=user))["status"])
+
+    async def history(self, order_id: str, *, user: str = "alice") -> list[str]:
+        return [entry["status"] for entry in (await self.order(order_id, user=user))["history"]]
+
+    async def cancel(self, order_id: str, *, user: str = "alice") -> httpx.Response:
+        path = f"/users/{user}/orders/{order_id}/cancel"
+        return await self.call("POST", "session", path, headers=self.bearer(user))
+
+    # ------------------------------------------------------------------ sagas
+
+    async def saga(self, order_id: str, *, attempt: int = 1) -> Any:
+        answer = await self.call("GET", "orchestrator", f"/sagas/{saga_id_of(order_id, attempt)}", headers=self.admin)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def steps(self, order_id: str, *, attempt: int = 1) -> Any:
+        path = f"/sagas/{saga_id_of(order_id, attempt)}/steps"
+        return (await self.call("GET", "orchestrator", path, headers=self.admin)).json()
+
+    async def awakeable_id(self, order_id: str, *, attempt: int = 1) -> str:
+        """The callback that an order's payment settles."""
+        (paid,) = [p for p in await self.payments(order_id) if p["attempt"] == attempt]
+        return str(paid["awakeable_id"])
+
+    async def approvals(self) -> Any:
+        answer = await self.call("GET", "orchestrator", "/approvals", headers=self.admin)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def approval_path(self, order_id: str) -> str:
+        """The path of the link that decides an order."""
+        (link,) = [item["link"] for item in await self.approvals() if item["order_id"] == order_id]
+        return httpx.URL(link).raw_path.decode()
+
+    async def decide(self, order_id: str, decision: str = "approve", *, path: str | None = None) -> httpx.Response:
+        """Approve or reject as the administrator `root`."""
+        path = path or await self.approval_path(order_id)
+        body = {"decision": decision}
+        return await self.call("POST", "orchestrator", path, json=body, headers=self.admin)
+
+    async def deliver(self, event: Mapping[str, Any], *, event_id: str = "evt_test", **signing: Any) -> httpx.Response:
+        """Send a webhook as the processor would."""
+        raw = signing.pop("raw", None) or json.dumps(event).encode()
+        headers = signed(raw, event_id=event_id, at=self.clock.now(), **signing)
+        return await self.call("POST", "orchestrator", "/webhooks/payments", content=raw, headers=headers)
+
+    # ------------------------------------------------------------------ the outside world
+
+    async def payments(self, order_id: str) -> Any:
+        return (await self.call("GET", "payment", "/payments", params={"order_id": order_id})).json()["payments"]
+
+    async def settle_payment(self, order_id: str, outcome: str, *, attempt: int = 1) -> None:
+        """End a payment that waits to be told how."""
+        (found,) = [p for p in await self.payments(order_id) if p["attempt"] == attempt]
+        path = f"/_control/payments/{found['payment_id']}/settle"
+        answer = await self.call("POST", "payment", path, json={"outcome": outcome})
+        assert answer.status_code == 200, answer.text
+
+    async def ledger(self) -> Any:
+        return (await self.call("GET", "payment", "/ledger")).json()["payments"]
+
+    async def fleet(self) -> Any:
+        return (await self.call("GET", "carrier", "/fleet")).json()["parcels"]
+
+    async def fault(self, simulator: str, **fault: Any) -> None:
+        """Script a fault of the processor or the carrier."""
+        answer = await self.call("POST", simulator, "/_control/faults", json={"faults": [fault]})
+        assert answer.status_code == 201, answer.text
+
+    async def calls(self, simulator: str, path: str, *, order_id: str | None = None) -> Any:
+        """The calls that a simulator has received on a path, oldest first."""
+        params = {"path": path} | ({} if order_id is None else {"subject": order_id})
+        return (await self.call("GET", simulator, "/_control/calls", params=params)).json()["calls"]
+
+    async def available(self, sku: str = "book") -> int:
+        items = (await self.call("GET", "session", "/catalog")).json()
+        return int(next(item["available"] for item in items if item["sku"] == sku))
+
+    # ------------------------------------------------------------------ what must hold
+
+    async def check_balance(self, *, user: str = "alice") -> None:
+        """No half-saga: money kept is the price of what was shipped, stock neither sold nor held, one parcel each."""
+        orders = [await self.order(order_id, user=user) for order_id in self.placed]
+        shipped = [order for order in orders if order["status"] in {"shipped", "completed"}]
+        paying = {"awaiting_approval", "approved"}
+        due = sum(order["total"]["amount_minor"] for order in shipped)
+        held_money = sum(order["total"]["amount_minor"] for order in orders if order["status"] in paying)
+        kept = sum(line["captured_minor"] - line["refunded_minor"] for line in await self.ledger())
+        assert kept == due + held_money, f"kept {kept}, shipped {due}, in hand {held_money}"
+        live = {"pending_payment", "awaiting_approval", "approved", "shipped", "completed"}
+        for sku, pieces in self.shelved.items():
+            gone = sum(
+                item["quantity"]
+                for order in orders
+                if order["status"] in live
+                for item in order["items"]
+                if item["sku"] == sku
+            )
+            assert await self.available(sku) == pieces - gone, f"stock of {sku}"
+        parcels = [parcel["reference"] for parcel in await self.fleet() if parcel["status"] != "cancelled"]
+        assert sorted(parcels) == sorted(order["order_id"] for order in shipped)
+
+
+def signed(
+    raw: bytes, *, event_id: str, at: datetime, secret: str = DEVELOPMENT_WEBHOOK_SECRET, **changed: str | None
+) -> dict[str, str]:
+    """The headers of a genuine webhook; `changed` replaces or, with None, drops some (`webhook_id="…"`)."""
+    stamp = str(int(at.timestamp()))
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = base64.b64encode(hmac.new(key, f"{event_id}.{stamp}.".encode() + raw, hashlib.sha256).digest()).decode()
+    headers: dict[str, str | None] = {
+        "content-type": "application/json",
+        "webhook-id": event_id,
+        "webhook-timestamp": stamp,
+        "webhook-signature": f"v1,{digest}",
+    }
+    headers |= {name.replace("_", "-"): value for name, value in changed.items()}
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+def succeeded(payment: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
+    """The event that a payment was captured; `changed` replaces parts of its data."""
+    data = {
+        "payment_id": payment["payment_id"],
+        "awakeable_id": payment["awakeable_id"],
+        "order_id": payment["order_id"],
+        "transaction_id": "txn_1",
+        "amount": payment["amount"],
+    } | changed
+    return {"type": "payment.succeeded", "timestamp": "2026-11-24T10:00:00Z", "data": data}
+
+
+def failed(payment: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
+    """The event that a payment was declined."""
+    event = succeeded(payment, code="card_declined", message="not enough funds", **changed)
+    del event["data"]["transaction_id"]
+    return event | {"type": "payment.failed"}
+
+
+@asynccontextmanager
+async def running(urls: Mapping[str, str], clock: ManualClock, **orchestrator: Any) -> AsyncIterator[System]:
+    """Run everything on the databases at `urls` (by service); further settings are the orchestrator's."""
+    impatient = ImpatientClock(clock)
+    async with AsyncExitStack() as stack:
+        board = Switchboard()
+        http = await stack.enter_async_context(httpx.AsyncClient(transport=board))
+        every = {f"{name}_url": url for name, url in URLS.items()} | {"public_url": URLS["orchestrator"]}
+        board.apps |= {
+            "payment": payment.create_app(clock=impatient, http=http, delay_s=0, in_process=True),
+            "carrier": carrier.create_app(clock=impatient, in_process=True),
+            "session": create_session(
+                SessionSettings(database_url=urls["session"], seed_catalog=False, **every),
+                clock=clock,
+                http=http,
+                background=False,
+            ),
+            "shipping": create_shipping(
+                ShippingSettings(database_url=urls["shipping"], **every), clock=impatient, http=http, background=False
+            ),
+            "orchestrator": create_orchestrator(
+                OrchestratorSettings(database_url=urls["orchestrator"], **every, **orchestrator),
+                clock=clock,
+                http=http,
+                background=False,
+            ),
+        }
+        for app in board.apps.values():
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        yield System(clock, board, http)

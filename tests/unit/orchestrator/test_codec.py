@@ -1,0 +1,87 @@
+"""Payloads by pydantic: what goes in comes out in the declared type, what does not fit is refused."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.contracts.money import Money
+from services.orchestrator.clients import OrderTerms
+from services.orchestrator.codec import PydanticCodec
+from services.orchestrator.engine import PayloadError
+from services.orchestrator.workflows import Approval
+
+CODEC = PydanticCodec()
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+    at: datetime
+
+
+@pytest.mark.scenario("S6")
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        (None, type(None)),
+        (None, str | None),
+        ("", str),
+        (0, int),
+        (False, bool),
+        ("x" * 1_048_576, str),
+        ("\x00 and \u2028 and 😀", str),
+        ({"a": [1, None, {"b": 2.5}]}, Any),
+        ((1, "two"), tuple[int, str]),
+        ((), tuple[()]),
+        (timedelta(days=3), timedelta),
+        (datetime(2026, 11, 24, tzinfo=UTC), datetime),
+        (Point(1, datetime(2026, 11, 24, tzinfo=UTC)), Point),
+        (Money(amount_minor=1999, currency="USD"), Money),
+        (OrderTerms(*(timedelta(seconds=s) for s in (1, 2, 3, 4))), OrderTerms),
+        (Approval(approved=True), Approval),
+    ],
+)
+def test_values_come_back_as_they_were(value: Any, shape: Any) -> None:
+    """Encode and decode are inverse, also for nothing, emptiness and a MiB."""
+    assert CODEC.decode(CODEC.encode(value, shape), shape) == value
+
+
+@pytest.mark.scenario("S7")
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [
+        (object(), Any),
+        ("one", int),
+        (1, str),
+        ("\ud800", str),
+        ({"approved": True}, Approval),
+        (lambda: None, Any),
+        (None, Money),
+    ],
+)
+def test_what_cannot_be_written_is_a_payload_error(value: Any, shape: Any) -> None:
+    """No value slips through in another shape than the declared one."""
+    with pytest.raises(PayloadError):
+        CODEC.encode(value, shape)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [("{", Any), ('{"approved": "secret-word"}', Approval), ('{"approved": true, "by": "eve"}', Approval), ("1", str)],
+)
+def test_what_does_not_fit_is_refused_without_quoting_it(text: str, shape: Any) -> None:
+    """The message names the place and the reason, never the content."""
+    with pytest.raises(PayloadError) as refused:
+        CODEC.decode(text, shape)
+    assert "secret-word" not in refused.value.message
+    assert "eve" not in refused.value.message
+
+
+def test_no_recursion_escapes() -> None:
+    """A value that contains itself is refused like any other."""
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(PayloadError):
+        CODEC.encode(loop, Any)

@@ -1,0 +1,67 @@
+"""The pages: amounts and moments in words, and nothing that a customer wrote is ever markup."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from services.chassis.errors import Malformed
+from services.contracts.money import Money
+from services.orchestrator.api.bodies import read_form
+from services.orchestrator.api.pages import moment_words, money_words, order_shown, page
+from tests.unit.orchestrator.test_events import PLACED
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "words"),
+    [
+        (1999, "USD", "19.99 USD"),
+        (5, "EUR", "0.05 EUR"),
+        (0, "USD", "0.00 USD"),
+        (123456789, "USD", "1,234,567.89 USD"),
+        (500, "JPY", "500 JPY"),
+        (1500, "KWD", "1.500 KWD"),
+    ],
+)
+def test_amounts_are_written_in_their_own_unit(amount: int, currency: str, words: str) -> None:
+    """The smallest unit of a currency is not a hundredth everywhere."""
+    assert money_words(Money(amount_minor=amount, currency=currency)) == words
+
+
+def test_moments_are_utc() -> None:
+    """A moment names its zone; no moment is no words."""
+    assert moment_words(datetime(2026, 11, 4, 9, 5, tzinfo=UTC)) == "4 Nov 2026, 09:05 UTC"
+    assert moment_words(None) is None
+
+
+def test_a_page_shows_text_and_lets_nothing_run() -> None:
+    """Names are escaped; the policy allows the page's own style and forms to ourselves, nothing else."""
+    evil = PLACED.model_copy(update={"user_id": "<script>alert(1)</script>"})
+    shown = page("decide.html", order=order_shown(evil, since=None, until=None), token="t", csrf="c", user="root")
+    html = bytes(shown.body).decode()
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    policy = shown.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "script-src" not in policy
+    nonce = policy.split("'nonce-")[1].split("'")[0]
+    assert f'<style nonce="{nonce}">' in html
+    assert shown.headers["cache-control"] == "no-store"
+    assert shown.headers["referrer-policy"] == "same-origin"
+
+
+def test_a_page_shows_what_is_needed_to_decide_and_no_more() -> None:
+    """Goods, total, customer and destination; neither street nor payment token."""
+    shown = page("decided.html", order=order_shown(PLACED, since=None, until=None), told="Approved.", tone="go")
+    html = bytes(shown.body).decode()
+    for needed in ("order-1", "Book", "0.05 USD", "alice", "A, C, GB", "Approved."):
+        assert needed in html
+    assert "tok_ok" not in html
+    assert ">B<" not in html
+
+
+@pytest.mark.parametrize("body", [b"a", b"a=1&a=2", b"a=%00", b"a=\xff", b"&".join([b"a=1"] * 30), b"a=%ff"])
+def test_a_form_that_we_never_sent_is_malformed(body: bytes) -> None:
+    """Half fields, double fields, NUL and other bytes than text are refused."""
+    with pytest.raises(Malformed):
+        read_form(body)

@@ -1,0 +1,134 @@
+"""Sign-in: passwords, cookies, CSRF tokens, and where a sign-in may lead."""
+
+import pytest
+
+from services.chassis.errors import TooManyRequests
+from services.orchestrator.api.signin import SignIn, local_path, same_origin
+from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
+from tests.support.clock import ManualClock
+
+USER, PASSWORD = DEVELOPMENT_ADMIN
+SECRETS = ("a" * 32, "b" * 32)
+
+
+@pytest.fixture
+def sign_in(clock: ManualClock) -> SignIn:
+    admins = OrchestratorSettings(database_url="postgresql://localhost/none").admins()
+    return SignIn(admins=admins, secrets=SECRETS, clock=clock, secure=False)
+
+
+async def test_only_the_right_password_of_a_known_user_signs_in(sign_in: SignIn) -> None:
+    """Wrong passwords, unknown users and texts that no hash can hold are all the same refusal."""
+    assert await sign_in.knows(USER, PASSWORD)
+    for user, password in ((USER, "wrong"), ("nobody", PASSWORD), ("", ""), (USER, "\ud800")):
+        assert not await sign_in.knows(user, password)
+
+
+def test_a_cookie_tells_who_signed_in_until_it_ends(sign_in: SignIn, clock: ManualClock) -> None:
+    """A cookie is believed for eight hours, and never after."""
+    cookie = sign_in.cookie(USER)
+    signed_in = sign_in.read(cookie)
+    assert signed_in is not None
+    assert signed_in.user == USER
+    clock.advance(8 * 3600 - 1)
+    assert sign_in.read(cookie) is not None
+    clock.advance(1)
+    assert sign_in.read(cookie) is None
+
+
+def test_a_tampered_cookie_is_nobodys(sign_in: SignIn) -> None:
+    """No changed character survives, and neither does a token sealed for another purpose."""
+    cookie = sign_in.cookie(USER)
+    signed_in = sign_in.read(cookie)
+    assert signed_in is not None
+    for place in range(len(cookie)):
+        other = "A" if cookie[place] != "A" else "B"
+        assert sign_in.read(cookie[:place] + other + cookie[place + 1 :]) is None
+    assert sign_in.read(sign_in.csrf(signed_in)) is None
+    assert sign_in.read("") is None
+    assert sign_in.read(None) is None
+
+
+def test_a_removed_administrator_is_out_at_once(clock: ManualClock, sign_in: SignIn) -> None:
+    """A cookie of somebody who is no administrator any more is not believed."""
+    cookie = sign_in.cookie(USER)
+    others = SignIn(admins={"eve": "x"}, secrets=SECRETS, clock=clock, secure=False)
+    assert others.read(cookie) is None
+
+
+def test_a_csrf_token_belongs_to_one_sign_in(sign_in: SignIn) -> None:
+    """The token of another sign-in, even of the same user, does not hold."""
+    mine, other = sign_in.read(sign_in.cookie(USER)), sign_in.read(sign_in.cookie(USER))
+    assert mine is not None
+    assert other is not None
+    assert sign_in.csrf_holds(mine, sign_in.csrf(mine))
+    assert not sign_in.csrf_holds(mine, sign_in.csrf(other))
+    assert not sign_in.csrf_holds(mine, "")
+    assert not sign_in.csrf_holds(mine, sign_in.cookie(USER))
+
+
+def test_rotated_secrets_still_read(clock: ManualClock) -> None:
+    """What an old secret has sealed is read as long as it is listed, and sealed by the first one."""
+    old = SignIn(admins={USER: "x"}, secrets=SECRETS[1:], clock=clock, secure=False)
+    both = SignIn(admins={USER: "x"}, secrets=SECRETS, clock=clock, secure=False)
+    new = SignIn(admins={USER: "x"}, secrets=SECRETS[:1], clock=clock, secure=False)
+    assert both.read(old.cookie(USER)) is not None
+    assert new.read(both.cookie(USER)) is not None
+    assert old.read(both.cookie(USER)) is None
+
+
+async def test_a_crowd_of_guesses_is_turned_away(sign_in: SignIn) -> None:
+    """More checks at once than may queue are answered 429 instead of taking the process."""
+    sign_in._in_line = 8
+    with pytest.raises(TooManyRequests):
+        await sign_in.knows(USER, PASSWORD)
+
+
+@pytest.mark.parametrize("target", ["/approvals/abc", "/login", "/approvals/a?b=c#d"])
+def test_local_paths_are_followed(target: str) -> None:
+    """A path on this site is where one came from."""
+    assert local_path(target) == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "",
+        "approvals",
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "\\/evil.example",
+        "https://evil.example/",
+        "javascript:alert(1)",
+        "/\t/evil.example",
+        "/a\r\nSet-Cookie: x",
+        " /approvals",
+        "/a b",
+        "http:/approvals",
+    ],
+)
+def test_nothing_else_is_followed(target: str) -> None:
+    """Whatever a browser could read as another site, or as a header, leads nowhere."""
+    assert local_path(target) is None
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "ours"),
+    [
+        ("http://shop.example", None, True),
+        ("http://shop.example", "elsewhere", True),
+        ("http://localhost:8000", "localhost:8000", True),
+        ("https://localhost:8000", "localhost:8000", False),
+        ("http://evil.example", "shop.example", False),
+        ("http://shop.example.evil.example", "shop.example", False),
+        ("http://shop.example:8080", "shop.example", False),
+        ("null", "null", False),
+        ("", "", False),
+        (None, "shop.example", False),
+        ("shop.example", "shop.example", False),
+    ],
+)
+def test_a_form_comes_from_our_own_pages(origin: str | None, host: str | None, ours: bool) -> None:
+    """Only the public address, or the host that the form was sent to, counts as ours."""
+    assert same_origin(origin, public_url="http://shop.example", host=host) is ours
