@@ -1,0 +1,82 @@
+"""The stack that the demo is played on: the one that runs, or one of its own for as long as it takes."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+
+from dev import ports, record, tell
+from dev.demo.world import PATIENCE_S, POLL_S, DeviationError
+from dev.layout import ROOT, Layout
+from dev.record import NotRunningError, Record
+
+START_S = 120.0
+STOP_S = 60.0
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[tuple[Layout, Record]]:
+    """Give the running stack; where none runs, start one, and stop it at the end."""
+    layout = Layout.read()
+    try:
+        yield layout, record.read(layout)
+    except NotRunningError:
+        pass
+    else:
+        return
+    own = Layout.at(ports.free_base(), layout.data / "demo")
+    tell.done(f"no stack runs: the demo starts its own, on ports from {own.part('orchestrator').port}")
+    env = os.environ | {
+        "STACK_PORT_BASE": str(own.part("orchestrator").port),
+        "STACK_DATA": str(own.data),
+    }
+    own.run.mkdir(parents=True, exist_ok=True)
+    with own.log("stack").open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "dev.stack"),
+            cwd=ROOT,
+            env=env,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield own, await _ready(own, process)
+    finally:
+        with suppress(ProcessLookupError):
+            process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.wait(), STOP_S)
+
+
+async def _ready(own: Layout, process: asyncio.subprocess.Process) -> Record:
+    deadline = time.monotonic() + START_S
+    while process.returncode is None and time.monotonic() < deadline:
+        with suppress(NotRunningError):
+            return record.read(own)
+        await asyncio.sleep(POLL_S)
+    raise DeviationError(f"the stack does not start:\n{own.log('stack').read_text()[-3000:]}")
+
+
+async def crash(layout: Layout, name: str, url: str) -> None:
+    """Kill a service with SIGKILL, and wait until its supervisor has brought it back."""
+    old = int(layout.pid_file(name).read_text())
+    os.kill(old, signal.SIGKILL)
+    tell.done(f"kill -9 {old}: the {name} is gone")
+    deadline = time.monotonic() + PATIENCE_S
+    while int(layout.pid_file(name).read_text()) == old:
+        if time.monotonic() > deadline:
+            raise DeviationError(f"the {name} was not started again")
+        await asyncio.sleep(POLL_S)
+    async with httpx.AsyncClient(trust_env=False) as http:
+        while time.monotonic() < deadline:
+            with suppress(httpx.HTTPError):
+                if (await http.get(f"{url}/readyz")).status_code == 200:
+                    tell.done(f"the {name} is back (pid {layout.pid_file(name).read_text()})")
+                    return
+            await asyncio.sleep(POLL_S)
+    raise DeviationError(f"the {name} is not ready again after {PATIENCE_S:.0f} s")
