@@ -1,0 +1,218 @@
+"""How an order is handed to the carrier, and taken back: never two parcels for one order, none after a cancel.
+
+No transaction is held over a call. A create works under the lease of its row; whatever must not leave a parcel is
+written down first (refused or cancelled, with the undo owed) and confirmed by the carrier afterwards, by reference.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from services.chassis import audit, ids
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.errors import InFlight, RemoteError, RemoteUnknown
+from services.chassis.logs import get_logger
+from services.chassis.metrics import Metrics
+from services.contracts.shipping import CreateShipment
+from services.shipping.clients.carrier import AlreadyThere, CarrierClient, Outcome, Refused, Registered, Unreachable
+from services.shipping.domain.errors import AlreadyDelivered, CarrierRejected, CarrierUnavailable, ShipmentCancelled
+from services.shipping.domain.shipment import Next, StoredShipment, next_of_create
+from services.shipping.store import shipments
+
+SWEEP_LIMIT: Final = 20
+SWEEP_AGE_S: Final = 30.0
+MISCONFIGURED: Final = "carrier-misconfigured"
+
+_log = get_logger("shipping.dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to call the carrier until the lease ends; `uncertain`: an earlier try is unaccounted for."""
+
+    epoch: int
+    uncertain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The shipment of an order; `created` if this request made it."""
+
+    shipment: StoredShipment
+    created: bool
+
+
+class Dispatch:
+    """Creates and cancels shipments; it holds no state, any number of replicas may run."""
+
+    def __init__(
+        self, *, database: Database, clock: Clock, carrier: CarrierClient, metrics: Metrics, lease_s: float
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._carrier = carrier
+        self._metrics = metrics
+        self._lease_s = lease_s
+
+    async def create(self, wanted: CreateShipment) -> Made:
+        """Return the shipment of the order; refusals, and a carrier that does not answer, are raised."""
+        try:
+            return await self._create(wanted)
+        except AlreadyDelivered:  # what had to be taken back has reached its addressee meanwhile
+            shipment = await self.find(wanted.order_id)
+            if shipment is None:
+                raise
+            return Made(shipment, created=False)
+
+    async def _create(self, wanted: CreateShipment) -> Made:
+        entered = await self._enter(wanted)
+        if isinstance(entered, StoredShipment):
+            return Made(entered, created=False)
+        _log.info("shipment.requested", order_id=wanted.order_id, attempt=wanted.attempt)
+        outcome = await self._call(wanted, entered)
+        if isinstance(outcome, Registered):
+            return await self._registered(wanted.order_id, entered, outcome)
+        if isinstance(outcome, Refused):
+            await self._refused(wanted.order_id, entered, outcome)
+        return await self._unreachable(wanted.order_id, entered, outcome)
+
+    async def cancel(self, order_id: str) -> None:
+        """Make sure that the order has no parcel and gets none, whether it was ever shipped or not."""
+        async with self._database.begin() as conn:
+            epoch = await shipments.bury(conn, order_id, now=self._clock.sql_now())
+        if epoch is None:
+            raise AlreadyDelivered
+        await self._undo(order_id, epoch)
+        _log.info("shipment.cancelled", order_id=order_id)
+
+    async def find(self, order_id: str) -> StoredShipment | None:
+        """Return what is known of the order."""
+        async with self._database.autocommit() as conn:
+            return await shipments.find(conn, order_id)
+
+    async def sweep(self) -> float:
+        """Have cancels confirmed that a replica has left unconfirmed; returns the seconds until the next look."""
+        async with self._database.begin() as conn:
+            owed = await shipments.sweep_owed(conn, age_s=SWEEP_AGE_S, limit=SWEEP_LIMIT, now=self._clock.sql_now())
+        for order_id, epoch in owed:
+            try:
+                await self._undo(order_id, epoch)
+            except (CarrierUnavailable, AlreadyDelivered) as error:
+                _log.warning("shipment.undo_owed", order_id=order_id, reason=error.message)
+        return 0 if len(owed) == SWEEP_LIMIT else SWEEP_AGE_S
+
+    async def _enter(self, wanted: CreateShipment) -> StoredShipment | Claim:
+        """Take the lease, or find that there is nothing to do."""
+        now = self._clock.sql_now()
+        fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
+        async with self._database.begin() as conn:
+            await shipments.open_row(
+                conn,
+                wanted.order_id,
+                shipment_id=ids.new_id("shp"),
+                attempt=wanted.attempt,
+                fingerprint=fingerprint,
+                now=now,
+            )
+            shipment = await shipments.lock(conn, wanted.order_id, now=now)
+            todo = next_of_create(shipment, fingerprint)
+            if todo is Next.CREATE:
+                return Claim(*await shipments.take_lease(conn, wanted.order_id, lease_s=self._lease_s, now=now))
+            if todo is Next.UNDO:
+                epoch = await shipments.owe_undo(conn, wanted.order_id, now=now)
+        if todo is Next.WAIT:
+            raise InFlight("This shipment is being created by another request.")
+        if todo is Next.UNDO:
+            await self._undo(wanted.order_id, epoch)
+            raise CarrierRejected(shipment.refusal)
+        return shipment
+
+    async def _call(self, wanted: CreateShipment, claim: Claim) -> Outcome:
+        """Ask the carrier, after a look for what an unanswered earlier try may have made."""
+        found = await self._carrier.find(wanted.order_id) if claim.uncertain else None
+        return Registered(found) if found is not None else await self._carrier.create(wanted)
+
+    async def _registered(self, order_id: str, claim: Claim, outcome: Registered) -> Made:
+        now = self._clock.sql_now()
+        owed = None
+        async with self._database.begin() as conn:
+            shipment = await shipments.lock(conn, order_id, now=now)
+            mine = await shipments.register(conn, order_id, epoch=claim.epoch, parcel=outcome.parcel, now=now)
+            if not mine and shipment.status in ("cancelled", "refused"):
+                owed = await shipments.owe_undo(conn, order_id, now=now)
+            shipment = await shipments.lock(conn, order_id, now=now)
+        if owed is not None:
+            await self._undo(order_id, owed)
+            _log.info("shipment.failed", order_id=order_id, reason="cancelled while it was made", final=True)
+            raise ShipmentCancelled if shipment.status == "cancelled" else CarrierRejected(shipment.refusal)
+        if shipment.parcel is None:
+            raise InFlight("This shipment is being created by another request.")
+        _log.info("shipment.registered", order_id=order_id, tracking_number=shipment.parcel.tracking_number)
+        return Made(shipment, created=mine)
+
+    async def _refused(self, order_id: str, claim: Claim, outcome: Refused) -> NoReturn:
+        """Write the refusal down; what an unanswered try may have made is cancelled before the refusal is told."""
+        uncertain = claim.uncertain or outcome.uncertain
+        async with self._database.begin() as conn:
+            epoch = await shipments.refuse(
+                conn,
+                order_id,
+                epoch=claim.epoch,
+                refusal=outcome.reason,
+                undo_owed=uncertain,
+                now=self._clock.sql_now(),
+            )
+            shipment = await shipments.lock(conn, order_id, now=self._clock.sql_now())
+        _log.info("shipment.failed", order_id=order_id, reason=outcome.reason, final=True)
+        if epoch is None:
+            if shipment.status == "cancelled":
+                raise ShipmentCancelled
+            raise InFlight("This shipment was taken over by another request.")
+        if uncertain:
+            await self._undo(order_id, epoch)
+        raise CarrierRejected(outcome.reason)
+
+    async def _unreachable(self, order_id: str, claim: Claim, outcome: Unreachable) -> NoReturn:
+        now = self._clock.sql_now()
+        owed = None
+        async with self._database.begin() as conn:
+            shipment = await shipments.lock(conn, order_id, now=now)
+            await shipments.give_back_lease(conn, order_id, epoch=claim.epoch, uncertain=True, now=now)
+            if shipment.status in ("cancelled", "refused"):
+                owed = await shipments.owe_undo(conn, order_id, now=now)
+            if outcome.misconfigured:
+                await audit.record(
+                    conn, action=f"alarm.{MISCONFIGURED}", subject_id=order_id, actor=audit.SYSTEM, now=now
+                )
+        if outcome.misconfigured:
+            self._metrics.alarm(MISCONFIGURED, order_id=order_id)
+        _log.info("shipment.failed", order_id=order_id, reason="the carrier does not answer", final=False)
+        if owed is not None:
+            await self._undo(order_id, owed)
+            raise ShipmentCancelled if shipment.status == "cancelled" else CarrierRejected(shipment.refusal)
+        raise CarrierUnavailable(retry_after_s=outcome.retry_after_s)
+
+    async def _undo(self, order_id: str, epoch: int) -> None:
+        """Have the carrier cancel whatever has this reference; then the undo of `epoch` is no longer owed."""
+        try:
+            await self._carrier.cancel(order_id)
+        except AlreadyThere:
+            await self._delivered(order_id)
+            raise AlreadyDelivered from None
+        except RemoteError as error:
+            _log.warning("shipment.cancel_unconfirmed", order_id=order_id, reason=error.message)
+            asked_s = error.retry_after_s if isinstance(error, RemoteUnknown) else None
+            raise CarrierUnavailable(retry_after_s=asked_s or 1) from error
+        async with self._database.begin() as conn:
+            await shipments.confirm_undo(conn, order_id, epoch=epoch, now=self._clock.sql_now())
+
+    async def _delivered(self, order_id: str) -> None:
+        """Write down that the parcel cannot be taken back, once the carrier says which one it is."""
+        parcel = await self._carrier.find(order_id)
+        if parcel is None:
+            raise CarrierUnavailable
+        async with self._database.begin() as conn:
+            await shipments.mark_delivered(
+                conn, order_id, parcel=parcel, shipment_id=ids.new_id("shp"), now=self._clock.sql_now()
+            )

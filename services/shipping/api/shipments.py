@@ -1,0 +1,144 @@
+"""Shipments over HTTP, for the other services; translation only."""
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from services.chassis.auth import authenticated
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.logs import bound
+from services.chassis.problems import problem_responses
+from services.chassis.requests import Identifier, PathId, RequestModel
+from services.contracts.session import Address, ReservedItem
+from services.contracts.shipping import CreateShipment, Shipment, ShipmentCancelled
+from services.shipping.api.answers import answer_unheld
+from services.shipping.api.dispatch import Dispatch
+from services.shipping.domain.errors import ShipmentUnknown
+from services.shipping.domain.shipment import StoredShipment
+
+router = APIRouter(tags=["shipments"], dependencies=[Depends(authenticated("service"))])
+
+EXAMPLE: Final[JsonDict] = {
+    "order_id": "order-123",
+    "attempt": 1,
+    "address": {"name": "Ada", "street": "1 Row", "city": "London", "postal_code": "N1 9GU", "country": "GB"},
+    "items": [{"sku": "book", "quantity": 2}],
+}
+
+
+class Item(RequestModel):
+    """How many pieces of a sku go into the parcel."""
+
+    sku: Identifier
+    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class ShipmentRequest(RequestModel):
+    """The order to hand to the carrier."""
+
+    order_id: Identifier
+    attempt: Annotated[int, Field(ge=1, le=1_000_000)]
+    address: Address
+    items: Annotated[tuple[Item, ...], Field(strict=False, min_length=1, max_length=1_000)]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    def contract(self) -> CreateShipment:
+        """Return it as the services say it to each other."""
+        items = tuple(ReservedItem(sku=item.sku, quantity=item.quantity) for item in self.items)
+        return CreateShipment(order_id=self.order_id, attempt=self.attempt, address=self.address, items=items)
+
+
+class Resources:
+    """What `app.py` has wired, for the handlers."""
+
+    def __init__(self, *, database: Database, clock: Clock, dispatch: Dispatch) -> None:
+        self.database = database
+        self.clock = clock
+        self.dispatch = dispatch
+
+
+def resources(request: Request) -> Resources:
+    wired: Resources = request.app.state.resources
+    return wired
+
+
+Wired = Annotated[Resources, Depends(resources)]
+
+
+@router.post(
+    "/shipments",
+    status_code=201,
+    summary="Hand an order to the carrier",
+    response_model=Shipment,
+    responses={200: {"model": Shipment, "description": "The shipment was there"}, **problem_responses(400, 409, 503)},
+)
+async def create(
+    wanted: ShipmentRequest,
+    wired: Wired,
+    key: Annotated[IdempotencyKey, Depends(idempotency_key(required=True))],
+) -> Response:
+    """Make the one shipment of an order, or find it.
+
+    422 `carrier-rejected` is final. 503 `carrier-unavailable` may be tried again, with the same key.
+    """
+
+    async def handle() -> StoredAnswer:
+        made = await wired.dispatch.create(wanted.contract())
+        return StoredAnswer.of(201 if made.created else 200, view(made.shipment))
+
+    with bound(order_id=wanted.order_id):
+        return await answer_unheld(wired.database, wired.clock, key, handle)
+
+
+@router.get(
+    "/shipments/{order_id}",
+    summary="Find the shipment of an order",
+    responses=problem_responses(404),
+)
+async def get(order_id: PathId, wired: Wired) -> Shipment:
+    """Return what was handed to the carrier."""
+    shipment = await wired.dispatch.find(order_id)
+    if shipment is None or shipment.parcel is None:
+        raise ShipmentUnknown
+    return view(shipment)
+
+
+@router.post(
+    "/shipments/{order_id}/cancel",
+    summary="Take a shipment back, or keep it from being made",
+    response_model=ShipmentCancelled,
+    responses=problem_responses(400, 409, 503),
+)
+async def cancel(
+    order_id: PathId,
+    wired: Wired,
+    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+) -> Response:
+    """Cancel by order, idempotently; an order never shipped is kept from being shipped later."""
+
+    async def handle() -> StoredAnswer:
+        await wired.dispatch.cancel(order_id)
+        return StoredAnswer.of(200, ShipmentCancelled(order_id=order_id))
+
+    with bound(order_id=order_id):
+        return await answer_unheld(wired.database, wired.clock, key, handle)
+
+
+def view(shipment: StoredShipment) -> Shipment:
+    """Return a shipment that has a parcel as callers see it."""
+    if shipment.parcel is None or shipment.shipment_id is None:
+        raise ShipmentUnknown
+    status = shipment.status if shipment.status in ("delivered", "cancelled") else "registered"
+    return Shipment(
+        shipment_id=shipment.shipment_id,
+        order_id=shipment.order_id,
+        carrier=shipment.parcel.carrier,
+        tracking_number=shipment.parcel.tracking_number,
+        status=status,
+    )

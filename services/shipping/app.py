@@ -1,0 +1,107 @@
+"""The composition root of the shipping service: wires database, clock, carrier and routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import httpx
+from fastapi import FastAPI
+
+from services.chassis import idempotency
+from services.chassis.app import build_app
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.loop import Loop
+from services.shipping.api import shipments
+from services.shipping.api.dispatch import Dispatch
+from services.shipping.clients.carrier import CarrierClient
+from services.shipping.settings import ShippingSettings
+
+NAME: Final = "shipping"
+DESCRIPTION: Final = "One shipment per order: created at the carrier, found, cancelled. No state in memory."
+JANITOR_S: Final = 60.0
+CALIBRATION_S: Final = 60.0
+PURGED_AT_ONCE: Final = 1_000
+
+
+def create_app(
+    settings: ShippingSettings | None = None,
+    *,
+    clock: Clock | None = None,
+    http: httpx.AsyncClient | None = None,
+    background: bool = True,
+) -> FastAPI:
+    """Return the app; nothing is opened before its lifespan starts.
+
+    `clock` and `http` are a test's; whoever gives `http` closes it. Without `background` no loop runs, and whoever
+    uses the app drives `app.state.dispatch.sweep()`.
+    """
+    given = settings if settings is not None else ShippingSettings.load()
+    time = clock if clock is not None else Clock()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
+        outbound = http if http is not None else outbound_http(given)
+        try:
+            await database.wait_until_reachable(time)
+            await database.check_durability()
+            await database.calibrate(time)
+            dispatch = _dispatch(app, given, database, time, outbound)
+            app.state.database, app.state.dispatch = database, dispatch
+            app.state.resources = shipments.Resources(database=database, clock=time, dispatch=dispatch)
+            app.state.chassis.health.add("postgres", database.ping)
+            loops = _loops(database, time, dispatch) if background else []
+            for loop in loops:
+                loop.start()
+            try:
+                yield
+            finally:
+                for loop in loops:
+                    await loop.stop()
+        finally:
+            if http is None:
+                await outbound.aclose()
+            await database.close()
+
+    return build_app(
+        name=NAME,
+        settings=given,
+        routers=[shipments.router],
+        lifespan=lifespan,
+        description=DESCRIPTION,
+        clock=time,
+    )
+
+
+def _dispatch(
+    app: FastAPI, settings: ShippingSettings, database: Database, clock: Clock, http: httpx.AsyncClient
+) -> Dispatch:
+    carrier = ServiceClient(service="carrier", base_url=settings.carrier_url, http=http, clock=clock, tokens=None)
+    return Dispatch(
+        database=database,
+        clock=clock,
+        carrier=CarrierClient(carrier, clock=clock, timeout_s=settings.carrier_timeout_s),
+        metrics=app.state.chassis.metrics,
+        lease_s=settings.shipment_lease_s,
+    )
+
+
+def _loops(database: Database, clock: Clock, dispatch: Dispatch) -> list[Loop]:
+    """What a replica does by itself: confirm owed cancels, forget old keys, keep its clock by the database's."""
+
+    async def purge() -> float:
+        async with database.begin() as conn:
+            keys = await idempotency.purge(conn, limit=PURGED_AT_ONCE, now=clock.sql_now())
+        return 0 if keys >= PURGED_AT_ONCE else JANITOR_S
+
+    async def calibrate() -> float:
+        await database.calibrate(clock)
+        return CALIBRATION_S
+
+    return [
+        Loop("undo-sweep", dispatch.sweep, clock=clock),
+        Loop("janitor", purge, clock=clock),
+        Loop("calibration", calibrate, clock=clock),
+    ]

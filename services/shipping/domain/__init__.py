@@ -1,0 +1,1 @@
+"""What a shipment is, free of I/O."""

@@ -1,0 +1,123 @@
+-- Every statement of shipping that takes a lock, one after another.
+--
+-- Lock order: one row of `shipments` per transaction (sweep_owed: several, skipping locked ones), then the row of the
+-- idempotency key. No transaction is held over a call to the carrier: the row's lease and epoch stand for it. Whoever
+-- writes at the end of a call names the epoch it took, so that a holder whose lease lapsed changes nothing.
+-- `:now` is null in production: the database's clock decides.
+
+-- name: open_row
+insert into shipments (order_id, status, shipment_id, attempt, fingerprint, created_at, updated_at)
+values (
+    :order_id, 'creating', :shipment_id, :attempt, :fingerprint,
+    coalesce(cast(:now as timestamptz), clock_timestamp()), coalesce(cast(:now as timestamptz), clock_timestamp())
+)
+on conflict (order_id) do nothing;
+
+-- name: lock_row
+select
+    order_id, status, shipment_id, fingerprint, carrier, parcel_id, tracking_number, refusal, uncertain, undo_owed, epoch,
+    case
+        when leased_until is null then 'free'
+        when leased_until > coalesce(cast(:now as timestamptz), clock_timestamp()) then 'held'
+        else 'lapsed'
+    end as lease
+from shipments
+where order_id = :order_id
+for no key update;
+
+-- A lapsed lease means that a call may have been sent by a process that died: its outcome is unknown.
+-- name: take_lease
+update shipments
+set epoch = epoch + 1,
+    uncertain = uncertain or leased_until is not null,
+    leased_until = coalesce(cast(:now as timestamptz), clock_timestamp()) + make_interval(secs => :lease_s),
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id and status = 'creating'
+returning epoch, uncertain;
+
+-- name: give_back_lease
+update shipments
+set leased_until = null,
+    uncertain = uncertain or :uncertain,
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id and epoch = :epoch and status = 'creating';
+
+-- name: register
+update shipments
+set status = case when :delivered then 'delivered' else 'registered' end,
+    carrier = :carrier,
+    parcel_id = :parcel_id,
+    tracking_number = :tracking_number,
+    leased_until = null,
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id and epoch = :epoch and status = 'creating';
+
+-- name: refuse
+update shipments
+set status = 'refused',
+    refusal = :refusal,
+    undo_owed = :undo_owed,
+    epoch = epoch + 1,
+    leased_until = null,
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id and epoch = :epoch and status = 'creating'
+returning epoch;
+
+-- The tombstone: no transaction that locks the row afterwards can make a shipment of it.
+-- name: bury
+insert into shipments (order_id, status, undo_owed, epoch, created_at, updated_at)
+values (
+    :order_id, 'cancelled', true, 1,
+    coalesce(cast(:now as timestamptz), clock_timestamp()), coalesce(cast(:now as timestamptz), clock_timestamp())
+)
+on conflict (order_id) do update
+set status = 'cancelled',
+    undo_owed = true,
+    epoch = shipments.epoch + 1,
+    leased_until = null,
+    updated_at = excluded.updated_at
+where shipments.status <> 'delivered'
+returning epoch;
+
+-- name: owe_undo
+update shipments
+set undo_owed = true,
+    epoch = epoch + 1,
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id and status in ('refused', 'cancelled')
+returning epoch;
+
+-- name: confirm_undo
+update shipments
+set undo_owed = false,
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id and epoch = :epoch and undo_owed;
+
+-- The carrier says that there is nothing left to cancel: the parcel has reached its addressee.
+-- name: mark_delivered
+update shipments
+set status = 'delivered',
+    shipment_id = coalesce(shipment_id, :shipment_id),
+    carrier = :carrier,
+    parcel_id = :parcel_id,
+    tracking_number = :tracking_number,
+    undo_owed = false,
+    leased_until = null,
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id;
+
+-- name: sweep_owed
+with owed as materialized (
+    select order_id
+    from shipments
+    where undo_owed and updated_at < coalesce(cast(:now as timestamptz), clock_timestamp()) - make_interval(secs => :age_s)
+    order by updated_at
+    limit :limit
+    for no key update skip locked
+)
+update shipments
+set epoch = epoch + 1,
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+from owed
+where shipments.order_id = owed.order_id
+returning shipments.order_id, shipments.epoch;

@@ -1,0 +1,206 @@
+"""Races of create with create and with cancel, at every offset, with replicas that hang and carriers that forget."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from services.chassis.db import Database
+from tests.postgres.shipping.conftest import Replica, Shipping
+
+Moment = Callable[[Replica, "Stop"], None]
+
+
+class Stop:
+    """Holds a replica's call to the carrier until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self._go = asyncio.Event()
+
+    async def __call__(self, request: httpx.Request) -> None:
+        if request.url.path == "/parcels" and request.method == "POST" and not self.reached.is_set():
+            self.reached.set()
+            await self._go.wait()
+
+    def go(self) -> None:
+        self._go.set()
+
+
+def before_the_call(replica: Replica, stop: Stop) -> None:
+    replica.line.before = stop
+
+
+def before_the_answer(replica: Replica, stop: Stop) -> None:
+    replica.line.after = stop
+
+
+def forget_cancels(shipping: Shipping) -> None:
+    """Make the carrier one that keeps no tombstones."""
+    shipping.carrier.storage.execute("DELETE FROM tombstones")
+    shipping.carrier.storage.commit()
+
+
+async def held(replica: Replica, moment: Moment, order: str) -> tuple[Stop, "asyncio.Task[httpx.Response]"]:
+    """Start a create and stop it at `moment`."""
+    stop = Stop()
+    moment(replica, stop)
+    task = asyncio.create_task(replica.create(order))
+    await stop.reached.wait()
+    return stop, task
+
+
+@pytest.mark.scenario("I3")
+@pytest.mark.parametrize("moment", [before_the_call, before_the_answer])
+async def test_a_concurrent_duplicate_is_told_to_come_back(shipping: Shipping, moment: Moment) -> None:
+    """While one request creates, another one is 409 with Retry-After on any replica; then it finds the shipment."""
+    first, second = await shipping.replica(), await shipping.replica()
+    stop, creating = await held(first, moment, "order-1")
+    for key in (None, "k2"):
+        busy = await second.create("order-1", key=key)
+        assert busy.status_code == 409
+        assert int(busy.headers["Retry-After"]) >= 1
+    stop.go()
+    made = await creating
+    assert made.status_code == 201
+    assert (await second.create("order-1")).headers["Idempotent-Replayed"] == "true"
+    assert (await second.create("order-1", key="k2")).json() == made.json()
+    assert len(shipping.keys()) == 1
+
+
+@pytest.mark.scenario("C1", "C15")
+@pytest.mark.parametrize("moment", [before_the_call, before_the_answer])
+async def test_a_replica_that_hangs_is_overtaken(shipping: Shipping, moment: Moment) -> None:
+    """After its lease another replica creates; the first one, thawed, finds that shipment: one parcel, one key."""
+    frozen, other = await shipping.replica(), await shipping.replica()
+    stop, creating = await held(frozen, moment, "order-1")
+    shipping.clock.advance(60)
+    made = await other.create("order-1", key="k2")
+    assert made.status_code == 201
+    stop.go()
+    late = await creating
+    assert (late.status_code, late.json()) == (200, made.json())
+    assert len(shipping.carrier.find()) == 1
+    assert set(shipping.keys()) == {"shipment:order-1"}
+
+
+@pytest.mark.scenario("K2", "K17")
+@pytest.mark.parametrize("tombstones", [True, False])
+@pytest.mark.parametrize("moment", [before_the_call, before_the_answer])
+async def test_a_cancel_overtakes_a_create(shipping: Shipping, moment: Moment, *, tombstones: bool) -> None:
+    """A create in flight while a cancel is answered leaves no parcel, also at a carrier that keeps no tombstones."""
+    creator, canceller = await shipping.replica(), await shipping.replica()
+    stop, creating = await held(creator, moment, "order-1")
+    assert (await canceller.cancel("order-1")).status_code == 200
+    if not tombstones:
+        forget_cancels(shipping)
+    stop.go()
+    refused = await creating
+    assert (refused.status_code, refused.json()["code"]) == (409, "shipment-cancelled")
+    assert shipping.live("order-1") == 0
+
+
+@pytest.mark.scenario("K17")
+async def test_an_unanswered_create_after_a_cancel_is_cleared_away(
+    shipping: Shipping, shipping_database: Database
+) -> None:
+    """The create's answers are lost at a carrier without tombstones, after the cancel: its end cancels again."""
+    creator, canceller = await shipping.replica(), await shipping.replica()
+    stop, creating = await held(creator, before_the_call, "order-1")
+    assert (await canceller.cancel("order-1")).status_code == 200
+    forget_cancels(shipping)
+    shipping.fault("lost_answer", times=4)
+    shipping.fault("status", method="GET")
+    stop.go()
+    assert (await creating).json()["code"] == "shipment-cancelled"
+    assert len(shipping.carrier.find("order-1")) == 1
+    assert shipping.live("order-1") == 0
+    async with shipping_database.begin() as conn:
+        assert not (await conn.execute(text("select undo_owed from shipments"))).scalar_one()
+
+
+@pytest.mark.scenario("K17")
+async def test_an_end_that_dies_leaves_its_cancel_to_the_sweep(shipping: Shipping) -> None:
+    """The create ends after a cancel and cannot reach the carrier: the cancel it owes is made up for later."""
+    creator, canceller = await shipping.replica(), await shipping.replica()
+    stop, creating = await held(creator, before_the_call, "order-1")
+    assert (await canceller.cancel("order-1")).status_code == 200
+    forget_cancels(shipping)
+    shipping.fault("status", path="/parcels/cancel", times=4)
+    stop.go()
+    assert (await creating).status_code == 503
+    assert shipping.live("order-1") == 1
+    shipping.clock.advance(31)
+    await canceller.app.state.dispatch.sweep()
+    assert shipping.live("order-1") == 0
+
+
+@pytest.mark.scenario("C1")
+async def test_many_creates_make_one_parcel(shipping: Shipping) -> None:
+    """Ten requests at once on two replicas: one makes the shipment, the others find it or are told to come back."""
+    replicas = [await shipping.replica(), await shipping.replica()]
+    for number in range(10):
+        order = f"order-{number}"
+        calls = [replicas[i % 2].create(order, key=f"{order} {i}") for i in range(10)]
+        answers = await asyncio.gather(*calls)
+        assert sorted({answer.status_code for answer in answers} - {200, 409}) == [201]
+        assert [answer.status_code for answer in answers].count(201) == 1
+        assert len(shipping.carrier.find(order)) == 1
+
+
+@pytest.mark.scenario("K2", "K17", "C15")
+@pytest.mark.parametrize("seed", range(8))
+async def test_create_and_cancel_at_random_offsets(shipping: Shipping, seed: int) -> None:
+    """Whatever the carrier's faults and the interleaving: what a cancel confirmed has no parcel, the rest has one."""
+    dice = random.Random(seed)
+    replicas = [await shipping.replica(), await shipping.replica()]
+
+    async def pause(_request: httpx.Request) -> None:
+        for _ in range(dice.randrange(30)):
+            await asyncio.sleep(0)
+
+    for replica in replicas:
+        replica.line.before = replica.line.after = pause
+    for kind in ("lost_answer", "status", "lands_late"):
+        shipping.fault(kind, path="/parcels", method=None, times=None, probability=0.15)
+    for number in range(8):
+        await _race(shipping, replicas, dice, f"order-{seed}-{number}")
+    await shipping.carrier.settle_all()
+    for parcel in shipping.carrier.find():
+        cancelled = (await replicas[0].get(parcel.reference)).status_code == 404 or (
+            await replicas[0].get(parcel.reference)
+        ).json()["status"] == "cancelled"
+        assert shipping.live(parcel.reference) == (0 if cancelled else 1)
+
+
+async def _race(shipping: Shipping, replicas: list[Replica], dice: random.Random, order: str) -> None:
+    """Create twice and perhaps cancel, each tried again until it is answered for good."""
+
+    async def until_settled(call: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+        for _ in range(dice.randrange(60)):
+            await asyncio.sleep(0)
+        for _ in range(60):
+            answer = await call()
+            if answer.status_code < 500 and "Retry-After" not in answer.headers:
+                return answer
+            shipping.clock.advance(1)
+        pytest.fail(f"{order} is never settled")
+
+    wanted = [
+        until_settled(lambda: replicas[0].create(order)),
+        until_settled(lambda: replicas[1].create(order, key=f"2 {order}")),
+    ]
+    cancels = dice.random() < 0.7
+    if cancels:
+        wanted.append(until_settled(lambda: replicas[1].cancel(order)))
+    answers = await asyncio.gather(*wanted)
+    assert shipping.live(order) <= 1
+    if cancels:
+        assert answers[2].status_code == 200
+        assert shipping.live(order) == 0
+    else:
+        assert {answer.status_code for answer in answers} <= {200, 201}
+        assert shipping.live(order) == 1
