@@ -1,0 +1,42 @@
+"""A database that holds the chassis's tables and nothing else, made by their migration."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+
+from migrations import chassis
+from services.chassis.db import Database
+from tests.conftest import clean_database
+from tests.support import server
+
+
+def create_all(connection: Connection) -> None:
+    op = Operations(MigrationContext.configure(connection))
+    chassis.create_outbox(op)
+    chassis.create_inbox(op)
+    chassis.create_idempotency(op)
+    chassis.create_audit(op)
+
+
+async def migrate(url: str) -> None:
+    database = Database(url, application_name="migration")
+    async with database.begin() as conn:
+        await conn.run_sync(create_all)
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def chassis_url(worker_id: str) -> str:
+    url = server.bare_database(f"chassis_{worker_id}")
+    asyncio.run(migrate(url))
+    return url
+
+
+@pytest.fixture
+async def database(chassis_url: str) -> AsyncIterator[Database]:
+    async with clean_database(chassis_url) as database:
+        yield database

@@ -1,0 +1,110 @@
+"""Settings: the environment is read, every fault is named, production refuses what belongs to development."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from pydantic import Field, SecretStr
+
+from services.chassis.errors import SettingsError
+from services.chassis.settings import DEVELOPMENT, ChassisSettings, DatabaseUrl, SecretList
+
+DEVELOPMENT_WEBHOOK = "whsec_" + base64.b64encode(f"{DEVELOPMENT}webhook".encode()).decode()
+GOOD = "a-secret-of-our-own-that-is-long-enough-0123456789"
+
+
+class Settings(ChassisSettings):
+    """What a service adds."""
+
+    database_url: DatabaseUrl = Field(validation_alias="SESSION_DATABASE_URL")
+    webhook_secrets: SecretList = (SecretStr(DEVELOPMENT_WEBHOOK),)
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("ENV", "SESSION_DATABASE_URL", "AUTH_JWT_SECRET", "SERVICE_TOKEN_SECRET", "PORT", "LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+
+
+def test_development_needs_a_database_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the defaults of development a service starts, has docs and the ports of the contract."""
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgres://u@h/d")
+    settings = Settings.load()
+    assert settings.docs_enabled
+    assert settings.database_url == "postgresql://u@h/d"
+    assert settings.orchestrator_url == "http://127.0.0.1:8000"
+    assert settings.user_secret
+
+
+def test_a_missing_database_names_the_way_to_get_one() -> None:
+    """The message for a missing database URL names its variable and `make run`."""
+    with pytest.raises(SettingsError, match="SESSION_DATABASE_URL is not set.*make run"):
+        Settings.load()
+
+
+def test_every_fault_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All wrong variables are told in one error, without their values."""
+    monkeypatch.setenv("PORT", "eighty")
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    monkeypatch.setenv("SESSION_DATABASE_URL", "mysql://root:hunter2@h/d")
+    monkeypatch.setenv("SESSION_URL", "nowhere")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    faults = caught.value.faults
+    assert len(faults) == 4
+    for name in ("PORT", "LOG_LEVEL", "SESSION_DATABASE_URL", "SESSION_URL"):
+        assert any(fault.startswith(name) for fault in faults)
+    assert "hunter2" not in caught.value.message
+
+
+def test_production_refuses_every_development_secret_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Default, short and empty secrets are all named; docs are off."""
+    monkeypatch.setenv("ENV", "production")
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("SERVICE_TOKEN_SECRET", "short")
+    monkeypatch.setenv("WEBHOOK_SECRETS", f"whsec_{base64.b64encode(b'short').decode()}")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert sorted(fault.split(" ", 1)[0] for fault in caught.value.faults) == [
+        "AUTH_JWT_SECRET",
+        "SERVICE_TOKEN_SECRET",
+        "WEBHOOK_SECRETS",
+    ]
+
+
+@pytest.mark.parametrize("bad", ["", " , ", DEVELOPMENT_WEBHOOK, "whsec_***", "whsec_"])
+def test_production_refuses_a_bad_secret_in_a_list(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    """One bad secret among several is enough."""
+    good = "whsec_" + base64.b64encode(GOOD.encode()).decode()
+    monkeypatch.setenv("ENV", "production")
+    for name in ("AUTH_JWT_SECRET", "SERVICE_TOKEN_SECRET"):
+        monkeypatch.setenv(name, GOOD)
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("WEBHOOK_SECRETS", f"{good},{bad}" if bad.startswith("whsec") else bad)
+    with pytest.raises(SettingsError, match="WEBHOOK_SECRETS"):
+        Settings.load()
+
+
+def test_production_starts_with_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file named like its variable is a secret's value; then production starts without docs."""
+    monkeypatch.setenv("ENV", "production")
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    (tmp_path / "auth_jwt_secret").write_text(GOOD + "1\n")
+    (tmp_path / "SERVICE_TOKEN_SECRET").write_text(GOOD + "2\n")
+    (tmp_path / "webhook_secrets").write_text("whsec_" + base64.b64encode(GOOD.encode()).decode())
+    settings = Settings.load()
+    assert settings.service_token_secret.get_secret_value() == GOOD + "2"
+    assert settings.user_secret == GOOD + "1"
+    assert not settings.docs_enabled
+    assert GOOD not in repr(settings)
+
+
+def test_a_key_set_replaces_the_development_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With AUTH_JWKS_URL the development secret of user tokens is not only tolerated but out of use."""
+    monkeypatch.setenv("ENV", "production")
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("SERVICE_TOKEN_SECRET", GOOD)
+    monkeypatch.setenv("WEBHOOK_SECRETS", "whsec_" + base64.b64encode(GOOD.encode()).decode())
+    monkeypatch.setenv("AUTH_JWKS_URL", "https://id.example/keys")
+    assert Settings.load().user_secret is None
