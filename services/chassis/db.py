@@ -116,7 +116,7 @@ class Database:
             )
             faults = [
                 f"Postgres runs with {name} = {setting}; it must be {' or '.join(sorted(_DURABLE[name]))}"
-                for name, setting in rows.tuples()
+                for name, setting in rows
                 if setting not in _DURABLE[name]
             ]
         if faults:
