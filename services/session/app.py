@@ -9,7 +9,6 @@ from fastapi import FastAPI
 
 from services.chassis import idempotency
 from services.chassis.app import build_app
-from services.chassis.auth import ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.http import Answer, ServiceClient, outbound_http
@@ -56,7 +55,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
-        outbound = http if http is not None else outbound_http()
+        outbound = http if http is not None else outbound_http(given)
         try:
             await database.wait_until_reachable(time)
             await database.check_durability()
@@ -85,9 +84,12 @@ def create_app(
 
 
 def _relay(app: FastAPI, settings: SessionSettings, database: Database, clock: Clock, http: httpx.AsyncClient) -> Relay:
-    tokens = ServiceTokens(secret=settings.service_token_secret.get_secret_value(), issuer=NAME, clock=clock)
     orchestrator = ServiceClient(
-        service="orchestrator", base_url=settings.orchestrator_url, http=http, clock=clock, tokens=tokens
+        service="orchestrator",
+        base_url=settings.orchestrator_url,
+        http=http,
+        clock=clock,
+        tokens=app.state.chassis.tokens,
     )
 
     async def cancel_answered(conn: Connection, message: Message, answer: Answer) -> None:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Body, Depends, Query
 from services.chassis.auth import Principal, authenticated
 from services.chassis.logs import bind, get_logger
 from services.chassis.problems import problem_responses
-from services.chassis.requests import PathId
-from services.contracts.session import Attempt, Reservation, ReserveStock
+from services.chassis.requests import PathId, QueryInt
+from services.contracts.session import Reservation, ReserveStock
 from services.session.api.resources import Wired
 from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased
 from services.session.domain.order import ENDED
@@ -50,7 +50,9 @@ async def reserve(
 
 
 @router.delete("/{order_id}", status_code=204, responses=problem_responses(401, 403, 409, 422))
-async def release(_: Service, order_id: PathId, attempt: Annotated[Attempt, Query()], wired: Wired) -> None:
+async def release(
+    _: Service, order_id: PathId, attempt: Annotated[QueryInt, Query(ge=1, le=1_000_000)], wired: Wired
+) -> None:
     """Give back what an attempt holds; idempotent, and a tombstone where it holds nothing (yet)."""
     bind(order_id=order_id)
     async with wired.database.begin() as conn:
