@@ -35,7 +35,6 @@ class Child:
         self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._stopping = False
         self._was_ready = False
 
     async def start(self) -> None:
@@ -66,13 +65,16 @@ class Child:
         text = log.read_text(errors="replace") if log.exists() else ""
         return f"the end of {log}:\n" + "\n".join(text.splitlines()[-lines:])
 
-    async def stop(self) -> None:
-        """Ask it to end, wait, end it by force if it does not."""
-        self._stopping = True
+    async def stop_watching(self) -> None:
+        """Let it live on without being started again."""
         if self._watching is not None:
             self._watching.cancel()
             with contextlib.suppress(asyncio.CancelledError, ChildError):
                 await self._watching
+
+    async def stop(self) -> None:
+        """Ask it to end, wait, end it by force if it does not."""
+        await self.stop_watching()
         process = self._process
         if process is not None and process.returncode is None:
             process.terminate()
@@ -83,10 +85,6 @@ class Child:
                 process.kill()
                 await process.wait()
         self._layout.pid_file(self.part.name).unlink(missing_ok=True)
-
-    async def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
 
     async def _spawn(self) -> None:
         with self._layout.log(self.part.name).open("ab") as log:
@@ -105,7 +103,7 @@ class Child:
 
     async def _watch(self) -> None:
         deaths = 0
-        while not self._stopping and self._process is not None:
+        while self._process is not None:
             code = await self._process.wait()
             deaths += 1
             if deaths == FALSE_STARTS and not self._was_ready:

@@ -1,0 +1,65 @@
+"""Each service's history builds exactly the tables that its code declares, also when two migrators run at once."""
+
+import asyncio
+import importlib
+from typing import Any
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from migrations.runner import METADATA, SERVICES, async_url, config, upgrade
+
+
+def differences(connection: Connection, service: str) -> list[Any]:
+    module, name = METADATA[service].split(":")
+    context = MigrationContext.configure(connection, opts={"compare_server_default": True, "compare_type": True})
+    return list(compare_metadata(context, getattr(importlib.import_module(module), name)))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_the_newest_schema_is_what_the_code_declares(service: str, empty_database: str) -> None:
+    """`upgrade head` and the tables in the code are the same schema."""
+    assert await upgrade(service, empty_database)
+    engine = create_async_engine(async_url(empty_database), poolclass=NullPool)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences, service) == []
+    await engine.dispose()
+
+
+@pytest.mark.scenario("V11")
+@pytest.mark.parametrize("service", SERVICES)
+async def test_two_migrators_at_once_are_one(service: str, empty_database: str) -> None:
+    """Of two migrators at the same time one does the work, the other finds it done; neither fails."""
+    assert sorted(await asyncio.gather(upgrade(service, empty_database), upgrade(service, empty_database))) == [
+        False,
+        True,
+    ]
+    assert not await upgrade(service, empty_database)
+
+
+@pytest.mark.scenario("V11")
+async def test_a_failed_migration_leaves_nothing(empty_database: str) -> None:
+    """A migration that fails half-way changes nothing: the version is not moved, and the next try starts afresh."""
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("CREATE TABLE audit (in_the_way int)")
+    with pytest.raises(Exception, match="audit"):
+        await upgrade("session", empty_database)
+    assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 1
+    await connection.execute("DROP TABLE audit")
+    await connection.close()
+    assert await upgrade("session", empty_database)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_history_is_a_line(service: str) -> None:
+    """Every history has one newest revision, and each revision says whether old code may run on its schema."""
+    script = ScriptDirectory.from_config(config(service))
+    assert len(script.get_heads()) == 1
+    for revision in script.walk_revisions():
+        assert "old code" in (revision.module.__doc__ or "").lower(), revision.path
