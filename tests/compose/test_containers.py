@@ -88,5 +88,6 @@ def test_production_runs_without_simulators(production: Composed) -> None:
 def test_production_refuses_a_short_secret(production: Composed, tmp_path: Path) -> None:
     """A service with a secret that is too short does not start, and names it."""
     (tmp_path / "auth_jwt_secret").write_text("short")
-    refused = production.run("run", "--rm", "--no-deps", "session", check=False)
-    assert "AUTH_JWT_SECRET is shorter than 32 bytes" in refused
+    refused = production.ran("run", "--rm", "--no-deps", "session")
+    assert refused.returncode != 0
+    assert "AUTH_JWT_SECRET is shorter than 32 bytes" in refused.stdout + refused.stderr

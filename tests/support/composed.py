@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from typing import Any
 
 from dev.layout import Layout
 from tests.support.tree import ROOT
@@ -41,11 +42,15 @@ class Composed:
         published = {f"{part.name.upper()}_PORT": str(part.port) for part in layout.parts}
         self._env = os.environ | published | dict(env or {})
 
-    def run(self, *words: str, check: bool = True) -> str:
-        done = subprocess.run(
+    def ran(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [*self._words, *words], cwd=ROOT, env=self._env, capture_output=True, text=True, check=False, timeout=UP_S
         )
-        if check and done.returncode:
+
+    def run(self, *words: str) -> str:
+        """Run a compose command that must succeed, and return what it printed."""
+        done = self.ran(*words)
+        if done.returncode:
             raise AssertionError(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
         return done.stdout
 
@@ -54,7 +59,7 @@ class Composed:
         try:
             self.run("up", "--build", "--detach", "--wait", "--wait-timeout", "300")
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.run('logs', '--tail', '30', check=False)}") from None
+            raise AssertionError(f"{error}\n{self.ran('logs', '--tail', '30').stdout}") from None
 
     def crash(self, service: str) -> None:
         """Kill a service with SIGKILL and bring it back."""
@@ -62,9 +67,9 @@ class Composed:
         self.run("up", "--detach", "--no-deps", "--wait", service)
 
     def remove(self) -> None:
-        self.run("down", "--volumes", "--remove-orphans", "--timeout", "20", check=False)
+        self.ran("down", "--volumes", "--remove-orphans", "--timeout", "20")
 
-    def containers(self) -> dict[str, dict[str, str]]:
+    def containers(self) -> dict[str, dict[str, Any]]:
         """Return each service's container as `docker compose ps` describes it, the ended ones too."""
         lines = self.run("ps", "--all", "--format", "json").splitlines()
         return {container["Service"]: container for container in map(json.loads, lines)}
