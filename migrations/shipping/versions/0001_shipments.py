@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.operations import Operations
 
 from migrations import chassis
 
@@ -17,8 +18,9 @@ depends_on: Sequence[str] | None = None
 
 
 def upgrade() -> None:
-    chassis.create_audit(op)
-    chassis.create_idempotency(op)
+    operations = Operations(op.get_context())
+    chassis.create_audit(operations)
+    chassis.create_idempotency(operations)
     op.create_table(
         "shipments",
         sa.Column("order_id", sa.Text, primary_key=True),
@@ -52,6 +54,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    operations = Operations(op.get_context())
     op.drop_table("shipments")
-    chassis.drop_idempotency(op)
-    chassis.drop_audit(op)
+    chassis.drop_idempotency(operations)
+    chassis.drop_audit(operations)
