@@ -1,0 +1,101 @@
+"""A durable saga engine on Postgres; everything outside this package imports from here.
+
+Authors use `workflow`, `WorkflowContext`, `Step`, `RetryPolicy` and the terminal errors. The service builds an `Engine`
+from a `Registry` and calls its `operations`. Telemetry and tests subclass `EngineHooks`.
+"""
+
+from services.orchestrator.engine.authoring.context import SignalHandle, WorkflowContext
+from services.orchestrator.engine.authoring.definition import Registry, Transition, WorkflowDefinition, workflow
+from services.orchestrator.engine.authoring.step import Step
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import (
+    CannotCancel,
+    CannotOperate,
+    Divergence,
+    EngineError,
+    ForeignAwait,
+    InvalidValue,
+    LeaseLost,
+    PayloadError,
+    SagaConflict,
+    SignalRejected,
+    SignalTimeout,
+    StepFailed,
+    TerminalError,
+    UndeclaredName,
+    UnknownSaga,
+    UnknownSignal,
+    UnknownWorkflow,
+)
+from services.orchestrator.engine.model.flush import Flush
+from services.orchestrator.engine.model.records import ErrorInfo, NewSaga, Saga, Signal, Wait
+from services.orchestrator.engine.model.retry import RetryPolicy
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.model.states import STATUS_WORDS
+from services.orchestrator.engine.operations import Operations
+from services.orchestrator.engine.operations.views import (
+    CompensationView,
+    OpenPromise,
+    PromiseView,
+    SagaFilter,
+    SagaPage,
+    SagaView,
+    Settlement,
+    Standing,
+    Started,
+    StartRequest,
+    StepView,
+)
+from services.orchestrator.engine.runtime import Engine
+
+__all__ = [
+    "STATUS_WORDS",
+    "CannotCancel",
+    "CannotOperate",
+    "Codec",
+    "CompensationView",
+    "Divergence",
+    "Engine",
+    "EngineError",
+    "EngineHooks",
+    "EngineSettings",
+    "ErrorInfo",
+    "Flush",
+    "ForeignAwait",
+    "InvalidValue",
+    "LeaseLost",
+    "NewSaga",
+    "OpenPromise",
+    "Operations",
+    "PayloadError",
+    "PromiseView",
+    "Registry",
+    "RetryPolicy",
+    "Saga",
+    "SagaConflict",
+    "SagaFilter",
+    "SagaPage",
+    "SagaView",
+    "Settlement",
+    "Signal",
+    "SignalHandle",
+    "SignalRejected",
+    "SignalTimeout",
+    "Standing",
+    "StartRequest",
+    "Started",
+    "Step",
+    "StepFailed",
+    "StepView",
+    "TerminalError",
+    "Transition",
+    "UndeclaredName",
+    "UnknownSaga",
+    "UnknownSignal",
+    "UnknownWorkflow",
+    "Wait",
+    "WorkflowContext",
+    "WorkflowDefinition",
+    "workflow",
+]

@@ -1,0 +1,1 @@
+"""What a workflow author touches: the definition of a workflow and its context."""

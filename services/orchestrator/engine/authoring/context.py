@@ -1,0 +1,157 @@
+"""The context of a workflow: the primitives by which its code does everything that lasts."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar, TypeVarTuple
+from uuid import UUID
+
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.recorder import Recorder
+from services.orchestrator.engine.authoring.step import Step
+from services.orchestrator.engine.model.commands import Gather, Select
+from services.orchestrator.engine.model.records import Kind, SignalKind
+from services.orchestrator.engine.model.retry import DEFAULT_RETRY, RetryPolicy
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+STEP_TIMEOUT = timedelta(seconds=30)
+"""How long one attempt of a step may take, unless the author says otherwise."""
+
+
+class SignalHandle(Generic[T]):
+    """A signal that workflow code may wait for; `id` is what the outside settles it by."""
+
+    __slots__ = ("_kind", "_recorder", "_shape", "id")
+
+    def __init__(self, recorder: Recorder, kind: SignalKind, signal_id: str, shape: Any) -> None:
+        """Take what the context knows of the signal."""
+        self._recorder = recorder
+        self._kind = kind
+        self._shape = shape
+        self.id = signal_id
+
+    async def result(self, timeout: timedelta | None = None) -> T:
+        """Wait for the value. SignalRejected if it was rejected; SignalTimeout after `timeout`, which closes it."""
+        value: T = await self._recorder.wait_signal(self.id, self._kind, self._shape, timeout)
+        return value
+
+    def peek(self) -> T | None:
+        """Give the value if the signal has been resolved, None otherwise, without waiting; recorded."""
+        value: T | None = self._recorder.peek(self.id, self._shape)
+        return value
+
+
+class WorkflowContext:
+    """Everything a workflow may do. Awaiting anything else, or reading a clock, breaks replay and is refused."""
+
+    def __init__(self, recorder: Recorder, *, saga_id: str, key: str, subject: str | None, log: Any) -> None:
+        """Made by the engine, for one saga; `log` is silent while the code walks over recorded ground."""
+        self._recorder = recorder
+        self.saga_id = saga_id
+        self.key = key
+        self.subject = subject
+        self.log = log
+
+    async def run(
+        self,
+        fn: Callable[[Step[Any], *Ts], Awaitable[T]],
+        *args: *Ts,
+        compensate: Callable[[Step[Any], T | None, *Ts], Awaitable[None]] | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        timeout: timedelta = STEP_TIMEOUT,
+        name: str | None = None,
+    ) -> T:
+        """Run a durable step: attempted at least once under one key, recorded once.
+
+        `compensate` is written before the call and gets the result first, None if the outcome stayed unknown.
+        StepFailed when the step is refused or its attempts are used up. `timeout` bounds one attempt.
+        """
+        result: T = await self._recorder.run_step(
+            name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds()
+        )
+        return result
+
+    def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
+        """Register an undo that belongs to no step; it gets `args` as they are now."""
+        self._recorder.add_undo(fn, args)
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Sleep durably; the moment of waking is fixed when the sleep begins."""
+        await self._recorder.sleep(duration, None)
+
+    async def sleep_until(self, moment: datetime) -> None:
+        """Sleep durably until a moment of the database's clock."""
+        await self._recorder.sleep(None, moment)
+
+    def awakeable(self, shape: type[T], *, expects: Mapping[str, Any] | None = None) -> SignalHandle[T]:
+        """Open a callback with a random id; settling facts that contradict `expects` are not believed."""
+        signal_id = self._recorder.open_awakeable(shape, expects)
+        return SignalHandle(self._recorder, SignalKind.AWAKEABLE, signal_id, shape)
+
+    def promise(self, name: str) -> SignalHandle[Any]:
+        """Give the promise that the definition declares under `name`; it may have been settled already."""
+        shape = self._recorder.promise_shape(name)
+        return SignalHandle(self._recorder, SignalKind.PROMISE, name, shape)
+
+    async def select(self, *branches: Coroutine[Any, Any, Any]) -> tuple[int, Any]:
+        """Wait for the first of several; give its index and its value, or raise its error.
+
+        The winner is recorded before the code goes on. Losers are closed: a wait that lost leaves its signal
+        open, a call that lost counts as unknown, so that its undo is owed.
+        """
+        position = self._recorder.next_position()
+        record = self._recorder.recorded(position, Kind.SELECT, str(len(branches)))
+        winner = None if record is None else int(record)
+        answer: tuple[int, Any] = await Select(position, branches, winner)
+        return answer
+
+    async def gather(self, *branches: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
+        """Run several side by side; when all have settled give their values, or raise the first one's error."""
+        values: tuple[Any, ...] = await Gather(self._recorder.next_position(), branches)
+        return values
+
+    def start(
+        self,
+        definition: WorkflowDefinition,
+        *,
+        key: str,
+        input: Any,  # noqa: A002 - the word that the HTTP contract and the saga's row use
+        subject: str | None = None,
+        delay: timedelta = timedelta(0),
+    ) -> str:
+        """Start another saga and do not wait for it; give its id. The same workflow and key start it once."""
+        return self._recorder.start(definition, key, input, subject, delay.total_seconds())
+
+    def send(self, message: Message) -> None:
+        """Send a message through the outbox, at least once, in order with the others of its key."""
+        self._recorder.send(message)
+
+    def no_return(self) -> None:
+        """Declare that nothing will be undone any more, together with what follows up to the next suspension."""
+        self._recorder.no_return()
+
+    def set_status(self, text: str) -> None:
+        """Tell people how far the saga has got."""
+        self._recorder.set_status(text)
+
+    def now(self) -> datetime:
+        """Give the present moment of the database's clock, recorded."""
+        value: datetime = self._recorder.value("now", None)
+        return value
+
+    def uuid(self) -> UUID:
+        """Give a random UUID, recorded."""
+        value: UUID = self._recorder.value("uuid", None)
+        return value
+
+    def random(self) -> float:
+        """Give a random number in [0, 1), recorded."""
+        value: float = self._recorder.value("random", None)
+        return value
+
+    def side_effect(self, fn: Callable[[Any], T]) -> T:
+        """Record what a cheap, local, non-deterministic read gives; `fn` gets the clients."""
+        value: T = self._recorder.value(fn.__name__, fn)
+        return value

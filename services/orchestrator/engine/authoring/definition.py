@@ -1,0 +1,169 @@
+"""The definition of a workflow, and the registry of those that a replica can run."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.authoring.signature import signature_of
+from services.orchestrator.engine.model.errors import UndeclaredName, UnknownWorkflow
+from services.orchestrator.engine.model.records import ErrorInfo
+from services.orchestrator.engine.model.retry import UNDO_RETRY, RetryPolicy
+
+BUILT_IN_SHAPES: dict[str, Any] = {
+    "any": Any,
+    "dict": dict[str, Any],
+    "list": list[Any],
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "NoneType": type(None),
+}
+"""Types of awakeables that need no declaration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A change of status that is published: to an end, or to `stuck`.
+
+    `before` and `after` are status words; `input` and `output` have the workflow's own types.
+    """
+
+    saga_id: str
+    workflow: str
+    key: str
+    before: str
+    after: str
+    input: Any
+    output: Any
+    error: ErrorInfo | None
+
+
+class TransitionListener(Protocol):
+    """A pure function from a change of status to the messages that announce it."""
+
+    def __call__(self, transition: Transition, /) -> Iterable[Message]:
+        """Give the messages to send in the transaction of the change."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDefinition:
+    """A workflow: its code under a name and a version, and every name that its rows may hold.
+
+    `undos` are all functions it uses as compensations: an undo's row names one of them and runs without replay.
+    """
+
+    name: str
+    version: int
+    fn: Callable[..., Awaitable[Any]]
+    promises: Mapping[str, Any] = field(default_factory=dict)
+    awakeables: Mapping[str, Any] = field(default_factory=dict)
+    undos: Mapping[str, Callable[..., Awaitable[None]]] = field(default_factory=dict)
+    undo_retry: RetryPolicy = UNDO_RETRY
+    on_transition: TransitionListener | None = None
+    admin_may_start: bool = False
+
+    @property
+    def input_type(self) -> Any:
+        """Give the declared type of the workflow's input."""
+        params = signature_of(self.fn).params
+        return params[0] if params else Any
+
+    @property
+    def output_type(self) -> Any:
+        """Give the declared type of the workflow's result."""
+        return signature_of(self.fn).result
+
+    def undo_name(self, fn: Callable[..., Awaitable[None]]) -> str:
+        """Give the stable name of a declared undo; UndeclaredName otherwise."""
+        name: str = fn.__name__
+        if self.undos.get(name) is not fn:
+            raise UndeclaredName(f"workflow {self.name!r} uses the undo {name!r}; add it to undos=[…]")
+        return name
+
+    def promise_shape(self, name: str) -> Any:
+        """Give the type of a declared promise; UndeclaredName otherwise."""
+        if name not in self.promises:
+            raise UndeclaredName(f"workflow {self.name!r} declares no promise {name!r}; add it to promises={{…}}")
+        return self.promises[name]
+
+    def awakeable_name(self, shape: Any) -> str:
+        """Give the stable name of an awakeable's type; UndeclaredName if it is neither built in nor declared."""
+        for name, known in (*self.awakeables.items(), *BUILT_IN_SHAPES.items()):
+            if known is shape:
+                return name
+        name = getattr(shape, "__name__", "any") if shape is not Any else "any"
+        if name in BUILT_IN_SHAPES:
+            return name
+        raise UndeclaredName(f"workflow {self.name!r} awaits an awakeable of {name}; add it to awakeables=[…]")
+
+    def awakeable_shape(self, name: str) -> Any:
+        """Give the type behind a stable name; any JSON value if this version does not know it."""
+        return self.awakeables.get(name, BUILT_IN_SHAPES.get(name, Any))
+
+
+def workflow(
+    name: str,
+    *,
+    version: int = 1,
+    promises: Mapping[str, Any] | None = None,
+    awakeables: Sequence[Any] = (),
+    undos: Sequence[Callable[..., Awaitable[None]]] = (),
+    undo_retry: RetryPolicy = UNDO_RETRY,
+    on_transition: TransitionListener | None = None,
+    admin_may_start: bool = False,
+) -> Callable[[Callable[..., Awaitable[Any]]], WorkflowDefinition]:
+    """Define a workflow: ``async def fn(ctx: WorkflowContext, input: In) -> Out``.
+
+    `promises` maps the names that may be resolved from outside to their types, `awakeables` lists the types of
+    its callbacks, `undos` every function used as a compensation. When `undo_retry` gives up, the saga is stuck.
+    """
+
+    def define(fn: Callable[..., Awaitable[Any]]) -> WorkflowDefinition:
+        return WorkflowDefinition(
+            name=name,
+            version=version,
+            fn=fn,
+            promises=dict(promises or {}),
+            awakeables={shape.__name__: shape for shape in awakeables},
+            undos={undo.__name__: undo for undo in undos},
+            undo_retry=undo_retry,
+            on_transition=on_transition,
+            admin_may_start=admin_may_start,
+        )
+
+    return define
+
+
+class Registry:
+    """The workflows that a replica can run: an explicit list, one entry per name and version."""
+
+    def __init__(self, definitions: Iterable[WorkflowDefinition]) -> None:
+        """Take the definitions; the same name and version twice is an error."""
+        self._by_version: dict[tuple[str, int], WorkflowDefinition] = {}
+        for definition in definitions:
+            key = (definition.name, definition.version)
+            if key in self._by_version:
+                raise ValueError(f"workflow {definition.name!r} version {definition.version} is registered twice")
+            self._by_version[key] = definition
+
+    def __iter__(self) -> Iterator[WorkflowDefinition]:
+        """Go through all definitions, in the order of their registration."""
+        return iter(self._by_version.values())
+
+    def get(self, name: str, version: int) -> WorkflowDefinition | None:
+        """Give one version, None if this replica does not have it."""
+        return self._by_version.get((name, version))
+
+    def newest(self, name: str) -> WorkflowDefinition:
+        """Give the newest version of a workflow, which new sagas run; UnknownWorkflow if there is none."""
+        versions = [definition for definition in self if definition.name == name]
+        if not versions:
+            raise UnknownWorkflow(f"no workflow {name!r} is registered; there are {', '.join(self.names())}")
+        return max(versions, key=lambda definition: definition.version)
+
+    def names(self) -> list[str]:
+        """Give the names of all workflows, sorted."""
+        return sorted({definition.name for definition in self})

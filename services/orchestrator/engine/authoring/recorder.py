@@ -1,0 +1,78 @@
+"""What the context needs of the run that carries it: a position for everything, and a place to record it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.model.records import Kind, SignalKind
+from services.orchestrator.engine.model.retry import RetryPolicy
+
+
+class Recorder(Protocol):
+    """Gives each primitive its position, answers it from the log, or records it; the journal fulfils this."""
+
+    def next_position(self) -> str:
+        """Give the next position of the branch that is running."""
+        ...
+
+    def recorded(self, position: str, kind: Kind, name: str) -> str | None:
+        """Give the output recorded at a position, None if there is none."""
+        ...
+
+    def run_step(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        undo: Callable[..., Awaitable[None]] | None,
+        retry: RetryPolicy,
+        timeout_s: float,
+    ) -> Awaitable[Any]:
+        """Give a step's recorded result, or ask for its call."""
+        ...
+
+    def add_undo(self, fn: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
+        """Register an undo of its own."""
+        ...
+
+    def sleep(self, duration: timedelta | None, moment: datetime | None) -> Awaitable[None]:
+        """Fix when to wake, once, and wait for it."""
+        ...
+
+    def open_awakeable(self, shape: Any, expects: Mapping[str, Any] | None) -> str:
+        """Open an awakeable once and give its id."""
+        ...
+
+    def promise_shape(self, name: str) -> Any:
+        """Give a declared promise's type."""
+        ...
+
+    def wait_signal(self, name: str, kind: SignalKind, shape: Any, timeout: timedelta | None) -> Awaitable[Any]:
+        """Wait for a signal; the deadline is fixed once."""
+        ...
+
+    def peek(self, name: str, shape: Any) -> Any:
+        """Look at a signal once and record what was seen."""
+        ...
+
+    def start(self, definition: WorkflowDefinition, key: str, value: Any, subject: str | None, delay_s: float) -> str:
+        """Start a saga once and give its id."""
+        ...
+
+    def send(self, message: Message) -> None:
+        """Put a message into the outbox once."""
+        ...
+
+    def no_return(self) -> None:
+        """Pass the point of no return once."""
+        ...
+
+    def set_status(self, text: str) -> None:
+        """Set the progress text once."""
+        ...
+
+    def value(self, name: str, fn: Callable[[Any], Any] | None) -> Any:
+        """Give a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""
+        ...

@@ -1,0 +1,1 @@
+"""The background duties of a replica: claiming what is due, keeping leases, removing what is old."""

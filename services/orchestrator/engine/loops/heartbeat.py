@@ -1,0 +1,65 @@
+"""Keeps the leases of running sagas, and stops those whose lease is lost or has run out."""
+
+from uuid import UUID
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.loop import Loop
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.scheduler import Scheduler
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.store import sagas
+
+
+class Heartbeat:
+    """Extends leases three times per lease; what another has taken, or what could not be extended, is stopped."""
+
+    def __init__(
+        self, *, database: Database, clock: Clock, scheduler: Scheduler, hooks: EngineHooks, settings: EngineSettings
+    ) -> None:
+        """Take whose leases to keep."""
+        self._database = database
+        self._clock = clock
+        self._scheduler = scheduler
+        self._hooks = hooks
+        self._settings = settings
+        self._run_out: dict[UUID, int] = {}
+        self.loop = Loop("engine heartbeat", self.run_once, clock=clock)
+
+    async def run_once(self) -> float:
+        """Extend all leases once; give the seconds until the next time."""
+        try:
+            await self._extend()
+        finally:
+            self._stop_run_out()
+        return self._settings.lease_s / 3
+
+    async def _extend(self) -> None:
+        held = dict(self._scheduler.active.keys())
+        if not held and not self._run_out:
+            return
+        sent_at = self._clock.monotonic()
+        self._hooks.heartbeat_before(len(held))
+        async with self._database.autocommit() as conn:
+            if self._run_out:
+                await sagas.release(conn, self._run_out, now=self._clock.sql_now())
+                self._run_out.clear()
+            kept, db_now = await sagas.heartbeat(conn, held, lease_s=self._settings.lease_s, now=self._clock.sql_now())
+        if db_now is not None:
+            self._clock.calibrate(db_now, self._clock.monotonic())
+        for (saga_id, epoch), (lease, task) in list(self._scheduler.active.items()):
+            if held.get(saga_id) != epoch:
+                continue
+            if saga_id in kept:
+                lease.until = sent_at + self._settings.lease_s
+            else:
+                lease.until = sent_at
+                task.cancel()
+
+    def _stop_run_out(self) -> None:
+        """Stop what could not be extended in time; it is given back as soon as the database answers."""
+        now = self._clock.monotonic()
+        for (saga_id, epoch), (lease, task) in self._scheduler.active.items():
+            if not lease.valid(now) and not task.done():
+                task.cancel()
+                self._run_out[saga_id] = epoch

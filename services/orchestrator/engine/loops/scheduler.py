@@ -1,0 +1,131 @@
+"""Claims whatever is due (a start, a wake-up, a timer, a retry, an undo, an expired lease) and gives it a turn."""
+
+import asyncio
+import heapq
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.loop import Loop
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.records import History, Saga
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.turns import Turns
+from services.orchestrator.engine.store import sagas
+
+HINTS_MAX = 20_000
+HINT_SLACK_S = 0.005
+"""How soon to look again when a hint came before the database's clock had reached it."""
+
+
+class Scheduler:
+    """One claim statement serves everything that is due; `active` has the turns of this replica.
+
+    It runs when nudged (somebody started or settled something here), when a saga of this replica is due (a hint),
+    and every `poll_s` seconds for what other replicas have left.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        turns: Turns,
+        loader: Loader,
+        hooks: EngineHooks,
+        settings: EngineSettings,
+        versions: list[str],
+    ) -> None:
+        """Take the parts; `versions` names what this replica may claim."""
+        self._database = database
+        self._clock = clock
+        self._turns = turns
+        self._loader = loader
+        self._hooks = hooks
+        self._settings = settings
+        self._versions = versions
+        self._hints: list[datetime] = []
+        self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
+        self.claimed = 0
+        self.loop = Loop("engine scheduler", self.run_once, clock=clock)
+
+    def hint(self, due_at: datetime) -> None:
+        """Remember when time alone will move a saga of this replica on."""
+        if len(self._hints) < HINTS_MAX:
+            sooner = not self._hints or due_at < self._hints[0]
+            heapq.heappush(self._hints, due_at)
+            if sooner:
+                self.loop.nudge()
+
+    async def run_once(self) -> float:
+        """Claim one batch and start its turns; give the seconds until the next look."""
+        capacity = min(self._settings.claim_batch, self._settings.max_running - len(self.active))
+        if capacity <= 0:
+            return self._settings.poll_s
+        hinted = self._pop_hints()
+        self.claimed = await self._claim(capacity)
+        if self.claimed == capacity:
+            return 0.0
+        if hinted and not self.claimed:
+            return HINT_SLACK_S
+        return self._until_next_hint()
+
+    async def _claim(self, limit: int) -> int:
+        sent_at = self._clock.monotonic()
+        self._hooks.claim_before()
+        async with self._database.autocommit() as conn:
+            claimed = await sagas.claim(
+                conn,
+                versions=self._versions,
+                owner=self._settings.replica,
+                lease_s=self._settings.lease_s,
+                limit=limit,
+                now=self._clock.sql_now(),
+            )
+        self._hooks.claim_unseen()
+        if not claimed:
+            return 0
+        histories = await self._load(claimed)
+        for saga in claimed:
+            self._hooks.claimed(saga)
+            lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s)
+            turn = self._turns.take(saga, histories.get(saga.id, History()), lease)
+            task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
+            self.active[saga.id, saga.epoch] = (lease, task)
+            task.add_done_callback(partial(self._ended, (saga.id, saga.epoch)))
+        return len(claimed)
+
+    async def _load(self, claimed: list[Saga]) -> dict[UUID, History]:
+        """Read logs for what must be replayed and signals for what has news; a run kept in memory reads neither."""
+        residents = self._turns.residents
+        rebuilt = [saga for saga in claimed if not residents.knows(saga)]
+        logs_of = [saga.id for saga in rebuilt if saga.flush_no > 0]
+        signals_of = [saga.id for saga in rebuilt if saga.signal_no > 0]
+        signals_of += [
+            saga.id for saga in claimed if residents.knows(saga) and saga.signal_no > residents.signal_no(saga.id)
+        ]
+        return dict(await self._loader.histories(logs_of, signals_of))
+
+    def _ended(self, key: tuple[UUID, int], _: asyncio.Task[None]) -> None:
+        was_full = len(self.active) >= self._settings.max_running
+        self.active.pop(key, None)
+        if was_full:
+            self.loop.nudge()
+
+    def _pop_hints(self) -> bool:
+        now = self._clock.now()
+        found = False
+        while self._hints and self._hints[0] <= now:
+            heapq.heappop(self._hints)
+            found = True
+        return found
+
+    def _until_next_hint(self) -> float:
+        if not self._hints:
+            return self._settings.poll_s
+        seconds = (self._hints[0] - self._clock.now()).total_seconds()
+        return min(self._settings.poll_s, max(0.0, seconds))

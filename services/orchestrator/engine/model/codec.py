@@ -1,0 +1,15 @@
+"""How payloads become text: the protocol that the service's codec fulfils."""
+
+from typing import Any, Protocol
+
+
+class Codec(Protocol):
+    """Writes values as JSON text and reads them back by their declared type."""
+
+    def encode(self, value: object, shape: Any) -> str:
+        """Write `value` as JSON text; PayloadError if it cannot be written as `shape`."""
+        ...
+
+    def decode(self, text: str, shape: Any) -> Any:
+        """Read JSON text as `shape`; PayloadError if it does not fit."""
+        ...

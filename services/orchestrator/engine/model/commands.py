@@ -1,0 +1,71 @@
+"""What workflow code asks for when it awaits: commands to the executor that drives it.
+
+A primitive of the context yields one of these to the executor, which resumes the code with the answer. Nothing
+here touches asyncio: workflow code is driven step by step, so that its order depends on the log alone.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from services.orchestrator.engine.model.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something that workflow code waits for; awaiting it hands it to the executor."""
+
+    position: str
+
+    def __await__(self) -> Generator["Command", Any, Any]:
+        """Hand this command to the executor and give what it answers."""
+        return (yield self)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStep(Command):
+    """Call a step, attempt after attempt, until it is recorded."""
+
+    name: str
+    fn: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...]
+    result_shape: Any
+    retry: RetryPolicy
+    timeout_s: float
+    undo_name: str | None
+    undo_args: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitSignal(Command):
+    """Wait until a signal is settled, or `until` has passed, which closes it."""
+
+    signal: str
+    kind: str
+    shape: Any
+    since: datetime
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitTimer(Command):
+    """Wait until the database's clock has reached `due_at`."""
+
+    since: datetime
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Gather(Command):
+    """Run branches side by side until all have settled."""
+
+    branches: tuple[Coroutine[Any, Any, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Select(Command):
+    """Run branches side by side until the first has finished; `winner` is known on replay."""
+
+    branches: tuple[Coroutine[Any, Any, Any], ...]
+    winner: int | None = None

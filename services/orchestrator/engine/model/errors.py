@@ -1,0 +1,163 @@
+"""The engine's exceptions.
+
+::
+
+    OrderSagaError
+    ├── TerminalError             ends the saga and unwinds it; an author may raise it
+    │   ├── StepFailed            a step was refused, or its attempts are used up
+    │   ├── SignalTimeout         nobody settled the signal in time
+    │   └── SignalRejected        somebody rejected the signal
+    └── EngineError               what a caller of the operations did wrong, or came too late for
+        ├── UnknownWorkflow  UnknownSaga  UnknownSignal
+        ├── SagaConflict  CannotCancel  CannotOperate
+        ├── InvalidValue  PayloadError
+        └── Divergence  ForeignAwait  UndeclaredName     faults of workflow code: the saga becomes stuck
+    BaseException
+    ├── LeaseLost                 this replica no longer owns the saga: it stops at once
+    └── BranchClosed              the code's branch has lost a select, or the saga left memory
+"""
+
+from typing import ClassVar
+
+from services.chassis.errors import OrderSagaError
+
+
+class TerminalError(OrderSagaError):
+    """The saga cannot be completed."""
+
+    code = "terminal"
+
+    def __init__(self, code: str, message: str = "") -> None:
+        """Take a stable `code` for machines and a `message` for people."""
+        super().__init__(message or code)
+        self.code = code  # type: ignore[misc]  # each failure carries its own code
+
+
+class StepFailed(TerminalError):
+    """A step was refused, or its attempts are used up."""
+
+    code = "step-failed"
+
+
+class SignalTimeout(TerminalError):
+    """Nobody settled the signal in time."""
+
+    code = "signal-timeout"
+
+    def __init__(self, name: str) -> None:
+        """Take the name of the signal that was waited for."""
+        super().__init__("signal-timeout", f"nobody settled {name!r} in time; the wait is closed for good")
+
+
+class SignalRejected(TerminalError):
+    """Somebody rejected the signal."""
+
+    code = "signal-rejected"
+
+
+class EngineError(OrderSagaError):
+    """The engine refuses what was asked."""
+
+    code = "engine-error"
+
+
+class UnknownWorkflow(EngineError):
+    """No workflow of this name is registered."""
+
+    code = "workflow-unknown"
+
+
+class UnknownSaga(EngineError):
+    """No saga has this id."""
+
+    code = "saga-unknown"
+
+
+class UnknownSignal(EngineError):
+    """No such signal: the id is unknown, or the workflow declares no promise of this name."""
+
+    code = "signal-unknown"
+
+
+class SagaConflict(EngineError):
+    """A saga with this workflow and key exists and was started with another input."""
+
+    code = "saga-conflict"
+
+
+class CannotCancel(EngineError):
+    """The saga cannot be cancelled any more."""
+
+    code = "cannot-cancel"
+    reasons: ClassVar[dict[str, str]] = {
+        "final": "the saga has ended as {status}; what has ended cannot be cancelled",
+        "no-return": "the saga is past its point of no return and will complete; wait for its end",
+        "unwinding": "the saga has failed and is being unwound already; wait for its end",
+    }
+
+    def __init__(self, reason: str, status: str) -> None:
+        """Take the `reason` (`final`, `no-return`, `unwinding`) and the saga's status word."""
+        super().__init__(self.reasons[reason].format(status=status))
+        self.reason = reason
+        self.status = status
+
+
+class CannotOperate(EngineError):
+    """The saga's present state does not allow this operation."""
+
+    code = "state-conflict"
+
+
+class InvalidValue(EngineError):
+    """The value does not have the declared shape."""
+
+    code = "invalid-value"
+
+
+class PayloadError(EngineError):
+    """A value cannot be written as a payload."""
+
+    code = "payload"
+
+
+class Divergence(EngineError):
+    """The code asks for something else than what the log holds at this position."""
+
+    code = "divergence"
+
+    def __init__(self, position: str, expected: str, found: str) -> None:
+        """Take the position, what the log holds there and what the code asked for."""
+        super().__init__(
+            f"at position {position} the log holds {expected}, but the code asks for {found}; "
+            "deploy the code this saga was started with, or register the changed code under a new version"
+        )
+        self.position = position
+        self.expected = expected
+        self.found = found
+
+
+class ForeignAwait(EngineError):
+    """Workflow code awaited something that is not a primitive of its context."""
+
+    code = "foreign-await"
+
+    def __init__(self, what: object) -> None:
+        """Take what was awaited."""
+        super().__init__(
+            f"workflow code awaited {type(what).__name__}; it may await only primitives of its context "
+            "(ctx.run, ctx.sleep, …): put I/O into a step and call it with ctx.run"
+        )
+
+
+class UndeclaredName(EngineError):
+    """Workflow code used an undo, a promise or an awakeable type that its definition does not declare."""
+
+    code = "undeclared-name"
+
+
+class LeaseLost(BaseException):
+    """Another replica, a cancel or an operator owns this saga now: this run stops and writes nothing more."""
+
+
+class BranchClosed(BaseException):
+    """This branch of the workflow is closed; let this exception pass, nothing can be recorded any more."""

@@ -1,0 +1,78 @@
+"""A flush: everything one saga writes at once, as a value."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.model.records import (
+    Attention,
+    Call,
+    ErrorInfo,
+    LogRecord,
+    NewSaga,
+    Signal,
+    Undo,
+    Wait,
+)
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """One saga's writes, applied whole or not at all.
+
+    It is applied only if the saga's row still has `epoch`, and only once: the row then carries `flush_no`. With
+    `knows_signals` it is applied only if no more signals than these have been settled; otherwise nothing is
+    written and the answer is NEWS. That makes looking for a signal and waiting for it one step.
+    """
+
+    saga_id: UUID
+    epoch: int
+    flush_no: int
+    phase: Phase
+    run_state: RunState
+    undo_no: int
+    outcome: Outcome | None = None
+    due_at: datetime | None = None
+    knows_signals: int | None = None
+    calls: tuple[Call, ...] = ()
+    no_return: bool = False
+    progress: str | None = None
+    takeovers: int = 0
+    faults: int = 0
+    output: str | None = None
+    error: ErrorInfo | None = None
+    attention: Attention | None = None
+    waits: tuple[Wait, ...] = ()
+    records: tuple[LogRecord, ...] = ()
+    undos: tuple[Undo, ...] = ()
+    undo_changes: tuple[Undo, ...] = ()
+    opened: tuple[Signal, ...] = ()
+    expired: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    starts: tuple[NewSaga, ...] = ()
+
+    @property
+    def has_more_than_log(self) -> bool:
+        """Say whether it writes to other tables than sagas and steps, and so needs more than one statement."""
+        return bool(
+            self.undos
+            or self.undo_changes
+            or self.opened
+            or self.expired
+            or self.messages
+            or self.starts
+            or self.attention
+        )
+
+
+class FlushAnswer(Enum):
+    """What became of a flush."""
+
+    APPLIED = "applied"
+    NEWS = "news"
+    """Nothing was written: a signal that the saga does not know yet has been settled."""
+    LOST = "lost"
+    """Nothing was written: the lease is gone."""

@@ -1,0 +1,25 @@
+"""Positions: where in a workflow a primitive stands, as a path that parallel branches cannot disturb.
+
+The n-th primitive of the main line is `n`; the m-th of branch i of the gather or select at n is `n.i.m`.
+A position therefore depends on the code alone, never on which branch happens to be faster.
+"""
+
+
+def at(branch: str, index: int) -> str:
+    """Give the position of the `index`-th primitive of a branch; the main line is the branch ``""``."""
+    return f"{branch}.{index}" if branch else str(index)
+
+
+def branch_of(position: str, index: int) -> str:
+    """Give the path of branch `index` of the gather or select that stands at `position`."""
+    return f"{position}.{index}"
+
+
+def is_within(position: str, branch: str) -> bool:
+    """Say whether a position lies in a branch, or in a branch of that branch."""
+    return position.startswith(branch + ".")
+
+
+def order(position: str) -> tuple[int, ...]:
+    """Give a key that sorts positions as the code reads."""
+    return tuple(int(part) for part in position.split("."))

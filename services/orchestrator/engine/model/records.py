@@ -1,0 +1,213 @@
+"""What the engine keeps in Postgres, as values: sagas, log records, calls under way, undos and signals."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+
+
+class Kind(StrEnum):
+    """The kinds of records in a saga's log."""
+
+    STEP = "step"
+    TIMER = "timer"
+    AWAKEABLE = "awakeable"
+    WAIT = "wait"
+    PEEK = "peek"
+    SELECT = "select"
+    START = "start"
+    SEND = "send"
+    VALUE = "value"
+    UNDO = "undo"
+    NO_RETURN = "no_return"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """An error as a value: a stable code for machines, a message for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One finished fact of a saga's log; `output` is JSON text, and exactly one of output and error is set."""
+
+    position: str
+    kind: Kind
+    name: str
+    started_at: datetime
+    finished_at: datetime
+    output: str | None = None
+    error: ErrorInfo | None = None
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that was allowed to start and has not been recorded yet; kept on the saga's row until it is.
+
+    `unknown` is true once an attempt may have taken effect without our knowing; then its undo is owed for good.
+    """
+
+    position: str
+    name: str
+    attempt: int
+    started_at: datetime
+    unknown: bool = False
+    retry_at: datetime | None = None
+    error: ErrorInfo | None = None
+
+    def next_attempt(self) -> "Call":
+        """Give the call as the next attempt writes it, before it is sent."""
+        return replace(self, attempt=self.attempt + 1, retry_at=None)
+
+
+class UndoStatus(StrEnum):
+    """What has become of a registered undo."""
+
+    OWED = "owed"
+    WAIVED = "waived"
+    """Every attempt of its step was definitely refused: there is nothing to undo."""
+    DONE = "done"
+    SKIPPED = "skipped"
+    """An operator settled it by hand, with a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A compensation: a row written before the effect it undoes; undone in descending `seq`.
+
+    `args` is a JSON array; `step_position` names the step whose result comes first among the undo's arguments,
+    and `step_output` is that result as JSON text once it is recorded.
+    """
+
+    saga_id: UUID
+    seq: int
+    name: str
+    position: str
+    args: str
+    step_position: str | None = None
+    step_output: str | None = None
+    status: UndoStatus = UndoStatus.OWED
+    attempts: int = 0
+    error: ErrorInfo | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class SignalKind(StrEnum):
+    """The two kinds of signals: by a random id, or by a name of the workflow."""
+
+    AWAKEABLE = "awakeable"
+    PROMISE = "promise"
+
+
+class SignalStatus(StrEnum):
+    """Open, or settled once and for all."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A value that comes from outside; `name` is the awakeable's id or the promise's name.
+
+    `expects` is a JSON object that the settling facts are compared with; `shape` names the value's type.
+    """
+
+    saga_id: UUID
+    name: str
+    kind: SignalKind
+    status: SignalStatus = SignalStatus.OPEN
+    shape: str = ""
+    expects: str | None = None
+    value: str | None = None
+    error: ErrorInfo | None = None
+    identity: str | None = None
+    opened_at: datetime | None = None
+    until: datetime | None = None
+    settled_by: str | None = None
+    settled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a suspended saga waits for, as its row tells it to people."""
+
+    kind: str
+    name: str
+    since: datetime
+    id: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Why a saga is stuck and what an operator needs to know."""
+
+    reason: str
+    message: str
+    position: str | None = None
+    expected: str | None = None
+    found: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Saga:
+    """A saga as a claim reads it; `input`, `output` are JSON text, times come from the database's clock."""
+
+    id: UUID
+    workflow: str
+    version: int
+    key: str
+    subject: str | None
+    input: str
+    phase: Phase
+    run_state: RunState
+    outcome: Outcome | None
+    epoch: int
+    flush_no: int
+    signal_no: int
+    undo_no: int
+    takeovers: int
+    faults: int
+    no_return: bool
+    created_at: datetime
+    claimed_at: datetime
+    calls: tuple[Call, ...] = ()
+    error: ErrorInfo | None = None
+    attention: Attention | None = None
+    progress: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewSaga:
+    """A saga to be started; `due_at` None is at once."""
+
+    id: UUID
+    workflow: str
+    version: int
+    key: str
+    input: str
+    subject: str | None = None
+    delay_s: float = 0.0
+    parent_id: UUID | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a saga's replay needs: its log, its settled signals, and its undos if it is compensating."""
+
+    records: tuple[LogRecord, ...] = ()
+    signals: tuple[Signal, ...] = ()
+    undos: tuple[Undo, ...] = field(default=())

@@ -1,0 +1,54 @@
+"""The cursor over a saga's log: what was recorded at a position, and what the code must not have changed."""
+
+from collections.abc import Iterable
+
+from services.orchestrator.engine.model import positions
+from services.orchestrator.engine.model.errors import Divergence
+from services.orchestrator.engine.model.records import Call, Kind, LogRecord
+
+
+class Replay:
+    """The records that the code has not asked for yet, and the calls that are under way.
+
+    A record leaves memory when the code has taken it, so that a saga kept in memory does not hold its log.
+    """
+
+    def __init__(self, records: Iterable[LogRecord], calls: Iterable[Call]) -> None:
+        """Take the log as read, in any order."""
+        self._records = {record.position: record for record in records}
+        self._calls = {call.position: call for call in calls}
+
+    def take(self, position: str, kind: Kind, name: str) -> LogRecord | None:
+        """Give the record at `position`, None if the code has got further than the log; Divergence if they differ."""
+        record = self._records.pop(position, None)
+        if record is None:
+            return None
+        if record.kind is not kind or record.name != name:
+            raise Divergence(position, f"{record.kind} {record.name!r}", f"{kind} {name!r}")
+        return record
+
+    def take_call(self, position: str, name: str) -> Call | None:
+        """Give the call that was under way at `position` when the saga was last written."""
+        call = self._calls.pop(position, None)
+        if call is not None and call.name != name:
+            raise Divergence(position, f"{Kind.STEP} {call.name!r}", f"{Kind.STEP} {name!r}")
+        return call
+
+    def forget(self, branch: str) -> None:
+        """Drop what a branch recorded before it lost its select."""
+        for position in [position for position in self._records if positions.is_within(position, branch)]:
+            del self._records[position]
+        for position in [position for position in self._calls if positions.is_within(position, branch)]:
+            del self._calls[position]
+
+    @property
+    def replaying(self) -> bool:
+        """Say whether the code still walks over recorded ground."""
+        return bool(self._records)
+
+    def check_all_taken(self) -> None:
+        """Divergence if the code waits, calls or ends although the log knows of more."""
+        for position, record in self._records.items():
+            raise Divergence(position, f"{record.kind} {record.name!r}", "nothing")
+        for position, call in self._calls.items():
+            raise Divergence(position, f"{Kind.STEP} {call.name!r}", "nothing")

@@ -1,0 +1,39 @@
+"""When a failed attempt is tried again: a pure policy."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff, in seconds, for attempts whose outcome is unknown.
+
+    `max_attempts` None retries for ever. An error of a type in `give_up_on`, or of none in `only_on`, is not
+    retried. `jitter` spreads each delay by up to that share, so that sagas failing together do not retry together.
+    """
+
+    max_attempts: int | None = None
+    initial_s: float = 0.2
+    factor: float = 2.0
+    max_s: float = 30.0
+    jitter: float = 0.1
+    give_up_on: tuple[type[Exception], ...] = ()
+    only_on: tuple[type[Exception], ...] = (Exception,)
+
+    def delay_s(self, attempt: int, spread: float, floor_s: float = 0.0) -> float:
+        """Give the pause after attempt `attempt` (from 1); `spread` in [0, 1) picks the place within the jitter."""
+        exponent = min(attempt - 1, 64)
+        delay = min(self.max_s, self.initial_s * self.factor**exponent)
+        return max(floor_s, delay * (1 + self.jitter * spread))
+
+    def allows_another(self, attempt: int, error: Exception) -> bool:
+        """Say whether attempt `attempt` (from 1), which ended in `error`, may be followed by another."""
+        if isinstance(error, self.give_up_on) or not isinstance(error, self.only_on):
+            return False
+        return self.max_attempts is None or attempt < self.max_attempts
+
+
+DEFAULT_RETRY = RetryPolicy()
+"""Retry for ever, from 0.2 s doubling to 30 s."""
+
+UNDO_RETRY = RetryPolicy(max_attempts=20)
+"""Retry an undo 20 times, for about eight minutes; then the saga is stuck and a person decides."""

@@ -1,0 +1,167 @@
+"""What the outside may do to sagas: start, look, settle, steer."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.orchestrator.engine.authoring.definition import Registry
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.records import ErrorInfo
+from services.orchestrator.engine.operations.reading import Reading, saga_uuid
+from services.orchestrator.engine.operations.settling import Proposal, Settling
+from services.orchestrator.engine.operations.starting import Starting
+from services.orchestrator.engine.operations.steering import Steering
+from services.orchestrator.engine.operations.views import (
+    OpenPromise,
+    PromiseView,
+    SagaFilter,
+    SagaPage,
+    SagaView,
+    Settlement,
+    Started,
+    StartRequest,
+    StepView,
+)
+from services.orchestrator.engine.running.ends import Ends
+
+
+class Operations:
+    """The engine's operations; each is durable when it returns, and wakes this replica where it makes a saga due."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        codec: Codec,
+        database: Database,
+        clock: Clock,
+        hooks: EngineHooks,
+        ends: Ends,
+        on_due: Callable[[], None],
+        poll_s: float,
+    ) -> None:
+        """Take the parts; `on_due` is told when something has become due."""
+        self.registry = registry
+        self._clock = clock
+        self._ends = ends
+        self._on_due = on_due
+        self._poll_s = poll_s
+        self._reading = Reading(registry, database)
+        self._starting = Starting(registry, codec, database, clock, hooks)
+        self._settling = Settling(registry, codec, database, clock, hooks, self._starting)
+        self._steering = Steering(database, clock, hooks)
+
+    async def start(self, request: StartRequest) -> Started:
+        """Start a saga once per workflow and key. UnknownWorkflow, InvalidValue, SagaConflict."""
+        started = await self._starting.start(request)
+        self._on_due()
+        return started
+
+    async def get(self, saga_id: str) -> SagaView:
+        """Give one saga. UnknownSaga."""
+        return await self._reading.get(saga_id)
+
+    async def steps(self, saga_id: str) -> list[StepView]:
+        """Give a saga's step log with the calls under way. UnknownSaga."""
+        return await self._reading.steps(saga_id)
+
+    async def find(self, wanted: SagaFilter) -> SagaPage:
+        """Give a page of sagas, newest first. InvalidValue for a cursor that is none."""
+        return await self._reading.find(wanted)
+
+    async def open_promises(self, name: str, *, cursor: str | None = None, limit: int = 100) -> list[OpenPromise]:
+        """Give the sagas that wait for a promise, the longest waiting first."""
+        return await self._reading.open_promises(name, cursor=cursor, limit=limit)
+
+    async def promise(self, saga_id: str, name: str) -> PromiseView:
+        """Give how a declared promise stands. UnknownSaga, UnknownSignal."""
+        return await self._reading.promise(saga_id, name)
+
+    async def count_waiting(self, name: str) -> int:
+        """Count the sagas that wait for a promise."""
+        return await self._reading.count_waiting(name)
+
+    async def count_live(self) -> dict[tuple[str, str], int]:
+        """Count the sagas that have not ended, by workflow and status word."""
+        return await self._reading.count_live()
+
+    async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaView:
+        """Give a saga, after waiting up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
+        until = self._clock.monotonic() + wait_s
+        view = await self._reading.get(saga_id)
+        while view.finished_at is None and (left := until - self._clock.monotonic()) > 0:
+            await self._ends.wait(saga_uuid(saga_id), min(left, self._poll_s))
+            view = await self._reading.get(saga_id)
+        return view
+
+    async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Unwind a saga. UnknownSaga, CannotCancel."""
+        await self._steering.cancel(saga_id, by=by, reason=reason)
+        self._on_due()
+
+    async def pause(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Stop a saga where it is. UnknownSaga, CannotOperate."""
+        await self._steering.pause(saga_id, by=by, reason=reason)
+
+    async def resume(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Let a paused saga go on. UnknownSaga, CannotOperate."""
+        await self._steering.resume(saga_id, by=by, reason=reason)
+        self._on_due()
+
+    async def retry(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Let a stuck saga try again. UnknownSaga, CannotOperate."""
+        await self._steering.retry(saga_id, by=by, reason=reason)
+        self._on_due()
+
+    async def skip(self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None) -> None:
+        """Settle by hand what a stuck saga cannot do. UnknownSaga, CannotOperate."""
+        await self._steering.skip(saga_id, position, by=by, reason=reason, output=output)
+        self._on_due()
+
+    async def resolve_awakeable(
+        self,
+        awakeable_id: str,
+        value: Any,
+        *,
+        by: str,
+        identity: str | None = None,
+        facts: Mapping[str, Any] | None = None,
+        otherwise: StartRequest | None = None,
+    ) -> Settlement:
+        """Give a callback its value. UnknownSignal, InvalidValue.
+
+        `facts` must agree with what the awakeable expects. `identity` tells a repeat from another event. If the
+        signal is settled otherwise or the saga is past it, `otherwise` is started in the same transaction.
+        """
+        proposal = Proposal(by=by, value=value, identity=identity, facts=facts, otherwise=otherwise)
+        return self._noticed(await self._settling.awakeable(awakeable_id, proposal))
+
+    async def reject_awakeable(
+        self,
+        awakeable_id: str,
+        code: str,
+        message: str,
+        *,
+        by: str,
+        identity: str | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Settlement:
+        """Tell a callback's saga that there will be no value. UnknownSignal."""
+        proposal = Proposal(by=by, error=ErrorInfo(code, message), identity=identity, facts=facts)
+        return self._noticed(await self._settling.awakeable(awakeable_id, proposal))
+
+    async def resolve_promise(self, saga_id: str, name: str, value: Any, *, by: str) -> Settlement:
+        """Give a declared promise its value, also before it is waited for. UnknownSaga, UnknownSignal, InvalidValue."""
+        return self._noticed(await self._settling.promise(saga_id, name, Proposal(by=by, value=value)))
+
+    async def reject_promise(self, saga_id: str, name: str, code: str, message: str, *, by: str) -> Settlement:
+        """Reject a declared promise. UnknownSaga, UnknownSignal."""
+        proposal = Proposal(by=by, error=ErrorInfo(code, message))
+        return self._noticed(await self._settling.promise(saga_id, name, proposal))
+
+    def _noticed(self, settlement: Settlement) -> Settlement:
+        if settlement.outcome == "accepted" or settlement.started is not None:
+            self._on_due()
+        return settlement

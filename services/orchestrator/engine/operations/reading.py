@@ -1,0 +1,208 @@
+"""Looking at sagas: one, its steps, a page of them, the promises that are waited for."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from services.chassis import ids
+from services.chassis.db import Database
+from services.orchestrator.engine.authoring.definition import Registry
+from services.orchestrator.engine.model import positions
+from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
+from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal
+from services.orchestrator.engine.model.explain import explain
+from services.orchestrator.engine.model.records import Call, LogRecord, Signal, SignalStatus, Undo
+from services.orchestrator.engine.model.states import RunState
+from services.orchestrator.engine.operations.views import (
+    CompensationView,
+    OpenPromise,
+    PromiseView,
+    SagaFilter,
+    SagaPage,
+    SagaView,
+    Standing,
+    StepView,
+)
+from services.orchestrator.engine.store import compensations, signals, steps, views
+from services.orchestrator.engine.store.views import SagaRow
+
+
+class Reading:
+    """Reads what the tables say, for people."""
+
+    def __init__(self, registry: Registry, database: Database) -> None:
+        """Take the database, and the workflows whose keys may be asked for."""
+        self._registry = registry
+        self._database = database
+
+    async def get(self, saga_id: str) -> SagaView:
+        """Give one saga; UnknownSaga if there is none."""
+        async with self._database.autocommit() as conn:
+            row = await views.get(conn, saga_uuid(saga_id))
+            if row is None:
+                raise UnknownSaga
+            undos = await compensations.of_saga(conn, row.id) if row.undo_no else []
+        return saga_view(row, undos)
+
+    async def steps(self, saga_id: str) -> list[StepView]:
+        """Give the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
+        async with self._database.autocommit() as conn:
+            row = await views.get(conn, saga_uuid(saga_id))
+            if row is None:
+                raise UnknownSaga
+            records = [record for _, record in await steps.of_sagas(conn, [row.id])]
+        lines = [_recorded(record) for record in records] + [_under_way(call) for call in row.calls]
+        return sorted(lines, key=lambda line: positions.order(line.position))
+
+    async def find(self, wanted: SagaFilter) -> SagaPage:
+        """Give a page of sagas, newest first."""
+        selection = views.Selection(
+            workflow=wanted.workflow,
+            status=wanted.status,
+            ids=None if wanted.key is None else self._ids_of_key(wanted.key, wanted.workflow),
+            subject=wanted.subject,
+            reason=wanted.reason,
+            created_after=wanted.created_after,
+            before=None if wanted.cursor is None else read_cursor(wanted.cursor),
+            limit=wanted.limit + 1,
+        )
+        async with self._database.autocommit() as conn:
+            rows = await views.find(conn, selection)
+            items = [
+                saga_view(row, await compensations.of_saga(conn, row.id) if row.undo_no else [])
+                for row in rows[: wanted.limit]
+            ]
+        more = len(rows) > wanted.limit
+        last = rows[wanted.limit - 1] if more else None
+        cursor = None if last is None else write_cursor(last.created_at, last.id)
+        return SagaPage(tuple(items), cursor)
+
+    async def open_promises(self, name: str, *, cursor: str | None, limit: int) -> list[OpenPromise]:
+        """Give the sagas that wait for a promise, the longest waiting first."""
+        after = None if cursor is None else read_cursor(cursor)
+        async with self._database.autocommit() as conn:
+            found = await signals.open_promises(conn, name, after=after, limit=limit)
+        return [
+            OpenPromise(
+                saga_id=str(waiting.saga_id),
+                key=waiting.key,
+                name=name,
+                input=orjson.loads(waiting.input),
+                subject=waiting.subject,
+                since=waiting.since,
+                until=waiting.until,
+            )
+            for waiting in found
+        ]
+
+    async def promise(self, saga_id: str, name: str) -> PromiseView:
+        """Give how a declared promise stands; UnknownSaga, UnknownSignal."""
+        async with self._database.autocommit() as conn:
+            row = await views.get(conn, saga_uuid(saga_id))
+            if row is None:
+                raise UnknownSaga
+            definition = self._registry.get(row.workflow, row.version)
+            if definition is None or name not in definition.promises:
+                raise UnknownSignal
+            signal = await signals.get(conn, row.id, name)
+        if signal is None:
+            return PromiseView("open", None, None, None)
+        return PromiseView(str(signal.status), standing_of(signal), signal.opened_at, signal.until)
+
+    async def count_waiting(self, name: str) -> int:
+        """Count the sagas that wait for a promise."""
+        async with self._database.autocommit() as conn:
+            return await signals.count_open_promises(conn, name)
+
+    async def count_live(self) -> dict[tuple[str, str], int]:
+        """Count the sagas that have not ended, by workflow and status word."""
+        async with self._database.autocommit() as conn:
+            return await views.count_live(conn)
+
+    def _ids_of_key(self, key: str, workflow: str | None) -> list[UUID]:
+        names = [workflow] if workflow is not None else self._registry.names()
+        return [ids.derived_uuid("saga", name, key) for name in names]
+
+
+def saga_uuid(saga_id: str) -> UUID:
+    """Read a saga's id; UnknownSaga if it cannot be one."""
+    try:
+        return UUID(saga_id)
+    except ValueError:
+        raise UnknownSaga from None
+
+
+def saga_view(row: SagaRow, undos: Sequence[Undo]) -> SagaView:
+    """Give a row as people see it."""
+    calls = tuple(call.name for call in row.calls if call.retry_at is None)
+    doing = calls or tuple(undo.name for undo in undos if undo.attempts and undo.finished_at is None)
+    explanation = explain(
+        row.status,
+        waits=row.waits,
+        calls=doing,
+        attention=row.attention,
+        error=row.error,
+        due_at=row.due_at,
+    )
+    return SagaView(
+        saga_id=str(row.id),
+        workflow=row.workflow,
+        version=row.version,
+        key=row.key,
+        subject=row.subject,
+        status=row.status,
+        input=orjson.loads(row.input),
+        output=_json(row.output),
+        error=row.error,
+        waiting_on=row.waits if row.run_state in (RunState.WAITING, RunState.PAUSED) else (),
+        compensations=tuple(
+            CompensationView(undo.name, undo.position, str(undo.status), undo.attempts, undo.error) for undo in undos
+        ),
+        progress=row.progress,
+        parent=None if row.parent_id is None else str(row.parent_id),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        finished_at=row.finished_at,
+        explanation=explanation,
+    )
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else orjson.loads(text)
+
+
+def _recorded(record: LogRecord) -> StepView:
+    status = "done" if record.error is None else "failed"
+    return StepView(
+        record.position,
+        str(record.kind),
+        record.name,
+        status,
+        record.attempts,
+        record.started_at,
+        record.finished_at,
+        _json(record.output),
+        record.error,
+    )
+
+
+def _under_way(call: Call) -> StepView:
+    status = "running" if call.retry_at is None else "retrying"
+    return StepView(call.position, "step", call.name, status, call.attempt, call.started_at, None, None, call.error)
+
+
+def standing_of(signal: Signal) -> Standing | None:
+    """Give how a signal was settled, None while it is open."""
+    if signal.status is SignalStatus.OPEN:
+        return None
+    error = signal.error
+    return Standing(
+        kind=str(signal.status),
+        value=None if signal.value is None else orjson.loads(signal.value),
+        code=None if error is None else error.code,
+        message=None if error is None else error.message,
+        by=signal.settled_by,
+        at=signal.settled_at,
+    )

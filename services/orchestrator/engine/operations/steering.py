@@ -1,0 +1,159 @@
+"""Steering sagas from outside: cancel, and what an operator may do, each under the row lock and with an audit row."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from services.chassis import audit
+from services.chassis.clock import Clock
+from services.chassis.db import Connection, Database
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga
+from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, Saga, UndoStatus
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.operations.reading import saga_uuid
+from services.orchestrator.engine.store import compensations, sagas, steps
+from services.orchestrator.engine.store.sagas import Operation
+
+CANCELLED = "cancelled"
+
+
+class Steering:
+    """Changes where a saga stands; every change makes a new epoch, so that a holder stops."""
+
+    def __init__(self, database: Database, clock: Clock, hooks: EngineHooks) -> None:
+        """Take where sagas are."""
+        self._database = database
+        self._clock = clock
+        self._hooks = hooks
+
+    async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Unwind a saga; a claim then does its undos and ends it. Repeating it while it unwinds changes nothing."""
+        async with self._held(saga_id) as (conn, saga):
+            status = _status(saga)
+            if saga.phase is Phase.ENDED:
+                raise CannotCancel("final", status)
+            if saga.phase is Phase.COMPENSATING:
+                if saga.outcome is Outcome.CANCELLED:
+                    return
+                raise CannotCancel("unwinding", status)
+            if saga.no_return:
+                raise CannotCancel("no-return", status)
+            operation = Operation(
+                phase=Phase.COMPENSATING,
+                run_state=RunState.READY,
+                outcome=Outcome.CANCELLED,
+                due_at=saga.claimed_at,
+                calls=saga.calls,
+                error=ErrorInfo(CANCELLED, reason),
+            )
+            await self._operate(conn, saga, operation, "cancel", by, reason)
+        self._hooks.transition(saga, status, "compensating", CANCELLED)
+
+    async def pause(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Stop a saga where it is until it is resumed; a call under way counts as unknown."""
+        async with self._held(saga_id) as (conn, saga):
+            allowed = (RunState.READY, RunState.LEASED, RunState.WAITING)
+            _require(saga, saga.phase is Phase.FORWARD and saga.run_state in allowed, "pause")
+            await self._operate(conn, saga, _to(saga, RunState.PAUSED), "pause", by, reason)
+        self._hooks.transition(saga, _status(saga), "paused", None)
+
+    async def resume(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Let a paused saga go on."""
+        async with self._held(saga_id) as (conn, saga):
+            _require(saga, saga.run_state is RunState.PAUSED, "resume")
+            await self._operate(conn, saga, _to(saga, RunState.READY), "resume", by, reason)
+        self._hooks.transition(saga, "paused", "running", None)
+
+    async def retry(self, saga_id: str, *, by: str, reason: str) -> None:
+        """Let a stuck saga try again; an undo that has given up starts to count anew."""
+        async with self._held(saga_id) as (conn, saga):
+            _require(saga, saga.run_state is RunState.STUCK, "retry")
+            await self._start_counting_anew(conn, saga)
+            await self._operate(conn, saga, _to(saga, RunState.READY), "retry", by, reason)
+        self._hooks.transition(saga, "stuck", _status(replace(saga, run_state=RunState.READY)), None)
+
+    async def skip(self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None) -> None:
+        """Settle by hand what a stuck saga cannot do: an undo counts as done, a step gets `output` as its result."""
+        async with self._held(saga_id) as (conn, saga):
+            _require(saga, saga.run_state is RunState.STUCK, "skip")
+            if saga.phase is Phase.COMPENSATING:
+                await self._skip_undo(conn, saga, position, reason)
+                operation = _to(saga, RunState.READY)
+            else:
+                await self._skip_step(conn, saga, position, output)
+                calls = tuple(call for call in saga.calls if call.position != position)
+                operation = replace(_to(saga, RunState.READY), calls=calls)
+            await self._operate(conn, saga, operation, "skip", by, reason, {"position": position})
+        self._hooks.transition(saga, "stuck", _status(replace(saga, run_state=RunState.READY)), None)
+
+    @asynccontextmanager
+    async def _held(self, saga_id: str) -> AsyncIterator[tuple[Connection, Saga]]:
+        """Hold a saga's row for one transaction."""
+        async with self._database.begin() as conn:
+            saga = await sagas.lock(conn, saga_uuid(saga_id), now=self._clock.sql_now())
+            if saga is None:
+                raise UnknownSaga
+            yield conn, saga
+
+    async def _operate(
+        self,
+        conn: Connection,
+        saga: Saga,
+        operation: Operation,
+        action: str,
+        by: str,
+        reason: str,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        await sagas.operate(conn, saga.id, operation, at=saga.claimed_at)
+        now = self._clock.sql_now()
+        await audit.record(
+            conn, action=action, subject_id=str(saga.id), actor=by, reason=reason, details=details, now=now
+        )
+
+    async def _start_counting_anew(self, conn: Connection, saga: Saga) -> None:
+        undos = [undo for undo in await compensations.of_saga(conn, saga.id) if undo.status is UndoStatus.OWED]
+        await compensations.change(conn, [replace(undo, attempts=0) for undo in undos if undo.attempts])
+
+    async def _skip_undo(self, conn: Connection, saga: Saga, position: str, reason: str) -> None:
+        undos = await compensations.of_saga(conn, saga.id)
+        owed = next((undo for undo in undos if undo.position == position and undo.status is UndoStatus.OWED), None)
+        if owed is None:
+            raise CannotOperate(f"saga {saga.id} owes no undo at position {position!r}")
+        error = ErrorInfo("skipped", reason)
+        skipped = replace(owed, status=UndoStatus.SKIPPED, error=error, finished_at=saga.claimed_at)
+        await compensations.change(conn, [skipped])
+
+    async def _skip_step(self, conn: Connection, saga: Saga, position: str, output: Any) -> None:
+        call = next((call for call in saga.calls if call.position == position), None)
+        if call is None:
+            raise CannotOperate(f"saga {saga.id} has no call under way at position {position!r}")
+        record = LogRecord(
+            position=position,
+            kind=Kind.STEP,
+            name=call.name,
+            started_at=call.started_at,
+            finished_at=saga.claimed_at,
+            output=orjson.dumps(output).decode(),
+            attempts=call.attempt,
+        )
+        await steps.insert(conn, saga.id, record)
+
+
+def _status(saga: Saga) -> str:
+    return status_word(saga.phase, saga.run_state, saga.outcome, saga.epoch)
+
+
+def _require(saga: Saga, allowed: bool, what: str) -> None:  # noqa: FBT001 - it reads as the sentence it is
+    if not allowed:
+        raise CannotOperate(f"cannot {what} saga {saga.id}: it is {_status(saga)}")
+
+
+def _to(saga: Saga, run_state: RunState) -> Operation:
+    """Give the operation that changes the run state alone."""
+    due_at = saga.claimed_at if run_state is RunState.READY else None
+    return Operation(saga.phase, run_state, saga.outcome, due_at, saga.calls, saga.error)

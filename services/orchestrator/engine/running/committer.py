@@ -1,0 +1,151 @@
+"""Group commit: the writes of all sagas of a replica, batch after batch, each batch one transaction.
+
+While one batch is being committed the next gathers. Unloaded, a step costs one commit; loaded, a commit carries a
+hundred steps. A batch only groups: it may be split anywhere, so a payload that Postgres refuses is found by halving
+and fails alone. A lost answer is repeated until it is heard: each saga's row says which flush it has.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database, is_transient
+from services.chassis.logs import get_logger
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.errors import LeaseLost
+from services.orchestrator.engine.model.flush import Flush, FlushAnswer
+from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.store import flushes
+
+RETRY_S = 0.05
+RETRY_MAX_S = 1.0
+
+Waiter = tuple[Flush, "asyncio.Future[FlushAnswer]"]
+
+
+class Committer:
+    """Takes flushes from runs and answers each once it is durable."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        hooks: EngineHooks,
+        *,
+        batch: int,
+        on_applied: Callable[[Flush], None],
+    ) -> None:
+        """Take the database, how many sagas one transaction may carry, and whom to tell of what is durable."""
+        self._on_applied = on_applied
+        self._database = database
+        self._clock = clock
+        self._hooks = hooks
+        self._batch = batch
+        self._queue: list[Waiter] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._broken: BaseException | None = None
+        self._log = get_logger("engine.committer")
+
+    def start(self) -> None:
+        """Begin to write."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="engine committer")
+
+    async def stop(self) -> None:
+        """Stop; what is queued is not written, and its runs are told."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._fail_all(LeaseLost())
+
+    async def write(self, pending: Pending, flush: Flush) -> FlushAnswer:
+        """Write a saga's flush and forget what it took; LeaseLost if the saga is not ours any more."""
+        answer = await self.submit(flush)
+        if answer is FlushAnswer.LOST:
+            raise LeaseLost
+        if answer is FlushAnswer.APPLIED:
+            pending.taken(flush)
+        return answer
+
+    def submit(self, flush: Flush) -> "asyncio.Future[FlushAnswer]":
+        """Queue a flush; the future is answered when it is durable, or known to be refused."""
+        future: asyncio.Future[FlushAnswer] = asyncio.get_running_loop().create_future()
+        if self._broken is not None:
+            future.set_exception(self._broken)
+        else:
+            self._queue.append((flush, future))
+            self._wake.set()
+        return future
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._queue:
+                    batch, self._queue = self._queue[: self._batch], self._queue[self._batch :]
+                    await self._write(batch)
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                self._broken = error
+                self._fail_all(error)
+            raise
+
+    async def _write(self, batch: Sequence[Waiter]) -> None:
+        try:
+            answers = await self._commit([flush for flush, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever one flush provokes must not stop the others
+            await self._halve(batch, error)
+            return
+        except BaseException as error:
+            _fail(batch, LeaseLost() if isinstance(error, asyncio.CancelledError) else error)
+            raise
+        for flush, future in batch:
+            answer = answers.get(flush.saga_id, FlushAnswer.LOST)
+            if answer is FlushAnswer.APPLIED:
+                self._on_applied(flush)
+            if not future.done():
+                future.set_result(answer)
+
+    async def _halve(self, batch: Sequence[Waiter], error: Exception) -> None:
+        """Find the flush that Postgres refuses; it fails alone."""
+        if len(batch) == 1:
+            self._log.error("engine.flush_refused", saga_id=str(batch[0][0].saga_id), error=str(error)[:500])
+            _fail(batch, error)
+            return
+        middle = len(batch) // 2
+        await self._write(batch[:middle])
+        await self._write(batch[middle:])
+
+    async def _commit(self, batch: Sequence[Flush]) -> flushes.Answers:
+        """Commit a batch; after a lost connection again, until it is known what became of it."""
+        pause_s = RETRY_S
+        while True:
+            started = self._clock.monotonic()
+            self._hooks.flush_before(batch)
+            try:
+                answers = await flushes.write(self._database, batch, now=self._clock.sql_now())
+                self._hooks.flush_unseen(batch)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
+                await self._clock.sleep(pause_s)
+                pause_s = min(RETRY_MAX_S, pause_s * 2)
+                continue
+            self._hooks.flushed(batch, self._clock.monotonic() - started)
+            return answers
+
+    def _fail_all(self, error: BaseException) -> None:
+        queued, self._queue = self._queue, []
+        _fail(queued, error)
+
+
+def _fail(batch: Sequence[Waiter], error: BaseException) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

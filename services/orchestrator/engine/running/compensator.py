@@ -1,0 +1,145 @@
+"""Undoes what a saga did, last in first out, from its rows alone: the workflow's code is not run again."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from services.chassis import ids
+from services.chassis.clock import Clock
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.signature import signature_of
+from services.orchestrator.engine.authoring.step import Step
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import LeaseLost
+from services.orchestrator.engine.model.records import Attention, Saga, Undo, UndoStatus, Wait
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict, error_info
+from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.endings import Endings
+from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.pending import Pending
+
+UNDO_TIMEOUT_S = 30.0
+
+
+class Compensator:
+    """Runs the undos that a saga owes and then ends it."""
+
+    def __init__(
+        self,
+        *,
+        committer: Committer,
+        caller: Caller,
+        endings: Endings,
+        loader: Loader,
+        codec: Codec,
+        clock: Clock,
+        hooks: EngineHooks,
+        settings: EngineSettings,
+    ) -> None:
+        """Take the parts; `loader` reads the undos of a saga."""
+        self._committer = committer
+        self._caller = caller
+        self._endings = endings
+        self._loader = loader
+        self._codec = codec
+        self._clock = clock
+        self._hooks = hooks
+        self._settings = settings
+        self.draining = False
+
+    async def unwind(self, definition: WorkflowDefinition, pending: Pending, lease: Lease) -> None:
+        """Do what is owed, the last registered first; the result of one and the intent of the next are one flush."""
+        owed = [undo for undo in await self._loader.undos(pending.saga.id) if undo.status is UndoStatus.OWED]
+        pending.calls.clear()
+        for undo in sorted(owed, key=lambda undo: undo.seq, reverse=True):
+            if self.draining:
+                await self._wait(pending, RunState.READY, delay_s=0.0)
+                return
+            if not await self._undo(definition, pending, lease, undo):
+                return
+            if self._settings.always_suspend:
+                await self._wait(pending, RunState.READY, delay_s=0.0)
+                return
+        outcome = pending.saga.outcome or Outcome.FAILED
+        await self._endings.end(definition, pending, outcome, error=pending.saga.error)
+
+    async def _undo(self, definition: WorkflowDefinition, pending: Pending, lease: Lease, undo: Undo) -> bool:
+        """Do one undo; False if the saga waits for another attempt, or for a person."""
+        saga = pending.saga
+        fn = definition.undos.get(undo.name)
+        if fn is None:
+            message = f"workflow {definition.name!r} version {definition.version} no longer has the undo {undo.name!r}"
+            await self._get_stuck(definition, pending, undo, "undo-missing", message)
+            return False
+        undo = replace(undo, attempts=undo.attempts + 1, started_at=undo.started_at or self._now(saga))
+        pending.undo_changes.append(undo)
+        await self._committer.write(pending, pending.flush(Phase.COMPENSATING, RunState.LEASED, **self._standing(saga)))
+        if not lease.valid(self._clock.monotonic()):
+            raise LeaseLost
+        attempted = await self._attempt(fn, saga, undo)
+        if attempted.verdict is Verdict.OK:
+            done = replace(undo, status=UndoStatus.DONE, error=None, finished_at=self._now(saga))
+            pending.undo_changes.append(done)
+            return True
+        return await self._try_later(definition, pending, undo, attempted)
+
+    async def _attempt(self, fn: Any, saga: Saga, undo: Undo) -> Attempted:
+        signature = signature_of(fn)
+        skip = 1 if undo.step_position is not None else 0
+        count = len(signature.params) - skip
+
+        async def call(step: Step[Any]) -> None:
+            args = self._codec.decode(undo.args, signature.shape_of_args(count, skip=skip))
+            if undo.step_position is None:
+                await fn(step, *args)
+                return
+            shape = signature.params[0]
+            result = None if undo.step_output is None else self._codec.decode(undo.step_output, shape)
+            await fn(step, result, *args)
+
+        return await self._caller.attempt(saga, undo.position, undo.name, undo.attempts, UNDO_TIMEOUT_S, call)
+
+    async def _try_later(
+        self, definition: WorkflowDefinition, pending: Pending, undo: Undo, attempted: Attempted
+    ) -> bool:
+        error = attempted.error or Exception("unknown")
+        undo = replace(undo, error=error_info(error))
+        pending.undo_changes.append(undo)
+        policy = definition.undo_retry
+        refused = attempted.verdict is Verdict.REFUSED
+        if refused or (
+            attempted.verdict is not Verdict.MISCONFIGURED and not policy.allows_another(undo.attempts, error)
+        ):
+            why = "was refused" if refused else f"gave up after attempt {undo.attempts}"
+            info = attempted.info()
+            message = f"the undo {undo.name!r} {why}: {info.code}: {info.message}"
+            await self._get_stuck(definition, pending, undo, "undo-failed", message)
+            return False
+        if attempted.verdict is Verdict.MISCONFIGURED:
+            self._hooks.alarm("step-misconfigured", pending.saga, f"{undo.name}: {error}")
+        delay_s = policy.delay_s(undo.attempts, ids.jitter(0.0, 1.0), attempted.retry_after_s)
+        await self._wait(pending, RunState.WAITING, delay_s=delay_s, undo=undo)
+        return False
+
+    async def _wait(self, pending: Pending, run_state: RunState, *, delay_s: float, undo: Undo | None = None) -> None:
+        now = self._now(pending.saga)
+        due_at = now + timedelta(seconds=delay_s)
+        waits = (Wait("retry", undo.name, undo.started_at or now, None, due_at),) if undo else ()
+        flush = pending.flush(Phase.COMPENSATING, run_state, due_at=due_at, waits=waits, **self._standing(pending.saga))
+        await self._committer.write(pending, flush)
+
+    async def _get_stuck(
+        self, definition: WorkflowDefinition, pending: Pending, undo: Undo, reason: str, message: str
+    ) -> None:
+        await self._endings.get_stuck(definition, pending, Attention(reason, message, undo.position))
+
+    def _now(self, saga: Saga) -> Any:
+        return max(saga.claimed_at, self._clock.now())
+
+    @staticmethod
+    def _standing(saga: Saga) -> Any:
+        return {"outcome": saga.outcome, "error": saga.error}

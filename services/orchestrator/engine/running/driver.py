@@ -1,0 +1,215 @@
+"""Drives a saga's code from one wait to the next, branch by branch, without a task or a lock of asyncio.
+
+The code is a coroutine that yields commands. The driver resumes whichever branch can go on, in a fixed order, until
+all of them wait; what they wait for is then the executor's to fulfil. A branch is resumed at one place only,
+so that its line of positions is known and the order of the code depends on the log alone.
+"""
+
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from services.orchestrator.engine.model import positions
+from services.orchestrator.engine.model.commands import Gather, RunStep, Select, WaitSignal, WaitTimer
+from services.orchestrator.engine.model.errors import BranchClosed, ForeignAwait
+from services.orchestrator.engine.model.records import Kind
+from services.orchestrator.engine.running.journal import Journal, Line
+
+Code = Coroutine[Any, Any, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Branch:
+    """A coroutine of the saga's code, where it stands, and who waits for it."""
+
+    code: Code
+    line: Line
+    index: int = 0
+    parent: "Join | None" = None
+    value: Any = None
+    error: BaseException | None = None
+    join: "Join | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class Join:
+    """A gather or a select that its branch waits in."""
+
+    owner: Branch
+    command: Gather | Select
+    children: list[Branch] = field(default_factory=list)
+    open: int = 0
+
+
+class Driver:
+    """The branches of one saga's code. `steps` and `waits` are what they wait for, by position."""
+
+    def __init__(self, code: Code, journal: Journal) -> None:
+        """Begin with the main line, not yet started."""
+        self._journal = journal
+        self._root = Branch(code, Line(""))
+        self._runnable: deque[Branch] = deque([self._root])
+        self.steps: dict[str, tuple[Branch, RunStep]] = {}
+        self.new_steps: list[RunStep] = []
+        self.waits: dict[str, tuple[Branch, WaitSignal | WaitTimer]] = {}
+        self.dropped_steps: list[str] = []
+        self.finished = False
+
+    @property
+    def error(self) -> BaseException | None:
+        """Give what the code raised, once `finished`."""
+        return self._root.error
+
+    @property
+    def value(self) -> Any:
+        """Give what the code returned, once `finished`."""
+        return self._root.value
+
+    @property
+    def has_runnable(self) -> bool:
+        """Say whether a branch can go on."""
+        return bool(self._runnable)
+
+    def advance(self) -> None:
+        """Run every branch until all of them wait, or the main line has ended."""
+        while self._runnable and not self.finished:
+            branch = self._runnable.popleft()
+            self._journal.line = branch.line
+            value, error = branch.value, branch.error
+            branch.value = branch.error = None
+            try:
+                command = branch.code.send(value) if error is None else branch.code.throw(error)
+            except StopIteration as stop:
+                self._ended(branch, stop.value, None)
+            except (Exception, BranchClosed) as raised:  # noqa: BLE001 - the code's error is the code's result
+                self._ended(branch, None, raised)
+            else:
+                self._blocked(branch, command)
+            finally:
+                self._journal.line = None
+
+    def answer(self, position: str, value: Any = None, error: BaseException | None = None) -> None:
+        """Give a waiting branch what it waits for; it goes on at the next `advance`."""
+        entry = self.steps.pop(position, None) or self.waits.pop(position, None)
+        if entry is not None:
+            branch = entry[0]
+            branch.value, branch.error = value, error
+            self._runnable.append(branch)
+
+    def settle(self, now: datetime) -> list[WaitTimer]:
+        """Answer every wait whose signal is settled or whose time has come; give the timers that fired."""
+        fired: list[WaitTimer] = []
+        for position, (_, command) in list(self.waits.items()):
+            if isinstance(command, WaitTimer):
+                if command.due_at <= now:
+                    fired.append(command)
+                    self.answer(position)
+            elif command.signal in self._journal.signals:
+                self.answer(position, self._journal.signals[command.signal])
+        return fired
+
+    def expired(self, now: datetime) -> list[WaitSignal]:
+        """Give the waits whose deadline has passed and whose signal is still open."""
+        return [
+            command
+            for _, command in self.waits.values()
+            if isinstance(command, WaitSignal) and command.until is not None and command.until <= now
+        ]
+
+    def close(self) -> None:
+        """Let go of the code; nothing it does from here on is recorded."""
+        self._journal.line = None
+        for branch in self._open_branches(self._root):
+            _close(branch.code)
+        self._runnable.clear()
+
+    def _blocked(self, branch: Branch, command: Any) -> None:
+        match command:
+            case RunStep():
+                self.steps[command.position] = (branch, command)
+                self.new_steps.append(command)
+            case WaitSignal() | WaitTimer():
+                self.waits[command.position] = (branch, command)
+            case Gather() | Select():
+                self._fork(branch, command)
+            case _:
+                self._journal.fail(ForeignAwait(command))
+                self.finished = True
+                self._root.error = self._journal.fault
+
+    def _fork(self, branch: Branch, command: Gather | Select) -> None:
+        join = Join(branch, command)
+        branch.join = join
+        for index, code in enumerate(command.branches):
+            path = positions.branch_of(command.position, index)
+            if isinstance(command, Select) and command.winner not in (None, index):
+                self._journal.replay.forget(path)
+                code.close()
+                continue
+            child = Branch(code, Line(path), index, join)
+            join.children.append(child)
+            self._runnable.append(child)
+        join.open = len(join.children)
+        if not join.children:
+            branch.value = ()
+            branch.error = ValueError("select needs at least one branch") if isinstance(command, Select) else None
+            branch.join = None
+            self._runnable.append(branch)
+
+    def _ended(self, branch: Branch, value: Any, error: BaseException | None) -> None:
+        branch.value, branch.error = value, error
+        join = branch.parent
+        if join is None:
+            self.finished = True
+            return
+        join.open -= 1
+        owner = join.owner
+        if isinstance(join.command, Select):
+            self._won(join, branch)
+        elif join.open == 0:
+            failed = next((child for child in join.children if child.error is not None), None)
+            owner.error = failed.error if failed else None
+            owner.value = None if failed else tuple(child.value for child in join.children)
+        else:
+            return
+        owner.join = None
+        self._runnable.append(owner)
+
+    def _won(self, join: Join, winner: Branch) -> None:
+        command = join.command
+        if isinstance(command, Select) and command.winner is None:
+            self._journal.append(command.position, Kind.SELECT, str(len(command.branches)), str(winner.index))
+        self._journal.line = None
+        for child in join.children:
+            if child is not winner:
+                self._drop(child)
+        join.owner.error = winner.error
+        join.owner.value = (winner.index, winner.value)
+
+    def _drop(self, loser: Branch) -> None:
+        """Close a branch that lost, and everything inside it."""
+        for branch in self._open_branches(loser):
+            if branch in self._runnable:
+                self._runnable.remove(branch)
+            _close(branch.code)
+        inside = loser.line.path
+        for position in [position for position in self.waits if positions.is_within(position, inside)]:
+            del self.waits[position]
+        for position in [position for position in self.steps if positions.is_within(position, inside)]:
+            del self.steps[position]
+            self.dropped_steps.append(position)
+        self.new_steps = [step for step in self.new_steps if not positions.is_within(step.position, inside)]
+
+    def _open_branches(self, branch: Branch) -> list[Branch]:
+        """Give a branch and those inside it, innermost first."""
+        inner = branch.join.children if branch.join is not None else []
+        return [found for child in inner for found in self._open_branches(child)] + [branch]
+
+
+def _close(code: Code) -> None:
+    """Close a coroutine; a `finally` of the author that awaits again, or fails, changes nothing."""
+    with suppress(Exception, BranchClosed):
+        code.close()

@@ -1,0 +1,118 @@
+"""How a saga leaves the author's code: completed, unwinding, ended or stuck, with the messages that announce it."""
+
+import traceback
+from dataclasses import replace
+from typing import Any
+
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.authoring.definition import Transition, WorkflowDefinition
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import PayloadError
+from services.orchestrator.engine.model.flush import Flush
+from services.orchestrator.engine.model.records import Attention, ErrorInfo
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.pending import Pending, addressed
+
+TRACE_LENGTH_MAX = 4_000
+
+
+class Endings:
+    """Writes the flushes by which a saga ends or gets stuck; `on_transition` runs in here."""
+
+    def __init__(self, committer: Committer, codec: Codec, hooks: EngineHooks) -> None:
+        """Take where flushes go, and how payloads are read for `on_transition`."""
+        self._committer = committer
+        self._codec = codec
+        self._hooks = hooks
+
+    async def end(
+        self,
+        definition: WorkflowDefinition,
+        pending: Pending,
+        outcome: Outcome,
+        *,
+        output: str | None = None,
+        error: ErrorInfo | None = None,
+    ) -> None:
+        """End a saga; it gets stuck instead if its announcement cannot be made."""
+        try:
+            messages = self._announce(definition, pending, str(outcome), output, error)
+        except Exception as failure:  # noqa: BLE001 - the author's function may raise anything; it must be seen, not lost
+            await self.get_stuck(definition, pending, Attention("on-transition", describe(failure)), announce=False)
+            return
+        flush = pending.flush(
+            Phase.ENDED, RunState.DONE, outcome=outcome, output=output, error=error, messages=messages
+        )
+        await self._write(pending, flush, error.code if error else None)
+
+    async def get_stuck(
+        self, definition: WorkflowDefinition, pending: Pending, attention: Attention, *, announce: bool = True
+    ) -> None:
+        """Stop a saga for a person to look at; that is written without its announcement if need be."""
+        saga = pending.saga
+        messages: tuple[Message, ...] = ()
+        if announce:
+            error = ErrorInfo(attention.reason, attention.message)
+            try:
+                messages = self._announce(definition, pending, "stuck", None, error)
+            except Exception as failure:  # noqa: BLE001 - being stuck must be written even if announcing it fails
+                message = f"{attention.message}; announcing it failed: {describe(failure)}"
+                attention = replace(attention, message=message)
+        flush = pending.flush(
+            saga.phase,
+            RunState.STUCK,
+            outcome=saga.outcome,
+            error=saga.error,
+            attention=attention,
+            messages=messages,
+        )
+        await self._write(pending, flush, attention.reason)
+        self._hooks.alarm("saga-stuck", saga, f"{attention.reason}: {attention.message}")
+
+    async def _write(self, pending: Pending, flush: Flush, code: str | None) -> None:
+        await self._committer.write(pending, flush)
+        after = status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
+        self._hooks.transition(pending.saga, pending.status, after, code)
+
+    def _announce(
+        self,
+        definition: WorkflowDefinition,
+        pending: Pending,
+        after: str,
+        output: str | None,
+        error: ErrorInfo | None,
+    ) -> tuple[Message, ...]:
+        if definition.on_transition is None:
+            return ()
+        saga = pending.saga
+        transition = Transition(
+            saga_id=str(saga.id),
+            workflow=saga.workflow,
+            key=saga.key,
+            before=pending.status,
+            after=after,
+            input=self._codec.decode(saga.input, definition.input_type),
+            output=None if output is None else self._codec.decode(output, definition.output_type),
+            error=error,
+        )
+        messages = definition.on_transition(transition)
+        return tuple(
+            addressed(message, saga, f"{saga.id}:{pending.flush_no + 1}:{index}")
+            for index, message in enumerate(messages)
+        )
+
+
+def describe(error: BaseException) -> str:
+    """Give an exception of an author's code with the last part of its traceback."""
+    lines = traceback.format_exception(error)
+    return "".join(lines)[-TRACE_LENGTH_MAX:].replace("\x00", "").strip()
+
+
+def encode_output(codec: Codec, value: Any, shape: Any) -> tuple[str | None, ErrorInfo | None]:
+    """Write a workflow's result, or say why it cannot be written."""
+    try:
+        return codec.encode(value, shape), None
+    except PayloadError as error:
+        return None, ErrorInfo(error.code, f"the workflow's result: {error}")

@@ -1,0 +1,247 @@
+"""Drives one leased saga: advance the code, write, call, wait; until it waits for the world, ends or is stuck.
+
+One turn of the loop::
+
+    advance ─▶ ended? ──────────────▶ endings / compensator
+       ▲        │ no
+       │        ▼
+       │     calls to start? ──▶ flush (results, intents, undos) ──▶ attempts go out
+       │        │ no
+       │        ▼
+       └── an attempt under way? ─ no ─▶ suspend (flush) ─ news ─┐
+       ▲        │ yes: wait for one                               │
+       └────────┴─────────────────────────────────────────────────┘
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from services.chassis.clock import Clock
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.commands import RunStep
+from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, TerminalError
+from services.orchestrator.engine.model.flush import Flush, FlushAnswer
+from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+from services.orchestrator.engine.running.calls import Attempted, Caller, error_info
+from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.compensator import Compensator
+from services.orchestrator.engine.running.endings import Endings, describe, encode_output
+from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.run import Run
+from services.orchestrator.engine.running.steps import StepBook
+
+
+class Executor:
+    """Moves sagas on; holds nothing of its own between two of them."""
+
+    def __init__(
+        self,
+        *,
+        committer: Committer,
+        caller: Caller,
+        compensator: Compensator,
+        endings: Endings,
+        codec: Codec,
+        clock: Clock,
+        settings: EngineSettings,
+        loader: Loader,
+    ) -> None:
+        """Take the parts; `loader` reads what the database knows of a saga."""
+        self._committer = committer
+        self._caller = caller
+        self._compensator = compensator
+        self._endings = endings
+        self._codec = codec
+        self._clock = clock
+        self._hooks = caller.hooks
+        self._settings = settings
+        self._loader = loader
+        self.draining = False
+        self._book = StepBook(codec, self._hooks, timedelta(days=settings.key_life_days))
+
+    async def drive(self, run: Run) -> bool:
+        """Drive a saga until it gives its lease back; say whether its code is worth keeping in memory."""
+        while True:
+            run.driver.advance()
+            self._book.forget_dropped(run)
+            try:
+                if run.journal.fault is not None:
+                    raise run.journal.fault
+                self._book.admit(run)
+                if not run.driver.has_runnable:
+                    run.journal.replay.check_all_taken()
+            except EngineError as fault:
+                await self._stuck(run, fault)
+                return False
+            if run.driver.finished:
+                await self._finish(run)
+                return False
+            now = run.journal.now()
+            for timer in run.driver.settle(now):
+                self._hooks.timer_fired(run.saga, timer.due_at, now)
+            if run.driver.has_runnable or await self._expire(run, now):
+                continue
+            if await self._move(run):
+                return not self._settings.always_suspend
+
+    async def _move(self, run: Run) -> bool:
+        """Start what may start, or wait for what is under way, or suspend; True when the lease is given back."""
+        if self.draining and not run.attempts:
+            return await self._give_back(run)
+        ready = [] if self.draining else self._book.begin(run)
+        too_old = self._book.expired_key(run, ready)
+        if too_old is not None:
+            run.pending.discard()
+            await self._endings.get_stuck(run.definition, run.pending, too_old)
+            return True
+        if ready:
+            await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.LEASED))
+            await self._call(run, ready)
+        elif run.attempts:
+            await self._await_attempts(run)
+        else:
+            return await self._suspend(run)
+        return self._settings.always_suspend and not run.attempts and await self._give_back(run)
+
+    # calls
+
+    async def _call(self, run: Run, ready: list[RunStep]) -> None:
+        if not run.lease.valid(self._clock.monotonic()):
+            raise LeaseLost
+        if len(ready) == 1 and not run.attempts and not run.driver.waits and len(run.driver.steps) == 1:
+            self._book.enter(run, ready[0], await self._attempt(run, ready[0]))
+            return
+        for command in ready:
+            name = f"step {run.saga.id}:{command.position}"
+            run.attempts[command.position] = asyncio.create_task(self._attempt(run, command), name=name)
+        await self._await_attempts(run)
+
+    def _attempt(self, run: Run, command: RunStep) -> Coroutine[Any, Any, Attempted]:
+        number = run.pending.calls[command.position].attempt
+        return self._caller.attempt(
+            run.saga,
+            command.position,
+            command.name,
+            number,
+            command.timeout_s,
+            lambda step: command.fn(step, *command.args),
+        )
+
+    async def _await_attempts(self, run: Run) -> None:
+        """Wait until an attempt has ended, or time alone moves another branch on."""
+        waiting: set[asyncio.Future[Any]] = set(run.attempts.values())
+        due_at = run.next_due()
+        alarm = None
+        if due_at is not None:
+            seconds = max(0.0, (due_at - run.journal.now()).total_seconds())
+            alarm = asyncio.ensure_future(self._clock.sleep(seconds))
+            waiting.add(alarm)
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+        for position, task in list(run.attempts.items()):
+            if task.done():
+                del run.attempts[position]
+                _, command = run.driver.steps[position]
+                self._book.enter(run, command, task.result())
+
+    # waiting
+
+    async def _expire(self, run: Run, now: datetime) -> bool:
+        """Close the signals whose deadline has passed; False if there are none."""
+        expired = run.driver.expired(now)
+        if not expired:
+            return False
+        names = tuple({wait.signal for wait in expired})
+        flush = run.pending.flush(Phase.FORWARD, RunState.LEASED, expired=names, knows_signals=run.journal.signal_no)
+        if await self._flush(run, flush) is FlushAnswer.NEWS:
+            await self._learn(run)
+        else:
+            closed = [Signal(run.saga.id, wait.signal, SignalKind(wait.kind), SignalStatus.EXPIRED) for wait in expired]
+            run.journal.learn(run.journal.signal_no, closed)
+        run.driver.settle(now)
+        return True
+
+    async def _suspend(self, run: Run) -> bool:
+        """Give the lease back until a signal or time moves the saga on; False if there is news already."""
+        self._hooks.suspend_before(run.saga)
+        flush = run.pending.flush(
+            Phase.FORWARD,
+            RunState.WAITING,
+            due_at=run.next_due(),
+            waits=run.waits(),
+            knows_signals=run.journal.signal_no,
+        )
+        if await self._flush(run, flush) is FlushAnswer.NEWS:
+            await self._learn(run)
+            return False
+        self._hooks.suspended(run.saga)
+        return True
+
+    async def _give_back(self, run: Run) -> bool:
+        """Give the lease back although the saga could go on: another claim takes it up at once."""
+        await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.READY, due_at=run.journal.now()))
+        return True
+
+    async def _learn(self, run: Run) -> None:
+        signal_no, signals = await self._loader.signals(run.saga.id)
+        run.journal.learn(signal_no, signals)
+
+    # ends
+
+    async def _finish(self, run: Run) -> None:
+        error = run.driver.error
+        if error is None:
+            output, unwritable = encode_output(self._codec, run.driver.value, run.definition.output_type)
+            if unwritable is None:
+                await self._endings.end(run.definition, run.pending, Outcome.COMPLETED, output=output)
+                return
+            await self._abort(run, unwritable)
+        elif isinstance(error, TerminalError):
+            await self._abort(run, error_info(error))
+        else:
+            await self._fault(run, error)
+
+    async def _abort(self, run: Run, error: ErrorInfo) -> None:
+        pending = run.pending
+        if pending.no_return:
+            message = f"{error.code} after the point of no return, where nothing may be undone: {error.message}"
+            await self._endings.get_stuck(run.definition, pending, Attention("failed-after-no-return", message))
+            return
+        self._hooks.abort_decided(run.saga, error.code)
+        if pending.undo_no == 0:
+            await self._endings.end(run.definition, pending, Outcome.FAILED, error=error)
+            return
+        flush = pending.flush(Phase.COMPENSATING, RunState.LEASED, outcome=Outcome.FAILED, error=error)
+        await self._flush(run, flush)
+        self._hooks.transition(run.saga, pending.status, "compensating", error.code)
+        pending.saga = replace(pending.saga, phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
+        await self._compensator.unwind(run.definition, pending, run.lease)
+
+    async def _fault(self, run: Run, error: BaseException) -> None:
+        """Treat a bug of the workflow's code: a few replays, then stuck, with nothing undone."""
+        pending = run.pending
+        faults = pending.faults + 1
+        if faults >= self._settings.max_faults:
+            await self._endings.get_stuck(run.definition, pending, Attention("workflow-error", describe(error)))
+            return
+        due_at = run.journal.now() + timedelta(seconds=self._settings.fault_pause_s * 2 ** (faults - 1))
+        await self._flush(run, pending.flush(Phase.FORWARD, RunState.WAITING, due_at=due_at, faults=faults))
+
+    async def _stuck(self, run: Run, fault: EngineError) -> None:
+        if isinstance(fault, Divergence):
+            run.pending.discard()
+            attention = Attention(fault.code, fault.message, fault.position, fault.expected, fault.found)
+        else:
+            attention = Attention(fault.code, fault.message)
+        await self._endings.get_stuck(run.definition, run.pending, attention)
+
+    async def _flush(self, run: Run, flush: Flush) -> FlushAnswer:
+        return await self._committer.write(run.pending, flush)

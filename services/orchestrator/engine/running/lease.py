@@ -1,0 +1,21 @@
+"""A lease: the right to run a saga, which ends by itself."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to run a saga at one epoch.
+
+    `until` is an instant of the monotonic clock, in seconds, counted from before the claim or the heartbeat was
+    sent; the database counts from when it received it, so the holder always stops first.
+    """
+
+    saga_id: UUID
+    epoch: int
+    until: float
+
+    def valid(self, monotonic: float) -> bool:
+        """Say whether the lease still holds."""
+        return monotonic < self.until

@@ -1,0 +1,26 @@
+"""The codec with a bound: a payload that is too large is refused where it is made, with the limit named."""
+
+from typing import Any
+
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import PayloadError
+
+
+class LimitedCodec:
+    """A codec that refuses to write more than `limit` bytes."""
+
+    def __init__(self, codec: Codec, limit: int) -> None:
+        """Take the codec to bound."""
+        self._codec = codec
+        self._limit = limit
+
+    def encode(self, value: object, shape: Any) -> str:
+        """Write `value` as JSON text; PayloadError if it cannot be written or is too large."""
+        text = self._codec.encode(value, shape)
+        if len(text) > self._limit or (not text.isascii() and len(text.encode()) > self._limit):
+            raise PayloadError(f"the payload is larger than the limit of {self._limit} bytes")
+        return text
+
+    def decode(self, text: str, shape: Any) -> Any:
+        """Read JSON text as `shape`."""
+        return self._codec.decode(text, shape)

@@ -1,0 +1,150 @@
+"""What a saga has recorded since its last flush, and how that becomes one flush."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypedDict, Unpack
+
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.model.flush import Flush
+from services.orchestrator.engine.model.records import (
+    Attention,
+    Call,
+    ErrorInfo,
+    LogRecord,
+    NewSaga,
+    Saga,
+    Signal,
+    Undo,
+    Wait,
+)
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+
+
+class Change(TypedDict, total=False):
+    """What a flush says of the saga's row besides its state."""
+
+    outcome: Outcome | None
+    due_at: datetime | None
+    knows_signals: int | None
+    output: str | None
+    error: ErrorInfo | None
+    attention: Attention | None
+    waits: tuple[Wait, ...]
+    expired: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Pending:
+    """The buffer between a saga's code and the committer: one flush takes all of it."""
+
+    saga: Saga
+    flush_no: int
+    undo_no: int
+    calls: dict[str, Call]
+    no_return: bool
+    progress: str | None
+    takeovers: int
+    faults: int
+    records: list[LogRecord] = field(default_factory=list)
+    undos: list[Undo] = field(default_factory=list)
+    undo_changes: list[Undo] = field(default_factory=list)
+    opened: list[Signal] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    starts: list[NewSaga] = field(default_factory=list)
+    written: tuple[dict[str, Call], int, bool, str | None] = ({}, 0, False, None)
+
+    @classmethod
+    def of(cls, saga: Saga) -> "Pending":
+        """Begin with what the saga's row says."""
+        return cls(
+            saga=saga,
+            flush_no=saga.flush_no,
+            undo_no=saga.undo_no,
+            calls={},
+            no_return=saga.no_return,
+            progress=saga.progress,
+            takeovers=saga.takeovers,
+            faults=saga.faults,
+            written=({call.position: call for call in saga.calls}, saga.undo_no, saga.no_return, saga.progress),
+        )
+
+    @property
+    def status(self) -> str:
+        """Give the status word that the saga's row has while it is leased."""
+        return status_word(self.saga.phase, self.saga.run_state, self.saga.outcome, self.saga.epoch)
+
+    def discard(self) -> None:
+        """Go back to what is written: for code that does not fit its log and must leave no trace."""
+        self._clear()
+        calls, self.undo_no, self.no_return, self.progress = self.written
+        self.calls = dict(calls)
+
+    def add_undo(self, undo_name: str, args: str, position: str, step_position: str | None) -> None:
+        """Register an undo; it goes out with the next flush, before any effect it undoes."""
+        self.undo_no += 1
+        self.undos.append(
+            Undo(
+                saga_id=self.saga.id,
+                seq=self.undo_no,
+                name=undo_name,
+                position=f"{position}:undo",
+                args=args,
+                step_position=step_position,
+            )
+        )
+
+    def flush(
+        self,
+        phase: Phase,
+        run_state: RunState,
+        *,
+        messages: tuple[Message, ...] = (),
+        faults: int | None = None,
+        **change: Unpack[Change],
+    ) -> Flush:
+        """Make the next flush of everything pending; the buffer stays until `taken` is called."""
+        progressed = bool(self.records) or any(undo.finished_at is not None for undo in self.undo_changes)
+        if faults is None:
+            faults = 0 if progressed else self.faults
+        return Flush(
+            saga_id=self.saga.id,
+            epoch=self.saga.epoch,
+            flush_no=self.flush_no + 1,
+            phase=phase,
+            run_state=run_state,
+            undo_no=self.undo_no,
+            calls=tuple(self.calls.values()),
+            no_return=self.no_return,
+            progress=self.progress,
+            takeovers=0 if progressed else self.takeovers,
+            faults=faults,
+            records=tuple(self.records),
+            undos=tuple(self.undos),
+            undo_changes=tuple(self.undo_changes),
+            opened=tuple(self.opened),
+            messages=(*self.messages, *messages),
+            starts=tuple(self.starts),
+            **change,
+        )
+
+    def taken(self, flush: Flush) -> None:
+        """Forget what an applied flush has written."""
+        self.flush_no = flush.flush_no
+        self.takeovers = flush.takeovers
+        self.faults = flush.faults
+        self.written = (dict(self.calls), self.undo_no, self.no_return, self.progress)
+        self._clear()
+
+    def _clear(self) -> None:
+        for buffer in (self.records, self.undos, self.undo_changes, self.opened, self.messages, self.starts):
+            buffer.clear()
+
+
+def addressed(message: Message, saga: Saga, message_id: str) -> Message:
+    """Give a message its id, and the acting user and the trace of its saga, where it has none."""
+    return replace(
+        message,
+        id=message.id or message_id,
+        acting_user=message.acting_user or saga.subject,
+        traceparent=message.traceparent or saga.traceparent,
+    )

@@ -1,0 +1,70 @@
+"""A saga in this replica's memory: its code, its journal and its lease."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.model.commands import RunStep, WaitSignal
+from services.orchestrator.engine.model.records import Saga, SignalKind, Wait
+from services.orchestrator.engine.running.calls import Attempted
+from services.orchestrator.engine.running.driver import Driver
+from services.orchestrator.engine.running.journal import Journal
+from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.pending import Pending
+
+Attempts = dict[str, "asyncio.Task[Attempted]"]
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One saga whose code this replica drives. `ready` may be called now; `attempts` are under way, by position."""
+
+    lease: Lease
+    definition: WorkflowDefinition
+    journal: Journal
+    driver: Driver
+    ready: list[RunStep] = field(default_factory=list)
+    attempts: Attempts = field(default_factory=dict)
+
+    @property
+    def saga(self) -> Saga:
+        """Give the saga as its last claim read it."""
+        return self.journal.saga
+
+    @property
+    def pending(self) -> Pending:
+        """Give what the saga has recorded since its last flush."""
+        return self.journal.pending
+
+    def next_due(self) -> datetime | None:
+        """Give the earliest moment at which time alone moves this saga on, None if only a signal does."""
+        moments = [wait.until for wait in self.waits() if wait.until is not None]
+        return min(moments) if moments else None
+
+    def waits(self) -> tuple[Wait, ...]:
+        """Say what the saga waits for."""
+        waits = []
+        for _, command in self.driver.waits.values():
+            if isinstance(command, WaitSignal):
+                signal_id = command.signal if command.kind == SignalKind.AWAKEABLE else None
+                name = getattr(command.shape, "__name__", "any") if signal_id else command.signal
+                waits.append(Wait(command.kind, name, command.since, signal_id, command.until))
+            else:
+                waits.append(Wait("timer", "sleep", command.since, None, command.due_at))
+        for position, (_, step) in self.driver.steps.items():
+            call = self.pending.calls.get(position)
+            if call is not None and call.retry_at is not None:
+                waits.append(Wait("retry", step.name, call.started_at, None, call.retry_at))
+        return tuple(waits)
+
+    def cancel_attempts(self) -> None:
+        """Stop the calls under way; what they did is unknown from here on."""
+        for task in self.attempts.values():
+            task.cancel()
+        self.attempts.clear()
+
+    def close(self) -> None:
+        """Let go of the code and its calls."""
+        self.cancel_attempts()
+        self.driver.close()

@@ -1,0 +1,164 @@
+"""What an attempt's outcome means for a saga: recorded, refused, or tried again."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from services.chassis import ids
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.commands import RunStep
+from services.orchestrator.engine.model.errors import PayloadError, StepFailed
+from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Kind, LogRecord, Undo, UndoStatus
+from services.orchestrator.engine.running.calls import Attempted, Verdict
+from services.orchestrator.engine.running.run import Run
+
+MISCONFIGURED_PAUSE_S = 30.0
+INTERRUPTED = ErrorInfo("interrupted", "the replica stopped during the attempt; its outcome is unknown")
+
+
+class Interrupted(Exception):
+    """The replica stopped during the attempt."""
+
+
+class StepBook:
+    """Keeps the account of a saga's calls: which start, which are recorded, which are tried again."""
+
+    def __init__(self, codec: Codec, hooks: EngineHooks, key_life: timedelta) -> None:
+        """Take how payloads are written and how long keys are trusted."""
+        self._codec = codec
+        self._hooks = hooks
+        self._key_life = key_life
+
+    def admit(self, run: Run) -> None:
+        """Take up the steps that the code has asked for: new, between two attempts, or interrupted by a crash."""
+        asked, run.driver.new_steps = run.driver.new_steps, []
+        for command in asked:
+            known = run.journal.replay.take_call(command.position, command.name)
+            if known is None:
+                run.ready.append(command)
+            elif known.retry_at is not None:
+                run.pending.calls[command.position] = known
+            else:
+                self._take_up_interrupted(run, command, known)
+
+    def begin(self, run: Run) -> list[RunStep]:
+        """Enter the intent of every step that may be called now, with its undo, and give those steps."""
+        now = run.journal.now()
+        calls = run.pending.calls
+        for position, (_, command) in run.driver.steps.items():
+            call = calls.get(position)
+            if call is not None and call.retry_at is not None and call.retry_at <= now:
+                run.ready.append(command)
+        ready, run.ready = run.ready, []
+        for command in ready:
+            known = calls.get(command.position)
+            if known is not None:
+                calls[command.position] = known.next_attempt()
+                continue
+            calls[command.position] = Call(command.position, command.name, attempt=1, started_at=now)
+            if command.undo_name is not None:
+                run.pending.add_undo(command.undo_name, command.undo_args or "[]", command.position, command.position)
+        return ready
+
+    def expired_key(self, run: Run, ready: list[RunStep]) -> Attention | None:
+        """Say why a step must not be called again, if its key is older than its receivers remember."""
+        for command in ready:
+            call = run.pending.calls[command.position]
+            if run.journal.now() - call.started_at > self._key_life:
+                message = (
+                    f"step {command.name!r} was first called at {call.started_at.isoformat()}; its receiver may have "
+                    "forgotten the key, so another call could take effect twice: look there, then skip the step with "
+                    "the output it should have"
+                )
+                return Attention("key-expired", message, command.position)
+        return None
+
+    def forget_dropped(self, run: Run) -> None:
+        """Let go of the calls whose branch has lost a select; their undos stay owed."""
+        for position in run.driver.dropped_steps:
+            run.pending.calls.pop(position, None)
+            run.ready = [command for command in run.ready if command.position != position]
+            task = run.attempts.pop(position, None)
+            if task is not None:
+                task.cancel()
+        run.driver.dropped_steps.clear()
+
+    def enter(self, run: Run, command: RunStep, attempted: Attempted) -> None:
+        """Enter the outcome of an attempt."""
+        call = run.pending.calls[command.position]
+        match attempted.verdict:
+            case Verdict.OK:
+                self._record_value(run, command, call, attempted)
+            case Verdict.REFUSED:
+                if not call.unknown:
+                    self._waive(run, command)
+                self._record_error(run, command, call, attempted.info())
+            case Verdict.MISCONFIGURED:
+                self._hooks.alarm("step-misconfigured", run.saga, f"{command.name}: {attempted.error}")
+                retry_at = run.journal.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
+                run.pending.calls[command.position] = replace(call, retry_at=retry_at, error=attempted.info())
+            case _:
+                self._unknown(run, command, replace(call, unknown=True), attempted)
+
+    def _take_up_interrupted(self, run: Run, command: RunStep, call: Call) -> None:
+        call = replace(call, unknown=True, error=INTERRUPTED)
+        run.pending.calls[command.position] = call
+        if command.retry.allows_another(call.attempt, Interrupted(INTERRUPTED.message)):
+            run.ready.append(command)
+        else:
+            self._exhausted(run, command, call, INTERRUPTED, "step-exhausted")
+
+    def _unknown(self, run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
+        error = attempted.error or Exception("unknown")
+        if not command.retry.allows_another(call.attempt, error):
+            code = "step-timeout" if attempted.verdict is Verdict.TIMEOUT else "step-exhausted"
+            self._exhausted(run, command, call, attempted.info(), code)
+            return
+        delay_s = command.retry.delay_s(call.attempt, ids.jitter(0.0, 1.0), attempted.retry_after_s)
+        retry_at = run.journal.now() + timedelta(seconds=delay_s)
+        run.pending.calls[command.position] = replace(call, retry_at=retry_at, error=attempted.info())
+
+    def _exhausted(self, run: Run, command: RunStep, call: Call, last: ErrorInfo, code: str) -> None:
+        message = f"{command.name} gave up after attempt {call.attempt}; last: {last.code}: {last.message}"
+        self._record_error(run, command, call, ErrorInfo(code, message))
+
+    def _record_value(self, run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
+        try:
+            output = self._codec.encode(attempted.value, command.result_shape)
+        except PayloadError as error:
+            self._record_error(run, command, call, ErrorInfo(error.code, f"the result of {command.name}: {error}"))
+            return
+        self._record(run, command, call, output=output, error=None)
+        run.driver.answer(command.position, attempted.value)
+
+    def _record_error(self, run: Run, command: RunStep, call: Call, error: ErrorInfo) -> None:
+        self._record(run, command, call, output=None, error=error)
+        run.driver.answer(command.position, error=StepFailed(error.code, error.message))
+
+    def _record(self, run: Run, command: RunStep, call: Call, *, output: str | None, error: ErrorInfo | None) -> None:
+        run.pending.calls.pop(command.position, None)
+        run.pending.records.append(
+            LogRecord(
+                position=command.position,
+                kind=Kind.STEP,
+                name=command.name,
+                started_at=call.started_at,
+                finished_at=run.journal.now(),
+                output=output,
+                error=error,
+                attempts=call.attempt,
+            )
+        )
+
+    def _waive(self, run: Run, command: RunStep) -> None:
+        if command.undo_name is not None:
+            waived = Undo(
+                saga_id=run.saga.id,
+                seq=0,
+                name=command.undo_name,
+                position=f"{command.position}:undo",
+                args="",
+                status=UndoStatus.WAIVED,
+                finished_at=run.journal.now(),
+            )
+            run.pending.undo_changes.append(waived)

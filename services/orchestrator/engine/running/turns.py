@@ -1,0 +1,109 @@
+"""One turn of one saga: from its claim until its lease is given back, whatever happens in between."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from services.chassis.clock import Clock
+from services.chassis.logs import get_logger
+from services.orchestrator.engine.authoring.context import WorkflowContext
+from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import LeaseLost
+from services.orchestrator.engine.model.records import Attention, History, Saga
+from services.orchestrator.engine.model.replay import Replay
+from services.orchestrator.engine.model.states import Phase
+from services.orchestrator.engine.running.compensator import Compensator
+from services.orchestrator.engine.running.driver import Driver
+from services.orchestrator.engine.running.endings import Endings, describe
+from services.orchestrator.engine.running.executor import Executor
+from services.orchestrator.engine.running.journal import Journal
+from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.residents import Residents
+from services.orchestrator.engine.running.run import Run
+
+
+class ReplayLog:
+    """A logger for workflow code: silent while the code walks over recorded ground."""
+
+    def __init__(self, log: Any, replay: Replay) -> None:
+        """Take the logger and what tells whether the code is replaying."""
+        self._log = log
+        self._replay = replay
+
+    def __getattr__(self, name: str) -> Any:
+        """Give the logger's method, or one that does nothing."""
+        return _silence if self._replay.replaying else getattr(self._log, name)
+
+
+def _silence(*_: object, **__: object) -> None:
+    """Log nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The parts that a turn needs."""
+
+    registry: Registry
+    executor: Executor
+    compensator: Compensator
+    endings: Endings
+    residents: Residents
+    codec: Codec
+    clock: Clock
+    clients: Any
+    max_takeovers: int
+
+    async def take(self, saga: Saga, history: History, lease: Lease) -> None:
+        """Move a leased saga on as far as it goes; a lost lease ends the turn, a fault of the engine shows as stuck."""
+        definition = self.registry.get(saga.workflow, saga.version)
+        if definition is None:
+            raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
+        pending = Pending.of(saga)
+        pending.discard()
+        try:
+            if saga.takeovers >= self.max_takeovers:
+                message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
+                await self.endings.get_stuck(definition, pending, Attention("poison", message))
+            elif saga.phase is Phase.COMPENSATING:
+                await self.compensator.unwind(definition, pending, lease)
+            else:
+                run = self.residents.take(saga) or self._open(saga, definition, history)
+                pending = run.pending
+                await self._drive(run, saga, history, lease)
+        except LeaseLost:
+            get_logger("engine.turns").info("saga.lease_lost", saga_id=str(saga.id), epoch=saga.epoch)
+        except Exception as error:  # noqa: BLE001 - a fault of the engine itself must become visible on its saga
+            get_logger("engine.turns").exception("saga.engine_error", saga_id=str(saga.id))
+            pending.discard()
+            await self._give_up(definition, pending, error)
+
+    async def _drive(self, run: Run, saga: Saga, history: History, lease: Lease) -> None:
+        run.lease = lease
+        run.journal.adopt(saga, history.signals)
+        keep = False
+        try:
+            keep = await self.executor.drive(run)
+        finally:
+            if keep:
+                self.residents.keep(run)
+            else:
+                run.close()
+
+    async def _give_up(self, definition: WorkflowDefinition, pending: Pending, error: Exception) -> None:
+        try:
+            await self.endings.get_stuck(definition, pending, Attention("engine-error", describe(error)))
+        except LeaseLost:
+            return
+
+    def _open(self, saga: Saga, definition: WorkflowDefinition, history: History) -> Run:
+        """Build a run from the log."""
+        replay = Replay(history.records, saga.calls)
+        journal = Journal(saga, definition, replay, codec=self.codec, clock=self.clock, clients=self.clients)
+        log = get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
+        context = WorkflowContext(
+            journal, saga_id=str(saga.id), key=saga.key, subject=saga.subject, log=ReplayLog(log, replay)
+        )
+        value = self.codec.decode(saga.input, definition.input_type)
+        code: Any = definition.fn(context, value)
+        return Run(Lease(saga.id, saga.epoch, 0.0), definition, journal, Driver(code, journal))

@@ -1,0 +1,192 @@
+"""The engine of one replica: puts the parts together, starts and stops them."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from services.chassis import ids
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.logs import get_logger
+from services.orchestrator.engine.authoring.definition import Registry
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.heartbeat import Heartbeat
+from services.orchestrator.engine.loops.janitor import Janitor
+from services.orchestrator.engine.loops.scheduler import Scheduler
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.flush import Flush
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.model.states import Phase
+from services.orchestrator.engine.operations import Operations
+from services.orchestrator.engine.running.calls import Caller
+from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.compensator import Compensator
+from services.orchestrator.engine.running.endings import Endings
+from services.orchestrator.engine.running.ends import Ends
+from services.orchestrator.engine.running.executor import Executor
+from services.orchestrator.engine.running.limits import LimitedCodec
+from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.residents import Residents
+from services.orchestrator.engine.running.turns import Turns
+from services.orchestrator.engine.store import sagas
+
+
+class Engine:
+    """One replica's engine. `operations` is what the outside may do; `start` and `stop` run its background duties."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        codec: Codec,
+        clients: Any,
+        database: Database,
+        clock: Clock,
+        settings: EngineSettings | None = None,
+        hooks: EngineHooks | None = None,
+        on_enqueued: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take what it runs and runs on; `on_enqueued` is told when messages have been committed to the outbox."""
+        settings = settings or EngineSettings()
+        if not settings.replica:
+            settings = replace(settings, replica=ids.new_id("replica"))
+        hooks = hooks or EngineHooks()
+        self.settings = settings
+        self._clock = clock
+        self._database = database
+        self._on_enqueued = on_enqueued
+        self._ends = Ends(clock)
+        self._residents = Residents(settings.max_residents)
+        loader = Loader(database)
+        self._committer = Committer(database, clock, hooks, batch=settings.flush_batch, on_applied=self._applied)
+        codec = LimitedCodec(codec, settings.payload_limit)
+        caller = Caller(clients, clock, hooks, get_logger("engine.step"))
+        endings = Endings(self._committer, codec, hooks)
+        self._compensator = Compensator(
+            committer=self._committer,
+            caller=caller,
+            endings=endings,
+            loader=loader,
+            codec=codec,
+            clock=clock,
+            hooks=hooks,
+            settings=settings,
+        )
+        self._executor = Executor(
+            committer=self._committer,
+            caller=caller,
+            compensator=self._compensator,
+            endings=endings,
+            codec=codec,
+            clock=clock,
+            settings=settings,
+            loader=loader,
+        )
+        turns = Turns(
+            registry=registry,
+            executor=self._executor,
+            compensator=self._compensator,
+            endings=endings,
+            residents=self._residents,
+            codec=codec,
+            clock=clock,
+            clients=clients,
+            max_takeovers=settings.max_takeovers,
+        )
+        versions = [f"{definition.name}@{definition.version}" for definition in registry]
+        self._scheduler = Scheduler(
+            database=database,
+            clock=clock,
+            turns=turns,
+            loader=loader,
+            hooks=hooks,
+            settings=settings,
+            versions=versions,
+        )
+        self._heartbeat = Heartbeat(
+            database=database, clock=clock, scheduler=self._scheduler, hooks=hooks, settings=settings
+        )
+        self._janitor = Janitor(database=database, clock=clock, settings=settings)
+        self.operations = Operations(
+            registry=registry,
+            codec=codec,
+            database=database,
+            clock=clock,
+            hooks=hooks,
+            ends=self._ends,
+            on_due=self._scheduler.loop.nudge,
+            poll_s=settings.poll_s,
+        )
+        self._hooks = hooks
+
+    async def start(self) -> None:
+        """Begin to claim; needs a migrated database."""
+        self._committer.start()
+        for duty in (self._heartbeat, self._scheduler, self._janitor):
+            duty.loop.start()
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Stop claiming, let calls under way finish within `grace_s` seconds, and give every lease back."""
+        await self._scheduler.loop.stop()
+        await self._janitor.loop.stop()
+        self._executor.draining = self._compensator.draining = True
+        tasks = self._tasks()
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_s)
+        await self._heartbeat.loop.stop()
+        leases = {saga_id: epoch for (saga_id, epoch), (_, task) in self._scheduler.active.items() if not task.done()}
+        await self._cancel_turns()
+        await self._committer.stop()
+        if leases:
+            async with self._database.autocommit() as conn:
+                self._hooks.released(await sagas.release(conn, leases, now=self._clock.sql_now()))
+        self._residents.close()
+
+    async def crash(self) -> None:
+        """Stop as if the process had died: nothing is written, no lease is given back. For tests."""
+        for duty in (self._scheduler, self._heartbeat, self._janitor):
+            await duty.loop.stop()
+        await self._committer.stop()
+        await self._cancel_turns()
+        self._residents.close()
+
+    async def run_until_idle(self) -> None:
+        """Run everything that is due, and what becomes due by it, until nothing is. For tests."""
+        self._committer.start()
+        while True:
+            delay_s = await self._scheduler.run_once()
+            tasks = self._tasks()
+            for task in tasks:
+                await _finished(task)
+            if not tasks and delay_s > 0:
+                return
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [task for _, task in self._scheduler.active.values()]
+
+    async def _cancel_turns(self) -> None:
+        tasks = self._tasks()
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(BaseException):
+                await task
+
+    def _applied(self, flush: Flush) -> None:
+        """Pass on what a durable flush means for the others in this process."""
+        if flush.due_at is not None:
+            self._scheduler.hint(flush.due_at)
+        if flush.phase is Phase.ENDED:
+            self._ends.announce(flush.saga_id)
+        if flush.messages:
+            self._on_enqueued()
+        if flush.starts:
+            self._scheduler.loop.nudge()
+
+
+async def _finished(task: "asyncio.Task[None]") -> None:
+    """Wait for a turn; a turn that was cancelled is no news."""
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,97 @@
+"""How values stand in columns: small structures as JSON text, errors as two columns."""
+
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import orjson
+from sqlalchemy import ColumnElement, DateTime, cast, func
+from sqlalchemy.engine import RowMapping
+
+from services.chassis.db import Queries
+from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
+
+
+@cache
+def queries() -> Queries:
+    """Read the engine's named statements, once."""
+    return Queries.load(Path(__file__).with_name("queries.sql"))
+
+
+def moment(now: datetime | None) -> ColumnElement[datetime]:
+    """Give the database's present moment, or a test's."""
+    return func.coalesce(cast(now, DateTime(timezone=True)), func.clock_timestamp())
+
+
+def error_of(row: RowMapping) -> ErrorInfo | None:
+    """Read the two columns of an error."""
+    return None if row["error_code"] is None else ErrorInfo(row["error_code"], row["error_message"] or "")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def write_calls(calls: tuple[Call, ...]) -> str | None:
+    """Write the calls under way; none is null."""
+    if not calls:
+        return None
+    return orjson.dumps(
+        [
+            [
+                call.position,
+                call.name,
+                call.attempt,
+                call.started_at,
+                call.unknown,
+                call.retry_at,
+                None if call.error is None else [call.error.code, call.error.message],
+            ]
+            for call in calls
+        ]
+    ).decode()
+
+
+def read_calls(text: str | None) -> tuple[Call, ...]:
+    """Read the calls under way."""
+    if text is None:
+        return ()
+    return tuple(
+        Call(
+            position=position,
+            name=name,
+            attempt=attempt,
+            started_at=datetime.fromisoformat(started_at),
+            unknown=unknown,
+            retry_at=_moment(retry_at),
+            error=None if error is None else ErrorInfo(*error),
+        )
+        for position, name, attempt, started_at, unknown, retry_at, error in orjson.loads(text)
+    )
+
+
+def write_waits(waits: tuple[Wait, ...]) -> str | None:
+    """Write what a saga waits for; nothing is null."""
+    if not waits:
+        return None
+    return orjson.dumps([[wait.kind, wait.name, wait.since, wait.id, wait.until] for wait in waits]).decode()
+
+
+def read_waits(text: str | None) -> tuple[Wait, ...]:
+    """Read what a saga waits for."""
+    if text is None:
+        return ()
+    return tuple(
+        Wait(kind, name, datetime.fromisoformat(since), signal_id, _moment(until))
+        for kind, name, since, signal_id, until in orjson.loads(text)
+    )
+
+
+def write_attention(attention: Attention | None) -> str | None:
+    """Write why a saga is stuck."""
+    return None if attention is None else orjson.dumps(attention).decode()
+
+
+def read_attention(text: str | None) -> Attention | None:
+    """Read why a saga is stuck."""
+    return None if text is None else Attention(**orjson.loads(text))

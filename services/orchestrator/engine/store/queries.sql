@@ -1,0 +1,222 @@
+-- The concurrency contract of the engine. Every statement that takes a lock is here.
+--
+-- The row of a saga is its lock. Whoever changes anything of a saga (its log, its undos, its signals, its state) holds that row
+-- first, in the same transaction; so whatever is decided under the lock is decided once, and nobody can act on a stale view.
+--
+--   * A lease is `run_state = 'leased'` with `epoch`, and ends at `due_at`. Every claim, and every cancel, makes a new epoch;
+--     every write of a holder names the epoch it holds, and writes nothing if the row has another.
+--   * flush_no says which flush of the holder the row has. The same flush sent again, because its answer was lost, finds its
+--     number there and is known to be applied.
+--   * signal_no counts the signals that have been settled. A holder that wants to wait, or to close a signal, says how many it
+--     knows of; if the row counts more, nothing is written and it is told so. The lock gives the row's latest version, so looking
+--     for a signal and beginning to wait are one step.
+--   * due_at is the one column that says when a saga wants a claim: next wake, retry, timer, delayed start, end of a lease.
+--     Null: time alone does nothing for it.
+--
+-- Lock order: sagas by id, then their rows in the other tables, then outbox_keys by key. Statements that lock several sagas do
+-- it in one materialised CTE ordered by id; claims skip what is locked and so never wait.
+--
+-- The clock: clock_timestamp() of the database, or :now where a test moves it. It is read in a sub-select, once per statement,
+-- because a bare volatile function could not be compared with an index.
+
+-- name: insert_sagas
+-- Starts sagas; those that exist already are left alone and not returned.
+insert into sagas (id, workflow, version, key, subject, parent_id, traceparent, phase, run_state, epoch, flush_no, signal_no,
+                   undo_no, takeovers, faults, no_return, due_at, created_at, updated_at, input)
+select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward', 'ready', 0, 0, 0,
+       0, 0, 0, false, moment.at + n.delay_s * interval '1 second', moment.at, moment.at, n.input
+from unnest(
+    cast(:ids as uuid[]), cast(:workflows as text[]), cast(:versions as integer[]), cast(:keys as text[]),
+    cast(:subjects as text[]), cast(:parent_ids as uuid[]), cast(:traceparents as text[]), cast(:delays as float8[]),
+    cast(:inputs as text[])
+) as n(id, workflow, version, key, subject, parent_id, traceparent, delay_s, input)
+cross join (select coalesce(cast(:now as timestamptz), clock_timestamp()) as at) as moment
+order by n.id
+on conflict (id) do nothing
+returning id
+
+-- name: claim
+-- Leases whatever is due and in a version this replica has, the longest due first, up to :limit.
+with moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), due as materialized (
+    select id, run_state as was
+    from sagas
+    where due_at <= (select at from moment)
+      and workflow || '@' || version = any(cast(:versions as text[]))
+    order by due_at
+    limit :limit
+    for no key update skip locked
+)
+update sagas s
+set run_state = 'leased',
+    epoch = s.epoch + 1,
+    owner = :owner,
+    due_at = moment.at + cast(:lease_s as float8) * interval '1 second',
+    takeovers = s.takeovers + (due.was = 'leased')::integer,
+    updated_at = moment.at
+from due cross join moment
+where s.id = due.id
+returning s.id, s.workflow, s.version, s.key, s.subject, s.input, s.phase, s.run_state, s.outcome, s.epoch, s.flush_no,
+          s.signal_no, s.undo_no, s.takeovers, s.faults, s.no_return, s.created_at, moment.at as claimed_at, s.calls,
+          s.error_code, s.error_message, s.attention, s.progress, s.traceparent
+
+-- name: heartbeat
+-- Extends leases; gives the sagas whose epoch still stands (one that has just been suspended among them), and the time.
+with held as materialized (
+    select s.id, s.run_state
+    from sagas s
+    join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[])) as h(id, epoch) on h.id = s.id
+    where s.epoch = h.epoch
+    order by s.id
+    for no key update of s
+), moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), beaten as (
+    update sagas s
+    set due_at = moment.at + cast(:lease_s as float8) * interval '1 second'
+    from held cross join moment
+    where s.id = held.id and held.run_state = 'leased'
+)
+select held.id, moment.at
+from held cross join moment
+
+-- name: release
+-- Gives leases back at once: at shutdown, or because their holder has missed its heartbeats and stopped by itself.
+with held as materialized (
+    select s.id
+    from sagas s
+    join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[])) as h(id, epoch) on h.id = s.id
+    where s.epoch = h.epoch and s.run_state = 'leased'
+    order by s.id
+    for no key update of s
+)
+update sagas s
+set run_state = 'ready',
+    owner = null,
+    due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+from held
+where s.id = held.id
+returning s.id
+
+-- name: flush
+-- Writes the flushes of many sagas: locks their rows at their epochs, then writes for those it got. One row per saga held:
+-- `fresh` if this statement has applied it, otherwise `before` if an earlier one had.
+with wanted as (
+    select *
+    from unnest(
+        cast(:ids as uuid[]), cast(:epochs as bigint[]), cast(:flush_nos as bigint[]), cast(:knows as integer[]),
+        cast(:expireds as integer[]), cast(:phases as text[]), cast(:run_states as text[]), cast(:outcomes as text[]),
+        cast(:due_ats as timestamptz[]), cast(:undo_nos as integer[]), cast(:takeovers as integer[]),
+        cast(:faults as integer[]), cast(:no_returns as boolean[]), cast(:calls as text[]), cast(:waits as text[]),
+        cast(:progresses as text[]), cast(:error_codes as text[]), cast(:error_messages as text[]),
+        cast(:attentions as text[]), cast(:outputs as text[])
+    ) as w(id, epoch, flush_no, knows, expired, phase, run_state, outcome, due_at, undo_no, takeovers, faults, no_return,
+           calls, waits, progress, error_code, error_message, attention, output)
+), held as materialized (
+    select s.id, s.flush_no as stands, s.signal_no as counted, w.epoch, w.flush_no, w.knows, w.expired, w.phase,
+           w.run_state, w.outcome, w.due_at, w.undo_no, w.takeovers, w.faults, w.no_return, w.calls, w.waits, w.progress,
+           w.error_code, w.error_message, w.attention, w.output
+    from sagas s
+    join wanted w on w.id = s.id
+    where s.epoch = w.epoch
+    order by s.id
+    for no key update of s
+), fresh as materialized (
+    select * from held where stands < flush_no and (knows is null or knows = counted)
+), logged as (
+    insert into steps (saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
+    select r.saga_id, r.position, r.kind, r.name, r.attempts, r.started_at, r.finished_at, r.output, r.error_code,
+           r.error_message
+    from unnest(
+        cast(:step_saga_ids as uuid[]), cast(:step_positions as text[]), cast(:step_kinds as text[]),
+        cast(:step_names as text[]), cast(:step_attempts as integer[]), cast(:step_starts as timestamptz[]),
+        cast(:step_ends as timestamptz[]), cast(:step_outputs as text[]), cast(:step_error_codes as text[]),
+        cast(:step_error_messages as text[])
+    ) as r(saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
+    join fresh on fresh.id = r.saga_id
+), moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), written as (
+    update sagas s
+    set phase = f.phase,
+        run_state = f.run_state,
+        outcome = f.outcome,
+        flush_no = f.flush_no,
+        signal_no = s.signal_no + f.expired,
+        due_at = case when f.run_state = 'leased' then s.due_at else f.due_at end,
+        owner = case when f.run_state = 'leased' then s.owner end,
+        undo_no = f.undo_no,
+        takeovers = f.takeovers,
+        faults = f.faults,
+        no_return = f.no_return,
+        calls = f.calls,
+        waits = f.waits,
+        progress = f.progress,
+        error_code = f.error_code,
+        error_message = f.error_message,
+        attention = f.attention,
+        output = f.output,
+        updated_at = moment.at,
+        finished_at = case when f.phase = 'ended' then moment.at end
+    from fresh f cross join moment
+    where s.id = f.id
+)
+select id, stands < flush_no and (knows is null or knows = counted) as fresh, stands >= flush_no as before
+from held
+
+-- name: lock_saga
+-- Holds one saga, for an operation or a settlement; what is read after it, in the same transaction, is the truth.
+select id, workflow, version, key, subject, input, phase, run_state, outcome, epoch, flush_no, signal_no, undo_no, takeovers,
+       faults, no_return, created_at, coalesce(cast(:now as timestamptz), clock_timestamp()) as claimed_at, calls,
+       error_code, error_message, attention, progress, traceparent
+from sagas
+where id = :id
+for no key update
+
+-- name: wake
+-- Counts a settled signal and makes a waiting saga due; under lock_saga.
+update sagas
+set signal_no = signal_no + 1,
+    run_state = case when run_state = 'waiting' and phase = 'forward' then 'ready' else run_state end,
+    due_at = case when run_state = 'waiting' and phase = 'forward' then cast(:at as timestamptz) else due_at end,
+    updated_at = cast(:at as timestamptz)
+where id = :id
+
+-- name: operate
+-- An operator's or a cancel's change of state; under lock_saga. A new epoch ends any lease.
+update sagas
+set phase = :phase,
+    run_state = cast(:run_state as text),
+    outcome = :outcome,
+    epoch = epoch + 1,
+    due_at = :due_at,
+    owner = null,
+    takeovers = 0,
+    faults = 0,
+    calls = :calls,
+    waits = case when cast(:run_state as text) = 'paused' then waits end,
+    attention = null,
+    error_code = :error_code,
+    error_message = :error_message,
+    updated_at = :at
+where id = :id
+
+-- name: delete_finished
+-- Removes whole sagas that ended before :before, oldest first; closed awakeables stay, so that late money finds its owner.
+with old as materialized (
+    select id
+    from sagas
+    where finished_at < :before
+    order by finished_at
+    limit :limit
+    for update skip locked
+), log as (
+    delete from steps using old where steps.saga_id = old.id
+), undone as (
+    delete from compensations using old where compensations.saga_id = old.id
+), promised as (
+    delete from signals using old where signals.saga_id = old.id and signals.kind = 'promise'
+)
+delete from sagas using old where sagas.id = old.id
+returning sagas.id

@@ -1,0 +1,150 @@
+"""The rows of sagas: starting, claiming, holding, and changing their state from outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+from services.orchestrator.engine.store.columns import error_of, queries, read_attention, read_calls, write_calls
+from services.orchestrator.engine.store.tables import sagas
+
+
+async def insert(conn: AsyncConnection, new: Sequence[NewSaga], *, now: datetime | None) -> frozenset[UUID]:
+    """Start sagas; give the ids of those that did not exist yet."""
+    if not new:
+        return frozenset()
+    unique = list({saga.id: saga for saga in new}.values())
+    rows = await conn.execute(
+        queries()["insert_sagas"],
+        {
+            "now": now,
+            "ids": [saga.id for saga in unique],
+            "workflows": [saga.workflow for saga in unique],
+            "versions": [saga.version for saga in unique],
+            "keys": [saga.key for saga in unique],
+            "subjects": [saga.subject for saga in unique],
+            "parent_ids": [saga.parent_id for saga in unique],
+            "traceparents": [saga.traceparent for saga in unique],
+            "delays": [saga.delay_s for saga in unique],
+            "inputs": [saga.input for saga in unique],
+        },
+    )
+    return frozenset(rows.scalars())
+
+
+async def claim(
+    conn: AsyncConnection, *, versions: Sequence[str], owner: str, lease_s: float, limit: int, now: datetime | None
+) -> list[Saga]:
+    """Lease up to `limit` sagas that are due, in `versions` (as ``name@version``), for `lease_s` seconds."""
+    rows = await conn.execute(
+        queries()["claim"],
+        {"versions": list(versions), "owner": owner, "lease_s": lease_s, "limit": limit, "now": now},
+    )
+    return [_saga(row) for row in rows.mappings()]
+
+
+async def heartbeat(
+    conn: AsyncConnection, leases: Mapping[UUID, int], *, lease_s: float, now: datetime | None
+) -> tuple[frozenset[UUID], datetime | None]:
+    """Extend leases given as epochs by saga; give those still held and the database's time."""
+    rows = (
+        await conn.execute(
+            queries()["heartbeat"],
+            {"ids": list(leases), "epochs": list(leases.values()), "lease_s": lease_s, "now": now},
+        )
+    ).all()
+    return frozenset(row[0] for row in rows), rows[0][1] if rows else None
+
+
+async def release(conn: AsyncConnection, leases: Mapping[UUID, int], *, now: datetime | None) -> int:
+    """Give leases back, given as epochs by saga; say how many were still held."""
+    rows = await conn.execute(queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "now": now})
+    return len(rows.all())
+
+
+async def lock(conn: AsyncConnection, saga_id: UUID, *, now: datetime | None) -> Saga | None:
+    """Hold one saga until the transaction ends; `claimed_at` is the present moment."""
+    row = (await conn.execute(queries()["lock_saga"], {"id": saga_id, "now": now})).mappings().first()
+    return None if row is None else _saga(row)
+
+
+async def wake(conn: AsyncConnection, saga_id: UUID, *, at: datetime) -> None:
+    """Count a settled signal and make a waiting saga due; under `lock`."""
+    await conn.execute(queries()["wake"], {"id": saga_id, "at": at})
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A change of state from outside: a new epoch, and where the saga stands then."""
+
+    phase: Phase
+    run_state: RunState
+    outcome: Outcome | None
+    due_at: datetime | None
+    calls: tuple[Call, ...]
+    error: ErrorInfo | None
+
+
+async def operate(conn: AsyncConnection, saga_id: UUID, operation: Operation, *, at: datetime) -> None:
+    """Change a saga's state from outside; under `lock`."""
+    error = operation.error
+    await conn.execute(
+        queries()["operate"],
+        {
+            "id": saga_id,
+            "phase": operation.phase,
+            "run_state": operation.run_state,
+            "outcome": operation.outcome,
+            "due_at": operation.due_at,
+            "calls": write_calls(operation.calls),
+            "error_code": error and error.code,
+            "error_message": error and error.message,
+            "at": at,
+        },
+    )
+
+
+async def started_with(conn: AsyncConnection, saga_id: UUID) -> str | None:
+    """Read the input that a saga was started with, None if there is no such saga."""
+    found: str | None = await conn.scalar(select(sagas.c.input).where(sagas.c.id == saga_id))
+    return found
+
+
+async def delete_finished(conn: AsyncConnection, *, before: datetime, limit: int) -> int:
+    """Remove up to `limit` whole sagas that ended before a moment; give how many."""
+    rows = await conn.execute(queries()["delete_finished"], {"before": before, "limit": limit})
+    return len(rows.all())
+
+
+def _saga(row: RowMapping) -> Saga:
+    return Saga(
+        id=row["id"],
+        workflow=row["workflow"],
+        version=row["version"],
+        key=row["key"],
+        subject=row["subject"],
+        input=row["input"],
+        phase=Phase(row["phase"]),
+        run_state=RunState(row["run_state"]),
+        outcome=None if row["outcome"] is None else Outcome(row["outcome"]),
+        epoch=row["epoch"],
+        flush_no=row["flush_no"],
+        signal_no=row["signal_no"],
+        undo_no=row["undo_no"],
+        takeovers=row["takeovers"],
+        faults=row["faults"],
+        no_return=row["no_return"],
+        created_at=row["created_at"],
+        claimed_at=row["claimed_at"],
+        calls=read_calls(row["calls"]),
+        error=error_of(row),
+        attention=read_attention(row["attention"]),
+        progress=row["progress"],
+        traceparent=row["traceparent"],
+    )

@@ -1,0 +1,169 @@
+"""Signals: opened by a saga's flush, settled once under the saga's row lock."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as insert_into
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.states import Phase
+from services.orchestrator.engine.store.columns import error_of, moment
+from services.orchestrator.engine.store.tables import sagas, signals
+
+
+async def open_many(conn: AsyncConnection, opened: Sequence[Signal]) -> None:
+    """Open signals, or note how long an open one is waited for; a settled one stays as it is."""
+    rows = {(signal.saga_id, signal.name): signal for signal in opened}
+    first = {(signal.saga_id, signal.name): signal for signal in reversed(opened)}
+    if not rows:
+        return
+    statement = insert_into(signals).values(
+        [
+            {
+                "saga_id": signal.saga_id,
+                "name": signal.name,
+                "kind": signal.kind,
+                "status": SignalStatus.OPEN,
+                "shape": first[key].shape,
+                "expects": first[key].expects,
+                "opened_at": first[key].opened_at,
+                "until": signal.until,
+            }
+            for key, signal in rows.items()
+        ]
+    )
+    await conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=[signals.c.saga_id, signals.c.name],
+            set_={"until": statement.excluded.until},
+            where=signals.c.status == SignalStatus.OPEN,
+        )
+    )
+
+
+async def expire(conn: AsyncConnection, expired: Sequence[tuple[UUID, str]], *, now: datetime | None) -> None:
+    """Close open signals whose deadline has passed; the flush has made sure that none was settled meanwhile."""
+    if not expired:
+        return
+    at = moment(now)
+    await conn.execute(
+        update(signals)
+        .where(
+            or_(*(and_(signals.c.saga_id == saga_id, signals.c.name == name) for saga_id, name in expired)),
+            signals.c.status == SignalStatus.OPEN,
+        )
+        .values(status=SignalStatus.EXPIRED, settled_at=at, settled_by="engine")
+    )
+
+
+async def settle(conn: AsyncConnection, signal: Signal) -> None:
+    """Write a settlement, for a signal that is open or was never opened; under `lock_saga`."""
+    values = {
+        "status": signal.status,
+        "value": signal.value,
+        "error_code": signal.error and signal.error.code,
+        "error_message": signal.error and signal.error.message,
+        "identity": signal.identity,
+        "settled_by": signal.settled_by,
+        "settled_at": signal.settled_at,
+    }
+    statement = insert_into(signals).values(
+        saga_id=signal.saga_id,
+        name=signal.name,
+        kind=signal.kind,
+        shape=signal.shape,
+        opened_at=signal.opened_at or signal.settled_at,
+        **values,
+    )
+    await conn.execute(statement.on_conflict_do_update(index_elements=[signals.c.saga_id, signals.c.name], set_=values))
+
+
+async def get(conn: AsyncConnection, saga_id: UUID, name: str) -> Signal | None:
+    """Read one signal."""
+    found = await _where(conn, and_(signals.c.saga_id == saga_id, signals.c.name == name))
+    return found[0] if found else None
+
+
+async def settled_of(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[Signal]:
+    """Read the settled signals of many sagas."""
+    if not saga_ids:
+        return []
+    return await _where(conn, and_(signals.c.saga_id.in_(saga_ids), signals.c.status != SignalStatus.OPEN))
+
+
+async def count_of(conn: AsyncConnection, saga_id: UUID) -> int:
+    """Read how many signals of a saga have been settled, as its row counts them."""
+    count = await conn.scalar(select(sagas.c.signal_no).where(sagas.c.id == saga_id))
+    return int(count or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSaga:
+    """A saga that waits for a promise; `input` is JSON text."""
+
+    saga_id: UUID
+    key: str
+    input: str
+    subject: str | None
+    since: datetime
+    until: datetime | None
+
+
+_WAITED_FOR = and_(
+    signals.c.kind == SignalKind.PROMISE, signals.c.status == SignalStatus.OPEN, sagas.c.phase == Phase.FORWARD
+)
+
+
+async def open_promises(
+    conn: AsyncConnection, name: str, *, after: tuple[datetime, UUID] | None, limit: int
+) -> list[WaitingSaga]:
+    """Read the sagas that wait for a promise, the longest waiting first."""
+    statement = (
+        select(
+            signals.c.saga_id,
+            sagas.c.key,
+            sagas.c.input,
+            sagas.c.subject,
+            signals.c.opened_at.label("since"),
+            signals.c.until,
+        )
+        .join(sagas, sagas.c.id == signals.c.saga_id)
+        .where(_WAITED_FOR, signals.c.name == name)
+        .order_by(signals.c.opened_at, signals.c.saga_id)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(tuple_(signals.c.opened_at, signals.c.saga_id) > tuple_(*after))
+    return [WaitingSaga(**row) for row in (await conn.execute(statement)).mappings()]
+
+
+async def count_open_promises(conn: AsyncConnection, name: str) -> int:
+    """Count the sagas that wait for a promise."""
+    statement = select(func.count()).select_from(signals.join(sagas, sagas.c.id == signals.c.saga_id))
+    return int(await conn.scalar(statement.where(_WAITED_FOR, signals.c.name == name)) or 0)
+
+
+async def _where(conn: AsyncConnection, condition: ColumnElement[bool]) -> list[Signal]:
+    rows = await conn.execute(select(signals).where(condition))
+    return [
+        Signal(
+            saga_id=row["saga_id"],
+            name=row["name"],
+            kind=SignalKind(row["kind"]),
+            status=SignalStatus(row["status"]),
+            shape=row["shape"],
+            expects=row["expects"],
+            value=row["value"],
+            error=error_of(row),
+            identity=row["identity"],
+            opened_at=row["opened_at"],
+            until=row["until"],
+            settled_by=row["settled_by"],
+            settled_at=row["settled_at"],
+        )
+        for row in rows.mappings()
+    ]

@@ -1,0 +1,51 @@
+"""Reading the step log."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.orchestrator.engine.model.records import Kind, LogRecord
+from services.orchestrator.engine.store.columns import error_of
+from services.orchestrator.engine.store.tables import steps
+
+
+async def of_sagas(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:
+    """Read the logs of many sagas, in no particular order."""
+    if not saga_ids:
+        return []
+    rows = await conn.execute(select(steps).where(steps.c.saga_id.in_(saga_ids)))
+    return [(row["saga_id"], _record(row)) for row in rows.mappings()]
+
+
+async def insert(conn: AsyncConnection, saga_id: UUID, record: LogRecord) -> None:
+    """Write one record by hand; under `lock_saga`."""
+    await conn.execute(
+        steps.insert().values(
+            saga_id=saga_id,
+            position=record.position,
+            kind=record.kind,
+            name=record.name,
+            attempts=record.attempts,
+            started_at=record.started_at,
+            finished_at=record.finished_at,
+            output=record.output,
+            error_code=record.error and record.error.code,
+            error_message=record.error and record.error.message,
+        )
+    )
+
+
+def _record(row: RowMapping) -> LogRecord:
+    return LogRecord(
+        position=row["position"],
+        kind=Kind(row["kind"]),
+        name=row["name"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        output=row["output"],
+        error=error_of(row),
+        attempts=row["attempts"],
+    )

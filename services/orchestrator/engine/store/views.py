@@ -1,0 +1,137 @@
+"""Reading sagas for people: one, or a page, newest first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits
+from services.orchestrator.engine.store.tables import sagas
+
+_RUN_STATE = sagas.c.run_state
+_PHASE = sagas.c.phase
+
+STATUS_CONDITIONS: dict[str, ColumnElement[bool]] = {
+    "queued": and_(_PHASE == "forward", _RUN_STATE == "ready", sagas.c.epoch == 0),
+    "running": and_(_PHASE == "forward", or_(_RUN_STATE == "leased", and_(_RUN_STATE == "ready", sagas.c.epoch > 0))),
+    "waiting": and_(_PHASE == "forward", _RUN_STATE == "waiting"),
+    "paused": _RUN_STATE == "paused",
+    "stuck": _RUN_STATE == "stuck",
+    "compensating": and_(_PHASE == "compensating", _RUN_STATE.not_in(("paused", "stuck"))),
+    "completed": sagas.c.outcome == "completed",
+    "failed": and_(_PHASE == "ended", sagas.c.outcome == "failed"),
+    "cancelled": and_(_PHASE == "ended", sagas.c.outcome == "cancelled"),
+}
+"""The status words as conditions on the row; a test holds them against `status_word`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows to read; `ids` restricts to these, `before` goes on behind a row of the page before."""
+
+    workflow: str | None = None
+    status: str | None = None
+    ids: Sequence[UUID] | None = None
+    subject: str | None = None
+    reason: str | None = None
+    created_after: datetime | None = None
+    before: tuple[datetime, UUID] | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class SagaRow:
+    """A saga as its row tells it to people; `input` and `output` are JSON text."""
+
+    id: UUID
+    workflow: str
+    version: int
+    key: str
+    subject: str | None
+    parent_id: UUID | None
+    status: str
+    run_state: RunState
+    undo_no: int
+    due_at: datetime | None
+    calls: tuple[Call, ...]
+    waits: tuple[Wait, ...]
+    progress: str | None
+    error: ErrorInfo | None
+    attention: Attention | None
+    input: str
+    output: str | None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+async def get(conn: AsyncConnection, saga_id: UUID) -> SagaRow | None:
+    """Read one saga's row."""
+    row = (await conn.execute(select(sagas).where(sagas.c.id == saga_id))).mappings().first()
+    return None if row is None else _row(row)
+
+
+async def find(conn: AsyncConnection, selection: Selection) -> list[SagaRow]:
+    """Read the rows of a selection, newest first."""
+    statement = select(sagas).order_by(sagas.c.created_at.desc(), sagas.c.id.desc()).limit(selection.limit)
+    if selection.workflow is not None:
+        statement = statement.where(sagas.c.workflow == selection.workflow)
+    if selection.status is not None:
+        statement = statement.where(STATUS_CONDITIONS[selection.status])
+    if selection.ids is not None:
+        statement = statement.where(sagas.c.id.in_(selection.ids))
+    if selection.subject is not None:
+        statement = statement.where(sagas.c.subject == selection.subject)
+    if selection.reason is not None:
+        statement = statement.where(sagas.c.error_code == selection.reason)
+    if selection.created_after is not None:
+        statement = statement.where(sagas.c.created_at > selection.created_after)
+    if selection.before is not None:
+        statement = statement.where(tuple_(sagas.c.created_at, sagas.c.id) < tuple_(*selection.before))
+    return [_row(row) for row in (await conn.execute(statement)).mappings()]
+
+
+async def count_live(conn: AsyncConnection) -> dict[tuple[str, str], int]:
+    """Count the sagas that have not ended, by workflow and status word."""
+    counts: dict[tuple[str, str], int] = {}
+    for status in ("queued", "running", "waiting", "paused", "stuck", "compensating"):
+        rows = await conn.execute(
+            select(sagas.c.workflow, func.count())
+            .where(_PHASE != "ended", STATUS_CONDITIONS[status])
+            .group_by(sagas.c.workflow)
+        )
+        counts.update({(workflow, status): count for workflow, count in rows.tuples()})
+    return counts
+
+
+def _row(row: RowMapping) -> SagaRow:
+    run_state = RunState(row["run_state"])
+    outcome = None if row["outcome"] is None else Outcome(row["outcome"])
+    return SagaRow(
+        id=row["id"],
+        workflow=row["workflow"],
+        version=row["version"],
+        key=row["key"],
+        subject=row["subject"],
+        parent_id=row["parent_id"],
+        status=status_word(Phase(row["phase"]), run_state, outcome, row["epoch"]),
+        run_state=run_state,
+        undo_no=row["undo_no"],
+        due_at=row["due_at"],
+        calls=read_calls(row["calls"]),
+        waits=read_waits(row["waits"]),
+        progress=row["progress"],
+        error=error_of(row),
+        attention=read_attention(row["attention"]),
+        input=row["input"],
+        output=row["output"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        finished_at=row["finished_at"],
+    )
