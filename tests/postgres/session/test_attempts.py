@@ -14,7 +14,7 @@ FINAL = ["rejected", "approval_expired", "shipment_failed", "cancelled", "comple
 @pytest.mark.scenario("W18")
 @pytest.mark.parametrize("status", RETRYABLE)
 async def test_a_new_key_starts_the_next_attempt(shop: Shop, status: str) -> None:
-    """After an end without payment the same order id with a new key is attempt 2, frozen anew, with a saga of its own."""
+    """After an end without payment the same order id with a new key is attempt 2: frozen anew, another saga."""
     await shop.ordered("alice", "order-1", {"book": 1})
     await shop.tell("order-1", status)
     await shop.add("alice", "mug", 2)

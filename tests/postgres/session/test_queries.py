@@ -1,0 +1,144 @@
+"""The hand-written statements: each is used, each finds its rows by an index, and pairs of them never lock up."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import text
+
+from services.chassis.db import Database, Queries
+from services.session import store
+from services.session.domain.cart import Product
+from services.session.domain.checkout import Wanted
+from services.session.domain.order import Address, News
+from services.session.store import carts, checkouts, orders, stock
+from services.session.store.queries import Connection
+
+FOLDER = Path(store.__file__).parent
+QUERIES = Queries.load(FOLDER / "queries.sql")
+NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
+ROWS = 5_000
+
+VALUES: dict[str, dict[str, Any]] = {
+    "lock_cart": {"user_id": "user-7"},
+    "create_cart": {"user_id": "user-new"},
+    "put_line": {"user_id": "user-7", "sku": "sku-7", "quantity": 2},
+    "lock_order": {"order_id": "order-7"},
+    "insert_order": {"order_id": "order-new", "user_id": "user-7", "now": NOW},
+    "insert_reservation": {"order_id": "order-new", "attempt": 1, "status": "held", "now": NOW},
+    "lock_reservation": {"order_id": "order-7", "attempt": 1},
+    "lock_products": {"skus": ["sku-7", "sku-9"]},
+    "move_stock": {"skus": ["sku-7", "sku-9"], "quantities": [1, 2], "held_sign": 1, "on_hand_sign": 0},
+    "insert_product": {"sku": "new", "name": "New", "price_minor": 1, "currency": "USD", "on_hand": 1},
+    "lock_product": {"sku": "sku-7"},
+}
+
+FILL = f"""
+INSERT INTO products SELECT 'sku-' || n, 'Thing', 100, 'USD', 1000, 0 FROM generate_series(1, {ROWS}) n;
+INSERT INTO carts SELECT 'user-' || n, 1 FROM generate_series(1, {ROWS}) n;
+INSERT INTO cart_items SELECT 'user-' || n, 'sku-' || n, 1 FROM generate_series(1, {ROWS}) n;
+INSERT INTO orders SELECT 'order-' || n, 'user-' || n, 1, 'approved', false, now(), now()
+    FROM generate_series(1, {ROWS}) n;
+INSERT INTO reservations SELECT 'order-' || n, 1, 'held', NULL, now(), NULL FROM generate_series(1, {ROWS}) n;
+ANALYZE products, carts, cart_items, orders, reservations
+"""
+
+
+async def test_no_statement_reads_a_whole_table(session_database: Database) -> None:
+    """On tables of 5,000 rows every statement finds its rows by an index."""
+    async with session_database.begin() as conn:
+        for statement in FILL.split(";\n"):
+            await conn.execute(text(statement))
+        for name, query in QUERIES.items():
+            plan = await conn.execute(text(f"EXPLAIN {query.text}"), VALUES[name])
+            lines = "\n".join(plan.scalars())
+            assert "Seq Scan" not in lines, f"{name}\n{lines}"
+
+
+def test_every_statement_is_used_and_known() -> None:
+    """The file holds no statement that nobody uses, and the code asks for none that is not there."""
+    code = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
+    assert set(re.findall(r'query\(\s*"(\w+)"', code)) == QUERIES.names == VALUES.keys()
+
+
+def test_only_this_file_locks_rows() -> None:
+    """No other statement of the store takes a row lock by itself."""
+    code = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
+    assert "with_for_update" not in code
+    assert "on_conflict" not in code
+    assert not re.search(r"FOR (NO KEY )?UPDATE", code)
+
+
+HOME = Address("Ada", "1 Main St", "London", "N1", "GB")
+Work = Callable[[Connection], Awaitable[object]]
+
+
+async def add(conn: Connection) -> None:
+    before = await carts.lock(conn, "alice")
+    after = before.with_quantity(await carts.product(conn, "mug"), before.quantity("mug") + 1)
+    await carts.save(conn, before, after)
+
+
+async def check_out(conn: Connection) -> None:
+    await checkouts.place(conn, Wanted("alice", "order-1", HOME, "t", "k"), now=NOW)
+
+
+async def execute(conn: Connection) -> None:
+    await checkouts.mark_executed(conn, "order-1", 1, now=NOW)
+
+
+async def reserve(conn: Connection) -> None:
+    await orders.known_attempt(conn, "order-1")
+    await stock.reserve(conn, "order-1", 1, {"book": 1, "mug": 1}, now=NOW)
+
+
+async def reserve_another(conn: Connection) -> None:
+    await stock.reserve(conn, "order-2", 1, {"book": 1, "mug": 1}, now=NOW)
+
+
+async def release(conn: Connection) -> None:
+    await stock.release(conn, "order-1", 1, now=NOW)
+
+
+async def ship(conn: Connection) -> None:
+    await orders.apply(conn, News("order-1", 1, "shipped", None, None, None), now=NOW)
+    await stock.sell(conn, "order-1", 1, now=NOW)
+
+
+async def cancel(conn: Connection) -> None:
+    await orders.request_cancel(conn, "alice", "order-1", now=NOW)
+
+
+async def edit(conn: Connection) -> None:
+    await stock.put_product(conn, Product("book", "Book", 1999, "USD", 0), on_hand=100)
+
+
+WORKS: list[Work] = [add, check_out, execute, reserve, reserve_another, release, ship, cancel, edit]
+
+
+@pytest.mark.scenario("X13")
+async def test_pairs_of_transactions_never_deadlock(session_database: Database) -> None:
+    """Every two kinds of transaction, run against each other, end: they may refuse, they never lock up."""
+    async with session_database.begin() as conn:
+        for sku in ("book", "mug"):
+            await stock.put_product(conn, Product(sku, sku, 1999, "USD", 0), on_hand=100)
+        await add(conn)
+        await check_out(conn)
+
+    async def run(work: Work) -> str:
+        try:
+            async with session_database.begin() as conn:
+                await work(conn)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test judges it
+            return type(error).__name__
+        return "done"
+
+    refusals = {"done", "NotReserved", "StockSold", "OrderShipped", "LineLimit", "UnknownSku"}
+    for first in WORKS:
+        for second in WORKS:
+            ended = await asyncio.gather(*(run(work) for work in (first, second) * 2))
+            assert set(ended) <= refusals, (first.__name__, second.__name__, ended)
