@@ -73,18 +73,19 @@ def create_app(
         async with AsyncExitStack() as stack:
             database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
             stack.push_async_callback(database.close)
-            outbound = http if http is not None else await stack.enter_async_context(outbound_http())
+            outbound = http if http is not None else await stack.enter_async_context(outbound_http(given))
             await database.wait_until_reachable(time)
             await database.check_durability()
             await database.calibrate(time)
             relay, engine = _wire(app, given, database, time, outbound)
+            loops = (relay.loop, _janitor(database, time), _calibration(database, time)) if background else ()
+            for loop in loops:
+                loop.start()
+                stack.push_async_callback(loop.stop)
+            # Stopped before the relay: what its last steps have to say may still leave.
+            stack.push_async_callback(engine.stop, grace_s=given.shutdown_grace_s)
             if background:
-                for loop in (relay.loop, _janitor(database, time), _calibration(database, time)):
-                    loop.start()
-                    stack.push_async_callback(loop.stop)
                 await engine.start()
-                # Stopped first: what its last steps have to say still leaves by the relay, if there is time.
-                stack.push_async_callback(engine.stop, grace_s=given.shutdown_grace_s)
             _announce(given)
             yield
 

@@ -16,11 +16,23 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
     return TypeAdapter(shape)
 
 
+@lru_cache(maxsize=512)
+def _may_be_none(shape: Any) -> bool:
+    try:
+        _adapter(shape).validate_json("null")
+    except ValidationError:
+        return False
+    return True
+
+
 class PydanticCodec:
     """Writes and reads whatever pydantic has a schema for; a value of another shape is refused in both directions."""
 
     def encode(self, value: object, shape: Any) -> str:
         """Write `value` as JSON text; PayloadError if it is not a `shape` or cannot be JSON."""
+        if value is None and not _may_be_none(shape):
+            # Pydantic would write null for any model.
+            raise PayloadError(f"nothing cannot be written as {_name(shape)}")
         try:
             return _adapter(shape).dump_json(value, warnings="error").decode()
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:

@@ -314,7 +314,9 @@ async def running(urls: Mapping[str, str], clock: ManualClock, **orchestrator: A
     async with AsyncExitStack() as stack:
         board = Switchboard()
         http = await stack.enter_async_context(httpx.AsyncClient(transport=board))
-        every = {f"{name}_url": url for name, url in URLS.items()} | {"public_url": URLS["orchestrator"]}
+        every: dict[str, Any] = {f"{name}_url": url for name, url in URLS.items()} | {
+            "public_url": URLS["orchestrator"]
+        }
         board.apps |= {
             "payment": payment.create_app(clock=impatient, http=http, delay_s=0, in_process=True),
             "carrier": carrier.create_app(clock=impatient, in_process=True),

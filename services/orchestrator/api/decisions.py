@@ -101,12 +101,12 @@ async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | No
 
 def what_stands(standing: Standing | None) -> Decided:
     """The decision that was taken; ApprovalExpired or ApprovalClosed if none was and none can be."""
-    if standing is None:
+    if standing is None or standing.at is None:
         raise ApprovalClosed
     if standing.kind == "expired":
         raise ApprovalExpired
     approved = standing.kind == "resolved" and Approval.model_validate(standing.value).approved
-    return Decided(decision="approve" if approved else "reject", by=standing.by, at=standing.at)
+    return Decided(decision="approve" if approved else "reject", by=standing.by or "unknown", at=standing.at)
 
 
 def in_words(decision: Decision) -> str:

@@ -80,7 +80,7 @@ async def _start(body: StartBody, caller: Principal, desk: Desk) -> StoredAnswer
                 traceparent=current_traceparent(),
             )
         )
-        status = "queued" if started.created else (await desk.operations.get(started.saga_id)).status
+        status = started.status if started.created else (await desk.operations.get(started.saga_id)).status
     said = SagaStarted(saga_id=started.saga_id, workflow=body.workflow, key=body.key, status=status)
     return StoredAnswer.of(202 if started.created else 200, said, {"Location": f"/sagas/{started.saga_id}"})
 

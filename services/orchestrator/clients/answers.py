@@ -1,7 +1,8 @@
 """Reading an answer of another service: its shape is checked before anything believes it."""
 
+from collections.abc import Hashable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,9 +20,9 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
 def read(shape: type[T], answer: Answer, *, service: str) -> T:
     """The answer's body as `shape`; another shape says nothing about what happened: RemoteUnknown."""
     try:
-        value: T = _adapter(shape).validate_python(answer.data, strict=False)
+        adapter: TypeAdapter[T] = _adapter(cast("Hashable", shape))
+        return adapter.validate_python(answer.data)
     except ValidationError as error:
         places = ", ".join(".".join(map(str, fault["loc"])) or "body" for fault in error.errors()[:5])
         message = f"{service} answered {answer.status} with an unreadable body: {places}"
         raise RemoteUnknown(message, service=service, status=answer.status) from None
-    return value

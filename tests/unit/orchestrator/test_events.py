@@ -8,7 +8,7 @@ import pytest
 from services.contracts.events import CloudEvent
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.engine import ErrorInfo, Transition
-from services.orchestrator.workflows import checkout, events, fulfillment
+from services.orchestrator.workflows import events
 from services.orchestrator.workflows.events import STATUS_OF_FAILURE, order_ended, order_event
 
 PLACED = PlacedOrder.model_validate(
@@ -46,12 +46,10 @@ def test_each_failure_is_a_status_with_its_reason(code: str, status: str) -> Non
 
 def test_every_failure_that_the_stages_raise_has_a_status() -> None:
     """No code of a TerminalError in the stages is missing from the mapping."""
-    raised = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
-    raised = {value for value in raised if not value.startswith(("_", "Something"))}
+    raised = {
+        value for name, value in vars(events).items() if name.isupper() and name[0] != "_" and isinstance(value, str)
+    }
     assert raised == set(STATUS_OF_FAILURE)
-    used = {checkout.OUT_OF_STOCK, checkout.PAYMENT_EXPIRED, checkout.PAYMENT_FAILED}
-    used |= {fulfillment.APPROVAL_EXPIRED, fulfillment.ORDER_REJECTED, fulfillment.SHIPMENT_FAILED}
-    assert used == set(STATUS_OF_FAILURE)
 
 
 def test_completed_and_cancelled_are_what_they_are() -> None:
