@@ -41,6 +41,18 @@ class Replay:
         for position in [position for position in self._calls if positions.is_within(position, branch)]:
             del self._calls[position]
 
+    def goes_on_after(self, position: str) -> bool:
+        """Say whether the log has more of the branch behind `position`: then what stands there is over.
+
+        It decides for a timer that has fired once, even if the database's clock has been set back since.
+        """
+        *branch, index = positions.order(position)
+        depth = len(branch)
+        return any(
+            place[:depth] == tuple(branch) and len(place) > depth and place[depth] > index
+            for place in map(positions.order, (*self._records, *self._calls))
+        )
+
     @property
     def replaying(self) -> bool:
         """Say whether the code still walks over recorded ground."""

@@ -88,7 +88,7 @@ class Operations:
         return await self._reading.count_live()
 
     async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaView:
-        """Give a saga, after waiting up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
+        """Give a saga, after up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
         until = self._clock.monotonic() + wait_s
         view = await self._reading.get(saga_id)
         while view.finished_at is None and (left := until - self._clock.monotonic()) > 0:

@@ -73,18 +73,19 @@ class Executor:
                 if run.journal.fault is not None:
                     raise run.journal.fault
                 self._book.admit(run)
-                if not run.driver.has_runnable:
-                    run.journal.replay.check_all_taken()
+                now = run.journal.now()
+                for timer in run.driver.settle(now):
+                    self._hooks.timer_fired(run.saga, timer.due_at, now)
+                if run.driver.has_runnable and not run.driver.finished:
+                    continue
+                run.journal.replay.check_all_taken()
             except EngineError as fault:
                 await self._stuck(run, fault)
                 return False
             if run.driver.finished:
                 await self._finish(run)
                 return False
-            now = run.journal.now()
-            for timer in run.driver.settle(now):
-                self._hooks.timer_fired(run.saga, timer.due_at, now)
-            if run.driver.has_runnable or await self._expire(run, now):
+            if await self._expire(run, now):
                 continue
             if await self._move(run):
                 return not self._settings.always_suspend

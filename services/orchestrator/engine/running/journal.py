@@ -177,6 +177,8 @@ class Journal:
             self.append(position, Kind.TIMER, "sleep", json.dumps(due_at.isoformat()))
         else:
             since, due_at = record.started_at, datetime.fromisoformat(json.loads(record.output or ""))
+            if self.replay.goes_on_after(position):
+                return
         await WaitTimer(position, since, due_at)
 
     def open_awakeable(self, shape: Any, expects: Mapping[str, Any] | None) -> str:
