@@ -30,8 +30,14 @@ def check(layout: Layout) -> None:
         raise PortInUseError(
             f"in use by another program: port {ports}\n"
             "    stop that program, or start this stack beside it:\n"
-            "    STACK_PORT_BASE=9000 STACK_DATA=.data-9000 make run"
+            f"    {beside(layout)}"
         )
+
+
+def beside(layout: Layout) -> str:
+    """Return the command that starts a second stack beside this one."""
+    base = free_base(layout.part("orchestrator").port + 1_000)
+    return f"STACK_PORT_BASE={base} STACK_DATA=.data-{base} make run"
 
 
 def free_base(start: int = 18_000) -> int:

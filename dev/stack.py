@@ -45,8 +45,7 @@ def only_one(layout: Layout) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise AlreadyRunningError(
-                f"a stack runs on {layout.data} already\n"
-                "    use it, or start a second one: STACK_PORT_BASE=9000 STACK_DATA=.data-9000 make run"
+                f"a stack runs on {layout.data} already\n    use it, or start a second one: {ports.beside(layout)}"
             ) from None
         yield
 
