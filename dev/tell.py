@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
@@ -20,7 +21,9 @@ def paint(text: str, *styles: str) -> str:
 
 
 def say(text: str = "") -> None:
-    print(text, flush=True)
+    """Print it; a reader that has gone away is no reason to stop what we do."""
+    with suppress(BrokenPipeError):
+        print(text, flush=True)
 
 
 def done(text: str) -> None:
