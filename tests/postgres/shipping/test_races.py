@@ -15,14 +15,15 @@ Moment = Callable[[Replica, "Stop"], None]
 
 
 class Stop:
-    """Holds a replica's call to the carrier until the test lets it go."""
+    """Holds a call to the carrier (one that creates, unless `path` says otherwise) until the test lets it go."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "/parcels") -> None:
+        self.path = path
         self.reached = asyncio.Event()
         self._go = asyncio.Event()
 
     async def __call__(self, request: httpx.Request) -> None:
-        if request.url.path == "/parcels" and request.method == "POST" and not self.reached.is_set():
+        if request.url.path == self.path and request.method == "POST" and not self.reached.is_set():
             self.reached.set()
             await self._go.wait()
 
@@ -136,6 +137,57 @@ async def test_an_end_that_dies_leaves_its_cancel_to_the_sweep(shipping: Shippin
     shipping.clock.advance(31)
     await canceller.app.state.dispatch.sweep()
     assert shipping.live("order-1") == 0
+
+
+@pytest.mark.scenario("K17")
+async def test_a_confirmation_from_before_does_not_settle_what_is_owed_anew(
+    shipping: Shipping, shipping_database: Database
+) -> None:
+    """A cancel that the carrier confirmed before the create landed does not count for what the create left behind."""
+    creator, canceller = await shipping.replica(), await shipping.replica()
+    creation, creating = await held(creator, before_the_call, "order-1")
+    confirmation = Stop("/parcels/cancel")
+    canceller.line.after = confirmation
+    cancelling = asyncio.create_task(canceller.cancel("order-1"))
+    await confirmation.reached.wait()
+    forget_cancels(shipping)
+    shipping.fault("status", path="/parcels/cancel", times=4)
+    creation.go()
+    assert (await creating).status_code == 503
+    confirmation.go()
+    assert (await cancelling).status_code == 200
+    async with shipping_database.begin() as conn:
+        assert (await conn.execute(text("select undo_owed from shipments"))).scalar_one()
+    shipping.clock.advance(31)
+    await canceller.app.state.dispatch.sweep()
+    assert shipping.live("order-1") == 0
+
+
+@pytest.mark.scenario("K2", "K16")
+async def test_a_replica_that_died_may_have_made_a_parcel(shipping: Shipping) -> None:
+    """A replica dies between the carrier's effect and its record; the next one is refused, and cancels first."""
+    dying, other = await shipping.replica(), await shipping.replica()
+    _, creating = await held(dying, before_the_answer, "order-1")
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    assert (await other.create("order-1")).status_code == 409
+    shipping.clock.advance(60)
+    shipping.fault("status", method="GET")
+    shipping.fault("status", status=422, body='{"code": "no-such-street"}')
+    assert (await other.create("order-1")).json()["code"] == "carrier-rejected"
+    assert shipping.live("order-1") == 0
+
+
+@pytest.mark.scenario("C15")
+async def test_a_parcel_of_a_replica_that_died_is_taken_up(shipping: Shipping) -> None:
+    """A replica dies between the carrier's effect and its record: the next one finds the parcel by its reference."""
+    dying, other = await shipping.replica(), await shipping.replica()
+    _, creating = await held(dying, before_the_answer, "order-1")
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+    shipping.clock.advance(60)
+    assert (await other.create("order-1")).status_code == 201
+    assert len(shipping.keys()) == len(shipping.carrier.find("order-1")) == 1
 
 
 @pytest.mark.scenario("C1")
