@@ -97,9 +97,11 @@ class ServiceClient:
     async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
         response = await self._http.send(request, stream=True, follow_redirects=False)
         try:
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise self._unknown("the answer is compressed", response.status_code)
             chunks: list[bytes] = []
             size = 0
-            async for chunk in response.aiter_raw():
+            async for chunk in response.aiter_bytes():
                 size += len(chunk)
                 if size > MAX_ANSWER_BYTES:
                     raise self._unknown("the answer is too large", response.status_code)

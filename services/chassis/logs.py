@@ -48,10 +48,10 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -59,7 +59,7 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
         ),
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [*(other for other in root.handlers if not isinstance(other, _Stdout)), handler]
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         library = logging.getLogger(name)
@@ -67,6 +67,17 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
         library.propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # the chassis writes its own access log
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class _Stdout(logging.Handler):
+    """Writes to whatever is stdout at the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stdout.write(self.format(record) + "\n")
+            sys.stdout.flush()
+        except Exception:  # noqa: BLE001  # logging never fails its caller
+            self.handleError(record)
 
 
 def get_logger(name: str) -> FilteringBoundLogger:

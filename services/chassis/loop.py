@@ -43,6 +43,11 @@ class Loop:
     def running(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been told to stop and has not yet."""
+        return self.running and self._stopping.is_set()
+
     def start(self) -> None:
         if self.running:
             raise RuntimeError(f"loop {self.name} runs already")

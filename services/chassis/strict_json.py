@@ -9,6 +9,7 @@ from typing import Any, Final
 from services.chassis.errors import Fault, Invalid, Malformed
 
 MAX_DEPTH: Final = 64
+MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 
 _SUSPICIOUS: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
@@ -75,7 +76,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) <= 20 and abs(value := int(digits)) <= MAX_INTEGER:
+    if len(digits) <= 20 and MIN_INTEGER <= (value := int(digits)) <= MAX_INTEGER:
         return value
     raise Invalid(faults=[Fault("body", "holds an integer of more than 64 bits")])
 

@@ -95,6 +95,9 @@ class Marks:
         async with self._database.begin() as conn:
             answered = await self._handle_answers(conn, batch)
             held = await self._hold(conn, batch)
+            lost = [outcome.lease.key for outcome in batch if outcome.lease.key not in held]
+            if lost:
+                self._log.warning("outbox.lease_lost", keys=len(lost), first=lost[0])
             if answered - held:
                 raise LeaseLost(held)
             ours = [outcome for outcome in batch if outcome.lease.key in held]

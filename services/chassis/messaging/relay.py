@@ -43,7 +43,7 @@ class Relay:
         self._clock = clock
         self._lease_s = lease_s
         self._poll_s = poll_s
-        self._courier = Courier(clock, addresses, stopping=lambda: self._stopping)
+        self._courier = Courier(clock, addresses, stopping=lambda: self._stopping or self.loop.stopping)
         self._marks = Marks(database=database, clock=clock, answers=answers or {}, metrics=metrics)
         self._lag_s = metrics.gauge("outbox_lag_seconds", "Age of the oldest message that waits to be sent.")
         self._dead = metrics.gauge("outbox_dead", "Messages that were refused and block their key.")
