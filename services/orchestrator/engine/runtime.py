@@ -10,10 +10,12 @@ from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.logs import get_logger
+from services.chassis.loop import Loop
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.heartbeat import Heartbeat
 from services.orchestrator.engine.loops.janitor import Janitor
+from services.orchestrator.engine.loops.lookout import Lookout
 from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.flush import Flush
@@ -36,7 +38,7 @@ from services.orchestrator.engine.store import sagas
 class Engine:
     """One replica's engine. `operations` is what the outside may do; `start` and `stop` run its background duties."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
         self,
         *,
         registry: Registry,
@@ -47,8 +49,13 @@ class Engine:
         settings: EngineSettings | None = None,
         hooks: EngineHooks | None = None,
         on_enqueued: Callable[[], None] = lambda: None,
+        operations_database: Database | None = None,
     ) -> None:
-        """Take what it runs and runs on; `on_enqueued` is told when messages have been committed to the outbox."""
+        """Take what it runs and runs on; `on_enqueued` is told when messages have been committed to the outbox.
+
+        With an `operations_database`, a pool of their own to the same database, however many requests wait for a
+        connection, the engine's own work never waits behind them.
+        """
         settings = settings or EngineSettings()
         if not settings.replica:
             settings = replace(settings, replica=ids.new_id("replica"))
@@ -57,7 +64,7 @@ class Engine:
         self._clock = clock
         self._database = database
         self._on_enqueued = on_enqueued
-        self._ends = Ends(clock)
+        self._ends = Ends()
         self._residents = Residents(settings.max_residents)
         loader = Loader(database)
         self._committer = Committer(database, clock, hooks, batch=settings.flush_batch, on_applied=self._applied)
@@ -109,28 +116,30 @@ class Engine:
             database=database, clock=clock, scheduler=self._scheduler, hooks=hooks, settings=settings
         )
         self._janitor = Janitor(database=database, clock=clock, settings=settings)
+        self._lookout = Lookout(database=database, clock=clock, ends=self._ends, settings=settings)
+        self._ends.on_waiting = self._lookout.loop.nudge
         self.operations = Operations(
             registry=registry,
             codec=codec,
-            database=database,
+            database=operations_database or database,
             clock=clock,
             hooks=hooks,
             ends=self._ends,
             on_due=self._scheduler.loop.nudge,
-            poll_s=settings.poll_s,
         )
         self._hooks = hooks
 
     async def start(self) -> None:
         """Begin to claim; needs a migrated database."""
         self._committer.start()
-        for duty in (self._heartbeat, self._scheduler, self._janitor):
-            duty.loop.start()
+        for loop in self._loops():
+            loop.start()
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Stop claiming, let calls under way finish within `grace_s` seconds, and give every lease back."""
         await self._scheduler.loop.stop()
         await self._janitor.loop.stop()
+        await self._lookout.loop.stop()
         self._executor.draining = self._compensator.draining = True
         tasks = self._tasks()
         if tasks:
@@ -146,8 +155,8 @@ class Engine:
 
     async def crash(self) -> None:
         """Stop as if the process had died: nothing is written, no lease is given back. For tests."""
-        for duty in (self._scheduler, self._heartbeat, self._janitor):
-            await duty.loop.stop()
+        for loop in self._loops():
+            await loop.stop()
         await self._committer.stop()
         await self._cancel_turns()
         self._residents.close()
@@ -162,6 +171,9 @@ class Engine:
                 await _finished(task)
             if not tasks and delay_s > 0:
                 return
+
+    def _loops(self) -> tuple[Loop, ...]:
+        return (self._heartbeat.loop, self._scheduler.loop, self._janitor.loop, self._lookout.loop)
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return [task for _, task in self._scheduler.active.values()]

@@ -20,6 +20,17 @@ def is_within(position: str, branch: str) -> bool:
     return position.startswith(branch + ".")
 
 
+def is_after(position: str, other: str) -> bool:
+    """Say whether the code reaches `position` only when it is done with `other`; parallel branches are not after."""
+    here, there = order(position), order(other)
+    for depth in range(0, min(len(here), len(there)), 2):
+        if here[depth] != there[depth]:
+            return here[depth] > there[depth]
+        if here[depth + 1 : depth + 2] != there[depth + 1 : depth + 2]:
+            return False
+    return False
+
+
 def order(position: str) -> tuple[int, ...]:
     """Give a key that sorts positions as the code reads."""
     return tuple(int(part) for part in position.split("."))

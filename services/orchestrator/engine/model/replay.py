@@ -42,16 +42,11 @@ class Replay:
             del self._calls[position]
 
     def goes_on_after(self, position: str) -> bool:
-        """Say whether the log has more of the branch behind `position`: then what stands there is over.
+        """Say whether the log has more of the code behind `position`: then what stands there is over.
 
         It decides for a timer that has fired once, even if the database's clock has been set back since.
         """
-        *branch, index = positions.order(position)
-        depth = len(branch)
-        return any(
-            place[:depth] == tuple(branch) and len(place) > depth and place[depth] > index
-            for place in map(positions.order, (*self._records, *self._calls))
-        )
+        return any(positions.is_after(other, position) for other in (*self._records, *self._calls))
 
     @property
     def replaying(self) -> bool:

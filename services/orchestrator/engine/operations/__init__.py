@@ -40,14 +40,12 @@ class Operations:
         hooks: EngineHooks,
         ends: Ends,
         on_due: Callable[[], None],
-        poll_s: float,
     ) -> None:
         """Take the parts; `on_due` is told when something has become due."""
         self.registry = registry
         self._clock = clock
         self._ends = ends
         self._on_due = on_due
-        self._poll_s = poll_s
         self._reading = Reading(registry, database)
         self._starting = Starting(registry, codec, database, clock, hooks)
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting)
@@ -89,11 +87,10 @@ class Operations:
 
     async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaView:
         """Give a saga, after up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
-        until = self._clock.monotonic() + wait_s
-        view = await self._reading.get(saga_id)
-        while view.finished_at is None and (left := until - self._clock.monotonic()) > 0:
-            await self._ends.wait(saga_uuid(saga_id), min(left, self._poll_s))
+        with self._ends.waiting(saga_uuid(saga_id)) as ended:
             view = await self._reading.get(saga_id)
+            if view.finished_at is None and wait_s > 0 and await self._clock.wait(ended, wait_s):
+                view = await self._reading.get(saga_id)
         return view
 
     async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:

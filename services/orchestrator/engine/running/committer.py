@@ -7,7 +7,6 @@ and fails alone. A lost answer is repeated until it is heard: each saga's row sa
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database, is_transient
@@ -58,8 +57,7 @@ class Committer:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)
         self._fail_all(LeaseLost())
 
     async def write(self, pending: Pending, flush: Flush) -> FlushAnswer:
@@ -126,8 +124,8 @@ class Committer:
         pause_s = RETRY_S
         while True:
             started = self._clock.monotonic()
-            self._hooks.flush_before(batch)
             try:
+                self._hooks.flush_before(batch)
                 answers = await flushes.write(self._database, batch, now=self._clock.sql_now())
                 self._hooks.flush_unseen(batch)
             except Exception as error:

@@ -1,31 +1,39 @@
-"""Tells those who wait in this process that a saga has ended."""
+"""Who waits in this process for the ends of sagas."""
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from uuid import UUID
-
-from services.chassis.clock import Clock
 
 
 class Ends:
-    """Who waits for which saga; a saga that ends on another replica is found by looking again."""
+    """Wakes those who wait for a saga; `on_waiting` is told when somebody begins to."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self) -> None:
         """Nobody waits."""
-        self._clock = clock
         self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self.on_waiting: Callable[[], None] = lambda: None
+
+    def waited_for(self) -> Collection[UUID]:
+        """Give the sagas that somebody waits for."""
+        return list(self._waiting)
 
     def announce(self, saga_id: UUID) -> None:
         """Wake everybody who waits for this saga."""
         for event in self._waiting.pop(saga_id, ()):
             event.set()
 
-    async def wait(self, saga_id: UUID, seconds: float) -> None:
-        """Wait until the saga ends in this process, `seconds` at most."""
+    @contextmanager
+    def waiting(self, saga_id: UUID) -> Iterator[asyncio.Event]:
+        """Give the event of the saga's end; what ends after this has begun is not missed."""
         event = asyncio.Event()
+        first = not self._waiting
         self._waiting[saga_id].add(event)
+        if first:
+            self.on_waiting()
         try:
-            await self._clock.wait(event, seconds)
+            yield event
         finally:
             waiting = self._waiting.get(saga_id)
             if waiting is not None:

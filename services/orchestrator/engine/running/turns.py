@@ -59,6 +59,7 @@ class Turns:
         definition = self.registry.get(saga.workflow, saga.version)
         if definition is None:
             raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
+        resident = self.residents.take(saga)
         pending = Pending.of(saga)
         pending.discard()
         try:
@@ -66,9 +67,11 @@ class Turns:
                 message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
                 await self.endings.get_stuck(definition, pending, Attention("poison", message))
             elif saga.phase is Phase.COMPENSATING:
+                if resident is not None:
+                    resident.close()
                 await self.compensator.unwind(definition, pending, lease)
             else:
-                run = self.residents.take(saga) or self._open(saga, definition, history)
+                run = resident or self._open(saga, definition, history)
                 pending = run.pending
                 await self._drive(run, saga, history, lease)
         except LeaseLost:

@@ -1,6 +1,6 @@
 """Reading sagas for people: one, or a page, newest first."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -95,6 +95,12 @@ async def find(conn: AsyncConnection, selection: Selection) -> list[SagaRow]:
     if selection.before is not None:
         statement = statement.where(tuple_(sagas.c.created_at, sagas.c.id) < tuple_(*selection.before))
     return [_row(row) for row in (await conn.execute(statement)).mappings()]
+
+
+async def ended_of(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[UUID]:
+    """Read which of these sagas have ended."""
+    statement = select(sagas.c.id).where(sagas.c.id.in_(saga_ids), sagas.c.finished_at.is_not(None))
+    return list(await conn.scalars(statement))
 
 
 async def count_live(conn: AsyncConnection) -> dict[tuple[str, str], int]:
