@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from services.chassis.logs import get_logger
+from services.chassis import logs, tracing
 from services.chassis.metrics import Metrics
 from services.orchestrator.engine import EngineHooks, Flush, NewSaga, Saga, Signal
 from services.orchestrator.workflows import order, refund_payment
@@ -25,7 +25,7 @@ class Telemetry(EngineHooks):
     def __init__(self, metrics: Metrics) -> None:
         """Name the metrics once."""
         self._metrics = metrics
-        self._log = get_logger("orchestrator")
+        self._log = logs.get_logger("orchestrator")
         self._started = metrics.counter("saga_started_total", "Sagas started.", ("workflow",))
         self._ended = metrics.counter("saga_ended_total", "Sagas ended.", ("workflow", "status"))
         self._attempts = metrics.counter("saga_step_attempts_total", "Attempts of steps.", ("step", "outcome"))
@@ -41,9 +41,14 @@ class Telemetry(EngineHooks):
         self._log.info("saga.started", **_about(saga))
 
     def call_before(self, saga: Saga, position: str, name: str, attempt: int) -> None:
-        """An undo begins."""
+        """An attempt begins: whatever its task logs and calls from here on belongs to this saga and its trace."""
+        about = _about(saga)
+        logs.bind(**about)
+        if saga.traceparent is not None:
+            tracing.enter(saga.traceparent)
+            logs.bind(trace_id=tracing.trace_id(saga.traceparent))
         if position.endswith(_UNDO):
-            self._log.info("compensation.started", **_about(saga), step=name, attempt=attempt)
+            self._log.info("compensation.started", step=name, attempt=attempt)
 
     def call_answered(self, saga: Saga, position: str, name: str, outcome: str, seconds: float) -> None:
         """An attempt of a step or of an undo has ended."""

@@ -272,13 +272,13 @@ class System:
 
 
 def signed(
-    raw: bytes, *, event_id: str, at: datetime, secret: str = DEVELOPMENT_WEBHOOK_SECRET, **changed: str | None
-) -> dict[str, str]:
+    raw: bytes, *, event_id: str, at: datetime, secret: str = DEVELOPMENT_WEBHOOK_SECRET, **changed: str | bytes | None
+) -> dict[str, str | bytes]:
     """The headers of a genuine webhook; `changed` replaces or, with None, drops some (`webhook_id="…"`)."""
     stamp = str(int(at.timestamp()))
     key = base64.b64decode(secret.removeprefix("whsec_"))
     digest = base64.b64encode(hmac.new(key, f"{event_id}.{stamp}.".encode() + raw, hashlib.sha256).digest()).decode()
-    headers: dict[str, str | None] = {
+    headers: dict[str, str | bytes | None] = {
         "content-type": "application/json",
         "webhook-id": event_id,
         "webhook-timestamp": stamp,

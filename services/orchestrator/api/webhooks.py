@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis import signing
-from services.chassis.errors import RequestError
+from services.chassis.errors import RequestError, UnsupportedMedia
 from services.chassis.logs import get_logger
 from services.chassis.problems import problem_responses
 from services.contracts.base import Identifier
@@ -137,6 +137,8 @@ async def payments(request: Request, desk: DeskOf) -> Response:
 
 
 async def _take(request: Request, desk: Desk) -> str:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise UnsupportedMedia
     body = await request.body()
     signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())
     event = read_json(_EVENT, body)

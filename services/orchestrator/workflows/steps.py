@@ -25,9 +25,7 @@ async def request_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id
     requested = await step.clients.payment.request(
         placed, awakeable_id, key=step.key, deadline=step.deadline, acting_user=step.acting_user
     )
-    step.log.info(
-        "payment.requested", order_id=placed.order_id, user_id=placed.user_id, payment_id=requested.payment_id
-    )
+    step.log.info("payment.requested", order_id=placed.order_id, payment_id=requested.payment_id)
     return requested
 
 
@@ -38,14 +36,12 @@ async def void_or_refund(
     del requested, awakeable_id
     payment = step.clients.payment
     if await payment.void(placed.order_id, placed.attempt, key=step.key, deadline=step.deadline):
-        step.log.info("payment.voided", order_id=placed.order_id, user_id=placed.user_id)
+        step.log.info("payment.voided", order_id=placed.order_id)
         return
     for found in await payment.of_attempt(placed.order_id, placed.attempt, deadline=step.deadline):
         if found.owed_minor > 0:
             await payment.refund(found, deadline=step.deadline)
-            step.log.info(
-                "payment.refunded", order_id=placed.order_id, user_id=placed.user_id, payment_id=found.payment_id
-            )
+            step.log.info("payment.refunded", order_id=placed.order_id, payment_id=found.payment_id)
 
 
 async def mark_executed(step: Step[Clients], placed: PlacedOrder) -> CheckoutExecuted:
@@ -62,7 +58,7 @@ async def ask_for_approval(step: Step[Clients], placed: PlacedOrder, reminder: i
 
 async def initiate_shipment(step: Step[Clients], placed: PlacedOrder) -> Shipment:
     """Hand the order to the carrier."""
-    step.log.info("shipment.requested", order_id=placed.order_id, user_id=placed.user_id, attempt=step.attempt)
+    step.log.info("shipment.requested", order_id=placed.order_id, attempt=step.attempt)
     shipment = await step.clients.shipping.initiate(
         placed, key=step.key, deadline=step.deadline, acting_user=step.acting_user
     )

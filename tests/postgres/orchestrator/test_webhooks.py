@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.system import System, failed, succeeded
+from tests.support.system import System, failed, signed, succeeded
 
 PAYMENT_TIMEOUT_S = 900
 
@@ -184,24 +184,25 @@ async def test_a_success_for_an_ended_saga_starts_one_refund(system: System) -> 
     assert len(found.json()["items"]) == 1
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"amount": {"amount_minor": 1, "currency": "USD"}},
-        {"amount": {"amount_minor": 2000, "currency": "USD"}},
-        {"amount": {"amount_minor": 1999, "currency": "EUR"}},
-        {"order_id": "order-2"},
-    ],
-)
-async def test_another_amount_currency_or_order_is_not_believed(system: System, changed: dict[str, Any]) -> None:
+FALSE: list[dict[str, Any]] = [
+    {"amount": {"amount_minor": 1, "currency": "USD"}},
+    {"amount": {"amount_minor": 2000, "currency": "USD"}},
+    {"amount": {"amount_minor": 1999, "currency": "EUR"}},
+    {"order_id": "order-2"},
+]
+
+
+async def test_another_amount_currency_or_order_is_not_believed(system: System) -> None:
     """Answered 200, recorded and alarmed once; the order waits on and its own payment still counts."""
     payment = await unpaid(system)
-    for _ in range(2):
-        assert (await system.deliver(succeeded(payment, **changed), event_id="evt_bad")).status_code == 200
+    for number, changed in enumerate(FALSE):
+        for _ in range(2):
+            answer = await system.deliver(succeeded(payment, **changed), event_id=f"evt_{number}")
+            assert answer.status_code == 200
     await system.settle()
     assert await system.status("order-1") == "pending_payment"
-    assert await audited(system) == ["payment.succeeded.mismatch"]
-    assert await counted(system, 'order_saga_alarms_total{kind="payment_mismatch"}') == 1
+    assert await audited(system) == ["payment.succeeded.mismatch"] * len(FALSE)
+    assert await counted(system, 'order_saga_alarms_total{kind="payment_mismatch"}') == len(FALSE)
     assert (await system.deliver(succeeded(payment), event_id="evt_good")).status_code == 200
     await system.settle()
     assert await system.status("order-1") == "awaiting_approval"
@@ -218,31 +219,32 @@ async def test_refunds_and_voids_are_recorded_once(system: System) -> None:
     assert await system.status("order-1") == "pending_payment"
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"webhook_signature": None},
-        {"webhook_signature": ""},
-        {"webhook_signature": "v1,"},
-        {"webhook_signature": "v1,AAAA"},
-        {"webhook_signature": "v1,é"},
-        {"webhook_signature": "v2,AAAA"},
-        {"webhook_timestamp": None},
-        {"webhook_timestamp": "nan"},
-        {"webhook_timestamp": "1_0"},
-        {"webhook_timestamp": "0"},
-        {"webhook_timestamp": "99999999999"},
-        {"webhook_id": None},
-        {"webhook_id": "evt_other"},
-        {"secret": "whsec_b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC1vdGhlci1zZWNyZXQ="},
-    ],
-)
-async def test_what_is_not_signed_by_the_processor_is_401(system: System, headers: dict[str, Any]) -> None:
+FORGED: list[dict[str, Any]] = [
+    {"webhook_signature": None},
+    {"webhook_signature": ""},
+    {"webhook_signature": "v1,"},
+    {"webhook_signature": "v1,AAAA"},
+    {"webhook_signature": "v1,é".encode()},
+    {"webhook_signature": "v2,AAAA"},
+    {"webhook_timestamp": None},
+    {"webhook_timestamp": "nan"},
+    {"webhook_timestamp": "1_0"},
+    {"webhook_timestamp": "٣".encode()},
+    {"webhook_timestamp": "0"},
+    {"webhook_timestamp": "99999999999"},
+    {"webhook_id": None},
+    {"webhook_id": "evt_other"},
+    {"secret": "whsec_b3RoZXItc2VjcmV0LW90aGVyLXNlY3JldC1vdGhlci1zZWNyZXQ="},
+]
+
+
+async def test_what_is_not_signed_by_the_processor_is_401(system: System) -> None:
     """No forged, stale or unsigned event is believed, and none breaks the service."""
     payment = await unpaid(system)
-    answer = await system.deliver(succeeded(payment), **headers)
-    assert answer.status_code == 401, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
+    for headers in FORGED:
+        answer = await system.deliver(succeeded(payment), **headers)
+        assert answer.status_code == 401, headers
+        assert answer.headers["content-type"] == "application/problem+json"
     await system.settle()
     assert await system.status("order-1") == "pending_payment"
 
@@ -251,8 +253,6 @@ async def test_a_changed_body_or_an_old_event_is_401(system: System) -> None:
     """The signature covers every byte, and for 300 seconds only."""
     payment = await unpaid(system)
     raw = json.dumps(succeeded(payment)).encode()
-    from tests.support.system import signed
-
     headers = signed(raw, event_id="evt_1", at=system.clock.now())
     changed = raw.replace(b"1999", b"1998")
     answer = await system.call("POST", "orchestrator", "/webhooks/payments", content=changed, headers=headers)
@@ -264,54 +264,56 @@ async def test_a_changed_body_or_an_old_event_is_401(system: System) -> None:
         assert answer.status_code == status, offset
 
 
-@pytest.mark.parametrize(
-    ("raw", "status"),
-    [
-        (b"", 400),
-        (b"{", 400),
-        (b"\xff\xfe", 400),
-        (b"null", 422),
-        (b"[]", 422),
-        (b"{}", 422),
-        (b'{"type": "payment.exploded", "timestamp": "2026-11-24T10:00:00Z", "data": {}}', 422),
-        (b'{"type": "payment.succeeded", "timestamp": "2026-11-24T10:00:00Z", "data": {}}', 422),
-        (b'{"type": "payment.succeeded", "timestamp": "2026-11-24T10:00:00Z", "data": null}', 422),
-        (b'{"a": NaN}', 400),
-        (b'{"a": "\\u0000"}', 422),
-        (b'{"a": "\\ud800"}', 422),
-        (b'{"a": 99999999999999999999999}', 422),
-        (b"[" * 5000 + b"]" * 5000, 422),
-    ],
-)
-async def test_signed_nonsense_is_refused_politely(system: System, raw: bytes, status: int) -> None:
-    """A genuine signature over something else than an event is 4xx, never 5xx."""
-    answer = await system.deliver({}, raw=raw or b" ")
-    assert answer.status_code == status, answer.text
+NONSENSE: list[tuple[bytes, int]] = [
+    (b" ", 400),
+    (b"{", 400),
+    (b"\xff\xfe", 400),
+    (b"null", 422),
+    (b"[]", 422),
+    (b"{}", 422),
+    (b'{"type": "payment.exploded", "timestamp": "2026-11-24T10:00:00Z", "data": {}}', 422),
+    (b'{"type": "payment.succeeded", "timestamp": "2026-11-24T10:00:00Z", "data": {}}', 422),
+    (b'{"type": "payment.succeeded", "timestamp": "2026-11-24T10:00:00Z", "data": null}', 422),
+    (b'{"type": "payment.succeeded", "timestamp": 7, "data": {}}', 422),
+    (b'{"a": NaN}', 400),
+    (b'{"a": "\\u0000"}', 422),
+    (b'{"a": "\\ud800"}', 422),
+    (b'{"a": 99999999999999999999999}', 422),
+    (b"[" * 5000 + b"]" * 5000, 422),
+]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"amount": {"amount_minor": "1999", "currency": "USD"}},
-        {"amount": {"amount_minor": True, "currency": "USD"}},
-        {"amount": {"amount_minor": -1, "currency": "USD"}},
-        {"amount": {"amount_minor": 19.99, "currency": "USD"}},
-        {"amount": {"amount_minor": 1999, "currency": "usd"}},
-        {"amount": {"amount_minor": 1999, "currency": "USD", "more": 1}},
-        {"payment_id": ""},
-        {"payment_id": "x" * 256},
-        {"payment_id": 7},
-        {"awakeable_id": None},
-        {"order_id": "../order"},
-        {"surprise": "field"},
-    ],
-)
-async def test_an_event_of_another_shape_is_422(system: System, change: dict[str, Any]) -> None:
-    """Strings are no numbers, unknown fields are refused, and the problem never quotes the input."""
+async def test_signed_nonsense_is_refused_politely(system: System) -> None:
+    """A genuine signature over something else than an event is 4xx, never 5xx, and is not quoted."""
+    for raw, status in NONSENSE:
+        answer = await system.deliver({}, raw=raw)
+        assert answer.status_code == status, raw[:80]
+        assert "exploded" not in answer.text
+
+
+MISSHAPEN: list[dict[str, Any]] = [
+    {"amount": {"amount_minor": "1999", "currency": "USD"}},
+    {"amount": {"amount_minor": True, "currency": "USD"}},
+    {"amount": {"amount_minor": -1, "currency": "USD"}},
+    {"amount": {"amount_minor": 19.99, "currency": "USD"}},
+    {"amount": {"amount_minor": 1999, "currency": "usd"}},
+    {"amount": {"amount_minor": 1999, "currency": "USD", "more": 1}},
+    {"payment_id": ""},
+    {"payment_id": "x" * 256},
+    {"payment_id": 7},
+    {"awakeable_id": None},
+    {"order_id": "../order"},
+    {"surprise": "field"},
+]
+
+
+async def test_an_event_of_another_shape_is_422(system: System) -> None:
+    """Strings are no numbers, unknown fields are refused, and the problem says where."""
     payment = await unpaid(system)
-    answer = await system.deliver(succeeded(payment, **change))
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["errors"]
+    for change in MISSHAPEN:
+        answer = await system.deliver(succeeded(payment, **change))
+        assert answer.status_code == 422, change
+        assert answer.json()["errors"], change
     await system.settle()
     assert await system.status("order-1") == "pending_payment"
 
