@@ -16,7 +16,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import Gather, RunStep, Select, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import BranchClosed, ForeignAwait
 from services.orchestrator.engine.model.records import Kind
-from services.orchestrator.engine.running.journal import Journal, Line
+from services.orchestrator.engine.running.log import Line, RunLog
 
 Code = Coroutine[Any, Any, Any]
 
@@ -47,9 +47,9 @@ class Join:
 class Driver:
     """The branches of one saga's code. `steps` and `waits` are what they wait for, by position."""
 
-    def __init__(self, code: Code, journal: Journal) -> None:
+    def __init__(self, code: Code, log: RunLog) -> None:
         """Begin with the main line, not yet started."""
-        self._journal = journal
+        self._log = log
         self._root = Branch(code, Line(""))
         self._runnable: deque[Branch] = deque([self._root])
         self.steps: dict[str, tuple[Branch, RunStep]] = {}
@@ -77,7 +77,7 @@ class Driver:
         """Run every branch until all of them wait, or the main line has ended."""
         while self._runnable and not self.finished:
             branch = self._runnable.popleft()
-            self._journal.line = branch.line
+            self._log.line = branch.line
             value, error = branch.value, branch.error
             branch.value = branch.error = None
             try:
@@ -89,7 +89,7 @@ class Driver:
             else:
                 self._blocked(branch, command)
             finally:
-                self._journal.line = None
+                self._log.line = None
 
     def answer(self, position: str, value: Any = None, error: BaseException | None = None) -> None:
         """Give a waiting branch what it waits for; it goes on at the next `advance`."""
@@ -107,8 +107,8 @@ class Driver:
                 if command.due_at <= now:
                     fired.append(command)
                     self.answer(position)
-            elif command.signal in self._journal.signals:
-                self.answer(position, self._journal.signals[command.signal])
+            elif command.signal in self._log.signals:
+                self.answer(position, self._log.signals[command.signal])
         return fired
 
     def expired(self, now: datetime) -> list[WaitSignal]:
@@ -121,7 +121,7 @@ class Driver:
 
     def close(self) -> None:
         """Let go of the code; nothing it does from here on is recorded."""
-        self._journal.line = None
+        self._log.line = None
         for branch in self._open_branches(self._root):
             _close(branch.code)
         self._runnable.clear()
@@ -136,9 +136,9 @@ class Driver:
             case Gather() | Select():
                 self._fork(branch, command)
             case _:
-                self._journal.fail(ForeignAwait(command))
+                self._log.fail(ForeignAwait(command))
                 self.finished = True
-                self._root.error = self._journal.fault
+                self._root.error = self._log.fault
 
     def _fork(self, branch: Branch, command: Gather | Select) -> None:
         join = Join(branch, command)
@@ -146,7 +146,7 @@ class Driver:
         for index, code in enumerate(command.branches):
             path = positions.branch_of(command.position, index)
             if isinstance(command, Select) and command.winner not in (None, index):
-                self._journal.replay.forget(path)
+                self._log.replay.forget(path)
                 code.close()
                 continue
             child = Branch(code, Line(path), index, join)
@@ -181,8 +181,8 @@ class Driver:
     def _won(self, join: Join, winner: Branch) -> None:
         command = join.command
         if isinstance(command, Select) and command.winner is None:
-            self._journal.append(command.position, Kind.SELECT, str(len(command.branches)), str(winner.index))
-        self._journal.line = None
+            self._log.append(command.position, Kind.SELECT, str(len(command.branches)), str(winner.index))
+        self._log.line = None
         for child in join.children:
             if child is not winner:
                 self._drop(child)

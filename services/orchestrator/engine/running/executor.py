@@ -70,15 +70,15 @@ class Executor:
             run.driver.advance()
             self._book.forget_dropped(run)
             try:
-                if run.journal.fault is not None:
-                    raise run.journal.fault
+                if run.log.fault is not None:
+                    raise run.log.fault
                 self._book.admit(run)
-                now = run.journal.now()
+                now = run.log.now()
                 for timer in run.driver.settle(now):
                     self._hooks.timer_fired(run.saga, timer.due_at, now)
                 if run.driver.has_runnable and not run.driver.finished:
                     continue
-                run.journal.replay.check_all_taken()
+                run.log.replay.check_all_taken()
             except EngineError as fault:
                 await self._stuck(run, fault)
                 return False
@@ -139,7 +139,7 @@ class Executor:
         due_at = run.next_due()
         alarm = None
         if due_at is not None:
-            seconds = max(0.0, (due_at - run.journal.now()).total_seconds())
+            seconds = max(0.0, (due_at - run.log.now()).total_seconds())
             alarm = asyncio.ensure_future(self._clock.sleep(seconds))
             waiting.add(alarm)
         try:
@@ -161,12 +161,12 @@ class Executor:
         if not expired:
             return False
         names = tuple({wait.signal for wait in expired})
-        flush = run.pending.flush(Phase.FORWARD, RunState.LEASED, expired=names, knows_signals=run.journal.signal_no)
+        flush = run.pending.flush(Phase.FORWARD, RunState.LEASED, expired=names, knows_signals=run.log.signal_no)
         if await self._flush(run, flush) is FlushAnswer.NEWS:
             await self._learn(run)
         else:
             closed = [Signal(run.saga.id, wait.signal, SignalKind(wait.kind), SignalStatus.EXPIRED) for wait in expired]
-            run.journal.learn(run.journal.signal_no, closed)
+            run.log.learn(run.log.signal_no, closed)
         run.driver.settle(now)
         return True
 
@@ -178,7 +178,7 @@ class Executor:
             RunState.WAITING,
             due_at=run.next_due(),
             waits=run.waits(),
-            knows_signals=run.journal.signal_no,
+            knows_signals=run.log.signal_no,
         )
         if await self._flush(run, flush) is FlushAnswer.NEWS:
             await self._learn(run)
@@ -188,12 +188,12 @@ class Executor:
 
     async def _give_back(self, run: Run) -> bool:
         """Give the lease back although the saga could go on: another claim takes it up at once."""
-        await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.READY, due_at=run.journal.now()))
+        await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.READY, due_at=run.log.now()))
         return True
 
     async def _learn(self, run: Run) -> None:
         signal_no, signals = await self._loader.signals(run.saga.id)
-        run.journal.learn(signal_no, signals)
+        run.log.learn(signal_no, signals)
 
     # ends
 
@@ -233,7 +233,7 @@ class Executor:
         if faults >= self._settings.max_faults:
             await self._endings.get_stuck(run.definition, pending, Attention("workflow-error", describe(error)))
             return
-        due_at = run.journal.now() + timedelta(seconds=self._settings.fault_pause_s * 2 ** (faults - 1))
+        due_at = run.log.now() + timedelta(seconds=self._settings.fault_pause_s * 2 ** (faults - 1))
         await self._flush(run, pending.flush(Phase.FORWARD, RunState.WAITING, due_at=due_at, faults=faults))
 
     async def _stuck(self, run: Run, fault: EngineError) -> None:

@@ -1,23 +1,18 @@
 """The journal of one saga's code: answers each primitive from the log, or records it for the next flush."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from services.chassis import ids
-from services.chassis.clock import Clock
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
-from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import (
-    BranchClosed,
-    EngineError,
     SignalRejected,
     SignalTimeout,
     StepFailed,
@@ -25,111 +20,36 @@ from services.orchestrator.engine.model.errors import (
 from services.orchestrator.engine.model.records import (
     ErrorInfo,
     Kind,
-    LogRecord,
     NewSaga,
-    Saga,
     Signal,
     SignalKind,
     SignalStatus,
 )
-from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.model.retry import RetryPolicy
-from services.orchestrator.engine.running.pending import Pending, addressed
-
-E = TypeVar("E", bound=EngineError)
+from services.orchestrator.engine.running.log import RunLog
+from services.orchestrator.engine.running.pending import addressed
 
 AWAKEABLE_PREFIX = "awk_"
 _VALUE_SHAPES: dict[str, Any] = {"now": datetime, "random": float, "uuid": UUID}
 
 
-@dataclass(slots=True)
-class Line:
-    """A line of code that takes positions one after another: the main line, or a branch."""
-
-    path: str
-    taken: int = 0
-
-
 class Journal:
-    """Fulfils `Recorder` for one saga. `line` is the branch whose code runs now; the driver sets it."""
+    """Fulfils `Recorder` for one saga."""
 
-    def __init__(
-        self,
-        saga: Saga,
-        definition: WorkflowDefinition,
-        replay: Replay,
-        *,
-        codec: Codec,
-        clock: Clock,
-        clients: Any,
-    ) -> None:
-        """Start at the beginning of the code, with the log that it will walk over."""
-        self.definition = definition
-        self.replay = replay
-        self.pending = Pending.of(saga)
-        self.signals: dict[str, Signal] = {}
-        self.signal_no = 0
-        self.line: Line | None = None
-        self.fault: EngineError | None = None
+    def __init__(self, log: RunLog, definition: WorkflowDefinition, *, codec: Codec, clients: Any) -> None:
+        """Take the log to answer from and to record in."""
+        self._log = log
+        self._definition = definition
         self._codec = codec
-        self._clock = clock
         self._clients = clients
-
-    @property
-    def saga(self) -> Saga:
-        """Give the saga as its last claim read it."""
-        return self.pending.saga
-
-    def adopt(self, saga: Saga, signals: Iterable[Signal]) -> None:
-        """Go on under a new lease, knowing the signals that have been settled meanwhile."""
-        self.pending.saga = saga
-        self.pending.takeovers = saga.takeovers
-        self.learn(saga.signal_no, signals)
-
-    def learn(self, signal_no: int, signals: Iterable[Signal]) -> None:
-        """Take in settled signals; `signal_no` is how many the row counts."""
-        self.signal_no = signal_no
-        self.signals.update((signal.name, signal) for signal in signals)
-
-    def now(self) -> datetime:
-        """Give the present moment, at least the one at which the database handed out the lease."""
-        return max(self.saga.claimed_at, self._clock.now())
-
-    # positions and records
 
     def next_position(self) -> str:
         """Give the next position of the line that is running."""
-        if self.line is None:
-            raise BranchClosed
-        self.line.taken += 1
-        return positions.at(self.line.path, self.line.taken)
+        return self._log.next_position()
 
     def recorded(self, position: str, kind: Kind, name: str) -> str | None:
         """Give the output recorded at a position, None if the code has got further than the log."""
-        record = self._take(position, kind, name)
-        return None if record is None else record.output
-
-    def append(self, position: str, kind: Kind, name: str, output: str | None) -> None:
-        """Record a fact that is true at once."""
-        now = self.now()
-        self.pending.records.append(LogRecord(position, kind, name, now, now, output))
-
-    def fail(self, fault: E) -> E:
-        """Remember a fault of the code, so that it cannot be swallowed by a broad except."""
-        self.fault = self.fault or fault
-        return fault
-
-    def _take(self, position: str, kind: Kind, name: str) -> LogRecord | None:
-        try:
-            return self.replay.take(position, kind, name)
-        except EngineError as fault:
-            raise self.fail(fault) from None
-
-    def _declared(self, look_up: Callable[[], str]) -> str:
-        try:
-            return look_up()
-        except EngineError as fault:
-            raise self.fail(fault) from None
+        return self._log.recorded(position, kind, name)
 
     # steps and undos
 
@@ -144,7 +64,7 @@ class Journal:
     ) -> Any:
         """Give a step's recorded result, or ask the executor for its call."""
         position = self.next_position()
-        record = self._take(position, Kind.STEP, name)
+        record = self._log.take(position, Kind.STEP, name)
         signature = signature_of(fn)
         if record is not None:
             if record.error is not None:
@@ -152,72 +72,72 @@ class Journal:
             return self._codec.decode(record.output or "null", signature.result)
         undo_name = undo_args = None
         if undo is not None:
-            undo_name = self._declared(lambda: self.definition.undo_name(undo))
+            undo_name = self._log.declared(lambda: self._definition.undo_name(undo))
             undo_args = self._codec.encode(args, signature.shape_of_args(len(args)))
         return await RunStep(position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args)
 
     def add_undo(self, fn: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
         """Register an undo of its own, once."""
-        name = self._declared(lambda: self.definition.undo_name(fn))
+        name = self._log.declared(lambda: self._definition.undo_name(fn))
         position = self.next_position()
-        if self._take(position, Kind.UNDO, name) is None:
+        if self._log.take(position, Kind.UNDO, name) is None:
             encoded = self._codec.encode(args, signature_of(fn).shape_of_args(len(args)))
-            self.pending.add_undo(name, encoded, position, None)
-            self.append(position, Kind.UNDO, name, "null")
+            self._log.pending.add_undo(name, encoded, position, None)
+            self._log.append(position, Kind.UNDO, name, "null")
 
     # waiting
 
     async def sleep(self, duration: timedelta | None, moment: datetime | None) -> None:
         """Fix when to wake, once, and wait for it."""
         position = self.next_position()
-        record = self._take(position, Kind.TIMER, "sleep")
+        record = self._log.take(position, Kind.TIMER, "sleep")
         if record is None:
-            since = self.now()
+            since = self._log.now()
             due_at = moment if moment is not None else since + (duration or timedelta(0))
-            self.append(position, Kind.TIMER, "sleep", json.dumps(due_at.isoformat()))
+            self._log.append(position, Kind.TIMER, "sleep", json.dumps(due_at.isoformat()))
         else:
             since, due_at = record.started_at, datetime.fromisoformat(json.loads(record.output or ""))
-            if self.replay.goes_on_after(position):
+            if self._log.replay.goes_on_after(position):
                 return
         await WaitTimer(position, since, due_at)
 
     def open_awakeable(self, shape: Any, expects: Mapping[str, Any] | None) -> str:
         """Open an awakeable once; its id is random and names its saga, so that it is found without a search."""
         position = self.next_position()
-        shape_name = self._declared(lambda: self.definition.awakeable_name(shape))
+        shape_name = self._log.declared(lambda: self._definition.awakeable_name(shape))
         recorded = self.recorded(position, Kind.AWAKEABLE, shape_name)
         if recorded is not None:
             return str(json.loads(recorded))
-        signal_id = f"{AWAKEABLE_PREFIX}{self.saga.id.hex}{ids.new_secret(16)}"
-        self.append(position, Kind.AWAKEABLE, shape_name, json.dumps(signal_id))
-        self.pending.opened.append(
+        signal_id = f"{AWAKEABLE_PREFIX}{self._log.saga.id.hex}{ids.new_secret(16)}"
+        self._log.append(position, Kind.AWAKEABLE, shape_name, json.dumps(signal_id))
+        self._log.pending.opened.append(
             Signal(
-                saga_id=self.saga.id,
+                saga_id=self._log.saga.id,
                 name=signal_id,
                 kind=SignalKind.AWAKEABLE,
                 shape=shape_name,
                 expects=None if expects is None else json.dumps(dict(expects)),
-                opened_at=self.now(),
+                opened_at=self._log.now(),
             )
         )
         return signal_id
 
     def promise_shape(self, name: str) -> Any:
         """Give a declared promise's type."""
-        self._declared(lambda: str(self.definition.promise_shape(name)))
-        return self.definition.promise_shape(name)
+        self._log.declared(lambda: str(self._definition.promise_shape(name)))
+        return self._definition.promise_shape(name)
 
     async def wait_signal(self, name: str, kind: SignalKind, shape: Any, timeout: timedelta | None) -> Any:
         """Wait for a signal's value; when the wait begins its deadline is fixed."""
         position = self.next_position()
-        record = self._take(position, Kind.WAIT, name)
+        record = self._log.take(position, Kind.WAIT, name)
         if record is None:
-            since = self.now()
+            since = self._log.now()
             until = None if timeout is None else since + timeout
-            self.append(position, Kind.WAIT, name, json.dumps(until and until.isoformat()))
-            if name not in self.signals:
-                opened = Signal(saga_id=self.saga.id, name=name, kind=kind, opened_at=since, until=until)
-                self.pending.opened.append(opened)
+            self._log.append(position, Kind.WAIT, name, json.dumps(until and until.isoformat()))
+            if name not in self._log.signals:
+                opened = Signal(saga_id=self._log.saga.id, name=name, kind=kind, opened_at=since, until=until)
+                self._log.pending.opened.append(opened)
         else:
             since = record.started_at
             deadline = json.loads(record.output or "null")
@@ -230,10 +150,10 @@ class Journal:
         position = self.next_position()
         recorded = self.recorded(position, Kind.PEEK, name)
         if recorded is None:
-            signal = self.signals.get(name)
+            signal = self._log.signals.get(name)
             seen = signal.value if signal is not None and signal.status is SignalStatus.RESOLVED else None
             recorded = "[]" if seen is None else f"[{seen}]"
-            self.append(position, Kind.PEEK, name, recorded)
+            self._log.append(position, Kind.PEEK, name, recorded)
         values = self._codec.decode(recorded, list[shape])
         return values[0] if values else None
 
@@ -256,43 +176,43 @@ class Journal:
         saga_id = ids.derived_uuid("saga", definition.name, key)
         if self.recorded(position, Kind.START, name) is None:
             encoded = self._codec.encode(value, definition.input_type)
-            self.pending.starts.append(
+            self._log.pending.starts.append(
                 NewSaga(
                     id=saga_id,
                     workflow=definition.name,
                     version=definition.version,
                     key=key,
                     input=encoded,
-                    subject=subject or self.saga.subject,
+                    subject=subject or self._log.saga.subject,
                     delay_s=delay_s,
-                    parent_id=self.saga.id,
-                    traceparent=self.saga.traceparent,
+                    parent_id=self._log.saga.id,
+                    traceparent=self._log.saga.traceparent,
                 )
             )
-            self.append(position, Kind.START, name, json.dumps(str(saga_id)))
+            self._log.append(position, Kind.START, name, json.dumps(str(saga_id)))
         return str(saga_id)
 
     def send(self, message: Message) -> None:
         """Put a message into the outbox once; its id is the saga's and the position's."""
         position = self.next_position()
         if self.recorded(position, Kind.SEND, f"{message.service} {message.name}") is None:
-            message_id = message.id or f"{self.saga.id}:{position}"
-            self.pending.messages.append(addressed(message, self.saga, message_id))
-            self.append(position, Kind.SEND, f"{message.service} {message.name}", json.dumps(message_id))
+            message_id = message.id or f"{self._log.saga.id}:{position}"
+            self._log.pending.messages.append(addressed(message, self._log.saga, message_id))
+            self._log.append(position, Kind.SEND, f"{message.service} {message.name}", json.dumps(message_id))
 
     def no_return(self) -> None:
         """Pass the point of no return once."""
         position = self.next_position()
         if self.recorded(position, Kind.NO_RETURN, "no_return") is None:
-            self.append(position, Kind.NO_RETURN, "no_return", "null")
-        self.pending.no_return = True
+            self._log.append(position, Kind.NO_RETURN, "no_return", "null")
+        self._log.pending.no_return = True
 
     def set_status(self, text: str) -> None:
         """Set the progress text once."""
         position = self.next_position()
         if self.recorded(position, Kind.STATUS, "set_status") is None:
-            self.append(position, Kind.STATUS, "set_status", json.dumps(text))
-            self.pending.progress = text
+            self._log.append(position, Kind.STATUS, "set_status", json.dumps(text))
+            self._log.pending.progress = text
 
     def value(self, name: str, fn: Callable[[Any], Any] | None) -> Any:
         """Give a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""
@@ -302,13 +222,13 @@ class Journal:
         if recorded is not None:
             return self._codec.decode(recorded, shape)
         value = fn(self._clients) if fn is not None else self._fresh(name)
-        self.append(position, Kind.VALUE, name, self._codec.encode(value, shape))
+        self._log.append(position, Kind.VALUE, name, self._codec.encode(value, shape))
         return value
 
     def _fresh(self, name: str) -> Any:
         match name:
             case "now":
-                return self.now()
+                return self._log.now()
             case "random":
                 return ids.jitter(0.0, 1.0)
             case _:

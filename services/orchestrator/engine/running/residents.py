@@ -43,7 +43,7 @@ class Residents:
 
     def signal_no(self, saga_id: UUID) -> int:
         """Give how many signals a kept run knows of."""
-        return self._runs[saga_id].journal.signal_no
+        return self._runs[saga_id].log.signal_no
 
     def close(self) -> None:
         """Let go of all."""

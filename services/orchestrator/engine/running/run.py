@@ -1,4 +1,4 @@
-"""A saga in this replica's memory: its code, its journal and its lease."""
+"""A saga in this replica's memory: its code, its log and its lease."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -9,8 +9,8 @@ from services.orchestrator.engine.model.commands import RunStep, WaitSignal
 from services.orchestrator.engine.model.records import Saga, SignalKind, Wait
 from services.orchestrator.engine.running.calls import Attempted
 from services.orchestrator.engine.running.driver import Driver
-from services.orchestrator.engine.running.journal import Journal
 from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
 
 Attempts = dict[str, "asyncio.Task[Attempted]"]
@@ -22,7 +22,7 @@ class Run:
 
     lease: Lease
     definition: WorkflowDefinition
-    journal: Journal
+    log: RunLog
     driver: Driver
     ready: list[RunStep] = field(default_factory=list)
     attempts: Attempts = field(default_factory=dict)
@@ -30,12 +30,12 @@ class Run:
     @property
     def saga(self) -> Saga:
         """Give the saga as its last claim read it."""
-        return self.journal.saga
+        return self.log.saga
 
     @property
     def pending(self) -> Pending:
         """Give what the saga has recorded since its last flush."""
-        return self.journal.pending
+        return self.log.pending
 
     def next_due(self) -> datetime | None:
         """Give the earliest moment at which time alone moves this saga on, None if only a signal does."""

@@ -33,7 +33,7 @@ class StepBook:
         """Take up the steps that the code has asked for: new, between two attempts, or interrupted by a crash."""
         asked, run.driver.new_steps = run.driver.new_steps, []
         for command in asked:
-            known = run.journal.replay.take_call(command.position, command.name)
+            known = run.log.replay.take_call(command.position, command.name)
             if known is None:
                 run.ready.append(command)
             elif known.retry_at is not None:
@@ -43,7 +43,7 @@ class StepBook:
 
     def begin(self, run: Run) -> list[RunStep]:
         """Enter the intent of every step that may be called now, with its undo, and give those steps."""
-        now = run.journal.now()
+        now = run.log.now()
         calls = run.pending.calls
         for position, (_, command) in run.driver.steps.items():
             call = calls.get(position)
@@ -64,7 +64,7 @@ class StepBook:
         """Say why a step must not be called again, if its key is older than its receivers remember."""
         for command in ready:
             call = run.pending.calls[command.position]
-            if run.journal.now() - call.started_at > self._key_life:
+            if run.log.now() - call.started_at > self._key_life:
                 message = (
                     f"step {command.name!r} was first called at {call.started_at.isoformat()}; its receiver may have "
                     "forgotten the key, so another call could take effect twice: look there, then skip the step with "
@@ -95,7 +95,7 @@ class StepBook:
                 self._record_error(run, command, call, attempted.info())
             case Verdict.MISCONFIGURED:
                 self._hooks.alarm("step-misconfigured", run.saga, f"{command.name}: {attempted.error}")
-                retry_at = run.journal.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
+                retry_at = run.log.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
                 run.pending.calls[command.position] = replace(call, retry_at=retry_at, error=attempted.info())
             case _:
                 self._unknown(run, command, replace(call, unknown=True), attempted)
@@ -115,7 +115,7 @@ class StepBook:
             self._exhausted(run, command, call, attempted.info(), code)
             return
         delay_s = command.retry.delay_s(call.attempt, ids.jitter(0.0, 1.0), attempted.retry_after_s)
-        retry_at = run.journal.now() + timedelta(seconds=delay_s)
+        retry_at = run.log.now() + timedelta(seconds=delay_s)
         run.pending.calls[command.position] = replace(call, retry_at=retry_at, error=attempted.info())
 
     def _exhausted(self, run: Run, command: RunStep, call: Call, last: ErrorInfo, code: str) -> None:
@@ -143,7 +143,7 @@ class StepBook:
                 kind=Kind.STEP,
                 name=command.name,
                 started_at=call.started_at,
-                finished_at=run.journal.now(),
+                finished_at=run.log.now(),
                 output=output,
                 error=error,
                 attempts=call.attempt,
@@ -159,6 +159,6 @@ class StepBook:
                 position=f"{command.position}:undo",
                 args="",
                 status=UndoStatus.WAIVED,
-                finished_at=run.journal.now(),
+                finished_at=run.log.now(),
             )
             run.pending.undo_changes.append(waived)

@@ -18,6 +18,7 @@ from services.orchestrator.engine.running.endings import Endings, describe
 from services.orchestrator.engine.running.executor import Executor
 from services.orchestrator.engine.running.journal import Journal
 from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.residents import Residents
 from services.orchestrator.engine.running.run import Run
@@ -83,7 +84,7 @@ class Turns:
 
     async def _drive(self, run: Run, saga: Saga, history: History, lease: Lease) -> None:
         run.lease = lease
-        run.journal.adopt(saga, history.signals)
+        run.log.adopt(saga, history.signals)
         keep = False
         try:
             keep = await self.executor.drive(run)
@@ -102,11 +103,12 @@ class Turns:
     def _open(self, saga: Saga, definition: WorkflowDefinition, history: History) -> Run:
         """Build a run from the log."""
         replay = Replay(history.records, saga.calls)
-        journal = Journal(saga, definition, replay, codec=self.codec, clock=self.clock, clients=self.clients)
-        log = get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
+        log = RunLog(saga, replay, self.clock)
+        journal = Journal(log, definition, codec=self.codec, clients=self.clients)
+        logger = get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
         context = WorkflowContext(
-            journal, saga_id=str(saga.id), key=saga.key, subject=saga.subject, log=ReplayLog(log, replay)
+            journal, saga_id=str(saga.id), key=saga.key, subject=saga.subject, log=ReplayLog(logger, replay)
         )
         value = self.codec.decode(saga.input, definition.input_type)
         code: Any = definition.fn(context, value)
-        return Run(Lease(saga.id, saga.epoch, 0.0), definition, journal, Driver(code, journal))
+        return Run(Lease(saga.id, saga.epoch, 0.0), definition, log, Driver(code, log))
