@@ -17,6 +17,7 @@ from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.relay import Relay
+from services.chassis.metrics import Metrics
 from services.orchestrator.api import approvals, audit, awakeables, login, operations, sagas, webhooks
 from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.links import ApprovalLinks
@@ -32,7 +33,7 @@ from services.orchestrator.clients import (
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, EngineSettings, Registry
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
-from services.orchestrator.telemetry import Telemetry
+from services.orchestrator.telemetry import Telemetry, take_census
 from services.orchestrator.workflows import REGISTRY
 
 NAME: Final = "orchestrator"
@@ -41,6 +42,7 @@ DESCRIPTION: Final = (
 )
 JANITOR_S: Final = 60.0
 CALIBRATION_S: Final = 60.0
+CENSUS_S: Final = 10.0
 PURGED_AT_ONCE: Final = 1_000
 ROUTERS: Final = (
     sagas.router,
@@ -78,8 +80,13 @@ def create_app(
             await database.check_durability()
             await database.calibrate(time)
             relay, engine = _wire(app, given, database, time, outbound)
-            loops = (relay.loop, _janitor(database, time), _calibration(database, time)) if background else ()
-            for loop in loops:
+            duties = (
+                relay.loop,
+                _janitor(database, time),
+                _calibration(database, time),
+                _census(engine, app.state.chassis.metrics, time),
+            )
+            for loop in duties if background else ():
                 loop.start()
                 stack.push_async_callback(loop.stop)
             # Stopped before the relay: what its last steps have to say may still leave.
@@ -182,6 +189,16 @@ def _calibration(database: Database, clock: Clock) -> Loop:
         return CALIBRATION_S
 
     return Loop("calibration", calibrate, clock=clock)
+
+
+def _census(engine: Engine, metrics: Metrics, clock: Clock) -> Loop:
+    """Count what is alive."""
+
+    async def count() -> float:
+        await take_census(engine.operations, metrics)
+        return CENSUS_S
+
+    return Loop("census", count, clock=clock)
 
 
 def _announce(settings: OrchestratorSettings) -> None:

@@ -5,8 +5,8 @@ from datetime import datetime
 
 from services.chassis import logs, tracing
 from services.chassis.metrics import Metrics
-from services.orchestrator.engine import EngineHooks, Flush, NewSaga, Saga, Signal
-from services.orchestrator.workflows import order, refund_payment
+from services.orchestrator.engine import EngineHooks, Flush, NewSaga, Operations, Saga, Signal
+from services.orchestrator.workflows import ADMIN_APPROVAL, order, refund_payment
 
 _UNDO = ":undo"
 _ENDS = frozenset({"completed", "failed", "cancelled"})
@@ -92,6 +92,17 @@ class Telemetry(EngineHooks):
     def alarm(self, kind: str, saga: Saga, message: str) -> None:
         """Something needs a person; the engine has written the audit row."""
         self._metrics.alarm(kind, **_about(saga), why=message)
+
+
+async def take_census(operations: Operations, metrics: Metrics) -> None:
+    """Set the gauges of what is alive now: sagas by workflow and status, and approvals that wait."""
+    live = metrics.gauge("saga_live", "Sagas that have not ended.", ("workflow", "status"))
+    counts = await operations.count_live()
+    live.clear()
+    for (workflow, status), count in counts.items():
+        live.labels(workflow, status).set(count)
+    pending = metrics.gauge("approvals_pending", "Orders that wait for an administrator.")
+    pending.set(await operations.count_waiting(ADMIN_APPROVAL))
 
 
 def _about(saga: Saga | NewSaga) -> dict[str, str | None]:

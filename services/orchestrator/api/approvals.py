@@ -104,9 +104,9 @@ async def pending(desk: DeskOf, limit: Limit = 100) -> list[PendingApproval]:
     ]
 
 
-@router.api_route(
+@router.head("/approvals/{token}", include_in_schema=False)
+@router.get(
     "/approvals/{token}",
-    methods=["GET", "HEAD"],
     summary="The order and two buttons",
     description="Never decides. Without a sign-in: 303 to `/login?next=…`.",
     response_class=Response,

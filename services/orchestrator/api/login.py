@@ -19,9 +19,9 @@ _LONGEST_USER = 64
 _LONGEST_PASSWORD = 200
 
 
-@router.api_route(
+@router.head(_HERE, include_in_schema=False)
+@router.get(
     _HERE,
-    methods=["GET", "HEAD"],
     summary="The sign-in form",
     response_class=Response,
     responses={200: {"content": {"text/html": {}}}},

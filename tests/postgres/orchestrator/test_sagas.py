@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from services.chassis.auth import mint_token
+from services.orchestrator.telemetry import take_census
 from tests.support.system import System
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
@@ -336,6 +337,23 @@ async def test_the_service_tells_how_it_is(system: System) -> None:
         "committer_batch_rows_count",
     ):
         assert name in metrics, name
+
+
+async def test_the_census_counts_what_is_alive(system: System) -> None:
+    """Gauges follow the sagas: a status that nobody has any more is no longer shown."""
+    desk = system.apps["orchestrator"].state.desk
+    await system.place("order-1")
+    await system.settle()
+    await take_census(desk.operations, desk.metrics)
+    metrics = (await system.call("GET", "orchestrator", "/metrics")).text
+    assert 'saga_live{status="waiting",workflow="order"} 1.0' in metrics
+    assert "approvals_pending 1.0" in metrics
+    await system.decide("order-1", "reject")
+    await system.settle()
+    await take_census(desk.operations, desk.metrics)
+    metrics = (await system.call("GET", "orchestrator", "/metrics")).text
+    assert "saga_live{" not in metrics
+    assert "approvals_pending 0.0" in metrics
 
 
 async def test_every_body_in_the_documents_has_an_example(system: System) -> None:

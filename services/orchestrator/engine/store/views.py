@@ -112,7 +112,7 @@ async def count_live(conn: AsyncConnection) -> dict[tuple[str, str], int]:
             .where(_PHASE != "ended", STATUS_CONDITIONS[status])
             .group_by(sagas.c.workflow)
         )
-        counts.update({(workflow, status): count for workflow, count in rows.tuples()})
+        counts.update({(workflow, status): count for workflow, count in rows})
     return counts
 
 
