@@ -126,7 +126,8 @@ class Relay:
         return {key: list(group) for key, group in groupby(messages, key=lambda message: message.key)}
 
     async def _deliver(self, lease: Lease, messages: Sequence[Message]) -> None:
-        self._finished.append(await self._courier.deliver(lease, messages))
+        outcome = await self._courier.deliver(lease, messages)
+        self._finished.append(outcome)  # looked up after the wait: the list is replaced meanwhile
         if self._marking is None:
             self._marking = asyncio.create_task(self._mark(), name="outbox-mark")
 
