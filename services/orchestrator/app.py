@@ -34,7 +34,7 @@ from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, EngineSettings, Registry
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
 from services.orchestrator.telemetry import Telemetry, take_census
-from services.orchestrator.workflows import REGISTRY
+from services.orchestrator.workflows import ADMIN_APPROVAL, REGISTRY
 
 NAME: Final = "orchestrator"
 DESCRIPTION: Final = (
@@ -137,6 +137,7 @@ def _wire(
         public_url=settings.public_url,
     )
     chassis.health.add("postgres", database.ping)
+    chassis.health.add("schema", lambda: engine.operations.open_promises(ADMIN_APPROVAL, limit=1))
     return relay, engine
 
 
