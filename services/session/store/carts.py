@@ -10,18 +10,34 @@ from services.session.store.tables import cart_items, carts, products
 
 async def read(conn: Connection, user_id: str) -> Basket:
     """Return a user's basket at today's prices; an empty one, version 0, for a user who never had any."""
-    version = await conn.scalar(select(carts.c.version).where(carts.c.user_id == user_id))
-    return Basket(user_id, version or 0, await _lines(conn, user_id) if version else ())
+    rows = await conn.execute(
+        select(
+            carts.c.version,
+            products.c.sku,
+            products.c.name,
+            cart_items.c.quantity,
+            products.c.price_minor,
+            products.c.currency,
+        )
+        .select_from(
+            carts.outerjoin(cart_items, cart_items.c.user_id == carts.c.user_id).outerjoin(
+                products, products.c.sku == cart_items.c.sku
+            )
+        )
+        .where(carts.c.user_id == user_id)
+    )
+    found = rows.all()  # one statement, so that version and lines belong together
+    lines = (Line(*row[1:]) for row in found if row.sku is not None)
+    return Basket(user_id, found[0].version if found else 0, tuple(sorted(lines, key=lambda line: line.sku)))
 
 
 async def lock(conn: Connection, user_id: str) -> Basket:
     """Lock a user's basket until the transaction ends, and return it; it is created when missing."""
     lock_cart, this_user = query("lock_cart"), {"user_id": user_id}
-    version = await conn.scalar(lock_cart, this_user)
-    if version is None:
+    if await conn.scalar(lock_cart, this_user) is None:
         await conn.execute(query("create_cart"), this_user)
-        version = (await conn.execute(lock_cart, this_user)).scalar_one()
-    return Basket(user_id, version, await _lines(conn, user_id) if version else ())
+        await conn.execute(lock_cart, this_user)
+    return await read(conn, user_id)
 
 
 async def product(conn: Connection, sku: str) -> Product:
@@ -48,13 +64,3 @@ async def save(conn: Connection, before: Basket, after: Basket) -> Basket:
             )
     await conn.execute(update(carts).where(carts.c.user_id == after.user_id).values(version=after.version))
     return after
-
-
-async def _lines(conn: Connection, user_id: str) -> tuple[Line, ...]:
-    rows = await conn.execute(
-        select(products.c.sku, products.c.name, cart_items.c.quantity, products.c.price_minor, products.c.currency)
-        .join_from(cart_items, products, products.c.sku == cart_items.c.sku)
-        .where(cart_items.c.user_id == user_id)
-        .order_by(products.c.sku)
-    )
-    return tuple(Line(*row) for row in rows)
