@@ -99,5 +99,5 @@ $(READY): requirements.lock requirements-dev.lock
 	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) -V)"; $(PYTHON) -m venv $(VENV) || { \
 	  echo "the venv module is missing: on Debian, apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; }
 	@echo "installing the packages of the lock (about half a minute the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
 	@touch $(READY)
