@@ -1,6 +1,7 @@
 """A service's FastAPI application: everything that every service does alike, around the routes that it brings."""
 
 import importlib
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -163,15 +164,17 @@ def _describe(app: FastAPI) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Says "not ready" from the moment it is told to stop."""
+    """Says "not ready" from the moment it is told to stop, and ends with 0 once it has stopped."""
 
     def __init__(self, config: uvicorn.Config, health: Health) -> None:
         super().__init__(config)
         self._health = health
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         self._health.drain()
-        super().handle_exit(sig, frame)
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True  # a second Ctrl-C does not wait
+        self.should_exit = True
 
 
 def serve(name: str, settings: ChassisSettings) -> None:

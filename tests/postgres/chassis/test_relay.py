@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis import audit
@@ -238,7 +239,7 @@ async def test_a_marks_lost_answer_is_recognised(
 async def test_an_outage_dead_letters_nothing(
     database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
 ) -> None:
-    """Unknown answers are retried for as long as it takes, in order, with a growing pause and Retry-After as its floor."""
+    """Unknown answers are retried as long as it takes, in order, after growing pauses; Retry-After is their floor."""
     outage = [
         lambda: problem(503, "unavailable", Retry_After="20"),
         lambda: httpx.Response(500),
@@ -298,9 +299,9 @@ async def test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key(
     assert entry.action == "alarm.outbox-dead-letter"
     assert "nonsense" in (entry.reason or "")
     await relay.measure()
-    text = metrics.render().decode()
-    assert "outbox_dead 1.0" in text
-    assert 'order_saga_alarms_total{kind="outbox-dead-letter"} 1.0' in text
+    shown = metrics.render().decode()
+    assert "outbox_dead 1.0" in shown
+    assert 'order_saga_alarms_total{kind="outbox-dead-letter"} 1.0' in shown
 
 
 @pytest.mark.parametrize(("drop", "expected"), [(True, ["k-2"]), (False, ["k-1", "k-2"])])
@@ -357,7 +358,7 @@ async def test_an_answer_that_settles_is_handled_with_the_mark(
 async def test_a_broken_answer_handler_sets_back_its_own_key_only(
     database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
 ) -> None:
-    """A handler that raises rolls back its mark; the message is tried again later, with an alarm, the others are done."""
+    """A handler that raises rolls back its mark: that message is tried again later, with an alarm; others are done."""
     broken = True
 
     async def handle(conn: AsyncConnection, sent: Message, _answer: Answer) -> None:
@@ -423,7 +424,7 @@ async def test_two_relays_keep_the_order_of_every_key(
 
 @pytest.mark.scenario("C10", "C12")
 async def test_running_relays_lose_nothing_of_many_writers(database: Database, receiver: Receiver) -> None:
-    """16 writers that commit out of order while two relays run: everything arrives, in the order of its key's commits."""
+    """16 writers that commit out of order, two relays: everything arrives, in the order of its key's commits."""
     clock = Clock()
     expected: dict[str, dict[int, str]] = {}
 
@@ -433,7 +434,7 @@ async def test_running_relays_lose_nothing_of_many_writers(database: Database, r
             one = message(key, 100 * number + n)
             async with database.begin() as conn:
                 await enqueue(conn, [one], now=None)
-                found = await conn.execute(audit.text(f"select seq from outbox where id = '{one.id}'"))
+                found = await conn.execute(text(f"select seq from outbox where id = '{one.id}'"))
                 expected.setdefault(key, {})[len(expected.get(key, {}))] = one.id
                 assert found.scalar_one() >= 1
                 await asyncio.sleep(0.001 * (number % 4))

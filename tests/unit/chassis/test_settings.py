@@ -39,7 +39,7 @@ def test_development_needs_a_database_only(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_missing_database_names_the_way_to_get_one() -> None:
     """The message for a missing database URL names its variable and `make run`."""
-    with pytest.raises(SettingsError, match="SESSION_DATABASE_URL is not set.*make run"):
+    with pytest.raises(SettingsError, match=r"SESSION_DATABASE_URL is not set.*make run"):
         Settings.load()
 
 

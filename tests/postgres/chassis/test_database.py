@@ -1,0 +1,285 @@
+"""The database: what its errors mean and what it insists on; the inbox; the audit log; the migration."""
+
+import asyncio
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.exc import DBAPIError
+
+from services.chassis import audit, db, idempotency
+from services.chassis.clock import Clock
+from services.chassis.db import Database, is_data_error, is_transient
+from services.chassis.errors import SettingsError
+from services.chassis.messaging import inbox, outbox
+from tests.support.clock import ManualClock
+
+ROOT = Path(__file__).parents[3]
+
+
+def url_of(database: Database) -> str:
+    return database.engine.url.render_as_string(hide_password=False)
+
+
+def test_the_migration_makes_what_the_modules_declare(chassis_url: str) -> None:
+    """Tables, columns, constraints and indexes of migrations/chassis.py equal those of add_tables()."""
+    metadata = MetaData()
+    for module in (outbox, inbox, idempotency, audit):
+        module.add_tables(metadata)
+
+    def compare(connection: Connection) -> Any:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        found = connection.execute(text("select sequencename from pg_sequences order by 1")).scalars().all()
+        checks = connection.execute(text("select conname from pg_constraint where contype = 'c' order by 1"))
+        return compare_metadata(context, metadata), found, checks.scalars().all()
+
+    async def run() -> Any:
+        database = Database(chassis_url, application_name="compare")
+        async with database.begin() as conn:
+            result = await conn.run_sync(compare)
+        await database.close()
+        return result
+
+    differences, sequences, checks = asyncio.run(run())
+    assert differences == []
+    assert "outbox_epoch" in sequences
+    declared = {
+        constraint.name
+        for table in metadata.tables.values()
+        for constraint in table.constraints
+        if type(constraint).__name__ == "CheckConstraint"
+    }
+    assert declared <= set(checks)
+
+
+def test_every_named_query_is_used() -> None:
+    """A statement that nothing calls is no part of the contract."""
+    for folder, file in (("messaging", "queries.sql"), (".", "idempotency.sql")):
+        place = ROOT / "services" / "chassis" / folder
+        source = "\n".join(path.read_text() for path in place.glob("*.py"))
+        names = db.Queries.load(place / file).names
+        assert names == set(re.findall(r'queries\(\)\["(\w+)"\]', source))
+
+
+async def error_of(database: Database, sql: str, values: dict[str, Any] | None = None) -> BaseException:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # which one is the question
+        async with database.begin() as conn:
+            await conn.execute(text(sql), values or {})
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("sql", "values"),
+    [
+        ("select cast(:v as text)", {"v": "a\0b"}),
+        ("select cast(:v as text)", {"v": "\ud800"}),
+        ("select cast(:v as bigint)", {"v": 2**70}),
+        ("select cast(:v as integer)", {"v": 2**40}),
+        ("select cast(cast(:v as text) as jsonb)", {"v": '"\\u0000"'}),
+        ("select cast(cast(:v as text) as jsonb)", {"v": "{"}),
+        ("select cast(cast(:v as text) as jsonb)", {"v": "[" * 100_000}),
+        ("select 1 / 0", None),
+    ],
+)
+async def test_a_refused_value_is_a_data_error(database: Database, sql: str, values: dict[str, Any] | None) -> None:
+    """Values that Postgres, or the driver, does not take are told from failures that may pass."""
+    error = await error_of(database, sql, values)
+    assert is_data_error(error), error
+    assert not is_transient(error)
+
+
+@pytest.mark.parametrize(
+    ("sql", "transient"),
+    [
+        ("do $$ begin raise exception using errcode = '40001'; end $$", True),
+        ("do $$ begin raise exception using errcode = '40P01'; end $$", True),
+        ("do $$ begin raise exception using errcode = '53100'; end $$", True),
+        ("do $$ begin raise exception using errcode = '57P01'; end $$", True),
+        ("set local statement_timeout = 20; select pg_sleep(5)", True),
+        ("select pg_terminate_backend(pg_backend_pid())", True),
+        ("select no_such_column", False),
+        ("do $$ begin raise exception using errcode = '23505'; end $$", False),
+    ],
+)
+async def test_what_may_pass_is_transient(database: Database, sql: str, transient: bool) -> None:
+    """Lost connections, deadlocks, timeouts and full disks may pass; bugs and broken constraints do not."""
+    *first, last = sql.split("; ") if sql.startswith("set") else [sql]
+    with pytest.raises(DBAPIError) as caught:
+        async with database.begin() as conn:
+            for statement in first:
+                await conn.execute(text(statement))
+            await conn.execute(text(last))
+    assert is_transient(caught.value) is transient
+    assert not is_data_error(caught.value)
+
+
+async def test_a_lock_timeout_is_transient(database: Database) -> None:
+    """A statement that waits for a lock too long may be tried again."""
+    async with database.begin() as holder:
+        await holder.execute(text("lock table audit"))
+        with pytest.raises(DBAPIError) as caught:
+            async with database.begin() as waiter:
+                await waiter.execute(text("set local lock_timeout = 20"))
+                await waiter.execute(text("lock table audit"))
+    assert is_transient(caught.value)
+
+
+async def test_a_server_that_is_not_there_is_transient() -> None:
+    """Refused connections may pass; `wait_until_reachable` gives up when its patience ends."""
+    nowhere = Database("postgresql://nobody@127.0.0.1:1/none", application_name="test")
+    flowing = ManualClock(flowing=True)
+    with pytest.raises(ConnectionError) as caught:
+        await nowhere.wait_until_reachable(flowing, patience_s=0.3)
+    assert is_transient(caught.value)
+    assert flowing.slept
+    await nowhere.close()
+
+
+async def test_a_killed_connection_is_replaced(database: Database) -> None:
+    """After the server has ended every connection, the pool serves again after one failure at most."""
+    await database.ping()
+    killer = Database(url_of(database), application_name="killer")
+    async with killer.autocommit() as conn:
+        await conn.execute(
+            text("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test'")
+        )
+    await killer.close()
+    failures: list[DBAPIError] = []
+    for _ in range(2):
+        try:
+            await database.ping()
+        except DBAPIError as error:
+            failures.append(error)
+    assert len(failures) <= 1
+    assert all(is_transient(error) for error in failures)
+    await database.ping()
+
+
+async def test_connections_have_bounded_waits(database: Database) -> None:
+    """Every connection limits statements, locks and idle transactions, and speaks UTC."""
+    async with database.autocommit() as conn:
+        for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            assert (await conn.execute(text(f"show {setting}"))).scalar_one() != "0"
+        assert (await conn.execute(text("show timezone"))).scalar_one() == "UTC"
+        assert (await conn.execute(text("show jit"))).scalar_one() == "off"
+
+
+async def test_autocommit_commits_each_statement(database: Database) -> None:
+    """What one statement wrote is there although the next one fails; a transaction takes both back."""
+    insert = text("insert into inbox (source, message_id, received_at) values ('s', :id, now())")
+    with pytest.raises(DBAPIError):
+        async with database.autocommit() as conn:
+            await conn.execute(insert, {"id": "a"})
+            await conn.execute(text("select 1 / 0"))
+    with pytest.raises(DBAPIError):
+        async with database.begin() as conn:
+            await conn.execute(insert, {"id": "b"})
+            await conn.execute(text("select 1 / 0"))
+    async with database.autocommit() as conn:
+        assert (await conn.execute(text("select message_id from inbox"))).scalars().all() == ["a"]
+
+
+async def test_durability_is_checked(database: Database) -> None:
+    """A server or role with synchronous_commit off is refused by name; a durable one is not."""
+    async with database.autocommit() as conn:
+        user = (await conn.execute(text("select current_user"))).scalar_one()
+        await conn.execute(
+            text(f'alter role "{user}" in database {database.engine.url.database} set synchronous_commit = off')
+        )
+    careless = Database(url_of(database), application_name="careless")
+    try:
+        with pytest.raises(SettingsError, match="synchronous_commit = off"):
+            await careless.check_durability()
+    finally:
+        await careless.close()
+        async with database.autocommit() as conn:
+            await conn.execute(
+                text(f'alter role "{user}" in database {database.engine.url.database} reset synchronous_commit')
+            )
+    fsync = (await _setting(database, "fsync")) == "on"
+    if fsync and await _setting(database, "full_page_writes") == "on":
+        await database.check_durability()
+
+
+async def _setting(database: Database, name: str) -> str:
+    async with database.autocommit() as conn:
+        value: str = (await conn.execute(text(f"show {name}"))).scalar_one()
+    return value
+
+
+async def test_the_clock_is_set_by_the_database(database: Database) -> None:
+    """A clock that is an hour off is right after its calibration."""
+    clock = Clock()
+    clock._offset_s += 3_600
+    await database.calibrate(clock)
+    async with database.autocommit() as conn:
+        db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()
+    assert abs(clock.now() - db_now) < timedelta(seconds=1)
+
+
+async def test_a_message_is_new_once(database: Database, clock: ManualClock) -> None:
+    """The second delivery is known; another source's equal id is not; a rolled-back first one leaves no trace."""
+    with pytest.raises(RuntimeError):
+        async with database.begin() as conn:
+            assert await inbox.first_time(conn, "session", "m1", now=clock.now())
+            raise RuntimeError
+    async with database.begin() as conn:
+        assert await inbox.first_time(conn, "session", "m1", now=clock.now())
+        assert not await inbox.first_time(conn, "session", "m1", now=clock.now())
+        assert await inbox.first_time(conn, "shipping", "m1", now=clock.now())
+
+
+async def test_a_second_delivery_at_the_same_time_waits_for_the_first(database: Database, clock: ManualClock) -> None:
+    """It is known if the first one commits, and new if that rolls back."""
+    for commits in (True, False):
+        name = f"m-{commits}"
+
+        async def second(message_id: str) -> bool:
+            async with database.begin() as conn:
+                return await inbox.first_time(conn, "session", message_id, now=clock.now())
+
+        async with database.engine.connect() as conn:
+            assert await inbox.first_time(conn, "session", name, now=clock.now())
+            waiting = asyncio.create_task(second(name))
+            done, _ = await asyncio.wait([waiting], timeout=0.1)
+            assert not done
+            await (conn.commit() if commits else conn.rollback())
+        assert await waiting is not commits
+
+
+async def test_the_inbox_forgets_after_seven_days(database: Database, clock: ManualClock) -> None:
+    """Purging takes the old ones, a batch at a time, and leaves the others."""
+    async with database.begin() as conn:
+        for number in range(5):
+            await inbox.first_time(conn, "session", f"old-{number}", now=clock.now())
+        clock.advance(8 * 86_400)
+        await inbox.first_time(conn, "session", "new", now=clock.now())
+        assert [await inbox.purge(conn, limit=3, now=clock.now()) for _ in range(3)] == [3, 2, 0]
+        assert not await inbox.first_time(conn, "session", "new", now=clock.now())
+
+
+async def test_the_audit_log_pages_backwards(database: Database, clock: ManualClock) -> None:
+    """Entries come newest first, by subject if asked, from a cursor on."""
+    async with database.begin() as conn:
+        for number in range(5):
+            await audit.record(
+                conn,
+                action=f"a{number}",
+                subject_id="s" if number % 2 == 0 else "t",
+                actor="root",
+                reason="why",
+                details={"n": number},
+                now=clock.now(),
+            )
+        page = await audit.find(conn, limit=2)
+        assert [entry.action for entry in page] == ["a4", "a3"]
+        assert [entry.action for entry in await audit.find(conn, cursor=page[-1].id, limit=9)] == ["a2", "a1", "a0"]
+        found = await audit.find(conn, subject_id="s")
+        assert [(entry.action, entry.details["n"]) for entry in found] == [("a4", 4), ("a2", 2), ("a0", 0)]
+        assert found[0].at == clock.now()
+        assert (found[0].actor, found[0].reason) == ("root", "why")

@@ -1,0 +1,96 @@
+"""Logs and traces: ids that follow a task, secrets that never appear, libraries that write the same way."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.chassis import logs, tracing
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    structlog.reset_defaults()
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for name in ("uvicorn.access", "httpx"):
+        logging.getLogger(name).disabled = False
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_line_has_its_ids_and_no_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bound ids are on every line of the block; what is secret by name is redacted."""
+    logs.configure(service="session", level="info", format="json")
+    with logs.bound(order_id="o-1"):
+        logs.get_logger("x").info("checkout.started", payment_token="tok_secret", total=3)
+    logs.get_logger("x").info("after")
+    logs.get_logger("x").debug("too.quiet")
+    first, second = lines(capsys)
+    assert first | {"event": "checkout.started", "order_id": "o-1", "service": "session", "level": "info"} == first
+    assert first["payment_token"] == "[redacted]"
+    assert "order_id" not in second
+
+
+def test_libraries_write_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of the standard library's logging, with its traceback, is one JSON line too."""
+    logs.configure(service="session", level="info", format="json")
+    try:
+        raise KeyError("x")
+    except KeyError:
+        logging.getLogger("uvicorn.error").exception("it %s", "broke")
+    (line,) = lines(capsys)
+    assert (line["event"], line["level"], line["service"]) == ("it broke", "error", "session")
+    assert "KeyError" in str(line["exception"])
+
+
+def test_a_fresh_context_hides_and_restores_the_former(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a request binds ends with it, and what its caller in the same task had bound is back."""
+    with logs.bound(order_id="outer"):
+        with logs.fresh(request_id="r"):
+            logs.bind(user_id="alice")
+            assert dict(logs.context()) == {"request_id": "r", "user_id": "alice"}
+        assert dict(logs.context()) == {"order_id": "outer"}
+
+
+GOOD = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (GOOD, GOOD),
+        ("01" + GOOD[2:] + "-more", GOOD),
+        (GOOD + "-more", None),
+        ("ff" + GOOD[2:], None),
+        (GOOD.upper(), None),
+        ("00-" + "0" * 32 + "-" + "b" * 16 + "-01", None),
+        ("00-" + "a" * 32 + "-" + "0" * 16 + "-01", None),
+        (None, None),
+        ("", None),
+    ],
+)
+def test_traceparents_are_checked(header: str | None, expected: str | None) -> None:
+    """Only what W3C allows is carried on."""
+    assert tracing.parse(header) == expected
+
+
+@given(st.text(max_size=60))
+def test_any_header_leads_to_a_trace(header: str) -> None:
+    """Whatever is sent, the task has a valid trace, and its calls have spans of their own."""
+    token = tracing.enter(header)
+    current = tracing.current_traceparent()
+    assert tracing.parse(current) == current
+    assert tracing.child(current) != current
+    assert tracing.trace_id(tracing.child(current)) == tracing.trace_id(current)
+    tracing.leave(token)
