@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
-SOURCES := services simulators dev migrations tests
+SOURCES := services simulators dev migrations bench tests
 ARGS ?=
 
 .PHONY: help
@@ -50,7 +50,7 @@ reset: $(READY) ## Throw the development data away (.data/); refuses while the s
 # ---------------------------------------------------------------------------- the checks
 
 .PHONY: test
-test: $(READY) ## Run every test tier (the compose tier where a Docker engine answers to make compose-test)
+test: $(READY) ## Run every test tier on two cores (the compose tier is skipped: see compose-test)
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: check

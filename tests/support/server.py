@@ -3,6 +3,8 @@
 Workers of pytest-xdist are processes of their own: the leader makes a directory and names it in the environment; the
 first process that needs a database takes the lock there, starts the server and migrates the templates; the others wait
 for it. A run that was killed leaves its directory behind: the next run stops that server and clears it.
+
+`TEST_POSTGRES_URL` names another server to use instead (any PostgreSQL >= 15, as a superuser).
 """
 
 import asyncio
@@ -13,8 +15,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -22,10 +25,24 @@ from dev import postgres
 from migrations.runner import upgrade
 
 RUN_VARIABLE = "ORDER_SAGA_TEST_RUN"
+OTHER_VARIABLE = "TEST_POSTGRES_URL"
 PREFIX = "order-saga-tests-"
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
 SETTINGS = {"max_connections": "300", "shared_buffers": "128MB", "max_wal_size": "4GB"}
+
+
+@dataclass(frozen=True, slots=True)
+class OtherServer:
+    """A server that somebody else runs."""
+
+    address: str
+
+    def url(self, database: str = "postgres") -> str:
+        return urlsplit(self.address)._replace(path=f"/{database}").geturl()
+
+
+Server = postgres.Server | OtherServer
 
 
 def lead_run() -> Path:
@@ -44,8 +61,10 @@ def end_run(run: Path) -> None:
     _clear(run)
 
 
-def server() -> postgres.Server:
+def server() -> Server:
     """Return the run's server; start it if nobody has."""
+    if other := os.environ.get(OTHER_VARIABLE):
+        return OtherServer(other)
     run = Path(os.environ[RUN_VARIABLE])
     with _locked(run / "server.lock"):
         description = run / "server.json"
@@ -80,7 +99,7 @@ async def clone(service: str, name: str) -> str:
     return running.url(name)
 
 
-async def execute(running: postgres.Server, *statements: str) -> None:
+async def execute(running: Server, *statements: str) -> None:
     connection = await asyncpg.connect(running.url())
     try:
         for statement in statements:
