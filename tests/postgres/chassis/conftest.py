@@ -1,7 +1,8 @@
 """A database that holds the chassis's tables and nothing else, made by their migration."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 from alembic.operations import Operations
@@ -10,8 +11,12 @@ from sqlalchemy import Connection
 
 from migrations import chassis
 from services.chassis.db import Database
+from services.chassis.messaging.relay import Relay
+from services.chassis.metrics import Metrics
 from tests.conftest import clean_database
+from tests.postgres.chassis.receiver import Receiver
 from tests.support import server
+from tests.support.clock import ManualClock
 
 
 def create_all(connection: Connection) -> None:
@@ -40,3 +45,27 @@ def chassis_url(worker_id: str) -> str:
 async def database(chassis_url: str) -> AsyncIterator[Database]:
     async with clean_database(chassis_url) as database:
         yield database
+
+
+@pytest.fixture
+def quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keep the log lines out of the report."""
+
+
+@pytest.fixture
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@pytest.fixture
+def new_relay(database: Database, clock: ManualClock, receiver: Receiver) -> Callable[..., Relay]:
+    def new(**changed: Any) -> Relay:
+        given: dict[str, Any] = {
+            "database": database,
+            "clock": clock,
+            "addresses": {"there": receiver.client(clock)},
+            "metrics": Metrics(),
+        }
+        return Relay(**given | changed)
+
+    return new

@@ -146,7 +146,10 @@ async def test_a_killed_connection_is_replaced(database: Database) -> None:
     killer = Database(url_of(database), application_name="killer")
     async with killer.autocommit() as conn:
         await conn.execute(
-            text("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test'")
+            text(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'test' and datname = current_database()"
+            )
         )
     await killer.close()
     failures: list[DBAPIError] = []

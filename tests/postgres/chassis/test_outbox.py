@@ -29,6 +29,10 @@ async def rows(database: Database, sql: str) -> Sequence[Any]:
         return (await conn.execute(text(sql))).all()
 
 
+async def waiting(database: Database) -> list[str]:
+    return [row.id for row in await rows(database, "select id from outbox order by key, seq")]
+
+
 async def test_one_enqueue_numbers_each_key_in_the_order_given(database: Database) -> None:
     """The messages of a key get consecutive numbers, whatever other keys are between them."""
     await write(database, message("b", 1), message("a", 1), message("b", 2))
