@@ -96,8 +96,8 @@ lock: $(READY) ## Resolve the dependencies anew into the lock files (versions an
 $(READY): requirements.lock requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true). Try: make PYTHON=python3.12 …" >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) -V)"; $(PYTHON) -m venv $(VENV) || { \
+	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) -V)" >&2; $(PYTHON) -m venv $(VENV) || { \
 	  echo "the venv module is missing: on Debian, apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; }
-	@echo "installing the packages of the lock (about half a minute the first time)"
+	@echo "installing the packages of the lock (about half a minute the first time)" >&2
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
 	@touch $(READY)
