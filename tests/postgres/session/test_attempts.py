@@ -95,3 +95,14 @@ async def test_an_older_attempt_cannot_reserve_or_execute(shop: Shop) -> None:
     check_refused(await shop.executed("order-1", attempt=1), 409, "not-reserved")
     assert (await shop.executed("order-1", attempt=2)).status_code == 200
     await shop.check_balance({"book": 10, "mug": 5})
+
+
+async def test_an_older_attempts_hold_marks_nothing(shop: Shop) -> None:
+    """A mark of attempt 1 is refused while attempt 2 stands, even if the stock of attempt 1 is still held."""
+    await shop.ordered("alice", "order-1", {"book": 1})
+    await shop.reserve("order-1", {"book": 1})
+    await shop.tell("order-1", "payment_failed")
+    await shop.check_out("alice", key="k-2", order_id="order-1")
+    check_refused(await shop.executed("order-1", attempt=1), 409, "not-reserved")
+    check_refused(await shop.check_out("alice", key="k-3", order_id="order-3"), 409, "checkout-in-progress")
+    assert (await shop.cart("alice"))["items"][0]["quantity"] == 1
