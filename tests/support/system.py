@@ -4,7 +4,6 @@ Nothing runs by itself: `settle()` lets everything happen that is due, until not
 clock first. Services and simulators call each other by their real HTTP, over in-process transports.
 """
 
-import asyncio
 import base64
 import hashlib
 import hmac
@@ -19,7 +18,6 @@ import httpx
 from fastapi import FastAPI
 
 from services.chassis.auth import ServiceTokens, mint_user_token
-from services.chassis.clock import Clock
 from services.orchestrator.app import create_app as create_orchestrator
 from services.orchestrator.settings import DEVELOPMENT_WEBHOOK_SECRET, OrchestratorSettings
 from services.session.app import create_app as create_session
@@ -29,47 +27,13 @@ from services.shipping.app import create_app as create_shipping
 from services.shipping.settings import ShippingSettings
 from simulators import carrier, payment
 from tests.support.clock import ManualClock
+from tests.support.inprocess import ImpatientClock, Switchboard
 
 ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1", "country": "GB"}
 PRICE = {"amount_minor": 1999, "currency": "USD"}
 ROUNDS_MAX = 50
 ENDED = {"completed", "failed", "cancelled"}
 URLS = {name: f"http://{name}" for name in ("session", "shipping", "orchestrator", "payment", "carrier")}
-
-
-class ImpatientClock(Clock):
-    """The time of another clock, on which nobody waits: for short retries that a test does not want to move through."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def now(self) -> datetime:
-        return self._clock.now()
-
-    def monotonic(self) -> float:
-        return self._clock.monotonic()
-
-    def sql_now(self) -> datetime | None:
-        return self._clock.sql_now()
-
-    def calibrate(self, db_now: datetime, received_at_monotonic: float) -> None:
-        """Ignore it: the database follows the test's clock."""
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
-class Switchboard(httpx.AsyncBaseTransport):
-    """Takes every call to the app of that name in this process, and counts."""
-
-    def __init__(self) -> None:
-        self.apps: dict[str, FastAPI] = {}
-        self.calls = 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.calls += 1
-        return await httpx.ASGITransport(app=self.apps[request.url.host]).handle_async_request(request)
 
 
 @dataclass

@@ -15,8 +15,8 @@ async def captured(
         awakeable_id,
         money.model_dump(mode="json"),
         by=by,
-        # The same payment may fail first and be captured later: only a capture is a repeat of a capture.
-        identity=f"captured:{money.payment_id}",
+        # A payment may fail first and be captured later: the engine takes only a capture for a repeat of a capture.
+        identity=money.payment_id,
         facts=facts,
         otherwise=StartRequest(
             workflow=refund_payment.name,
@@ -38,5 +38,5 @@ async def declined(
 ) -> Settlement:
     """Settle with a failure."""
     return await operations.reject_awakeable(
-        awakeable_id, code, message or code, by=by, identity=f"declined:{payment_id}", facts=facts
+        awakeable_id, code, message or code, by=by, identity=payment_id, facts=facts
     )

@@ -1,0 +1,85 @@
+"""Steering over HTTP: what an operator or a service may do to a saga, and when not."""
+
+from typing import Any
+
+import pytest
+
+from tests.postgres.orchestrator.acts import steer
+from tests.support.system import System
+
+
+async def test_a_paused_order_stands_still_until_it_is_resumed(system: System) -> None:
+    """A webhook that comes meanwhile is kept; who paused it and why is on record."""
+    await system.place("order-1", payment_token="tok_manual")
+    await system.settle()
+    assert (await steer(system, "order-1", "pause")).status_code == 202
+    await system.settle_payment("order-1", "succeeded")
+    await system.settle()
+    assert (await system.saga("order-1"))["status"] == "paused"
+    assert await system.status("order-1") == "pending_payment"
+    assert (await steer(system, "order-1", "pause")).status_code == 409
+    assert (await steer(system, "order-1", "resume")).status_code == 202
+    await system.settle()
+    assert await system.status("order-1") == "awaiting_approval"
+    saga_id = (await system.saga("order-1"))["saga_id"]
+    answer = await system.call("GET", "orchestrator", f"/audit?saga_id={saga_id}", headers=system.admin)
+    told = [(entry["action"], entry["actor"], entry["reason"]) for entry in answer.json()["items"]]
+    assert ("pause", "root", "a test") in told
+    assert ("resume", "root", "a test") in told
+
+
+async def test_operations_that_the_state_does_not_allow_are_409(system: System) -> None:
+    """A running order is neither resumed nor retried nor skipped."""
+    await system.place("order-1", payment_token="tok_manual")
+    await system.settle()
+    for what, body in (("resume", {}), ("retry", {}), ("skip", {"position": "1"})):
+        answer = await steer(system, "order-1", what, **body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "state-conflict"), what
+    assert (await steer(system, "order-1", "skip", position="'; drop table")).status_code == 422
+    assert (await steer(system, "order-1", "pause", reason="")).status_code == 422
+
+
+@pytest.mark.scenario("X11")
+async def test_a_cancel_may_be_repeated_until_the_end(system: System) -> None:
+    """While it unwinds it is 202 again; once ended it tells the end."""
+    await system.place("order-1", payment_token="tok_manual")
+    await system.settle()
+    assert (await steer(system, "order-1", "cancel")).status_code == 202
+    assert (await steer(system, "order-1", "cancel")).status_code == 202
+    await system.settle()
+    ended = await steer(system, "order-1", "cancel")
+    assert (ended.status_code, ended.json()["code"]) == (409, "saga-final")
+    assert "cancelled" in ended.json()["detail"]
+
+
+async def test_a_service_settles_a_payment_by_the_same_checks(system: System) -> None:
+    """Another amount is not believed, the first value stands, late money is refunded."""
+    await system.place("order-1", payment_token="tok_manual")
+    await system.settle()
+    path = f"/awakeables/{await system.awakeable_id('order-1')}"
+
+    async def resolve(amount_minor: int, payment_id: str = "pay_a") -> Any:
+        value = {
+            "payment_id": payment_id,
+            "transaction_id": "t",
+            "amount": {"amount_minor": amount_minor, "currency": "USD"},
+        }
+        return await system.call(
+            "POST", "orchestrator", f"{path}/resolve", json={"value": value}, headers=system.service()
+        )
+
+    false = await resolve(5)
+    assert (false.status_code, false.json()["code"]) == (409, "signal-mismatch")
+    shapeless = await system.call(
+        "POST", "orchestrator", f"{path}/resolve", json={"value": "paid"}, headers=system.service()
+    )
+    assert shapeless.status_code == 422
+    assert (await resolve(1999)).status_code == 200
+    assert (await resolve(1999)).status_code == 200
+    second = await resolve(1999, "pay_b")
+    assert (second.status_code, second.json()["stands"]["value"]["payment_id"]) == (409, "pay_a")
+    body = {"code": "declined"}
+    rejected = await system.call("POST", "orchestrator", f"{path}/reject", json=body, headers=system.service())
+    assert rejected.status_code == 409
+    found = await system.call("GET", "orchestrator", "/sagas?workflow=refund-payment", headers=system.admin)
+    assert [saga["key"] for saga in found.json()["items"]] == ["pay_b"]
