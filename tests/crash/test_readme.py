@@ -100,7 +100,7 @@ class Shell:
         keyboard, screen = _pipe(self._process.stdin), _pipe(self._process.stdout)
         keyboard.write(f"{text}\necho\necho {END}\n")
         keyboard.flush()
-        lines = []
+        lines: list[str] = []
         for line in screen:
             if line.strip() == END:
                 return "".join(lines)

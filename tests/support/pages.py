@@ -64,7 +64,7 @@ def section(text: str, title: str) -> str:
 def rows(text: str) -> list[list[str]]:
     """The cells of the tables in a text, without heads and rules."""
     lines = [line.strip() for line in text.splitlines()]
-    found = []
+    found: list[list[str]] = []
     for before, line in zip(["", *lines], lines, strict=False):
         is_rule = bool(re.fullmatch(r"\|[\s:|-]+\|", line))
         if is_rule and found and before.startswith("|"):
