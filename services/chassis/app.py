@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from types import FrameType
 from typing import Any, Final
 
@@ -21,9 +22,11 @@ from structlog.typing import FilteringBoundLogger
 from services.chassis import docs, errors, logs, metrics, problems
 from services.chassis.auth import Authenticator, ServiceTokens
 from services.chassis.clock import Clock
+from services.chassis.gate import Gate
 from services.chassis.health import Health
 from services.chassis.ingress import Ingress
 from services.chassis.keyset import KeySet
+from services.chassis.limits import Limits
 from services.chassis.metrics import Metrics
 from services.chassis.settings import ChassisSettings
 
@@ -43,6 +46,7 @@ class Chassis:
     health: Health
     authenticator: Authenticator
     tokens: ServiceTokens
+    limits: Limits
 
 
 def build_app(
@@ -96,7 +100,10 @@ def build_app(
         service=name,
         metrics=chassis.metrics,
         clock=chassis.clock,
+        gate=Gate(chassis.limits, hosts=settings.hosts, secure=settings.production),
         max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        request_timeout_s=settings.request_timeout_s,
     )
     for router in [*routers, _operations(chassis)]:
         app.include_router(router)
@@ -126,6 +133,13 @@ def _chassis(name: str, settings: ChassisSettings, clock: Clock, keys_http: http
             key_set=key_set,
         ),
         tokens=ServiceTokens(secret=service_secret, issuer=name, clock=clock),
+        limits=Limits(
+            clock=clock,
+            address_per_s=settings.address_requests_per_s,
+            user_per_s=settings.user_requests_per_s,
+            in_progress_max=settings.requests_in_progress_max,
+            proxies=[ip_network(network) for network in settings.trusted_proxies],
+        ),
     )
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 import jwt
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.chassis import logs
 from services.chassis.clock import Clock
 from services.chassis.errors import Forbidden, Malformed, NotFound, Unauthenticated
 from services.chassis.keyset import KeySet
+from services.chassis.limits import Limits, vouch
 from services.chassis.requests import IDENTIFIER
 from services.chassis.strict_json import storable
 
@@ -159,11 +160,20 @@ async def current_principal(
     known: Principal | None = getattr(request.state, "principal", None)
     if known is not None:
         return known
+    chassis = request.app.state.chassis
+    authenticator: Authenticator = chassis.authenticator
+    limits: Limits = chassis.limits
     if credentials is None:
         raise Unauthenticated
-    authenticator: Authenticator = request.app.state.chassis.authenticator
-    principal = await authenticator.principal(credentials.credentials, request.headers.get(ACTING_USER))
+    try:
+        principal = await authenticator.principal(credentials.credentials, request.headers.get(ACTING_USER))
+    except Unauthenticated:
+        limits.check_address(getattr(request.state, "address", ""))
+        raise
+    vouch(request.scope)
     request.state.principal = principal
+    if principal.kind == "user":
+        limits.charge_user(principal.subject)
     user_id = principal.subject if principal.kind == "user" else principal.acting_user
     if user_id is not None:
         logs.bind(user_id=user_id)
@@ -171,10 +181,15 @@ async def current_principal(
 
 
 def authenticated(*any_of_scopes: str) -> Callable[..., Awaitable[Principal]]:
-    """Return a dependency, for `Depends`: a Principal with one of these scopes, or 401 or 403."""
+    """Return a dependency, for `Depends`: a Principal with one of these scopes, or 401 or 403.
+
+    The scopes stand in the route's OpenAPI too, as roles of which one is enough.
+    """
     wanted = frozenset(any_of_scopes)
 
-    async def principal_with_scope(principal: Annotated[Principal, Depends(current_principal)]) -> Principal:
+    async def principal_with_scope(
+        principal: Annotated[Principal, Security(current_principal, scopes=sorted(wanted))],
+    ) -> Principal:
         if not principal.scopes & wanted:
             raise Forbidden
         return principal

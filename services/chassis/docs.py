@@ -10,6 +10,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse
 
 ASSETS: Final = "/docs-assets"
+_POLICY: Final = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+    " frame-ancestors 'none'"
+)
 _PACKAGE: Final = "fastapi_offline"  # carries Swagger UI 5, which knows OpenAPI 3.1
 
 
@@ -19,7 +23,7 @@ def add_docs(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="openapi.json",
             title=f"{app.title} - API",
             swagger_js_url=f"{ASSETS.removeprefix('/')}/swagger-ui-bundle.js",
@@ -27,6 +31,8 @@ def add_docs(app: FastAPI) -> None:
             swagger_favicon_url=f"{ASSETS.removeprefix('/')}/favicon.png",
             swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
         )
+        page.headers["Content-Security-Policy"] = _POLICY
+        return page
 
 
 def _assets() -> Path:

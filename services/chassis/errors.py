@@ -4,6 +4,7 @@ OrderSagaError
 ├── SettingsError                 the service may not start
 ├── RequestError                  the caller is answered
 │   ├── Malformed
+│   │   └── UnknownHost
 │   ├── Unauthenticated
 │   ├── Forbidden
 │   ├── NotFound
@@ -12,7 +13,10 @@ OrderSagaError
 │   ├── Conflict
 │   │   └── InFlight
 │   ├── Gone
+│   ├── RequestTimedOut
 │   ├── TooLarge
+│   ├── AddressTooLong
+│   ├── HeadersTooLarge
 │   ├── UnsupportedMedia
 │   ├── Invalid
 │   │   └── KeyReused
@@ -79,6 +83,12 @@ class Malformed(RequestError):
     code = "malformed"
 
 
+class UnknownHost(Malformed):
+    """This service does not answer to that host name."""
+
+    code = "unknown-host"
+
+
 class Unauthenticated(RequestError):
     """Credentials are missing or not accepted."""
 
@@ -135,6 +145,24 @@ class TooLarge(RequestError):
     """The request body is too large."""
 
     code = "too-large"
+
+
+class RequestTimedOut(RequestError):
+    """The request did not arrive in time."""
+
+    code = "request-timed-out"
+
+
+class AddressTooLong(RequestError):
+    """The address of the request is too long."""
+
+    code = "address-too-long"
+
+
+class HeadersTooLarge(RequestError):
+    """The headers of the request are too large."""
+
+    code = "headers-too-large"
 
 
 class UnsupportedMedia(RequestError):

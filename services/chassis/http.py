@@ -30,6 +30,7 @@ MAX_RETRY_AFTER_S: Final = 86_400.0
 
 _OPEN: Final = frozenset({408, 425, 429})
 _NOT_LET_IN: Final = frozenset({401, 403})
+_NOT_ADDRESSED: Final = errors.UnknownHost.code
 _NO_BUSINESS_CODES: Final = frozenset({errors.UNKNOWN_ROUTE, errors.METHOD_NOT_ALLOWED, errors.UNAUTHENTICATED})
 
 
@@ -138,7 +139,11 @@ class ServiceClient:
         if status in accept and not (status == 409 and retry_after_s is not None) and code not in _NO_BUSINESS_CODES:
             return Answer(status, self._read(response, raw), response.headers)
         said = f"{status} {code or ''}".rstrip()
-        if status in _NOT_LET_IN or (status in (404, 405) and (code is None or code in _NO_BUSINESS_CODES)):
+        if (
+            status in _NOT_LET_IN
+            or code == _NOT_ADDRESSED
+            or (status in (404, 405) and (code is None or code in _NO_BUSINESS_CODES))
+        ):
             raise RemoteMisconfigured(f"{self.service} answered {said}", service=self.service, status=status)
         if 400 <= status < 500 and status not in _OPEN and code is not None and retry_after_s is None:
             raise RemoteRefused(code, detail or f"{self.service} answered {said}", service=self.service, status=status)

@@ -1,9 +1,10 @@
 """What every request passes before it reaches a route, and its answer on the way back.
 
-One plain ASGI layer: request id, trace and log ids; body limit while the body streams in, then strict JSON; whatever
-escapes from the routes becomes a problem; access log and metrics.
+One plain ASGI layer: request id, trace and log ids; the gate; limits of size and time while the body streams in, then
+strict JSON; whatever escapes from the routes becomes a problem; access log and metrics.
 """
 
+import asyncio
 import re
 from typing import Any, Final
 
@@ -12,10 +13,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis import errors, ids, logs, problems, strict_json, tracing
 from services.chassis.clock import Clock
+from services.chassis.gate import PROBES, Gate
 from services.chassis.metrics import Metrics
 from services.chassis.tracing import REQUEST_ID
 
-QUIET_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = _SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
@@ -35,9 +36,15 @@ class Ingress:
         service: str,
         metrics: Metrics,
         clock: Clock,
+        gate: Gate,
         max_body_bytes: int,
+        body_timeout_s: float,
+        request_timeout_s: float,
     ) -> None:
         self.app = app
+        self.gate = gate
+        self.body_timeout_s = body_timeout_s
+        self.request_timeout_s = request_timeout_s
         self.service = service
         self.metrics = metrics
         self.clock = clock
@@ -68,6 +75,7 @@ class Ingress:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                self.gate.dress(message)
             await send(message)
 
         self.metrics.http_in_progress.inc()
@@ -80,8 +88,10 @@ class Ingress:
     async def _guarded(self, scope: Scope, receive: Receive, send: Send, headers: Headers, started: Any) -> None:
         """Run the routes; turn what escapes from them into an answer, without internals."""
         try:
-            body = await self._read(scope, receive, headers)
-            await self.app(scope, Replay(body, receive), send)
+            with self.gate.entered(scope, headers):
+                body = await self._read(scope, receive, headers)
+                async with asyncio.timeout(self.request_timeout_s):
+                    await self.app(scope, Replay(body, receive), send)
         except ClientGone:
             return
         except Exception as error:
@@ -104,6 +114,16 @@ class Ingress:
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:19]) > self.max_body_bytes:
             raise errors.TooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
+        try:
+            async with asyncio.timeout(self.body_timeout_s):
+                body = await self._receive(receive)
+        except TimeoutError:
+            raise errors.RequestTimedOut from None
+        if body and strict_json.is_json(headers.get("content-type")):
+            strict_json.loads(body)
+        return body
+
+    async def _receive(self, receive: Receive) -> bytes:
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -116,18 +136,14 @@ class Ingress:
                 raise errors.TooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
             chunks.append(chunk)
             if not message.get("more_body", False):
-                break
-        body = b"".join(chunks)
-        if body and strict_json.is_json(headers.get("content-type")):
-            strict_json.loads(body)
-        return body
+                return b"".join(chunks)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", None) or "unknown"
         method = scope["method"] if scope["method"] in _METHODS else "other"
         self.metrics.http_requests.labels(method, route, str(status)).inc()
         self.metrics.http_seconds.labels(method, route).observe(seconds)
-        if scope["path"] not in QUIET_PATHS:
+        if scope["path"] not in PROBES:
             self.log.info(
                 "http.request",
                 method=method,

@@ -5,6 +5,7 @@ A secret may also be a file of its variable's name (any case) in SECRETS_DIR (/r
 
 import base64
 import binascii
+import ipaddress
 import os
 import sys
 from pathlib import Path
@@ -74,6 +75,15 @@ def _check_http(value: str) -> str:
     return value.rstrip("/")
 
 
+def _read_networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for network in value:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError("is not a list of networks such as 10.0.0.0/8") from None
+    return value
+
+
 def check_user_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
     """As `check_secret`, but a key set (AUTH_JWKS_URL) replaces a secret that is not set."""
     unset = not value.get_secret_value() or value.get_secret_value().startswith(DEVELOPMENT)
@@ -85,6 +95,11 @@ Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 UserSecret = Annotated[SecretStr, AfterValidator(check_user_secret)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(check_secrets)]
 """Comma-separated secrets, for rotation: the first is used, all are accepted."""
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Comma-separated host names, without ports."""
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_read_networks)]
+"""Comma-separated networks, as 10.0.0.0/8."""
+Amount = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_postgres)]
 HttpUrl = Annotated[str, AfterValidator(_check_http)]
 
@@ -94,7 +109,11 @@ def _default_log_format() -> Literal["json", "text"]:
 
 
 class ChassisSettings(BaseSettings):
-    """What every service reads from its environment."""
+    """What every service reads from its environment.
+
+    `trusted_proxies` may say whom a request comes from (X-Forwarded-For). An address pays for requests that proved
+    nothing, a user for all. `head_timeout_s`, `body_timeout_s`: how long a request may take to arrive.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -115,6 +134,16 @@ class ChassisSettings(BaseSettings):
     outbound_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
     shutdown_grace_s: Annotated[float, Field(ge=0, le=600)] = 10
 
+    trusted_hosts: Hosts | None = None
+    trusted_proxies: Networks = ()
+    address_requests_per_s: Amount = 200
+    user_requests_per_s: Amount = 200
+    requests_in_progress_max: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    connections_max: Annotated[int, Field(ge=1, le=100_000)] = 4_000
+    head_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10
+    body_timeout_s: Annotated[float, Field(gt=0, le=600)] = 20
+    request_timeout_s: Annotated[float, Field(gt=0, le=600)] = 60
+
     auth_jwks_url: HttpUrl | None = None
     auth_jwt_secret: UserSecret = SecretStr(DEVELOPMENT_USER_SECRET)
     service_token_secret: Secret = SecretStr(DEVELOPMENT_SERVICE_SECRET)
@@ -129,6 +158,14 @@ class ChassisSettings(BaseSettings):
     @property
     def production(self) -> bool:
         return self.env == "production"
+
+    @property
+    def hosts(self) -> frozenset[str] | None:
+        """The host names that requests may be addressed to: TRUSTED_HOSTS, and those of our addresses; None: any."""
+        if self.trusted_hosts is None and not self.production:
+            return None
+        ours = (self.session_url, self.shipping_url, self.orchestrator_url, self.public_url)
+        return frozenset(self.trusted_hosts or ()) | {urlsplit(url).hostname or "" for url in ours}
 
     @property
     def docs_enabled(self) -> bool:

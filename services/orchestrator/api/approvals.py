@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
 from services.chassis.auth import authenticated, current_principal
 from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, UnsupportedMedia
+from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Limit
 from services.contracts.money import Money
@@ -114,7 +115,7 @@ async def pending(desk: DeskOf, limit: Limit = 100) -> list[PendingApproval]:
 )
 async def show(token: str, request: Request, desk: DeskOf) -> Response:
     """Show what is to be decided, or what was."""
-    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    signed_in = _signed_in(desk, request)
     if signed_in is None:
         return _to_login(token)
     try:
@@ -178,7 +179,7 @@ async def _by_json(
 
 
 async def _by_form(token: str, request: Request, desk: Desk) -> Response:
-    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    signed_in = _signed_in(desk, request)
     if signed_in is None:
         return _to_login(token)
     wanted = _form(desk, request, signed_in, read_form(await request.body()))
@@ -204,6 +205,13 @@ def _form(desk: Desk, request: Request, signed_in: SignedIn, fields: dict[str, s
         raise Forbidden(message)
     reason = fields.pop("reason", "").strip()
     return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json({**fields, "reason": reason or None}))
+
+
+def _signed_in(desk: Desk, request: Request) -> SignedIn | None:
+    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    if signed_in is not None:
+        vouch(request.scope)
+    return signed_in
 
 
 def _to_login(token: str) -> Response:

@@ -69,10 +69,9 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
     fields = read_form(await request.body())
     user, password = fields.get("username", ""), fields.get("password", "")
     target = local_path(fields.get("next", ""))
-    known = (
-        len(user) <= _LONGEST_USER and len(password) <= _LONGEST_PASSWORD and await desk.sign_in.knows(user, password)
-    )
-    if not known:
+    fits = len(user) <= _LONGEST_USER and len(password) <= _LONGEST_PASSWORD
+    address = getattr(request.state, "address", "")
+    if not fits or not await desk.sign_in.knows(user, password, address=address):
         get_logger("orchestrator").warning("sign_in.refused")
         return page("login.html", status=401, next=target or "", told="User or password is not right.")
     get_logger("orchestrator").info("sign_in.accepted", by=user)

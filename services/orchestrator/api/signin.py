@@ -14,6 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from services.chassis import ids, signing
 from services.chassis.clock import Clock
 from services.chassis.errors import NotFound, TooManyRequests
+from services.chassis.limits import Budgets
 
 _SESSION = b"sign-in\x00"
 _CSRF = b"csrf\x00"
@@ -33,7 +34,7 @@ class SignedIn:
 
 
 class SignIn:
-    """Checks passwords and cookies; keeps nothing but how many checks are under way."""
+    """Checks passwords and cookies; keeps nothing but how many checks are under way, and how many were wrong."""
 
     def __init__(self, *, admins: Mapping[str, str], secrets: Sequence[str], clock: Clock, secure: bool) -> None:
         """Take `admins` as argon2 hashes by user; `secure` cookies go over TLS only."""
@@ -44,12 +45,28 @@ class SignIn:
         self._nobody = self._hasher.hash(ids.new_secret())
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._in_line = 0
+        self._wrong_by_address = Budgets(per_s=1 / 6, burst=10, clock=clock)
+        # Wider: whoever guesses from many addresses must not lock the administrator out.
+        self._wrong_by_user = Budgets(per_s=1, burst=100, clock=clock)
         self.secure = secure
         self.cookie_name = "__Host-order_saga_admin" if secure else "order_saga_admin"
         self.life_s = int(_LIFE.total_seconds())
 
-    async def knows(self, user: str, password: str) -> bool:
-        """Whether this is an administrator's password; takes as long for a user who does not exist."""
+    async def knows(self, user: str, password: str, *, address: str = "") -> bool:
+        """Whether this is an administrator's password; takes as long for a user who does not exist.
+
+        TooManyRequests for an address, or a user, with too many wrong ones.
+        """
+        wait_s = max(self._wrong_by_address.wait_s(address), self._wrong_by_user.wait_s(user))
+        if wait_s > 0:
+            raise TooManyRequests("Too many wrong passwords; try again later.", retry_after_s=wait_s)
+        if await self._checked(user, password):
+            return True
+        self._wrong_by_address.spend(address)
+        self._wrong_by_user.spend(user)
+        return False
+
+    async def _checked(self, user: str, password: str) -> bool:
         if self._in_line >= _IN_LINE:
             # A check is slow on purpose: a crowd of guesses must not take the whole process.
             raise TooManyRequests("Too many sign-ins at once; try again in a moment.", retry_after_s=1)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from services.chassis import signing
 from services.chassis.errors import RequestError, UnsupportedMedia
+from services.chassis.limits import vouch
 from services.chassis.logs import get_logger
 from services.chassis.problems import problem_responses
 from services.contracts.base import Identifier
@@ -141,6 +142,7 @@ async def _take(request: Request, desk: Desk) -> str:
         raise UnsupportedMedia
     body = await request.body()
     signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())
+    vouch(request.scope)
     event = read_json(_EVENT, body)
     webhook_id = request.headers["webhook-id"]
     if isinstance(event, PaymentReturned):

@@ -113,7 +113,7 @@ async def test_docs_work_without_the_internet(client: httpx.AsyncClient) -> None
         assert (await client.get(f"/{asset}")).status_code == 200
     document = (await client.get("/openapi.json")).json()
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
-    assert document["paths"]["/admin"]["get"]["security"] == [{"HTTPBearer": []}]
+    assert document["paths"]["/admin"]["get"]["security"] == [{"HTTPBearer": ["admin", "service"]}]
     refusal = document["paths"]["/lines"]["post"]["responses"]["422"]["content"]
     assert list(refusal) == ["application/problem+json"]
 
@@ -123,7 +123,7 @@ async def test_docs_are_off_in_production(clock: ManualClock) -> None:
     good = "a-secret-of-our-own-that-is-long-enough-"
     values: dict[str, Any] = {"env": "production", "auth_jwt_secret": good + "1", "service_token_secret": good + "2"}
     for docs, status in ((None, 404), (True, 200)):
-        app = new_app(clock, ChassisSettings(**values, docs=docs))
+        app = new_app(clock, ChassisSettings(**values, docs=docs, trusted_hosts=("test",)))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             for path in ("/docs", "/openapi.json"):
                 assert (await client.get(path)).status_code == status

@@ -1,0 +1,89 @@
+"""What is decided before anything of a request is read, and what every answer says to browsers.
+
+Host, sizes of address and headers, who asks too often, how many are being answered: cheap checks on what the server
+has in hand already.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Message, Scope
+
+from services.chassis import errors
+from services.chassis.limits import Limits, is_vouched
+
+ADDRESS_BYTES_MAX: Final = 8_192
+HEADER_BYTES_MAX: Final = 32_768
+HEADERS_MAX: Final = 100
+PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked by machines that go by the address, not by the name, and often."""
+_CREDENTIALS: Final = ("authorization", "webhook-signature")
+"""Who shows one of these is let through to have it checked."""
+
+_ALWAYS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_HSTS: Final = "max-age=31536000; includeSubDomains"
+
+
+class Gate:
+    """Lets requests in, or raises why not."""
+
+    def __init__(self, limits: Limits, *, hosts: Collection[str] | None, secure: bool) -> None:
+        """Take the `hosts` that requests may be addressed to (None: any), and whether we are reached by TLS alone."""
+        self.limits = limits
+        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self._headers = _ALWAYS | ({"Strict-Transport-Security": _HSTS} if secure else {})
+
+    @contextmanager
+    def entered(self, scope: Scope, headers: Headers) -> Iterator[None]:
+        """Check a request and hold its place; what proved nothing until the end is charged to its address."""
+        if scope["path"] in PROBES:
+            yield
+            return
+        _check_sizes(scope)
+        self._check_host(headers)
+        address = self.limits.address_of(scope, headers)
+        scope.setdefault("state", {})["address"] = address
+        if not any(name in headers for name in _CREDENTIALS):
+            self.limits.check_address(address)
+        with self.limits.place():
+            try:
+                yield
+            finally:
+                if not is_vouched(scope):
+                    self.limits.charge_address(address)
+
+    def dress(self, message: Message) -> None:
+        """Add to an answer's head what browsers have to know, unless the route has said it itself."""
+        headers = MutableHeaders(scope=message)
+        for name, value in self._headers.items():
+            headers.setdefault(name, value)
+
+    def _check_host(self, headers: Headers) -> None:
+        if self._hosts is None:
+            return
+        given = headers.getlist("host")
+        if len(given) != 1 or _hostname(given[0]) not in self._hosts:
+            raise errors.UnknownHost
+
+
+def _check_sizes(scope: Scope) -> None:
+    if len(scope.get("raw_path") or b"") + len(scope.get("query_string", b"")) > ADDRESS_BYTES_MAX:
+        raise errors.AddressTooLong
+    headers = scope["headers"]
+    if len(headers) > HEADERS_MAX or sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
+        raise errors.HeadersTooLarge
+
+
+def _hostname(host: str) -> str:
+    """Return the name of a Host header, without its port."""
+    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    return name.lower().rstrip(".")

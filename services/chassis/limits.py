@@ -1,0 +1,156 @@
+"""How much anybody may ask for: budgets by address and by user, and how many requests are answered at once.
+
+An address pays only for requests that proved nothing: no token that holds, no signature, no sign-in. So the other
+services and a signed webhook are never slowed down by what else comes from their address, and whoever guesses is.
+"""
+
+import ipaddress
+import math
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from services.chassis.clock import Clock
+from services.chassis.errors import TooManyRequests, Unavailable
+
+BURST_S: Final = 10.0
+"""A budget holds what it gains in this time."""
+NAMES_MAX: Final = 20_000
+FORWARDED_FOR: Final = "X-Forwarded-For"
+_UNKNOWN: Final = "unknown"
+_FORWARDS_MAX: Final = 20
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Budgets:
+    """A budget of requests for each name; those unused longest are forgotten when there are too many."""
+
+    def __init__(self, *, per_s: float, burst: float, clock: Clock, names_max: int = NAMES_MAX) -> None:
+        """Fill each budget by `per_s` a second up to `burst`; 0 sets no limit."""
+        self._per_s = per_s
+        self._burst = max(1.0, burst)
+        self._clock = clock
+        self._names_max = names_max
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait_s(self, name: str) -> float:
+        """Return 0 if there is something left, otherwise the seconds until there is."""
+        if self._per_s <= 0:
+            return 0
+        left = self._now(name)
+        return 0 if left >= 1 else (1 - left) / self._per_s
+
+    def spend(self, name: str) -> float:
+        """Spend one request; return 0, or the seconds until there is one to spend."""
+        if self._per_s <= 0:
+            return 0
+        left = self._now(name)
+        if left < 1:
+            return (1 - left) / self._per_s
+        self._left[name] = (left - 1, self._clock.monotonic())
+        self._left.move_to_end(name)
+        while len(self._left) > self._names_max:
+            self._left.popitem(last=False)
+        return 0
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def _now(self, name: str) -> float:
+        now = self._clock.monotonic()
+        left, at = self._left.get(name, (self._burst, now))
+        return min(self._burst, left + max(0.0, now - at) * self._per_s)
+
+
+class Limits:
+    """The limits of one process of a service."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        address_per_s: float,
+        user_per_s: float,
+        in_progress_max: int,
+        proxies: Sequence[Network] = (),
+    ) -> None:
+        """Take rates in requests a second; `proxies` are those whose word about addresses is taken."""
+        self._addresses = Budgets(per_s=address_per_s, burst=address_per_s * BURST_S, clock=clock)
+        self._users = Budgets(per_s=user_per_s, burst=user_per_s * BURST_S, clock=clock)
+        self._proxies = tuple(proxies)
+        self._in_progress_max = in_progress_max
+        self._in_progress = 0
+
+    def check_address(self, address: str) -> None:
+        """Refuse who has proved nothing too often."""
+        _refuse_after(self._addresses.wait_s(address))
+
+    def charge_address(self, address: str) -> None:
+        """Count a request that has proved nothing."""
+        self._addresses.spend(address)
+
+    def charge_user(self, user: str) -> None:
+        """Count a user's request; refuse it if there were too many."""
+        _refuse_after(self._users.spend(user))
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the places of requests that are being answered; refuse where all are taken."""
+        if self._in_progress >= self._in_progress_max:
+            raise Unavailable("Too many requests are being answered; come back in a moment.")
+        self._in_progress += 1
+        try:
+            yield
+        finally:
+            self._in_progress -= 1
+
+    def address_of(self, scope: Scope, headers: Headers) -> str:
+        """Return whom a request comes from: its peer, or what a proxy that we trust says of it."""
+        client = scope.get("client")
+        peer = _parsed(client[0]) if client else None
+        if peer is None:
+            return _UNKNOWN
+        if self._trusts(peer):
+            forwarded = ",".join(headers.getlist(FORWARDED_FOR)).split(",")
+            for text in reversed(forwarded[-_FORWARDS_MAX:]):
+                said = _parsed(text.strip())
+                if said is None:
+                    break
+                peer = said
+                if not self._trusts(said):
+                    break
+        if isinstance(peer, ipaddress.IPv6Address):
+            return str(ipaddress.ip_network((peer, 64), strict=False))  # one customer of a provider has all of a /64
+        return str(peer)
+
+    def _trusts(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        return any(address in network for network in self._proxies)
+
+
+def vouch(scope: Scope) -> None:
+    """Say that this request has proved where it comes from, so that its address does not pay for it."""
+    scope.setdefault("state", {})["vouched"] = True
+
+
+def is_vouched(scope: Scope) -> bool:
+    """Say whether somebody has vouched for this request."""
+    return bool(scope.get("state", {}).get("vouched"))
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def _refuse_after(wait_s: float) -> None:
+    if wait_s > 0:
+        raise TooManyRequests(retry_after_s=min(60, math.ceil(wait_s)))
