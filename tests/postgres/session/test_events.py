@@ -43,10 +43,13 @@ async def test_an_order_is_followed_to_its_end(shop: Shop) -> None:
 async def test_a_repeated_event_changes_nothing(shop: Shop) -> None:
     """An event delivered again, also at the same time, is answered 204 and applied once."""
     await placed(shop)
-    answers = await asyncio.gather(*(shop.tell("order-1", "shipped", event_id="evt-s") for _ in range(8)))
+    await shop.tell("order-1", "approved", event_id="evt-a")
+    told = [shop.tell("order-1", "shipped", event_id="evt-s", detail="with the morning van") for _ in range(8)]
+    answers = await asyncio.gather(*told)
     assert {answer.status_code for answer in answers} == {204}
+    assert (await shop.tell("order-1", "approved", event_id="evt-a")).status_code == 204
     order = await shop.order("alice", "order-1")
-    assert [entry["status"] for entry in order["history"]] == ["pending_payment", "shipped"]
+    assert [entry["status"] for entry in order["history"]] == ["pending_payment", "approved", "shipped"]
     assert await shop.available("book") == 9
     await shop.check_balance(SHELVES)
 
