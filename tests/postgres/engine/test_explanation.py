@@ -1,0 +1,99 @@
+"""Explanations: every saga says in one sentence what it does, or why it waits and what ends that."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from services.orchestrator.engine import (
+    TerminalError,
+    WorkflowContext,
+    workflow,
+)
+from tests.postgres.engine.conftest import ClusterOf
+from tests.support.world import HOUR, ONCE, Gate, act, held, undo, unreachable
+
+
+@workflow("sample", version=1, undos=[undo])
+async def sample(ctx: WorkflowContext, times: int) -> list[str]:
+    """A step and an hour's sleep, so many times."""
+    results = []
+    for index in range(times):
+        ctx.set_status(f"{index} of {times}")
+        results.append(await ctx.run(act, "a", compensate=undo))
+        await ctx.sleep(HOUR)
+    return results
+
+
+@workflow("buggy", version=1, undos=[undo])
+async def buggy(ctx: WorkflowContext, _: None) -> str:
+    """A step, and a bug."""
+    await ctx.run(act, "a", compensate=undo)
+    raise RuntimeError("a bug in the author's code")
+
+
+@workflow("foreign", version=1, undos=[undo])
+async def foreign(ctx: WorkflowContext, _: None) -> str:
+    """A step, and something that a workflow must not await."""
+    await ctx.run(act, "a", compensate=undo)
+    await asyncio.sleep(1)
+    await ctx.run(act, "b", compensate=undo)
+    return "slept"
+
+
+@workflow("broken", version=1, undos=[undo])
+async def broken(ctx: WorkflowContext, _: None) -> str:
+    """A step that may be attempted once."""
+    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
+
+
+@workflow("explained", version=1, promises={"approval": bool}, undos=[undo])
+async def explained(ctx: WorkflowContext, _: None) -> str:
+    """One of everything that can be waited for."""
+    await ctx.run(act, "a", compensate=undo)
+    await ctx.promise("approval").result(timeout=timedelta(days=3))
+    await ctx.awakeable(str).result()
+    await ctx.sleep(HOUR)
+    ctx.set_status("nearly there")
+    if await ctx.run(act, "b", compensate=undo):
+        raise TerminalError("no-way", "it cannot be done")
+    return ""
+
+
+@pytest.mark.scenario("G2")
+async def test_every_saga_explains_itself(cluster_of: ClusterOf) -> None:
+    """In every state one sentence says what the saga does or waits for, and what ends that."""
+    cluster = cluster_of(explained)
+    cluster.world.script("a", unreachable())
+    cluster.world.script("undo a", held(gate := Gate()))
+    saga_id = await cluster.start(explained)
+    assert "queued" in (await cluster.view(saga_id)).explanation
+    await cluster.settle()
+    told: list[str] = []
+    for _ in range(4):
+        view = await cluster.view(saga_id)
+        (wait,) = view.waiting_on
+        told.append(wait.kind)
+        assert view.status == "waiting"
+        if wait.kind == "promise":
+            assert "'approval'" in view.explanation
+            await cluster.operations.resolve_promise(saga_id, "approval", value=True, by="ann")
+        elif wait.kind == "awakeable":
+            assert str(wait.id) in view.explanation
+            await cluster.operations.resolve_awakeable(str(wait.id), "x", by="processor")
+        else:
+            assert wait.until is not None
+            assert wait.until.isoformat(timespec="seconds")[:16] in view.explanation
+            cluster.clock.advance(wait.until - cluster.clock.now() + timedelta(milliseconds=1))
+        async with cluster.running():
+            if wait.kind == "timer":
+                await gate.reached.wait()
+                view = await cluster.view(saga_id)
+                assert (view.status, view.progress) == ("compensating", "nearly there")
+                assert "undo" in view.explanation
+                assert "no-way" in view.explanation
+                gate.open()
+    assert told == ["retry", "promise", "awakeable", "timer"]
+    view = await cluster.finish(saga_id)
+    assert view.status == "failed"
+    assert "it cannot be done" in view.explanation

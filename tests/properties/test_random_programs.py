@@ -1,0 +1,83 @@
+"""Random programs under random crashes: effects, undos, children and messages are exactly what the program says."""
+
+import itertools
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.orchestrator.engine import SagaView
+from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster, Configuration
+from tests.support.events import AtPoint
+from tests.support.programs import Oracle, Program, child_program, in_sequence, program, programs, script_faults
+
+KEYS = itertools.count()
+
+
+@pytest.mark.scenario("RC3", "RC4", "RC12", "G2", "G3", "G4", "G8", "G15")
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda one: one.name)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(commands=programs(), crashes=st.lists(st.integers(0, 120), max_size=3))
+async def test_programs_come_to_what_they_say(
+    orchestrator_url: str, configuration: Configuration, commands: Program, crashes: list[int]
+) -> None:
+    """Whatever the program and wherever replicas die, the ledger holds each effect once and each undo owed once."""
+    cluster = Cluster.of(orchestrator_url, configuration, program, child_program)
+    try:
+        await _hold(cluster, commands, crashes)
+    finally:
+        await cluster.close()
+
+
+async def _hold(cluster: Cluster, commands: Program, crashes: list[int]) -> None:
+    script_faults(cluster.world, commands)
+    key = f"program-{next(KEYS)}"
+    saga_id = await cluster.start(program, commands, key=key)
+    faults = [AtPoint(point) for point in crashes]
+
+    def hear(event: str, facts: tuple[object, ...]) -> None:
+        for fault in faults:
+            fault(event, facts)
+
+    cluster.on_event = hear
+    view = await _driven(cluster, saga_id)
+    cluster.on_event = None
+    await cluster.advance(30)
+    oracle = Oracle()
+    failed = oracle.walk(commands)
+    happened = cluster.world.happened(saga_id)
+    forward = [name for name in happened if not name.startswith("undo ")]
+    backward = [name.removeprefix("undo ") for name in happened if name.startswith("undo ")]
+    assert sorted(forward) == sorted(oracle.effects)
+    for name in happened:
+        assert len({call.key for call in cluster.world.called(name, saga_id)}) == 1
+    if not failed:
+        assert (view.status, view.output, backward) == ("completed", "ended", []), view.explanation
+    elif oracle.no_return:
+        assert (view.status, backward) == ("stuck", []), view.explanation
+    else:
+        assert view.status == "failed", view.explanation
+        assert in_sequence(backward, oracle.owed, backwards=True), (backward, oracle.owed)
+    assert in_sequence(await cluster.messages(key), oracle.messages)
+    children = [name for name in cluster.world.happened() if name.startswith("child-")]
+    assert sorted(children) == sorted(oracle.children)
+
+
+async def _driven(cluster: Cluster, saga_id: str) -> SagaView:
+    """Settle every signal that the saga waits for, and move the clock to whatever is due next."""
+    for _ in range(150):
+        await cluster.settle()
+        view = await cluster.view(saga_id)
+        if view.status in AT_REST:
+            return view
+        settled = False
+        for wait in view.waiting_on:
+            if wait.kind == "promise":
+                await cluster.ask(lambda ops: ops.resolve_promise(saga_id, "go", value=True, by="ann"))
+                settled = True
+            elif wait.kind == "awakeable" and wait.until is not None:  # the others are there to lose a select
+                await cluster.resolve(str(wait.id), value=True)
+                settled = True
+        if not settled:
+            await cluster.advance_to_next(view)
+    pytest.fail(f"not at rest: {view.explanation}")

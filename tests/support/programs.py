@@ -1,0 +1,222 @@
+"""Random programs: a workflow that interprets its input, and an oracle that says what must come of it.
+
+A program is a list of commands, a command a small dict. Every command has a name of its own, so that the ledger tells
+which of them took effect. The oracle knows no engine: it walks over the program once.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine import RetryPolicy, StepFailed, TerminalError, WorkflowContext, workflow
+from tests.support.world import (
+    ONCE,
+    Clients,
+    World,
+    act,
+    act_on,
+    answer_lost,
+    put_back,
+    refused,
+    undo,
+    undo_on,
+    unreachable,
+)
+
+Command = dict[str, Any]
+Program = list[Command]
+Path = tuple[int, ...]
+
+PATIENT = RetryPolicy(max_attempts=12, initial_s=0.5, factor=1.0, max_s=0.5, jitter=0.0)
+EFFECTS = ("step", "undone", "flaky", "echo")
+"""Commands that take effect once, under their name."""
+PLAIN = ("refused", "exhausted", "sleep", "until", "awakeable", "promise", "child", "send", "status", "compensation")
+LEAVES = (*EFFECTS, *PLAIN, "won", "lost", "fail", "no_return")
+
+
+def programs() -> st.SearchStrategy[Program]:
+    """Programs of a few commands, some of them gathers of programs."""
+    leaf = st.sampled_from(LEAVES).map(lambda kind: {"kind": kind})
+    block = st.recursive(
+        st.lists(leaf, min_size=1, max_size=4),
+        lambda blocks: st.lists(
+            st.one_of(leaf, st.lists(blocks, min_size=1, max_size=3).map(lambda b: {"kind": "gather", "blocks": b})),
+            min_size=1,
+            max_size=5,
+        ),
+        max_leaves=8,
+    )
+    return block.map(lambda program: _named(program, iter(range(1_000))))
+
+
+def _named(program: Program, numbers: Iterator[int]) -> Program:
+    named = []
+    for command in program:
+        name = f"{command['kind']}-{next(numbers)}"
+        blocks = [_named(block, numbers) for block in command.get("blocks", [])]
+        named.append({"kind": command["kind"], "name": name, "blocks": blocks})
+    return named
+
+
+def note(name: str, key: str) -> Message:
+    """A message of the program."""
+    return Message(service="session", path="/events", key=key, body="{}", name=name)
+
+
+@workflow("child-program", version=1)
+async def child_program(ctx: WorkflowContext, name: str) -> str:
+    """One step."""
+    return await ctx.run(act, name)
+
+
+@workflow("program", version=1, promises={"go": bool}, undos=[undo, undo_on, put_back])
+async def program(ctx: WorkflowContext, commands: list[Any]) -> str:
+    """Do what the commands say, one after another."""
+    await _block(ctx, commands)
+    return "ended"
+
+
+async def _block(ctx: WorkflowContext, commands: Program) -> None:
+    for command in commands:
+        if command["kind"] in {"gather", "won", "lost"}:
+            await _branches(ctx, command)
+        elif command["kind"] in {"step", "undone", "flaky", "echo", "refused", "exhausted"}:
+            await _call(ctx, command["kind"], command["name"])
+        elif command["kind"] in {"sleep", "until", "awakeable", "promise"}:
+            await _wait(ctx, command["kind"])
+        else:
+            _note(ctx, command["kind"], command["name"])
+
+
+async def _branches(ctx: WorkflowContext, command: Command) -> None:
+    name = command["name"]
+    if command["kind"] == "gather":
+        await ctx.gather(*(_block(ctx, block) for block in command["blocks"]))
+    elif command["kind"] == "won":
+        index, _ = await ctx.select(ctx.sleep(timedelta(days=9)), ctx.run(act, name, compensate=undo, retry=PATIENT))
+        assert index == 1
+    else:
+        index, _ = await ctx.select(ctx.sleep(timedelta(seconds=1)), ctx.awakeable(bool).result())
+        await ctx.run(act_on, name, str(index), compensate=undo_on, retry=PATIENT)
+
+
+async def _call(ctx: WorkflowContext, kind: str, name: str) -> None:
+    if kind == "echo":
+        drawn = f"{ctx.uuid()} {ctx.now()} {ctx.random()} {ctx.side_effect(drawn_here)}"
+        await ctx.run(act_on, name, drawn, compensate=undo_on, retry=PATIENT)
+        return
+    try:
+        await ctx.run(
+            act,
+            name,
+            compensate=None if kind == "step" else undo,
+            retry=ONCE if kind == "exhausted" else PATIENT,
+        )
+    except StepFailed as error:
+        if kind not in {"refused", "exhausted"}:
+            raise
+        if error.code != ("refused" if kind == "refused" else "step-exhausted"):
+            raise
+
+
+def drawn_here(clients: Clients) -> int:
+    """A read that gives something else each time."""
+    clients.world.notes.append(clients.replica)
+    return len(clients.world.notes)
+
+
+async def _wait(ctx: WorkflowContext, kind: str) -> None:
+    if kind == "sleep":
+        await ctx.sleep(timedelta(seconds=2))
+    elif kind == "until":
+        await ctx.sleep_until(ctx.now() + timedelta(seconds=3))
+    elif kind == "awakeable":
+        await ctx.awakeable(bool).result(timeout=timedelta(days=30))
+    else:
+        await ctx.promise("go").result()
+
+
+def _note(ctx: WorkflowContext, kind: str, name: str) -> None:
+    if kind == "child":
+        ctx.start(child_program, key=f"{ctx.key}/{name}", input=name)
+    elif kind == "send":
+        ctx.send(note(name, ctx.key))
+    elif kind == "status":
+        ctx.set_status(name)
+    elif kind == "compensation":
+        ctx.add_compensation(put_back, name)
+    elif kind == "no_return":
+        ctx.no_return()
+    else:
+        raise TerminalError("failed-on-purpose", name)
+
+
+@dataclass
+class Oracle:
+    """What must come of a program: effects, messages, and what an unwinding owes; paths order what is ordered."""
+
+    effects: list[str] = field(default_factory=list)
+    children: list[str] = field(default_factory=list)
+    messages: list[tuple[Path, str]] = field(default_factory=list)
+    owed: list[tuple[Path, str]] = field(default_factory=list)
+    no_return: bool = False
+    failed: bool = False
+
+    def walk(self, commands: Program, path: Path = ()) -> bool:
+        """Go over a block; say whether it failed."""
+        for index, command in enumerate(commands):
+            kind, name, here = command["kind"], command["name"], (*path, index)
+            if kind == "fail":
+                return True
+            failures = [self.walk(block, (*here, branch)) for branch, block in enumerate(command["blocks"])]
+            if any(failures):
+                return True
+            if kind in {*EFFECTS, "won", "lost", "exhausted"}:
+                self.effects.append(name)
+            if kind in {"undone", "flaky", "echo", "won", "lost", "exhausted", "compensation"}:
+                self.owed.append((here, name))
+            if kind == "child":
+                self.children.append(name)
+            if kind == "send":
+                self.messages.append((here, name))
+            self.no_return |= kind == "no_return"
+        return False
+
+
+def script_faults(world: World, commands: Program) -> None:
+    """Let the outside world be as unkind as the commands say."""
+    for command in commands:
+        for block in command["blocks"]:
+            script_faults(world, block)
+        if command["kind"] == "flaky":
+            world.script(command["name"], unreachable(), answer_lost())
+        elif command["kind"] == "refused":
+            world.script(command["name"], refused())
+        elif command["kind"] == "exhausted":
+            world.script(command["name"], answer_lost())
+
+
+def in_sequence(found: list[str], expected: list[tuple[Path, str]], *, backwards: bool = False) -> bool:
+    """Whether the names found are the expected ones, in the order of their paths wherever paths are ordered."""
+    if sorted(found) != sorted(name for _, name in expected):
+        return False
+    place = {name: index for index, name in enumerate(found)}
+    compare: Callable[[int, int], bool] = (lambda a, b: a > b) if backwards else (lambda a, b: a < b)
+    return all(
+        compare(place[one], place[other])
+        for path, one in expected
+        for other_path, other in expected
+        if path < other_path and _ordered(path, other_path)
+    )
+
+
+def _ordered(path: Path, other: Path) -> bool:
+    """Paths alternate index in a block and branch of a gather: those that part at a branch run side by side."""
+    for depth, (here, there) in enumerate(zip(path, other, strict=False)):
+        if here != there:
+            return depth % 2 == 0
+    return False
