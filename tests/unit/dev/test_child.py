@@ -12,6 +12,7 @@ import pytest
 from dev import ports
 from dev.child import Child, ChildError, end_leftovers
 from dev.layout import Layout, Part
+from dev.postgres import free_port
 
 SERVER = """
 import http.server, os
@@ -29,7 +30,7 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Ready).serve_fore
 def layout(tmp_path: Path) -> Layout:
     (tmp_path / "probe_server.py").write_text(SERVER)
     (tmp_path / "probe_broken.py").write_text("raise SystemExit('cannot start: no reason')")
-    part = Part("probe", "probe_server", ports.free_base(38_000), "/")
+    part = Part("probe", "probe_server", free_port(), "/")
     layout = Layout(data=tmp_path, parts=(part,))
     layout.run.mkdir()
     return layout
