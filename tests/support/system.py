@@ -51,8 +51,6 @@ class System:
     def apps(self) -> Mapping[str, FastAPI]:
         return self.switchboard.apps
 
-    # ------------------------------------------------------------------ time
-
     async def settle(self) -> None:
         """Let everything happen that is due, until a round makes no call."""
         for _ in range(ROUNDS_MAX):
@@ -71,8 +69,6 @@ class System:
         self.clock.advance(by)
         await self.settle()
 
-    # ------------------------------------------------------------------ people
-
     def bearer(self, sub: str = "alice", scope: str = "customer") -> dict[str, str]:
         secret = self.apps["session"].state.chassis.settings.auth_jwt_secret.get_secret_value()
         return {"Authorization": f"Bearer {mint_user_token(secret, sub=sub, scope=scope, clock=self.clock)}"}
@@ -88,8 +84,6 @@ class System:
 
     async def call(self, method: str, service: str, path: str, **rest: Any) -> httpx.Response:
         return await self.http.request(method, URLS[service] + path, **rest)
-
-    # ------------------------------------------------------------------ orders
 
     async def shelve(self, sku: str, pieces: int, *, price: Mapping[str, Any] = PRICE) -> None:
         """Put pieces of a product on sale."""
@@ -140,8 +134,6 @@ class System:
         path = f"/users/{user}/orders/{order_id}/cancel"
         return await self.call("POST", "session", path, headers=self.bearer(user))
 
-    # ------------------------------------------------------------------ sagas
-
     async def saga(self, order_id: str, *, attempt: int = 1) -> Any:
         answer = await self.call("GET", "orchestrator", f"/sagas/{saga_id_of(order_id, attempt)}", headers=self.admin)
         assert answer.status_code == 200, answer.text
@@ -178,8 +170,6 @@ class System:
         headers = signed(raw, event_id=event_id, at=self.clock.now(), **signing)
         return await self.call("POST", "orchestrator", "/webhooks/payments", content=raw, headers=headers)
 
-    # ------------------------------------------------------------------ the outside world
-
     async def payments(self, order_id: str) -> Any:
         return (await self.call("GET", "payment", "/payments", params={"order_id": order_id})).json()["payments"]
 
@@ -209,8 +199,6 @@ class System:
     async def available(self, sku: str = "book") -> int:
         items = (await self.call("GET", "session", "/catalog")).json()
         return int(next(item["available"] for item in items if item["sku"] == sku))
-
-    # ------------------------------------------------------------------ what must hold
 
     async def check_balance(self, *, user: str = "alice") -> None:
         """No half-saga: money kept is the price of what was shipped, stock neither sold nor held, one parcel each."""
