@@ -76,6 +76,13 @@ def test_python_in_the_pages_compiles() -> None:
         compile(block.text, f"{page.name}:{block.line}", "exec")
 
 
+def test_diagrams_can_be_drawn() -> None:
+    """A semicolon would end a statement of Mermaid in the middle of a sentence."""
+    diagrams = [block.text for page in pages() for block in blocks(page.read_text()) if block.language == "mermaid"]
+    assert diagrams
+    assert not [diagram for diagram in diagrams if ";" in diagram]
+
+
 def test_commands_named_are_commands() -> None:
     """Every `make …` that a page names is a target, and the README names every target but the trivial ones."""
     targets = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), flags=re.MULTILINE))
