@@ -196,6 +196,7 @@ class Driver:
                 self._runnable.remove(branch)
             _close(branch.code)
         inside = loser.line.path
+        self._log.replay.forget(inside)
         for position in [position for position in self.waits if positions.is_within(position, inside)]:
             del self.waits[position]
         for position in [position for position in self.steps if positions.is_within(position, inside)]:
