@@ -129,6 +129,19 @@ async def test_claims_share_the_keys_and_keep_their_limit(database: Database, cl
     assert len(taken) == len(set(taken))
 
 
+async def test_a_claim_passes_over_keys_that_others_hold(database: Database, clock: ManualClock) -> None:
+    """A key that another claim has just taken, or a writer holds, is neither waited for nor taken twice."""
+    await write(database, message("claimed", 1), message("written", 1), message("free", 1), clock=clock)
+    async with database.begin() as claiming, database.begin() as writing:
+        values = {"limit": 1, "lease_s": 10.0, "now": clock.now()}
+        (taken,) = (await claiming.execute(queries()["claim_keys"], values)).all()
+        left = {"claimed", "written", "free"} - {taken.key}
+        held = min(left)
+        await enqueue(writing, [message(held, 2)], now=clock.now())
+        claimed = await asyncio.wait_for(claim(database, clock), 5)
+        assert claimed.keys() == left - {held}
+
+
 async def test_an_old_epoch_holds_nothing(database: Database, clock: ManualClock) -> None:
     """The fence: a lease that was taken over, or released, is not held any more; a recreated key has a new epoch."""
     await write(database, message("k", 1), clock=clock)

@@ -227,3 +227,30 @@ async def test_an_operator_revives_a_key(
     await relay.run_until_idle()
     assert receiver.accepted == expected
     assert await waiting(database) == []
+
+
+async def test_pauses_grow_and_end_with_success(
+    database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
+) -> None:
+    """Each unknown answer doubles the pause, up to half a minute; a success begins anew."""
+    failing = True
+
+    async def script(_call: Received) -> httpx.Response | None:
+        return httpx.Response(500) if failing else None
+
+    receiver.script = script
+    relay = new_relay()
+    await write(database, message("k", 1), message("k", 2), clock=clock)
+    pauses = []
+    for attempt in range(1, 13):
+        await relay.run_until_idle()
+        ((attempts, due_at),) = await rows(database, "select attempts, due_at from outbox_keys")
+        assert attempts == attempt
+        pauses.append((due_at - clock.now()).total_seconds())
+        clock.advance(due_at - clock.now())
+    assert pauses[0] < 0.3
+    assert all(0.8 * 2**n * 0.2 <= pause <= 1.2 * 2**n * 0.2 for n, pause in enumerate(pauses[:7]))
+    assert all(24 <= pause <= 36 for pause in pauses[8:])
+    failing = False
+    await relay.run_until_idle()
+    assert receiver.accepted == ["k-1", "k-2"]
