@@ -95,6 +95,7 @@ async def stack(layout: Layout) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     began = time.monotonic()
     tell.heading("Order Saga: starting")
+    record.remove(layout)
     if left := end_leftovers(layout):
         tell.warn(f"ended what a killed stack had left behind: {', '.join(left)}")
     ports.check(layout)
