@@ -11,13 +11,11 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import httpx
-from fastapi import FastAPI
 
-from services.chassis.auth import ServiceTokens, mint_user_token
 from services.orchestrator.app import create_app as create_orchestrator
 from services.orchestrator.settings import DEVELOPMENT_WEBHOOK_SECRET, OrchestratorSettings
 from services.session.app import create_app as create_session
@@ -27,63 +25,20 @@ from services.shipping.app import create_app as create_shipping
 from services.shipping.settings import ShippingSettings
 from simulators import carrier, payment
 from tests.support.clock import ManualClock
-from tests.support.inprocess import ImpatientClock, Switchboard
+from tests.support.inprocess import URLS, ImpatientClock, Switchboard
+from tests.support.outside import Outside
 
 ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1", "country": "GB"}
 PRICE = {"amount_minor": 1999, "currency": "USD"}
-ROUNDS_MAX = 50
-ENDED = {"completed", "failed", "cancelled"}
-URLS = {name: f"http://{name}" for name in ("session", "shipping", "orchestrator", "payment", "carrier")}
 
 
 @dataclass
-class System:
+class System(Outside):
     """The running product; its methods are what people do to it and what they see of it."""
 
-    clock: ManualClock
-    switchboard: Switchboard
-    http: httpx.AsyncClient
     prices: dict[str, int] = field(default_factory=dict)
     shelved: dict[str, int] = field(default_factory=dict)
     placed: list[str] = field(default_factory=list)
-
-    @property
-    def apps(self) -> Mapping[str, FastAPI]:
-        return self.switchboard.apps
-
-    async def settle(self) -> None:
-        """Let everything happen that is due, until a round makes no call."""
-        for _ in range(ROUNDS_MAX):
-            before = self.switchboard.calls
-            await self.apps["session"].state.relay.run_until_idle()
-            await self.apps["orchestrator"].state.engine.run_until_idle()
-            await self.apps["orchestrator"].state.relay.run_until_idle()
-            await self.apps["payment"].state.simulator.settle_all()
-            await self.apps["carrier"].state.simulator.settle_all()
-            if self.switchboard.calls == before:
-                return
-        raise AssertionError("the system does not come to rest")
-
-    async def pass_time(self, by: float | timedelta) -> None:
-        """Move the clock and let happen what is due then."""
-        self.clock.advance(by)
-        await self.settle()
-
-    def bearer(self, sub: str = "alice", scope: str = "customer") -> dict[str, str]:
-        secret = self.apps["session"].state.chassis.settings.auth_jwt_secret.get_secret_value()
-        return {"Authorization": f"Bearer {mint_user_token(secret, sub=sub, scope=scope, clock=self.clock)}"}
-
-    @property
-    def admin(self) -> dict[str, str]:
-        return self.bearer("root", "admin")
-
-    def service(self, audience: str = "orchestrator", issuer: str = "session") -> dict[str, str]:
-        secret = self.apps["session"].state.chassis.settings.service_token_secret.get_secret_value()
-        tokens = ServiceTokens(secret=secret, issuer=issuer, clock=self.clock)
-        return {"Authorization": f"Bearer {tokens.mint(audience)}"}
-
-    async def call(self, method: str, service: str, path: str, **rest: Any) -> httpx.Response:
-        return await self.http.request(method, URLS[service] + path, **rest)
 
     async def shelve(self, sku: str, pieces: int, *, price: Mapping[str, Any] = PRICE) -> None:
         """Put pieces of a product on sale."""
@@ -169,32 +124,6 @@ class System:
         raw = signing.pop("raw", None) or json.dumps(event).encode()
         headers = signed(raw, event_id=event_id, at=self.clock.now(), **signing)
         return await self.call("POST", "orchestrator", "/webhooks/payments", content=raw, headers=headers)
-
-    async def payments(self, order_id: str) -> Any:
-        return (await self.call("GET", "payment", "/payments", params={"order_id": order_id})).json()["payments"]
-
-    async def settle_payment(self, order_id: str, outcome: str, *, attempt: int = 1) -> None:
-        """End a payment that waits to be told how."""
-        (found,) = [p for p in await self.payments(order_id) if p["attempt"] == attempt]
-        path = f"/_control/payments/{found['payment_id']}/settle"
-        answer = await self.call("POST", "payment", path, json={"outcome": outcome})
-        assert answer.status_code == 200, answer.text
-
-    async def ledger(self) -> Any:
-        return (await self.call("GET", "payment", "/ledger")).json()["payments"]
-
-    async def fleet(self) -> Any:
-        return (await self.call("GET", "carrier", "/fleet")).json()["parcels"]
-
-    async def fault(self, simulator: str, **fault: Any) -> None:
-        """Script a fault of the processor or the carrier."""
-        answer = await self.call("POST", simulator, "/_control/faults", json={"faults": [fault]})
-        assert answer.status_code == 201, answer.text
-
-    async def calls(self, simulator: str, path: str, *, order_id: str | None = None) -> Any:
-        """The calls that a simulator has received on a path, oldest first."""
-        params = {"path": path} | ({} if order_id is None else {"subject": order_id})
-        return (await self.call("GET", simulator, "/_control/calls", params=params)).json()["calls"]
 
     async def available(self, sku: str = "book") -> int:
         items = (await self.call("GET", "session", "/catalog")).json()

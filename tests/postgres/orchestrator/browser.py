@@ -5,7 +5,8 @@ import re
 import httpx
 
 from services.orchestrator.settings import DEVELOPMENT_ADMIN
-from tests.support.system import URLS, System
+from tests.support.inprocess import URLS
+from tests.support.system import System
 
 ORIGIN = URLS["orchestrator"]
 USER, PASSWORD = DEVELOPMENT_ADMIN
