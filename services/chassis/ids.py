@@ -27,6 +27,10 @@ def new_secret(nbytes: int = 32) -> str:
     return secrets.token_urlsafe(nbytes)
 
 
+def random_bytes(nbytes: int) -> bytes:
+    return secrets.token_bytes(nbytes)
+
+
 def jitter(low: float, high: float) -> float:
     """Return a number between the two, to spread what would otherwise happen at once."""
     return random.uniform(low, high)  # noqa: S311  # spreads load, guards nothing

@@ -21,6 +21,7 @@ DEVELOPMENT: Final = "development-only-"
 """Every secret's development default begins with this, so that production can refuse it."""
 DEVELOPMENT_USER_SECRET: Final = DEVELOPMENT + "secret-of-user-tokens"
 DEVELOPMENT_SERVICE_SECRET: Final = DEVELOPMENT + "secret-of-service-tokens"
+DEVELOPMENT_ENCRYPTION_KEY: Final = DEVELOPMENT + "key-of-what-is-stored"
 MIN_SECRET_BYTES: Final = 32
 WEBHOOK_PREFIX: Final = "whsec_"
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from services.contracts.base import Contract, Identifier
+from services.contracts.base import Contract, Identifier, Secret
 from services.contracts.money import Money
 from services.contracts.session import Address, Attempt, OrderItem
 
@@ -17,8 +17,8 @@ class PlacedOrder(Contract):
     user_id: Identifier
     items: Annotated[tuple[OrderItem, ...], Field(min_length=1, max_length=1_000)]
     total: Money
-    shipping_address: Address
-    payment_token: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    shipping_address: Annotated[Address, Secret(), Field(repr=False)]
+    payment_token: Annotated[str, StringConstraints(min_length=1, max_length=255), Secret(), Field(repr=False)]
 
 
 class StartSaga(Contract):

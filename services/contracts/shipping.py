@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from services.contracts.base import Contract, Identifier
+from services.contracts.base import Contract, Identifier, Secret
 from services.contracts.session import Address, Attempt, ReservedItem
 
 
@@ -13,7 +13,7 @@ class CreateShipment(Contract):
 
     order_id: Identifier
     attempt: Attempt
-    address: Address
+    address: Annotated[Address, Secret(), Field(repr=False)]
     items: Annotated[tuple[ReservedItem, ...], Field(min_length=1, max_length=1_000)]
 
 

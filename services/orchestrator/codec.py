@@ -1,11 +1,17 @@
-"""Payloads by pydantic, behind the engine's `Codec` protocol: JSON text in the shape that a signature declares."""
+"""Payloads by pydantic, behind the engine's `Codec` protocol: JSON text in the shape that a signature declares.
 
+Fields that the contracts mark as Secret are sealed in that text, so that neither the engine nor its tables see them.
+"""
+
+import json
 from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from services.chassis.sealing import Sealer, Unsealable
+from services.contracts.base import SEALED, SEALS
 from services.orchestrator.engine import PayloadError
 
 _FAULTS_TOLD = 5
@@ -28,13 +34,18 @@ def _may_be_none(shape: Any) -> bool:
 class PydanticCodec:
     """Writes and reads whatever pydantic has a schema for; a value of another shape is refused in both directions."""
 
+    def __init__(self, sealer: Sealer | None = None) -> None:
+        """Seal and open secrets with `sealer`; without one they stay as they are."""
+        self._sealer = sealer
+        self._context = None if sealer is None else {SEALS: sealer}
+
     def encode(self, value: object, shape: Any) -> str:
         """Write `value` as JSON text; PayloadError if it is not a `shape` or cannot be JSON."""
         if value is None and not _may_be_none(shape):
             # Pydantic would write null for any model.
             raise PayloadError(f"nothing cannot be written as {_name(shape)}")
         try:
-            return _adapter(shape).dump_json(value, warnings="error").decode()
+            return _adapter(shape).dump_json(value, warnings="error", context=self._context).decode()
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             message = f"a {type(value).__name__} cannot be written as {_name(shape)}: {type(error).__name__}"
             raise PayloadError(message) from error
@@ -42,7 +53,9 @@ class PydanticCodec:
     def decode(self, text: str, shape: Any) -> Any:
         """Read JSON text as `shape`; PayloadError naming where and why it does not fit, never the content."""
         try:
-            return _adapter(shape).validate_json(text)
+            return _adapter(shape).validate_json(text, context=self._context)
+        except Unsealable as error:
+            raise PayloadError(f"this is a {_name(shape)} that cannot be opened: {error.message}") from None
         except ValidationError as error:
             faults = "; ".join(
                 f"{'.'.join(str(part) for part in fault['loc']) or 'value'}: {fault['msg']}"
@@ -50,6 +63,31 @@ class PydanticCodec:
             )
             message = f"this is no {_name(shape)}: {faults}"
             raise PayloadError(message) from None
+
+    def read(self, value: Any, shape: Any) -> Any:
+        """Read a stored value that has been parsed already, as `decode` does."""
+        return self.decode(json.dumps(value), shape)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two texts hold the same value: two seals of it never look the same."""
+        if one == other:
+            return True
+        if self._sealer is None or SEALED not in one or SEALED not in other:
+            return False
+        try:
+            return bool(self._opened(json.loads(one)) == self._opened(json.loads(other)))
+        except Unsealable:
+            return False
+
+    def _opened(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._opened(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        sealed = value.get(SEALED)
+        if self._sealer is not None and len(value) == 1 and isinstance(sealed, str):
+            return json.loads(self._sealer.open(sealed))
+        return {name: self._opened(item) for name, item in value.items()}
 
 
 def _name(shape: Any) -> str:

@@ -16,6 +16,7 @@ from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.relay import Relay
+from services.chassis.sealing import Sealer
 from services.session.api import carts, catalog, checkouts, events, orders, reservations
 from services.session.api.resources import Resources
 from services.session.domain.cart import Product
@@ -62,9 +63,10 @@ def create_app(
             await database.calibrate(time)
             if given.seeds_catalog:
                 await _seed(database)
-            relay = _relay(app, given, database, time, outbound)
+            sealer = Sealer([key.get_secret_value() for key in given.encryption_keys])
+            relay = _relay(app, given, database, time, outbound, sealer)
             app.state.database, app.state.relay = database, relay
-            app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given)
+            app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
             app.state.chassis.health.add("postgres", database.ping)
             loops = [relay.loop, _janitor(database, time), _calibration(database, time)] if background else []
             for loop in loops:
@@ -83,7 +85,14 @@ def create_app(
     return build_app(name=NAME, settings=given, routers=routers, lifespan=lifespan, description=DESCRIPTION, clock=time)
 
 
-def _relay(app: FastAPI, settings: SessionSettings, database: Database, clock: Clock, http: httpx.AsyncClient) -> Relay:
+def _relay(
+    app: FastAPI,
+    settings: SessionSettings,
+    database: Database,
+    clock: Clock,
+    http: httpx.AsyncClient,
+    sealer: Sealer,
+) -> Relay:
     orchestrator = ServiceClient(
         service="orchestrator",
         base_url=settings.orchestrator_url,
@@ -100,6 +109,7 @@ def _relay(app: FastAPI, settings: SessionSettings, database: Database, clock: C
         clock=clock,
         addresses={"orchestrator": orchestrator},
         answers={orders.CANCEL_SAGA: cancel_answered},
+        sealer=sealer,
         metrics=app.state.chassis.metrics,
     )
 

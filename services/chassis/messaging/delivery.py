@@ -9,6 +9,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.http import Answer, ServiceClient
 from services.chassis.messaging.outbox import Message
+from services.chassis.sealing import Sealer, Unsealable, is_sealed
 
 SEND_TIMEOUT_S: Final = 5.0
 MARGIN_S: Final = 1.0
@@ -63,6 +64,7 @@ class Courier:
 
     clock: Clock
     addresses: Mapping[str, ServiceClient]
+    sealer: Sealer | None
     stopping: Callable[[], bool]
 
     async def deliver(self, lease: Lease, messages: Sequence[Message]) -> Outcome:
@@ -115,12 +117,21 @@ class Courier:
         return await client.request(
             message.method,
             message.path,
-            body=message.body,
+            body=self._opened(message),
             key=message.id,
             deadline=deadline,
             acting_user=message.acting_user,
             accept=message.settled_by,
         )
+
+    def _opened(self, message: Message) -> str:
+        """Return the body in clear; without its key, it waits until somebody gives us that."""
+        if not is_sealed(message.body):
+            return message.body
+        try:
+            return self.sealer.open(message.body) if self.sealer is not None else message.body
+        except Unsealable as error:
+            raise RemoteMisconfigured(error.message, service=message.service) from None
 
 
 def backoff_s(attempt: int) -> float:

@@ -33,10 +33,10 @@ from services.chassis.db import Queries
 class Message:
     """A call that another service will get at least once, after those of the same `key` that were written before it.
 
-    `service` is a name that the relay knows the address of; `body` is JSON text; `name` says what the message is,
-    for logs and for what is to be done with its answer. `settled_by`: statuses beside 2xx that settle it as well.
-    `delay_s` seconds pass before it takes its place among the messages of its key. `id` is its idempotency key;
-    empty: a new one.
+    `service` is a name that the relay knows the address of; `body` is JSON text, sealed (`chassis.sealing`) where it
+    holds secrets; `name` says what the message is, for logs and for what is to be done with its answer. `settled_by`:
+    statuses beside 2xx that settle it as well. `delay_s` seconds pass before it takes its place among the messages of
+    its key. `id` is its idempotency key; empty: a new one.
     """
 
     service: str

@@ -13,6 +13,7 @@ from services.chassis.messaging.delivery import Courier, Lease, Outcome
 from services.chassis.messaging.marks import AnswerHandler, Marks
 from services.chassis.messaging.outbox import Message, queries
 from services.chassis.metrics import Metrics
+from services.chassis.sealing import Sealer
 
 LEASE_S: Final = 10.0
 POLL_S: Final = 0.5
@@ -25,7 +26,7 @@ class Relay:
     """Leases keys, sends their messages in sequence (several keys at a time), and marks in batches what was delivered.
 
     `addresses`: a client for each service that messages name. `answers`: by message name, what to do with the answer in
-    the transaction of the mark.
+    the transaction of the mark. `sealer` opens bodies that were sealed when they were written.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Relay:
         addresses: Mapping[str, ServiceClient],
         metrics: Metrics,
         answers: Mapping[str, AnswerHandler] | None = None,
+        sealer: Sealer | None = None,
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
     ) -> None:
@@ -43,7 +45,7 @@ class Relay:
         self._clock = clock
         self._lease_s = lease_s
         self._poll_s = poll_s
-        self._courier = Courier(clock, addresses, stopping=lambda: self._stopping or self.loop.stopping)
+        self._courier = Courier(clock, addresses, sealer, stopping=lambda: self._stopping or self.loop.stopping)
         self._marks = Marks(database=database, clock=clock, answers=answers or {}, metrics=metrics)
         self._lag_s = metrics.gauge("outbox_lag_seconds", "Age of the oldest message that waits to be sent.")
         self._dead = metrics.gauge("outbox_dead", "Messages that were refused and block their key.")

@@ -18,6 +18,7 @@ from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Identifier, PathId, RequestModel
+from services.chassis.sealing import Sealer
 from services.chassis.tracing import current_traceparent
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder, StartSaga
@@ -94,9 +95,9 @@ async def check_out(
             token_hash=fingerprint("token", order_id, token),
             key_hash=fingerprint("key", user_id, key.key),
         )
-        placed = await checkouts.place(conn, wanted, now=now)
+        placed = await checkouts.place(conn, wanted, sealer=wired.sealer, now=now)
         if placed.fresh:
-            await outbox.enqueue(conn, [_start_saga(placed, checkout.shipping_address, token)], now=now)
+            await outbox.enqueue(conn, [_start_saga(placed, checkout.shipping_address, token, wired.sealer)], now=now)
         return _placed_answer(placed)
 
     response = await answer_once(wired.database, wired.clock, key, place)
@@ -153,8 +154,8 @@ def _placed_answer(placed: Placed) -> StoredAnswer:
     return answer(202, body, {"Location": where.self})
 
 
-def _start_saga(placed: Placed, address: Address, token: str) -> Message:
-    """Return the message that starts the attempt's saga; it alone carries the payment token."""
+def _start_saga(placed: Placed, address: Address, token: str, sealer: Sealer) -> Message:
+    """Return the message that starts the attempt's saga; it alone carries the payment token, sealed until it leaves."""
     items = tuple(
         OrderItem(
             sku=line.sku,
@@ -183,7 +184,7 @@ def _start_saga(placed: Placed, address: Address, token: str) -> Message:
         service="orchestrator",
         path="/sagas",
         key=placed.order_id,
-        body=start.model_dump_json(),
+        body=sealer.seal(start.model_dump_json()),
         name=START_SAGA,
         acting_user=placed.user_id,
         traceparent=current_traceparent(),

@@ -146,7 +146,9 @@ async def list_orders(
 ) -> OrderPage:
     """Return the user's orders, newest first, page by page."""
     async with wired.database.begin() as conn:
-        items, after = await orders.page(conn, user_id, status=status, after=_position(cursor), limit=limit)
+        items, after = await orders.page(
+            conn, user_id, status=status, after=_position(cursor), limit=limit, sealer=wired.sealer
+        )
     return OrderPage(items=[order_view(order) for order in items], next_cursor=after and _cursor(after))
 
 
@@ -154,7 +156,7 @@ async def list_orders(
 async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wired) -> OrderView:
     """Return one order; another user's is as unknown as one that does not exist."""
     async with wired.database.begin() as conn:
-        return order_view(await orders.find(conn, user_id, order_id))
+        return order_view(await orders.find(conn, user_id, order_id, sealer=wired.sealer))
 
 
 @router.post(

@@ -13,6 +13,7 @@ from services.chassis.db import Database
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.sealing import Sealer
 from services.session.settings import SessionSettings
 from services.session.store.queries import Connection
 
@@ -26,6 +27,7 @@ class Resources:
     relay: Relay
     metrics: Metrics
     settings: SessionSettings
+    sealer: Sealer
 
 
 def resources(request: Request) -> Resources:

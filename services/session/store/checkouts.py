@@ -8,29 +8,30 @@ from typing import Any
 from sqlalchemy import exists, insert, select, update
 
 from services.chassis.errors import NotFound
+from services.chassis.sealing import Sealer
 from services.session.domain.cart import Basket, Line
 from services.session.domain.checkout import Executed, Placed, Standing, Wanted, next_attempt
 from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderIdTaken
-from services.session.domain.order import DETAILS, Address
+from services.session.domain.order import DETAILS
 from services.session.domain.stock import HELD, merged
-from services.session.store import carts, stock
+from services.session.store import addresses, carts, stock
 from services.session.store.queries import Connection, query
 from services.session.store.tables import attempts, instant, order_history, orders
 
 PENDING = "pending_payment"
 
 
-async def place(conn: Connection, wanted: Wanted, *, now: datetime | None) -> Placed:
+async def place(conn: Connection, wanted: Wanted, *, sealer: Sealer, now: datetime | None) -> Placed:
     """Start the attempt that a request asks for, or find the one that it repeats.
 
     The order is looked up before the basket is judged, so that a repeat is answered although the basket
     has been emptied by the first.
     """
     basket = await carts.lock(conn, wanted.user_id)
-    standing = await _lock_standing(conn, wanted.order_id)
+    standing = await _lock_standing(conn, wanted.order_id, sealer)
     attempt = next_attempt(wanted, standing)
     if attempt is None:
-        return await _placed(conn, wanted.order_id)
+        return await _placed(conn, wanted.order_id, sealer)
     if await _has_open_checkout(conn, wanted.user_id):
         raise CheckoutInProgress
     if not basket.lines:
@@ -43,7 +44,8 @@ async def place(conn: Connection, wanted: Wanted, *, now: datetime | None) -> Pl
             .where(orders.c.order_id == wanted.order_id)
             .values(attempt=attempt, status=PENDING, checkout_open=True, updated_at=instant(now))
         )
-    await _freeze(conn, wanted, attempt, basket, now=now)
+    address = addresses.sealed(wanted.address, sealer)
+    await _freeze(conn, wanted, attempt, basket, address=address, now=now)
     return Placed(wanted.order_id, wanted.user_id, attempt, PENDING, wanted.address, basket.lines, fresh=True)
 
 
@@ -86,7 +88,7 @@ def lines_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Line, ...]:
     return tuple(Line(**row) for row in rows)
 
 
-async def _lock_standing(conn: Connection, order_id: str) -> Standing | None:
+async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Standing | None:
     order = (await conn.execute(query("lock_order"), {"order_id": order_id})).one_or_none()
     if order is None:
         return None
@@ -102,13 +104,13 @@ async def _lock_standing(conn: Connection, order_id: str) -> Standing | None:
         order_id=order_id,
         attempt=order.attempt,
         status=order.status,
-        address=Address(**attempt.address),
+        address=addresses.opened(attempt.address, sealer),
         token_hash=attempt.token_hash,
         key_hash=attempt.key_hash,
     )
 
 
-async def _placed(conn: Connection, order_id: str) -> Placed:
+async def _placed(conn: Connection, order_id: str, sealer: Sealer) -> Placed:
     row = (
         await conn.execute(
             select(orders.c.user_id, orders.c.attempt, orders.c.status, attempts.c.address, attempts.c.lines)
@@ -116,7 +118,7 @@ async def _placed(conn: Connection, order_id: str) -> Placed:
             .where(orders.c.order_id == order_id, attempts.c.attempt == orders.c.attempt)
         )
     ).one()
-    address, lines = Address(**row.address), lines_of(row.lines)
+    address, lines = addresses.opened(row.address, sealer), lines_of(row.lines)
     return Placed(order_id, row.user_id, row.attempt, row.status, address, lines, fresh=False)
 
 
@@ -133,7 +135,9 @@ async def _insert_order(conn: Connection, wanted: Wanted, *, now: datetime | Non
         raise OrderIdTaken
 
 
-async def _freeze(conn: Connection, wanted: Wanted, attempt: int, basket: Basket, *, now: datetime | None) -> None:
+async def _freeze(
+    conn: Connection, wanted: Wanted, attempt: int, basket: Basket, *, address: str, now: datetime | None
+) -> None:
     lines: Sequence[dict[str, Any]] = [asdict(line) for line in basket.lines]
     await conn.execute(
         insert(attempts).values(
@@ -142,7 +146,7 @@ async def _freeze(conn: Connection, wanted: Wanted, attempt: int, basket: Basket
             lines=lines,
             total_minor=basket.total_minor,
             currency=basket.currency,
-            address=asdict(wanted.address),
+            address=address,
             token_hash=wanted.token_hash,
             key_hash=wanted.key_hash,
             placed_at=instant(now),

@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Row, Select, insert, select, tuple_, update
 
 from services.chassis.errors import NotFound
+from services.chassis.sealing import Sealer
 from services.session.domain.order import (
     CANCEL_REFUSED,
     CANCEL_REQUESTED,
     DETAILS,
     OPEN,
-    Address,
     Applied,
     Entry,
     News,
@@ -26,21 +26,23 @@ from services.session.domain.order import (
     detail_of,
     moves,
 )
+from services.session.store import addresses
 from services.session.store.checkouts import lines_of
 from services.session.store.queries import Connection, query
 from services.session.store.tables import attempts, instant, order_history, orders
 
 
-async def find(conn: Connection, user_id: str, order_id: str) -> Order:
+async def find(conn: Connection, user_id: str, order_id: str, *, sealer: Sealer) -> Order:
     """Return an order of this user; another user's is as unknown as one that does not exist."""
-    found = await _complete(conn, await _rows(conn, _orders(user_id).where(orders.c.order_id == order_id)))
+    rows = await _rows(conn, _orders(user_id).where(orders.c.order_id == order_id))
+    found = await _complete(conn, rows, sealer)
     if not found:
         raise NotFound
     return found[0]
 
 
 async def page(
-    conn: Connection, user_id: str, *, status: str | None, after: Position | None, limit: int
+    conn: Connection, user_id: str, *, status: str | None, after: Position | None, limit: int, sealer: Sealer
 ) -> tuple[Sequence[Order], Position | None]:
     """Return a user's orders, newest first, from after a position on, and the position to go on from."""
     wanted = _orders(user_id).order_by(orders.c.placed_at.desc(), orders.c.order_id.desc()).limit(limit + 1)
@@ -50,7 +52,7 @@ async def page(
         place = tuple_(orders.c.placed_at, orders.c.order_id)
         wanted = wanted.where(place < tuple_(after.placed_at, after.order_id))
     rows = await _rows(conn, wanted)
-    items = await _complete(conn, rows[:limit])
+    items = await _complete(conn, rows[:limit], sealer)
     more = len(rows) > limit
     return items, Position(items[-1].placed_at, items[-1].order_id) if more else None
 
@@ -158,7 +160,7 @@ async def _rows(conn: Connection, wanted: Select[Any]) -> Sequence[Row[Any]]:
     return rows
 
 
-async def _complete(conn: Connection, rows: Sequence[Row[Any]]) -> Sequence[Order]:
+async def _complete(conn: Connection, rows: Sequence[Row[Any]], sealer: Sealer) -> Sequence[Order]:
     """Add each order's history, read by one query for all of them."""
     if not rows:
         return []
@@ -179,7 +181,7 @@ async def _complete(conn: Connection, rows: Sequence[Row[Any]]) -> Sequence[Orde
             lines=lines_of(row.lines),
             total_minor=row.total_minor,
             currency=row.currency,
-            address=Address(**row.address),
+            address=addresses.opened(row.address, sealer),
             payment=Payment(**row.payment) if row.payment else None,
             shipment=Shipment(**row.shipment) if row.shipment else None,
             history=tuple(history[row.order_id]),

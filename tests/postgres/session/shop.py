@@ -11,6 +11,7 @@ from sqlalchemy import text
 from services.chassis.auth import ServiceTokens, mint_user_token
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.sealing import is_sealed
 from services.session.app import create_app
 from services.session.settings import SessionSettings
 
@@ -113,7 +114,10 @@ class Shop:
             return [dict(row) for row in (await conn.execute(text(sql), values)).mappings()]
 
     async def messages(self) -> list[dict[str, Any]]:
-        return await self.rows("SELECT name, key, path, body, acting_user FROM outbox ORDER BY key, seq")
+        """What is to be sent, with its bodies as they will leave."""
+        sealer = self.app.state.resources.sealer
+        rows = await self.rows("SELECT name, key, path, body, acting_user FROM outbox ORDER BY key, seq")
+        return [row | {"body": sealer.open(row["body"]) if is_sealed(row["body"]) else row["body"]} for row in rows]
 
     async def check_balance(self, initial: Mapping[str, int]) -> None:
         """On hand is what there was less what was sold; held is what live reservations hold; none below zero."""

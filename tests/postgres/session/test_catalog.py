@@ -89,7 +89,12 @@ async def test_a_development_start_seeds_the_catalogue_once(
 
 async def test_production_seeds_nothing(session_database: Database, session_url: str, clock: ManualClock) -> None:
     """In production the catalogue is the administrator's alone."""
-    secrets: dict[str, Any] = {"auth_jwt_secret": "u" * 40, "service_token_secret": "s" * 40}
+    secrets: dict[str, Any] = {
+        "auth_jwt_secret": "u" * 40,
+        "service_token_secret": "s" * 40,
+        "encryption_keys": "k" * 40,
+        "trusted_hosts": "session",
+    }
     async with opened(session_url, clock, seed_catalog=True, env="production", **secrets) as shop:
         assert (await shop.client.get("/catalog")).json() == []
         await shop.stock("book", 3)

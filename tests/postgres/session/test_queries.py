@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from services.chassis.db import Database, Queries
+from services.chassis.sealing import Sealer
 from services.session import store
 from services.session.domain.cart import Product
 from services.session.domain.checkout import Wanted
@@ -84,7 +85,7 @@ async def add(conn: Connection) -> None:
 
 
 async def check_out(conn: Connection) -> None:
-    await checkouts.place(conn, Wanted("alice", "order-1", HOME, "t", "k"), now=NOW)
+    await checkouts.place(conn, Wanted("alice", "order-1", HOME, "t", "k"), sealer=Sealer(["key"]), now=NOW)
 
 
 async def execute(conn: Connection) -> None:
