@@ -109,7 +109,7 @@ PROBLEM = {"code": "out-of-stock", "detail": "sku-1 is out of stock"}
         (302, None, {"Location": "http://elsewhere/"}, RemoteUnknown),
         (200, b"<html>hello</html>", {}, RemoteUnknown),
         (200, b"[" * 100_000, {}, RemoteUnknown),
-        (200, b"x" * 2_000_000, {}, RemoteUnknown),
+        (200, b'"' + b"x" * 2_000_000 + b'"', {}, RemoteUnknown),
         (200, b"{}", {"Content-Encoding": "br"}, RemoteUnknown),
         (401, PROBLEM, {}, RemoteMisconfigured),
         (403, PROBLEM, {}, RemoteMisconfigured),

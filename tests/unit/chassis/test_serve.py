@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import httpx
+import uvicorn
+
+from services.chassis.app import _Server
+from services.chassis.health import Health
 
 ROOT = Path(__file__).parents[3]
 
@@ -108,3 +112,14 @@ async def test_bad_settings_are_told_without_a_traceback() -> None:
     assert b"PORT" in err
     assert b"LOG_LEVEL" in err
     assert b"Traceback" not in err
+
+
+def test_a_service_is_unready_from_the_signal_on() -> None:
+    """SIGTERM drains at once; a second Ctrl-C does not wait for requests."""
+    health = Health()
+    server = _Server(uvicorn.Config(lambda: None), health)
+    server.handle_exit(signal.SIGTERM, None)
+    assert health.draining
+    assert (server.should_exit, server.force_exit) == (True, False)
+    server.handle_exit(signal.SIGINT, None)
+    assert server.force_exit
