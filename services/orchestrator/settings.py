@@ -16,6 +16,11 @@ DEVELOPMENT_WEBHOOK_SECRET: Final = "whsec_ZGV2ZWxvcG1lbnQtb25seS1wYXltZW50LXdlY
 DEVELOPMENT_ADMIN: Final = ("admin", "admin-development-only")
 """User and password of the approval page where ADMIN_USERS is not set; refused in production."""
 
+# Of that password; made once, because making one takes as long as checking one.
+_DEVELOPMENT_HASH: Final = (
+    "$argon2id$v=19$m=65536,t=3,p=4$OszLc4CLF7GZsV8whKmjwA$1bw1PowtOpt3M+Ef/BV48BdsxG0lLTeYwZsAvSkwPNs"
+)
+
 _MAX_S: Final = 366 * 86_400.0
 _USER: Final = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 
@@ -91,6 +96,5 @@ class OrchestratorSettings(ChassisSettings):
     def admins(self) -> dict[str, str]:
         """Argon2 hashes by user; in development without ADMIN_USERS, the development administrator's."""
         if self.uses_development_admin:
-            user, password = DEVELOPMENT_ADMIN
-            return {user: PasswordHasher().hash(password)}
+            return {DEVELOPMENT_ADMIN[0]: _DEVELOPMENT_HASH}
         return {user: hashed.get_secret_value() for user, hashed in self.admin_users.items()}

@@ -38,7 +38,7 @@ def about(lines: Iterable[Mapping[str, Any]], order_id: str) -> list[Mapping[str
 
 def services(lines: Iterable[Mapping[str, Any]]) -> set[str]:
     """Which services wrote these lines."""
-    return {SERVICE_OF.get(str(line.get("logger")).split(".")[0], "orchestrator") for line in lines}
+    return {SERVICE_OF.get(str(line.get("source")).split(".")[0], "orchestrator") for line in lines}
 
 
 @pytest.mark.scenario("G2")
