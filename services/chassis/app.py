@@ -31,6 +31,8 @@ from services.chassis.metrics import Metrics
 from services.chassis.settings import ChassisSettings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+_JSON: Final = "application/json"
+_ALIVE: Final = {"status": "ok"}
 PORTS: Final = {"orchestrator": 8000, "session": 8001, "shipping": 8002}
 
 
@@ -146,11 +148,22 @@ def _chassis(name: str, settings: ChassisSettings, clock: Clock, keys_http: http
 def _operations(chassis: Chassis) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/healthz", summary="The process lives")
+    @router.get("/healthz", summary="The process lives", responses={200: {"content": {_JSON: {"example": _ALIVE}}}})
     async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+        return _ALIVE
 
-    @router.get("/readyz", summary="Ready for requests: 503 if a check fails")
+    @router.get(
+        "/readyz",
+        summary="Ready for requests: 503 if a check fails",
+        response_class=JSONResponse,
+        responses={
+            200: {"content": {_JSON: {"example": {"status": "ok", "checks": {"postgres": "ok"}}}}},
+            503: {
+                "description": "A check has failed, or the service is stopping",
+                "content": {_JSON: {"example": {"status": "unready", "checks": {"postgres": "timeout"}}}},
+            },
+        },
+    )
     async def readyz() -> Response:
         readiness = await chassis.health.readiness()
         status = "ok" if readiness.ready else "unready"
@@ -159,7 +172,12 @@ def _operations(chassis: Chassis) -> APIRouter:
             status_code=200 if readiness.ready else 503,
         )
 
-    @router.get("/metrics", summary="Prometheus metrics")
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={200: {"content": {metrics.CONTENT_TYPE.partition(";")[0]: {}}}},
+    )
     async def prometheus() -> Response:
         return Response(chassis.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
@@ -171,7 +189,7 @@ def _describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = docs.describe_problems(generate())
+            app.openapi_schema = docs.describe(generate())
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

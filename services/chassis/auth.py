@@ -145,7 +145,7 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
 
 
-_bearer = HTTPBearer(
+bearer: Final = HTTPBearer(
     auto_error=False,
     bearerFormat="JWT",
     description="`make token ARGS='--sub alice --scope customer'` prints one.",
@@ -154,7 +154,7 @@ _bearer = HTTPBearer(
 
 async def current_principal(
     request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Principal:
     """Return who calls; read once per request."""
     known: Principal | None = getattr(request.state, "principal", None)

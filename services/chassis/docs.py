@@ -9,6 +9,9 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse
 
+from services.chassis import errors, problems
+from services.chassis.gate import PROBES
+
 ASSETS: Final = "/docs-assets"
 _POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
@@ -42,11 +45,29 @@ def _assets() -> Path:
     return Path(spec.origin).with_name("static")
 
 
-def describe_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """Say that errors are problem+json, where FastAPI says application/json."""
-    for path in document.get("paths", {}).values():
-        for operation in path.values():
-            for status, response in operation.get("responses", {}).items():
-                if status.startswith(("4", "5")):
-                    response.get("content", {}).pop("application/json", None)
+def describe(document: dict[str, Any]) -> dict[str, Any]:
+    """Complete FastAPI's document: what any route may answer, and that errors are problem+json."""
+    for path, item in document.get("paths", {}).items():
+        for operation in item.values():
+            responses: dict[str, Any] = operation.setdefault("responses", {})
+            for status, response in problems.problem_responses(*_anywhere(path, operation)).items():
+                response.pop("model")
+                responses.setdefault(str(status), response)
+            for status, response in responses.items():
+                if status.startswith(("4", "5")) and problems.MEDIA_TYPE in response.get("content", {}):
+                    response["content"].pop("application/json", None)
+            operation["responses"] = dict(sorted(responses.items()))
     return document
+
+
+def _anywhere(path: str, operation: dict[str, Any]) -> list[type[errors.RequestError]]:
+    """Return what a route may be refused with before, or beside, what it says itself."""
+    found: list[type[errors.RequestError]] = []
+    if path not in PROBES:
+        found += [errors.UnknownHost, errors.AddressTooLong, errors.HeadersTooLarge]
+        found += [errors.TooManyRequests, errors.Unavailable]
+    if operation.get("security"):
+        found += [errors.Unauthenticated, errors.Forbidden]
+    if "requestBody" in operation:
+        found += [errors.Malformed, errors.RequestTimedOut, errors.TooLarge, errors.UnsupportedMedia, errors.Invalid]
+    return found

@@ -185,13 +185,30 @@ def _fault(fault: Mapping[str, Any]) -> errors.Fault:
     return errors.Fault(where=where, why=str(fault["msg"]).removeprefix("Value error, "))
 
 
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return FastAPI's `responses=` for these statuses."""
+def problem_responses(*what: int | type[errors.RequestError]) -> dict[int | str, dict[str, Any]]:
+    """Return FastAPI's `responses=` for these statuses, and for these refusals with code and example of each."""
+    refusals: dict[int, list[type[errors.RequestError]]] = {}
+    for item in what:
+        status = item if isinstance(item, int) else status_of(item)
+        refusals.setdefault(status, []).extend(() if isinstance(item, int) else (item,))
+    return {status: _response(status, kinds) for status, kinds in refusals.items()}
+
+
+def _response(status: int, kinds: list[type[errors.RequestError]]) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    lines = [f"- `{kind.code}`: {errors.default_message(kind)}" for kind in kinds]
+    if kinds:
+        content["examples"] = {kind.code: {"value": _example(status, kind)} for kind in kinds}
+    description = "\n".join([_TITLES[status], *([""] if lines else []), *lines])
+    return {"description": description, "model": Problem, "content": {MEDIA_TYPE: content}}
+
+
+def _example(status: int, kind: type[errors.RequestError]) -> dict[str, Any]:
     return {
-        status: {
-            "description": _TITLES[status],
-            "model": Problem,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status in statuses
+        "type": f"urn:order-saga:problem:{kind.code}",
+        "title": _TITLES[status],
+        "status": status,
+        "code": kind.code,
+        "detail": errors.default_message(kind),
+        "instance": "req_EXkVq1n0T5m8Jt2c7Zr4Qg",
     }

@@ -4,11 +4,12 @@ import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.responses import RedirectResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
+from services.chassis import auth
 from services.chassis.auth import authenticated, current_principal
 from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, UnsupportedMedia
 from services.chassis.limits import vouch
@@ -19,6 +20,9 @@ from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import OrderItem
 from services.orchestrator.api.bodies import read_form, read_json
 from services.orchestrator.api.decisions import (
+    ApprovalClosed,
+    ApprovalDecided,
+    ApprovalExpired,
     ApprovalUnknown,
     Case,
     Decided,
@@ -30,7 +34,7 @@ from services.orchestrator.api.decisions import (
     what_stands,
 )
 from services.orchestrator.api.desk import Desk, DeskOf
-from services.orchestrator.api.pages import moment_words, order_shown, page
+from services.orchestrator.api.pages import moment_words, order_shown, page, with_html
 from services.orchestrator.api.signin import SignedIn, same_origin
 from services.orchestrator.workflows import ADMIN_APPROVAL
 
@@ -40,7 +44,7 @@ _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _ADMIN = "admin"
 
-Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False, bearerFormat="JWT"))]
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, scopes=[_ADMIN])]
 _TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,512}")
 
 
@@ -77,13 +81,22 @@ class DecisionTaken(BaseModel):
     decided_at: datetime
 
 
+_DECIDING = with_html(
+    200,
+    404,
+    409,
+    410,
+    responses={
+        303: {"description": "The form: sign in first"},
+        **problem_responses(ApprovalUnknown, ApprovalDecided, ApprovalClosed, ApprovalExpired),
+    },
+)
 _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
 
 
 @router.get(
     "/approvals",
     summary="What waits for a decision",
-    responses=problem_responses(401, 403, 422),
     dependencies=[Depends(authenticated(_ADMIN))],
 )
 async def pending(desk: DeskOf, limit: Limit = 100) -> list[PendingApproval]:
@@ -111,7 +124,13 @@ async def pending(desk: DeskOf, limit: Limit = 100) -> list[PendingApproval]:
     summary="The order and two buttons",
     description="Never decides. Without a sign-in: 303 to `/login?next=…`.",
     response_class=Response,
-    responses={200: {"content": {"text/html": {}}}, 303: {"description": "Sign in first"}},
+    responses=with_html(
+        200,
+        404,
+        409,
+        410,
+        responses={303: {"description": "Sign in first"}, **problem_responses(ApprovalUnknown)},
+    ),
 )
 async def show(token: str, request: Request, desk: DeskOf) -> Response:
     """Show what is to be decided, or what was."""
@@ -141,15 +160,27 @@ async def show(token: str, request: Request, desk: DeskOf) -> Response:
     summary="Approve or reject, once",
     description="JSON with a Bearer token, cookies ignored; or the page's form with its cookie, CSRF token and Origin.",
     response_model=DecisionTaken,
-    responses=problem_responses(401, 403, 404, 409, 410, 415, 422),
+    responses=_DECIDING,
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
+                _FORM: {
+                    "schema": {
+                        "type": "object",
+                        "required": ["decision", "csrf"],
+                        "properties": {
+                            "decision": {"enum": ["approve", "reject"]},
+                            "csrf": {"type": "string"},
+                            "reason": {"type": "string", "maxLength": 500},
+                        },
+                    },
+                    "example": {"decision": "approve", "csrf": "from the page", "reason": ""},
+                },
                 _JSON: {
-                    "schema": {"type": "object", "required": ["decision"]},
+                    "schema": DecisionRequest.model_json_schema(),
                     "example": {"decision": "approve", "reason": "looks fine"},
-                }
+                },
             },
         },
     },

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from services.chassis import audit
 from services.chassis.auth import authenticated
-from services.chassis.problems import problem_responses
 from services.orchestrator.api.desk import DeskOf
 
 router = APIRouter(tags=["operations"])
@@ -35,7 +34,6 @@ class AuditPage(BaseModel):
 @router.get(
     "/audit",
     summary="Who did what, when and why",
-    responses=problem_responses(401, 403, 422),
     dependencies=[Depends(authenticated("admin"))],
 )
 async def entries(

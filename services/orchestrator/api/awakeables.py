@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from services.chassis.auth import Principal, authenticated
-from services.chassis.errors import Conflict
+from services.chassis.errors import Conflict, Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_of, problem_responses
 from services.chassis.requests import RequestModel
@@ -16,12 +16,25 @@ from services.chassis.strict_json import canonical
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.payment_signals import captured
-from services.orchestrator.api.refusals import SignalConflict, SignalLate, SignalMismatch, engine_refusals
+from services.orchestrator.api.refusals import (
+    InvalidPayload,
+    SagaUnknown,
+    SignalConflict,
+    SignalLate,
+    SignalMismatch,
+    SignalUnknown,
+    engine_refusals,
+)
 from services.orchestrator.api.shapes import SagaId, actor
 from services.orchestrator.engine import Settlement
 from services.orchestrator.workflows import PaymentCaptured
 
-router = APIRouter(tags=["signals"], responses=problem_responses(400, 401, 403, 404, 409, 422))
+router = APIRouter(
+    tags=["signals"],
+    responses=problem_responses(
+        SignalUnknown, SagaUnknown, SignalConflict, SignalMismatch, SignalLate, Invalid, KeyReused, InvalidPayload
+    ),
+)
 
 Service = Annotated[Principal, Depends(authenticated("service"))]
 Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]

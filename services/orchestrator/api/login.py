@@ -7,9 +7,10 @@ from fastapi.responses import RedirectResponse
 
 from services.chassis.errors import Forbidden, UnsupportedMedia
 from services.chassis.logs import get_logger
+from services.chassis.problems import problem_responses
 from services.orchestrator.api.bodies import read_form
 from services.orchestrator.api.desk import DeskOf
-from services.orchestrator.api.pages import page
+from services.orchestrator.api.pages import page, with_html
 from services.orchestrator.api.signin import local_path, same_origin
 
 router = APIRouter(tags=["approvals"])
@@ -24,7 +25,7 @@ _LONGEST_PASSWORD = 200
     _HERE,
     summary="The sign-in form",
     response_class=Response,
-    responses={200: {"content": {"text/html": {}}}},
+    responses=with_html(200, responses={}),
 )
 async def form(request: Request, desk: DeskOf, next: Annotated[str, Query(max_length=1024)] = "") -> Response:  # noqa: A002 - the contract's word
     """Show the form, or who has signed in already."""
@@ -44,12 +45,19 @@ async def form(request: Request, desk: DeskOf, next: Annotated[str, Query(max_le
     _HERE,
     summary="Sign in",
     response_class=Response,
-    responses={303: {"description": "Signed in: back to `next`"}, 401: {"content": {"text/html": {}}}},
+    status_code=303,
+    responses=with_html(
+        401, responses={303: {"description": "Signed in: back to `next`"}, **problem_responses(Forbidden)}
+    ),
     openapi_extra={
         "requestBody": {
             "content": {
                 "application/x-www-form-urlencoded": {
-                    "schema": {"type": "object", "required": ["username", "password"]},
+                    "schema": {
+                        "type": "object",
+                        "required": ["username", "password"],
+                        "properties": {name: {"type": "string"} for name in ("username", "password", "next")},
+                    },
                     "example": {"username": "admin", "password": "admin-development-only", "next": "/login"},
                 }
             }

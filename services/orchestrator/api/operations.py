@@ -6,16 +6,24 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import ConfigDict, StringConstraints
 
 from services.chassis.auth import Principal, authenticated
+from services.chassis.errors import Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_responses
 from services.chassis.requests import RequestModel
 from services.contracts.orchestrator import CancelSaga
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.refusals import (
+    SagaFinal,
+    SagaPastNoReturn,
+    SagaUnknown,
+    SagaUnwinding,
+    StateConflict,
+    engine_refusals,
+)
 from services.orchestrator.api.shapes import SagaId, SagaShown, actor, saga_shown
 
-router = APIRouter(tags=["operations"], responses=problem_responses(400, 401, 403, 404, 409, 422))
+router = APIRouter(tags=["operations"], responses=problem_responses(SagaUnknown, StateConflict, Invalid, KeyReused))
 
 Admin = Annotated[Principal, Depends(authenticated("admin"))]
 Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
@@ -48,7 +56,13 @@ class SkipBody(RequestModel):
     output: Any = None
 
 
-@router.post("/sagas/{saga_id}/cancel", status_code=202, summary="Unwind it", response_model=SagaShown)
+@router.post(
+    "/sagas/{saga_id}/cancel",
+    status_code=202,
+    summary="Unwind it",
+    response_model=SagaShown,
+    responses=problem_responses(SagaFinal, SagaPastNoReturn, SagaUnwinding),
+)
 async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
 

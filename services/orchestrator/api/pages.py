@@ -1,8 +1,10 @@
 """The pages for administrators: plain HTML without scripts, under a policy that allows nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,15 @@ def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
             "X-Robots-Tag": "noindex",
         },
     )
+
+
+def with_html(*statuses: int, responses: Mapping[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Return FastAPI's `responses=` with a page of ours as an answer of these statuses too."""
+    described = {status: dict(response) for status, response in responses.items()}
+    for status in statuses:
+        known = described.setdefault(status, {"description": HTTPStatus(status).phrase})
+        known["content"] = {**known.get("content", {}), "text/html": {}}
+    return described
 
 
 def money_words(money: Money) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.auth import Principal, authenticated
-from services.chassis.errors import Forbidden
+from services.chassis.errors import Forbidden, Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_responses
 from services.chassis.requests import QueryInt
@@ -14,7 +14,7 @@ from services.chassis.tracing import current_traceparent
 from services.contracts.orchestrator import SagaStarted, StartSaga
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.refusals import InvalidPayload, SagaExists, SagaUnknown, WorkflowUnknown, engine_refusals
 from services.orchestrator.api.shapes import (
     SagaId,
     SagaPageShown,
@@ -56,7 +56,7 @@ class StartBody(StartSaga):
     response_model=SagaStarted,
     responses={
         200: {"description": "It was started before", "model": SagaStarted},
-        **problem_responses(400, 401, 403, 404, 409, 422),
+        **problem_responses(WorkflowUnknown, SagaExists, Invalid, KeyReused, InvalidPayload),
     },
 )
 async def start(body: StartBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
@@ -100,7 +100,7 @@ class FindQuery(BaseModel):
     limit: Annotated[QueryInt, Field(ge=1, le=200)] = 50
 
 
-@router.get("/sagas", summary="Find sagas", responses=problem_responses(401, 403, 422), dependencies=[_admin])
+@router.get("/sagas", summary="Find sagas", responses=problem_responses(422), dependencies=[_admin])
 async def find(desk: DeskOf, wanted: Annotated[FindQuery, Query()]) -> SagaPageShown:
     """Newest first; `next_cursor` gives the next page."""
     with engine_refusals():
@@ -122,7 +122,7 @@ async def find(desk: DeskOf, wanted: Annotated[FindQuery, Query()]) -> SagaPageS
 @router.get(
     "/sagas/{saga_id}",
     summary="One saga",
-    responses=problem_responses(401, 403, 404, 422),
+    responses=problem_responses(SagaUnknown),
     dependencies=[_admin_or_service],
 )
 async def show(saga_id: SagaId, desk: DeskOf) -> SagaShown:
@@ -134,7 +134,7 @@ async def show(saga_id: SagaId, desk: DeskOf) -> SagaShown:
 @router.get(
     "/sagas/{saga_id}/steps",
     summary="Its step log",
-    responses=problem_responses(401, 403, 404, 422),
+    responses=problem_responses(SagaUnknown),
     dependencies=[_admin_or_service],
 )
 async def steps(saga_id: SagaId, desk: DeskOf) -> list[StepShown]:
@@ -147,7 +147,7 @@ async def steps(saga_id: SagaId, desk: DeskOf) -> list[StepShown]:
     "/sagas/{saga_id}/result",
     summary="Wait for its end",
     response_model=SagaResult,
-    responses={202: {"description": "Still running", "model": SagaResult}, **problem_responses(401, 403, 404, 422)},
+    responses={202: {"description": "Still running", "model": SagaResult}, **problem_responses(SagaUnknown)},
     dependencies=[_admin_or_service],
 )
 async def result(

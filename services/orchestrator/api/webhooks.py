@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis import signing
-from services.chassis.errors import RequestError, UnsupportedMedia
+from services.chassis.errors import RequestError, Unauthenticated, UnsupportedMedia
 from services.chassis.limits import vouch
 from services.chassis.logs import get_logger
 from services.chassis.problems import problem_responses
@@ -16,7 +16,7 @@ from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_json
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.payment_signals import captured, declined
-from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.refusals import SignalUnknown, engine_refusals
 from services.orchestrator.engine import Settlement
 from services.orchestrator.workflows import PaymentCaptured
 
@@ -110,7 +110,7 @@ _EXAMPLE = {
     summary="Take a payment's result",
     description="Standard Webhooks 1.0 over the raw body. 200 for late, conflicting and mismatching events too.",
     response_class=Response,
-    responses={200: {"description": "Accepted or recorded"}, **problem_responses(400, 401, 404, 413, 415, 422)},
+    responses={200: {"description": "Accepted or recorded"}, **problem_responses(Unauthenticated, SignalUnknown)},
     openapi_extra={
         "parameters": [
             {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "example": example}

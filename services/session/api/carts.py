@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from services.chassis.auth import Principal, owner
+from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import get_logger
 from services.chassis.problems import problem_responses
@@ -16,6 +17,7 @@ from services.contracts.base import Contract
 from services.contracts.money import Money
 from services.session.api.resources import Wired, answer
 from services.session.domain.cart import MAX_QUANTITY, Basket
+from services.session.domain.errors import BasketFull, LineLimit, MixedCurrencies, UnknownSku
 from services.session.store import carts
 from services.session.store.queries import Connection
 
@@ -23,6 +25,7 @@ router = APIRouter(prefix="/users/{user_id}/cart", tags=["cart"])
 
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2])]
 Customer = Annotated[Principal, Depends(owner)]
+BASKET_REFUSALS: Final = (UnknownSku, LineLimit, BasketFull, MixedCurrencies)
 
 
 TWO_BOOKS: Final[JsonDict] = {
@@ -94,7 +97,7 @@ def cart(basket: Basket, *, currency: str) -> Cart:
     )
 
 
-@router.get("", responses=problem_responses(401, 403, 404, 422))
+@router.get("", responses=problem_responses(NotFound))
 async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
     """Return the basket at today's prices."""
     async with wired.database.begin() as conn:
@@ -102,7 +105,11 @@ async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
     return cart(basket, currency=wired.settings.currency)
 
 
-@router.post("/items", response_model=Cart, responses=problem_responses(400, 401, 403, 404, 409, 422))
+@router.post(
+    "/items",
+    response_model=Cart,
+    responses=problem_responses(NotFound, InFlight, Invalid, KeyReused, *BASKET_REFUSALS),
+)
 async def add_item(
     _: Customer,
     key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
@@ -128,7 +135,7 @@ async def add_item(
     return response
 
 
-@router.put("/items/{sku}", responses=problem_responses(401, 403, 404, 422))
+@router.put("/items/{sku}", responses=problem_responses(NotFound, Invalid, *BASKET_REFUSALS))
 async def set_quantity(
     _: Customer,
     user_id: PathId,
@@ -144,7 +151,7 @@ async def set_quantity(
     return cart(after, currency=wired.settings.currency)
 
 
-@router.delete("/items/{sku}", responses=problem_responses(401, 403, 404, 422))
+@router.delete("/items/{sku}", responses=problem_responses(NotFound))
 async def remove_item(_: Customer, user_id: PathId, sku: PathId, wired: Wired) -> Cart:
     """Remove a line from the basket; idempotent by nature."""
     async with wired.database.begin() as conn:

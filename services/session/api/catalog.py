@@ -14,6 +14,7 @@ from services.contracts.money import Money
 from services.contracts.session import Line
 from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_PRICE_MINOR, Product
+from services.session.domain.errors import CurrencyFixed, StockHeld
 from services.session.domain.stock import MAX_STOCK
 from services.session.store import stock
 
@@ -65,7 +66,7 @@ async def read_catalog(wired: Wired) -> list[CatalogItem]:
         return [catalog_item(product) for product in await stock.catalog(conn)]
 
 
-@router.put("/{sku}", responses=problem_responses(401, 403, 409, 422))
+@router.put("/{sku}", responses=problem_responses(StockHeld, CurrencyFixed))
 async def put_product(
     admin: Admin,
     sku: PathId,

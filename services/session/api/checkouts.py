@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
 from services.chassis.auth import Principal, authenticated, owner
-from services.chassis.errors import Fault, Invalid
+from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
@@ -35,6 +35,7 @@ from services.session.domain.checkout import (
     fingerprint,
     saga_key,
 )
+from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderConflict, OrderIdTaken
 from services.session.settings import SessionSettings
 from services.session.store import checkouts
 from services.session.store.queries import Connection
@@ -70,7 +71,9 @@ class Checkout(RequestModel):
     "/users/{user_id}/checkout",
     status_code=202,
     response_model=OrderPlaced,
-    responses=problem_responses(400, 401, 403, 404, 409, 422),
+    responses=problem_responses(
+        NotFound, CartEmpty, CheckoutInProgress, OrderConflict, OrderIdTaken, InFlight, Invalid, KeyReused
+    ),
 )
 async def check_out(
     _: Customer,
@@ -113,7 +116,7 @@ async def check_out(
 @router.post(
     "/checkouts/{order_id}/executed",
     response_model=CheckoutExecuted,
-    responses=problem_responses(401, 403, 404, 409, 422),
+    responses=problem_responses(NotFound, NotReserved, InFlight, Invalid, KeyReused),
 )
 async def mark_executed(
     _: Service,

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from services.chassis.auth import Principal, owner
-from services.chassis.errors import Fault, Invalid
+from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.http import Answer
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import bind, get_logger
@@ -27,6 +27,7 @@ from services.contracts.orchestrator import CancelSaga
 from services.contracts.session import Address, OrderItem
 from services.session.api.resources import Wired, answer
 from services.session.domain.checkout import saga_id
+from services.session.domain.errors import OrderEnded, OrderShipped
 from services.session.domain.order import CANCEL_REFUSED, DETAILS, Order, Position, is_cancellable
 from services.session.store import orders
 from services.session.store.queries import Connection
@@ -135,7 +136,7 @@ def order_view(order: Order) -> OrderView:
     )
 
 
-@router.get("", responses=problem_responses(401, 403, 404, 422))
+@router.get("", responses=problem_responses(NotFound))
 async def list_orders(
     _: Customer,
     user_id: PathId,
@@ -152,7 +153,7 @@ async def list_orders(
     return OrderPage(items=[order_view(order) for order in items], next_cursor=after and _cursor(after))
 
 
-@router.get("/{order_id}", responses=problem_responses(401, 403, 404, 422))
+@router.get("/{order_id}", responses=problem_responses(NotFound))
 async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wired) -> OrderView:
     """Return one order; another user's is as unknown as one that does not exist."""
     async with wired.database.begin() as conn:
@@ -163,7 +164,7 @@ async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wire
     "/{order_id}/cancel",
     status_code=202,
     response_model=OrderPlaced,
-    responses=problem_responses(400, 401, 403, 404, 409, 422),
+    responses=problem_responses(NotFound, OrderShipped, OrderEnded, InFlight, Invalid, KeyReused),
 )
 async def cancel_order(
     _: Customer,

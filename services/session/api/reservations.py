@@ -11,7 +11,7 @@ from services.chassis.problems import problem_responses
 from services.chassis.requests import PathId, QueryInt
 from services.contracts.session import Reservation, ReserveStock
 from services.session.api.resources import Wired
-from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased
+from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased, StockSold
 from services.session.domain.order import ENDED
 from services.session.domain.stock import RELEASED, SOLD, Hold, merged
 from services.session.store import checkouts, orders, stock
@@ -23,7 +23,7 @@ Service = Annotated[Principal, Depends(authenticated("service"))]
 TWO_BOOKS = {"value": {"attempt": 1, "items": [{"sku": "book", "quantity": 2}]}}
 
 
-@router.put("/{order_id}", responses=problem_responses(401, 403, 409, 422))
+@router.put("/{order_id}", responses=problem_responses(OutOfStock, ReservationReleased, ReservationMismatch, StockSold))
 async def reserve(
     _: Service,
     order_id: PathId,
@@ -49,7 +49,7 @@ async def reserve(
     return Reservation(order_id=order_id, attempt=hold.attempt, status="sold" if hold.status == SOLD else "held")
 
 
-@router.delete("/{order_id}", status_code=204, responses=problem_responses(401, 403, 409, 422))
+@router.delete("/{order_id}", status_code=204, responses=problem_responses(StockSold))
 async def release(
     _: Service, order_id: PathId, attempt: Annotated[QueryInt, Query(ge=1, le=1_000_000)], wired: Wired
 ) -> None:

@@ -10,15 +10,24 @@ from pydantic.config import JsonDict
 from services.chassis.auth import authenticated
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.errors import InFlight, Invalid, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import bound
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Identifier, PathId, RequestModel
 from services.contracts.session import Address, ReservedItem
-from services.contracts.shipping import CreateShipment, Shipment, ShipmentCancelled
+from services.contracts.shipping import CreateShipment, Shipment
+from services.contracts.shipping import ShipmentCancelled as Cancelled
 from services.shipping.api.answers import answer_unheld
 from services.shipping.api.dispatch import Dispatch
-from services.shipping.domain.errors import ShipmentUnknown
+from services.shipping.domain.errors import (
+    AlreadyDelivered,
+    CarrierRejected,
+    CarrierUnavailable,
+    ShipmentCancelled,
+    ShipmentConflict,
+    ShipmentUnknown,
+)
 from services.shipping.domain.shipment import StoredShipment
 
 router = APIRouter(tags=["shipments"], dependencies=[Depends(authenticated("service"))])
@@ -76,7 +85,12 @@ Wired = Annotated[Resources, Depends(resources)]
     status_code=201,
     summary="Hand an order to the carrier",
     response_model=Shipment,
-    responses={200: {"model": Shipment, "description": "The shipment was there"}, **problem_responses(400, 409, 503)},
+    responses={
+        200: {"model": Shipment, "description": "The shipment was there"},
+        **problem_responses(
+            ShipmentCancelled, ShipmentConflict, InFlight, Invalid, KeyReused, CarrierRejected, CarrierUnavailable
+        ),
+    },
 )
 async def create(
     wanted: ShipmentRequest,
@@ -99,7 +113,7 @@ async def create(
 @router.get(
     "/shipments/{order_id}",
     summary="Find the shipment of an order",
-    responses=problem_responses(404),
+    responses=problem_responses(ShipmentUnknown),
 )
 async def get(order_id: PathId, wired: Wired) -> Shipment:
     """Return what was handed to the carrier."""
@@ -112,8 +126,8 @@ async def get(order_id: PathId, wired: Wired) -> Shipment:
 @router.post(
     "/shipments/{order_id}/cancel",
     summary="Take a shipment back, or keep it from being made",
-    response_model=ShipmentCancelled,
-    responses=problem_responses(400, 409, 503),
+    response_model=Cancelled,
+    responses=problem_responses(AlreadyDelivered, InFlight, Invalid, KeyReused, CarrierUnavailable),
 )
 async def cancel(
     order_id: PathId,
@@ -124,7 +138,7 @@ async def cancel(
 
     async def handle() -> StoredAnswer:
         await wired.dispatch.cancel(order_id)
-        return StoredAnswer.of(200, ShipmentCancelled(order_id=order_id))
+        return StoredAnswer.of(200, Cancelled(order_id=order_id))
 
     with bound(order_id=order_id):
         return await answer_unheld(wired.database, wired.clock, key, handle)
