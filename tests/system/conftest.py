@@ -10,7 +10,7 @@ from tests.support.system import System, running
 
 
 @pytest.fixture
-async def system(
+async def product(
     session_database: Database,
     shipping_database: Database,
     orchestrator_database: Database,
@@ -19,10 +19,16 @@ async def system(
     orchestrator_url: str,
     clock: ManualClock,
 ) -> AsyncIterator[System]:
-    """Run three services and two simulators with ten books on the shelf; at the end money, stock and parcels add up."""
+    """Run three services and two simulators with ten books on the shelf."""
     urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
-    async with running(urls, clock) as system:
-        await system.shelve("book", 10)
-        yield system
-        await system.settle()
-        await system.check_balance()
+    async with running(urls, clock) as product:
+        await product.shelve("book", 10)
+        yield product
+
+
+@pytest.fixture
+async def system(product: System) -> AsyncIterator[System]:
+    """The product; at the end of the test money, stock and parcels add up."""
+    yield product
+    await product.settle()
+    await product.check_balance()
