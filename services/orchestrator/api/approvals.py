@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 from services.chassis import auth
 from services.chassis.auth import authenticated, current_principal
 from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, UnsupportedMedia
+from services.chassis.idempotency import StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Limit
@@ -34,6 +35,7 @@ from services.orchestrator.api.decisions import (
     what_stands,
 )
 from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.keyed import KeyedAnswers
 from services.orchestrator.api.pages import moment_words, order_shown, page, with_html
 from services.orchestrator.api.signin import SignedIn, same_origin
 from services.orchestrator.workflows import ADMIN_APPROVAL
@@ -43,6 +45,7 @@ router = APIRouter(tags=["approvals"])
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _ADMIN = "admin"
+_key = idempotency_key(required=False)
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, scopes=[_ADMIN])]
 _TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,512}")
@@ -195,18 +198,22 @@ async def answer(token: str, request: Request, desk: DeskOf, bearer: Bearer) -> 
     raise UnsupportedMedia
 
 
-async def _by_json(
-    token: str, request: Request, desk: Desk, bearer: HTTPAuthorizationCredentials | None
-) -> DecisionTaken:
+async def _by_json(token: str, request: Request, desk: Desk, bearer: HTTPAuthorizationCredentials | None) -> Response:
     admin = await current_principal(request, bearer)
     if _ADMIN not in admin.scopes:
         raise Forbidden
     wanted = read_json(_DECISION, await request.body())
-    case = await case_of(desk, token)
-    taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=admin.subject)
-    return DecisionTaken(
-        order_id=case.placed.order_id, decision=taken.decision, decided_by=taken.by, decided_at=taken.at
-    )
+
+    async def work() -> StoredAnswer:
+        case = await case_of(desk, token)
+        taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=admin.subject)
+        said = DecisionTaken(
+            order_id=case.placed.order_id, decision=taken.decision, decided_by=taken.by, decided_at=taken.at
+        )
+        return StoredAnswer.of(200, said)
+
+    key = await _key(request, admin, request.headers.get("idempotency-key"))
+    return await KeyedAnswers(desk, key).answer(work)
 
 
 async def _by_form(token: str, request: Request, desk: Desk) -> Response:

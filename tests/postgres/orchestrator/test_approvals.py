@@ -37,6 +37,19 @@ async def test_an_approval_counts_once_and_its_repeat_gives_the_first_one(system
     assert await audited(system, "promise.") == ["promise.resolved"]
 
 
+async def test_a_decision_under_a_key_is_answered_again_word_for_word(system: System) -> None:
+    """The key that was lost with its answer gives that answer; with another decision it is refused as reused."""
+    path = await waiting(system)
+    keyed = system.admin | {"Idempotency-Key": "k-1"}
+    answers = [
+        await system.call("POST", "orchestrator", path, json={"decision": decision}, headers=keyed)
+        for decision in ("approve", "approve", "reject")
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 422]
+    assert answers[1].text == answers[0].text
+    assert answers[1].headers["idempotent-replayed"] == "true"
+
+
 @pytest.mark.scenario("P4")
 async def test_of_approve_and_reject_at_once_one_wins(system: System) -> None:
     """The loser is told 409 and what stands; the order goes the winner's way."""
