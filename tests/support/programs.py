@@ -163,8 +163,8 @@ class Oracle:
     children: list[str] = field(default_factory=list)
     messages: list[tuple[Path, str]] = field(default_factory=list)
     owed: list[tuple[Path, str]] = field(default_factory=list)
+    uncertain: set[str] = field(default_factory=set)
     no_return: bool = False
-    failed: bool = False
 
     def walk(self, commands: Program, path: Path = ()) -> bool:
         """Go over a block; say whether it failed."""
@@ -177,6 +177,8 @@ class Oracle:
                 return True
             if kind in {*EFFECTS, "won", "lost", "exhausted"}:
                 self.effects.append(name)
+            if kind == "exhausted":  # a crash between the intent and its only call leaves it without effect
+                self.uncertain.add(name)
             if kind in {"undone", "flaky", "echo", "won", "lost", "exhausted", "compensation"}:
                 self.owed.append((here, name))
             if kind == "child":
