@@ -64,28 +64,11 @@ def build_app(
     """Return the application of the service `name`; `lifespan` wires what is its own."""
     keys_http = httpx.AsyncClient(trust_env=False) if settings.auth_jwks_url else None
     chassis = _chassis(name, settings, clock or Clock(), keys_http)
-
-    @asynccontextmanager
-    async def whole_life(app: FastAPI) -> AsyncIterator[None]:
-        if not structlog.is_configured():
-            logs.configure(service=name, level=settings.log_level, format=settings.log_format)
-        try:
-            async with lifespan(app):
-                chassis.log.info("service.ready", version=version)
-                try:
-                    yield
-                finally:
-                    chassis.health.drain()
-                    chassis.log.info("service.stopping")
-        finally:
-            if keys_http is not None:
-                await keys_http.aclose()
-
     app = FastAPI(
         title=f"Order Saga: {name}",
         description=description,
         version=version,
-        lifespan=whole_life,
+        lifespan=_whole_life(chassis, lifespan, keys_http),
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         docs_url=None,
         redoc_url=None,
@@ -113,6 +96,29 @@ def build_app(
         docs.add_docs(app)
         _describe(app)
     return app
+
+
+def _whole_life(chassis: Chassis, lifespan: Lifespan, keys_http: httpx.AsyncClient | None) -> Lifespan:
+    """Return the service's own lifespan between what comes before and after it in every service."""
+
+    @asynccontextmanager
+    async def whole_life(app: FastAPI) -> AsyncIterator[None]:
+        settings = chassis.settings
+        if not structlog.is_configured():
+            logs.configure(service=chassis.name, level=settings.log_level, format=settings.log_format)
+        try:
+            async with lifespan(app):
+                chassis.log.info("service.ready", version=app.version)
+                try:
+                    yield
+                finally:
+                    chassis.health.drain()
+                    chassis.log.info("service.stopping")
+        finally:
+            if keys_http is not None:
+                await keys_http.aclose()
+
+    return whole_life
 
 
 def _chassis(name: str, settings: ChassisSettings, clock: Clock, keys_http: httpx.AsyncClient | None) -> Chassis:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from services.chassis import errors, problems
 from services.chassis.gate import PROBES
@@ -23,6 +23,10 @@ _PACKAGE: Final = "fastapi_offline"  # carries Swagger UI 5, which knows OpenAPI
 def add_docs(app: FastAPI) -> None:
     """Serve `/docs` and what it needs; `/openapi.json` is FastAPI's own."""
     app.mount(ASSETS, StaticFiles(directory=_assets()), name="docs-assets")
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> RedirectResponse:
+        return RedirectResponse("docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -105,6 +105,8 @@ async def test_readiness_names_its_checks_and_ends_with_the_service(
 
 async def test_docs_work_without_the_internet(client: httpx.AsyncClient) -> None:
     """/docs loads nothing from elsewhere, its assets are there, and the document offers Authorize."""
+    home = await client.get("/")
+    assert (home.status_code, home.headers["location"]) == (307, "docs")
     page = (await client.get("/docs")).text
     assert "http://" not in page
     assert "https://" not in page
