@@ -54,6 +54,7 @@ def production(engine: None, tmp_path: Path) -> Iterator[Composed]:
         "payment_webhook_secrets": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "approval_secrets": secrets.token_urlsafe(48),
         "admin_users": f"admin:{hashed}",
+        "encryption_keys": secrets.token_urlsafe(48),
     }
     for service in ("session", "shipping", "orchestrator"):
         values[f"{service}_database_url"] = f"postgresql://order_saga:{password}@postgres/{service}"
@@ -80,8 +81,9 @@ def test_production_runs_without_simulators(production: Composed) -> None:
     """With every secret in a file the services start and are ready; simulators and API pages are not there."""
     production.up()
     assert set(production.containers()) == {"postgres", "migrate", "session", "shipping", "orchestrator"}
-    assert httpx.get(production.urls["orchestrator"] + "/readyz", trust_env=False).status_code == 200
-    assert httpx.get(production.urls["session"] + "/docs", trust_env=False).status_code == 404
+    here = {"Host": "orders.example"}
+    assert httpx.get(production.urls["orchestrator"] + "/readyz", headers=here, trust_env=False).status_code == 200
+    assert httpx.get(production.urls["session"] + "/docs", headers=here, trust_env=False).status_code == 404
 
 
 @pytest.mark.scenario("G25")
