@@ -1,64 +1,89 @@
-"""Runs the workloads on an embedded Postgres and prints a line for each: `python -m bench [--count N] [--repeat N]`."""
+"""Measures: `python -m bench [ours|peers|grown|scale|parked|report]`, on an embedded Postgres with durability on."""
 
 import argparse
-import asyncio
-import json
-import tempfile
-from pathlib import Path
 
-import asyncpg
 import uvloop
 
-from bench import process, ten_steps
-from dev import postgres
-from migrations import runner
+from bench import arena, report, runs
+from bench.contenders import environment
+from bench.records import Results
+from bench.runs import Plan
 
-PUBLISHED_S = 1.2
-"""Postgres publishes its counters about once a second."""
-
-
-async def measure(server: postgres.Server, sizes: ten_steps.Sizes, tag: str) -> dict[str, float | str]:
-    """Run W1 once and give its figures; CPU is in milliseconds per workflow."""
-    url = server.url("bench")
-    connection = await asyncpg.connect(url)
-    pid = process.postmaster_pid(server.data)
-    before = await process.read(connection, pid)
-    seconds = await ten_steps.run(url, sizes, tag)
-    await asyncio.sleep(PUBLISHED_S)
-    after = await process.read(connection, pid)
-    await connection.close()
-    worker_ms = (after.worker_cpu_s - before.worker_cpu_s) / sizes.count * 1000
-    postgres_ms = (after.postgres_cpu_s - before.postgres_cpu_s) / sizes.count * 1000
-    commits = after.commits - before.commits
-    return {
-        "workload": "W1 ten steps",
-        "workflows_per_s": round(sizes.count / seconds, 1),
-        "steps_per_s": round(sizes.count * ten_steps.STEPS / seconds),
-        "worker_cpu_ms": round(worker_ms, 2),
-        "postgres_cpu_ms": round(postgres_ms, 2),
-        "cpu_ms": round(worker_ms + postgres_ms, 2),
-        "commits_per_workflow": round(commits / sizes.count, 2),
-        "wal_bytes_per_workflow": round((after.wal_bytes - before.wal_bytes) / sizes.count),
-    }
+PEERS = ("ours", "restate", "absurd", "dbos")
+ALL = ("floor", *runs.WORKLOADS, "whole")
+PARKED_BRIEFLY = 5_000
+"""`make bench` is to end within three minutes."""
+PARKED_MANY = 100_000
+GROWN_ROWS = 1_000_000
 
 
-async def main() -> None:
+async def ours(words: argparse.Namespace) -> Results:
+    """Our system alone, in less than three minutes."""
+    results = Results.begin("ours", {})
+    plan = Plan(words.contenders or ("ours",), words.workloads or ALL, words.runs or 1, words.part, PARKED_BRIEFLY)
+    async with arena.opened() as surroundings:
+        await runs.side_by_side(surroundings, plan, results)
+    return results
+
+
+async def peers(words: argparse.Namespace) -> Results:
+    """Ours and the peers side by side; installs the peers first."""
+    environment.install()
+    results = Results.begin("peers", environment.versions())
+    plan = Plan(words.contenders or PEERS, words.workloads or ALL, words.runs or 3, words.part)
+    async with arena.opened() as surroundings:
+        await runs.side_by_side(surroundings, plan, results)
+    return results
+
+
+async def grown(words: argparse.Namespace) -> Results:
+    """Empty tables against a million finished and a million waiting sagas."""
+    results = Results.begin("grown", {})
+    async with arena.opened() as surroundings:
+        await runs.beside_large_tables(surroundings, words.count or GROWN_ROWS, Plan((), (), 1, words.part), results)
+    return results
+
+
+async def scale(words: argparse.Namespace) -> Results:
+    """One, two and three worker processes."""
+    results = Results.begin("scale", {})
+    async with arena.opened() as surroundings:
+        await runs.more_processes(surroundings, (1, 2, 3), Plan((), (), 1, words.part), results)
+    return results
+
+
+async def parked(words: argparse.Namespace) -> Results:
+    """A hundred thousand orders that wait for their approval."""
+    results = Results.begin("parked", {})
+    plan = Plan(words.contenders or ("ours",), ("w5",), 1, words.part, words.count or PARKED_MANY)
+    async with arena.opened() as surroundings:
+        await runs.side_by_side(surroundings, plan, results)
+    return results
+
+
+COMMANDS = {"ours": ours, "peers": peers, "grown": grown, "scale": scale, "parked": parked}
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--count", type=int, default=2000, help="workflows in a run")
-    parser.add_argument("--concurrency", type=int, default=100, help="workflows at once")
-    parser.add_argument("--repeat", type=int, default=3, help="runs")
+    parser.add_argument("command", nargs="?", default="ours", choices=[*COMMANDS, "report"])
+    parser.add_argument("--runs", type=int, help="how often everything is run")
+    parser.add_argument("--part", type=float, default=1.0, help="scale every count, to try something out")
+    parser.add_argument("--workloads", nargs="+", choices=ALL, help="only these")
+    parser.add_argument("--contenders", nargs="+", choices=sorted(runs.CONTENDERS), help="only these")
+    parser.add_argument("--count", type=int, help="rows of grown, orders of parked")
+    parser.add_argument("--write", action="store_true", help="report: put the figures into docs/performance.md")
     words = parser.parse_args()
-    sizes = ten_steps.Sizes(words.count, words.concurrency)
-    with tempfile.TemporaryDirectory(prefix="order-saga-bench-") as folder:
-        server = postgres.start(Path(folder) / "postgres", settings={"shared_buffers": "512MB", "max_wal_size": "4GB"})
-        try:
-            await postgres.ensure_databases(server, ["bench"])
-            await runner.upgrade("orchestrator", server.url("bench"))
-            for number in range(words.repeat):
-                print(json.dumps(await measure(server, sizes, f"run{number}")), flush=True)
-        finally:
-            server.stop()
+    if words.command != "report":
+        report.show(uvloop.run(COMMANDS[words.command](words)))
+        return
+    results = report.latest()
+    if results is None:
+        parser.error("nothing has been measured yet")
+    report.show(results)
+    if words.write:
+        report.write(results)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    main()

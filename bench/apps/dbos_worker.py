@@ -1,0 +1,172 @@
+"""DBOS's worker: engine and HTTP front in one FastAPI process, as its documentation shows it.
+
+Runs in the peers' environment: of ours it imports the standard-library modules of bench alone.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import uvicorn
+from dbos import DBOS, SetWorkflowID
+from fastapi import FastAPI
+
+from bench.apps.options import Options
+from bench.steplog import StepLog
+
+THREADS = 8
+POOL = 20
+PATIENCE_S = 86_400.0
+
+
+class Outside:
+    """What steps use; filled when the process starts."""
+
+    log: StepLog
+    http: aiohttp.ClientSession
+    shipping: str
+
+
+class Refused(Exception):
+    """Shipping has refused the order."""
+
+
+@DBOS.step()
+async def tiny(number: int) -> dict[str, Any]:
+    return {"i": number, "ok": True}
+
+
+@DBOS.workflow()
+async def ten_steps(start: int) -> int:
+    total = start
+    for number in range(10):
+        total += (await tiny(number))["i"]
+    return total
+
+
+@DBOS.step()
+async def reserve(order: str) -> dict[str, Any]:
+    Outside.log.add(order, "reserve")
+    return {"reservation": f"R-{order}"}
+
+
+@DBOS.step()
+async def ship(order: str) -> dict[str, Any]:
+    Outside.log.add(order, "ship")
+    async with Outside.http.post(f"{Outside.shipping}/ship/{order}", json={"order": order}) as answer:
+        body: dict[str, Any] = await answer.json(content_type=None)
+        if answer.status == 422:
+            raise Refused(body["error"])
+        answer.raise_for_status()
+        return body
+
+
+@DBOS.step()
+async def undo(order: str, what: str) -> dict[str, Any]:
+    Outside.log.add(order, what)
+    return {"undone": what}
+
+
+@DBOS.workflow()
+async def order_workflow(order: str) -> dict[str, Any]:
+    undos = []
+    reserved = await reserve(order)
+    undos.append("undo_reserve")
+    payment = await DBOS.recv_async("payment", timeout_seconds=PATIENCE_S)
+    undos.append("undo_payment")
+    approval = await DBOS.recv_async("approval", timeout_seconds=PATIENCE_S)
+    undos.append("undo_approval")
+    try:
+        shipped = await ship(order)
+    except Refused:
+        for what in reversed(undos):
+            await undo(order, what)
+        return {"order": order, "status": "compensated"}
+    await DBOS.sleep_async(0.05)
+    return {"order": order, "status": "completed", "pay": payment, "appr": approval, **reserved, **shipped}
+
+
+handles: dict[str, Any] = {}
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as http:
+        Outside.http = http
+        DBOS.launch()
+        yield
+    DBOS.destroy()
+
+
+app = FastAPI(lifespan=lifespan, openapi_url=None)
+
+
+@app.post("/orders/{order}", status_code=202)
+async def start(order: str) -> dict[str, Any]:
+    with SetWorkflowID(order):
+        handles[order] = await DBOS.start_workflow_async(order_workflow, order)
+    return {"order": order}
+
+
+@app.post("/orders/{order}/{signal}", status_code=202)
+async def settle(order: str, signal: str) -> dict[str, Any]:
+    await DBOS.send_async(order, {"by": signal}, topic=signal)
+    return {"ok": True}
+
+
+@app.get("/orders/{order}/result")
+async def result(order: str) -> Any:
+    handle = handles.pop(order, None)
+    if handle is None:
+        handle = await DBOS.retrieve_workflow_async(order)
+    return await handle.get_result()
+
+
+@app.post("/w1")
+async def w1(count: int, concurrency: int, tag: str) -> dict[str, float]:
+    numbers = iter(range(count))
+
+    async def lane() -> None:
+        for number in numbers:
+            with SetWorkflowID(f"{tag}-{number}"):
+                handle = await DBOS.start_workflow_async(ten_steps, 0)
+            if await handle.get_result() != 45:
+                raise AssertionError(number)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(lane() for _ in range(concurrency)))
+    return {"seconds": time.perf_counter() - began}
+
+
+def main() -> None:
+    options = Options.read()
+    Outside.log, Outside.shipping = StepLog(options.steplog), options.shipping
+    DBOS(
+        config={
+            "name": "bench",
+            "system_database_url": options.store,
+            "sys_db_pool_size": POOL,
+            "max_executor_threads": THREADS,
+            "db_engine_kwargs": {"pool_pre_ping": False, "connect_args": {"application_name": "dbos_transact"}},
+            "log_level": "WARNING",
+            "application_version": "bench",
+            "executor_id": "local",
+            "enable_otlp": False,
+        }
+    )
+    uvicorn.run(
+        app,
+        port=options.port,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=3600,
+        loop="uvloop",
+        http="httptools",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Our worker: the engine with the workflows of the workloads, and an HTTP front, in one process.
+
+`--variant chassis` puts everything before the routes that our services have: strict JSON, body limit, request ids,
+access log, metrics, tokens. Without it the front is a bare FastAPI, as the peers' fronts are.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import orjson
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import Response
+
+from bench.apps import workflows
+from bench.apps.options import Options
+from bench.steplog import StepLog
+from services.chassis import logs
+from services.chassis.app import build_app
+from services.chassis.auth import authenticated
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.ids import derived_uuid
+from services.chassis.settings import ChassisSettings
+from services.orchestrator.codec import PydanticCodec
+from services.orchestrator.engine import Engine, Operations, Registry, StartRequest
+
+HELD_OPEN_S = 60.0
+POOL = 5
+
+router = APIRouter()
+
+
+def operations(request: Request) -> Operations:
+    found: Operations = request.app.state.engine.operations
+    return found
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def saga_of(order_id: str) -> str:
+    return str(derived_uuid("saga", workflows.order.name, order_id))
+
+
+@router.get("/health")
+async def health() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.post("/orders/{order_id}", status_code=202)
+async def start(order_id: str, request: Request) -> Response:
+    await operations(request).start(StartRequest(workflows.order.name, order_id, order_id))
+    return answer({"order": order_id}, 202)
+
+
+@router.post("/orders/{order_id}/{signal}", status_code=202)
+async def settle(order_id: str, signal: str, request: Request) -> Response:
+    await operations(request).resolve_promise(saga_of(order_id), signal, {"by": signal}, by="driver")
+    return answer({"ok": True}, 202)
+
+
+@router.get("/orders/{order_id}/result")
+async def result(order_id: str, request: Request) -> Response:
+    """Hold the request open until the order has ended."""
+    while True:
+        view = await operations(request).result(saga_of(order_id), wait_s=HELD_OPEN_S)
+        if view.finished_at is not None:
+            status = "compensated" if view.status == "failed" else view.status
+            return answer({"order": order_id, "status": status, "output": view.output})
+
+
+@router.post("/w1")
+async def w1(count: int, concurrency: int, tag: str, request: Request) -> Response:
+    """Start ten-step workflows here, at most `concurrency` unfinished; every result is checked."""
+    running = operations(request)
+    numbers = iter(range(count))
+
+    async def lane() -> None:
+        for number in numbers:
+            started = await running.start(StartRequest(workflows.ten_steps.name, f"{tag}-{number}", 0))
+            view = await running.result(started.saga_id, wait_s=HELD_OPEN_S)
+            if view.output != sum(range(workflows.STEPS)):
+                raise AssertionError(f"workflow {number} gave {view.output}: {view.explanation}")
+
+    clock: Clock = request.app.state.clock
+    began = clock.monotonic()
+    await asyncio.gather(*(lane() for _ in range(concurrency)))
+    return answer({"seconds": clock.monotonic() - began})
+
+
+@router.post("/park")
+async def park(count: int, tag: str, request: Request) -> Response:
+    """Start orders here and pay them, without a request each; they then wait for the approval."""
+    running = operations(request)
+    numbers = iter(range(count))
+
+    async def lane() -> None:
+        for number in numbers:
+            started = await running.start(StartRequest(workflows.order.name, f"{tag}{number}", f"{tag}{number}"))
+            await running.resolve_promise(started.saga_id, "payment", {"by": "payment"}, by="driver")
+
+    await asyncio.gather(*(lane() for _ in range(2 * POOL)))
+    return answer({"parked": count})
+
+
+def create_app(options: Options) -> FastAPI:
+    """Return the worker's app; its engine and its requests have a pool of connections each."""
+    settings = ChassisSettings(log_level="warning", log_format="json")
+    clock = Clock()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            own = Database(options.store, application_name="bench engine", pool_size=POOL)
+            requests = Database(options.store, application_name="bench requests", pool_size=POOL)
+            stack.push_async_callback(own.close)
+            stack.push_async_callback(requests.close)
+            http = await stack.enter_async_context(outbound_http(settings))
+            await own.check_durability()
+            await own.calibrate(clock)
+            engine = Engine(
+                registry=Registry([workflows.ten_steps, workflows.order]),
+                codec=PydanticCodec(),
+                clients=workflows.Clients(
+                    log=StepLog(options.steplog),
+                    shipping=ServiceClient(
+                        service="shipping", base_url=options.shipping, http=http, clock=clock, tokens=None
+                    ),
+                ),
+                database=own,
+                operations_database=requests,
+                clock=clock,
+            )
+            app.state.engine, app.state.clock = engine, clock
+            await engine.start()
+            stack.push_async_callback(engine.stop)
+            yield
+
+    if options.variant == "chassis":
+        guarded = APIRouter(dependencies=[Depends(authenticated("service"))])
+        guarded.include_router(router)
+        return build_app(
+            name="bench", settings=settings, routers=[guarded], lifespan=lifespan, description="", clock=clock
+        )
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app.include_router(router)
+    return app
+
+
+def main() -> None:
+    options = Options.read()
+    logs.configure(service="bench", level="warning", format="json")
+    uvicorn.run(
+        create_app(options),
+        port=options.port,
+        log_level="warning",
+        access_log=False,
+        timeout_keep_alive=3600,
+        loop="uvloop",
+        http="httptools",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The contenders as the driver sees them: how each is set up, started, killed, and spoken to."""

@@ -1,0 +1,135 @@
+"""Runs: which workloads of which contenders, each on an empty store and a fresh process."""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench import floor
+from bench.arena import Arena
+from bench.contenders.absurd import Absurd
+from bench.contenders.contender import Contender
+from bench.contenders.dbos import Dbos
+from bench.contenders.ours import Ours, OursBehindChassis
+from bench.contenders.replicas import Replicas
+from bench.contenders.restate import Restate, RestateOnHypercorn
+from bench.records import Record, Results
+from bench.workloads import grown, orders, parked, recovery, ten_steps, whole
+from bench.workloads.measures import Figures
+
+CONTENDERS: dict[str, Callable[[Arena], Contender]] = {
+    "ours": Ours,
+    "ours-chassis": OursBehindChassis,
+    "restate": Restate,
+    "restate-hypercorn": RestateOnHypercorn,
+    "absurd": Absurd,
+    "dbos": Dbos,
+}
+WORKLOADS: dict[str, Callable[[Contender, int], Awaitable[Figures]]] = {
+    "w1": ten_steps.run,
+    "w2": orders.run,
+    "w3": lambda contender, count: orders.run(contender, count, refused=True),
+    "w4": recovery.run,
+    "w4 mid-flight": lambda contender, count: recovery.run(contender, count, mid_flight=True),
+    "w5": parked.run,
+}
+LEAST = 20
+"""Fewer items than this measure nothing."""
+WHOLE = 300
+TURNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run: `part` scales every count; W5 takes minutes for some, and so runs only in the first run."""
+
+    contenders: Sequence[str]
+    workloads: Sequence[str]
+    runs: int = 1
+    part: float = 1.0
+    parked: int | None = None
+
+    def count(self, size: int) -> int:
+        return max(LEAST, round(size * self.part))
+
+
+async def side_by_side(arena: Arena, plan: Plan, results: Results) -> None:
+    """Run the floor, then every contender; a whole run before the next, so that others' load hits all alike."""
+    for run in range(plan.runs):
+        if "floor" in plan.workloads:
+            _keep(results, Record("floor", "floor", run, 1, await floor.run(arena)))
+        for workload in plan.workloads:
+            if workload not in WORKLOADS or (workload == "w5" and run > 0):
+                continue
+            for name in plan.contenders:
+                await _one(arena, plan, results, name, workload, run)
+        if "whole" in plan.workloads:
+            count = plan.count(WHOLE)
+            _keep(results, Record("ours", "whole", run, count, await whole.run(count)))
+
+
+async def _one(arena: Arena, plan: Plan, results: Results, name: str, workload: str, run: int) -> None:
+    """Run one workload of one contender on an empty store; what fails is told and does not end the others."""
+    if workload == "w5":
+        await arena.restart_postgres()
+    contender = CONTENDERS[name](arena)
+    contender.mid_flight = workload == "w4 mid-flight"
+    size = contender.sizes[workload.split(maxsplit=1)[0]]
+    count = plan.parked if workload == "w5" and plan.parked is not None else plan.count(size)
+    arena.forget_steps()
+    try:
+        await contender.setup()
+        figures = await WORKLOADS[workload](contender, count)
+    except Exception as error:
+        print(f"{name} {workload}: {type(error).__name__}: {error}", flush=True)
+        if name.startswith("ours"):
+            raise
+    else:
+        _keep(results, Record(contender.name, workload, run, count, figures))
+    finally:
+        await contender.stop()
+
+
+async def beside_large_tables(arena: Arena, rows: int, plan: Plan, results: Results) -> None:
+    """Compare CPU per item with empty tables and with large ones, in turns."""
+    empty, full = Ours(arena), Ours(arena)
+    empty.database, full.database = "empty", "full"
+    cpu: dict[tuple[str, str], list[float]] = {}
+    try:
+        await empty.setup()
+        await full.setup()
+        print(f"filling in {rows:,} finished and {rows:,} waiting sagas", flush=True)
+        await grown.fill(full.url, rows)
+        counts = {workload: plan.count(full.sizes[workload]) for workload in grown.COMPARED}
+        for number in range(TURNS):
+            for name, contender in (("empty", empty), ("full", full)):
+                for workload, figures in (await grown.turn(contender, counts, number)).items():
+                    _keep(results, Record(name, f"{workload} grown", number, counts[workload], figures))
+                    cpu.setdefault((name, workload), []).append(figures["cpu_ms"])
+    finally:
+        await empty.stop()
+        await full.stop()
+    ratios = {w: median(cpu["full", w]) / median(cpu["empty", w]) for w in grown.COMPARED}
+    figures = {"rows": float(rows), "cpu_ratio": round(max(ratios.values()), 3)}
+    figures |= {f"{workload}_cpu_ratio": round(ratio, 3) for workload, ratio in ratios.items()}
+    _keep(results, Record("ours", "grown", 0, rows, figures))
+
+
+async def more_processes(arena: Arena, numbers: Iterable[int], plan: Plan, results: Results) -> None:
+    """Run W1 and W2 with several worker processes on one database."""
+    for number in numbers:
+        for workload in ("w1", "w2"):
+            contender = Replicas(arena, number)
+            arena.forget_steps()
+            count = plan.count(contender.sizes[workload])
+            try:
+                await contender.setup()
+                figures = await WORKLOADS[workload](contender, count)
+                _keep(results, Record(contender.name, f"{workload} scale", 0, count, figures))
+            finally:
+                await contender.stop()
+
+
+def _keep(results: Results, record: Record) -> None:
+    results.add(record)
+    shown = ", ".join(f"{name} {value:g}" for name, value in list(record.figures.items())[:6])
+    print(f"run {record.run + 1}  {record.contender:<18} {record.workload:<14} {shown}", flush=True)

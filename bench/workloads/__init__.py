@@ -1,0 +1,1 @@
+"""The workloads, each run on any contender and measured alike."""
