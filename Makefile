@@ -53,8 +53,21 @@ reset: $(READY) ## Throw the development data away (.data/); refuses while the s
 test: $(READY) ## Run every test tier on two cores (the compose tier is skipped: see compose-test)
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(READY) ## 10,000 made-up requests to each service: no 5xx, nothing undocumented: ARGS="--requests 500 --seed 7"
+	@$(BIN)/python -m dev.fuzz $(ARGS)
+
 .PHONY: check
-check: lint types arch test ## Everything that continuous integration looks at
+check: lint types arch audit test ## Everything that continuous integration looks at
+
+.PHONY: audit
+audit: $(READY) ## bandit over the code, pip-audit over the packages of the lock
+	@$(BIN)/bandit -q -c pyproject.toml -r services simulators dev migrations
+	@$(BIN)/python -m dev.audit $(ARGS)
+
+.PHONY: openapi
+openapi: $(READY) ## Write the OpenAPI documents to docs/openapi, against which tests look for breaking changes
+	@$(BIN)/python -m dev.openapi $(ARGS)
 
 .PHONY: format
 format: $(READY) ## Format the code and fix what can be fixed safely
@@ -79,8 +92,12 @@ scenarios: $(READY) ## The catalogue of behaviours and the tests that cover each
 	@$(BIN)/python -m dev.scenarios $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Steps a second and CPU per ten-step workflow
+bench: $(READY) ## Rates, latencies and CPU per order of the engine and the whole system, in under three minutes
 	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(READY) ## The same beside DBOS, Restate and Absurd, which it installs under .data; an hour
+	@$(BIN)/python -m bench peers $(ARGS)
 
 .PHONY: compose-test
 compose-test: $(READY) ## Build the image and run the order scenarios against docker compose

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import httpx
 
@@ -29,12 +30,18 @@ async def stage() -> AsyncIterator[tuple[Layout, Record]]:
         pass
     else:
         return
-    own = Layout.at(ports.free_base(), layout.data / "demo")
-    tell.done(f"no stack runs: the demo starts its own, on ports from {own.part('orchestrator').port}")
-    env = os.environ | {
-        "STACK_PORT_BASE": str(own.part("orchestrator").port),
-        "STACK_DATA": str(own.data),
-    }
+    tell.done("no stack runs: the demo starts its own")
+    async with own_stack(layout.data / "demo") as own:
+        yield own
+
+
+@asynccontextmanager
+async def own_stack(data: Path, **settings: str) -> AsyncIterator[tuple[Layout, Record]]:
+    """Start a stack beside whatever else runs, with further settings, and stop it at the end."""
+    own = Layout.at(ports.free_base(), data)
+    base = str(own.part("orchestrator").port)
+    tell.done(f"a stack of its own starts on ports from {base}")
+    env = os.environ | settings | {"STACK_PORT_BASE": base, "STACK_DATA": str(own.data)}
     own.run.mkdir(parents=True, exist_ok=True)
     with own.log("stack").open("wb") as output:
         process = await asyncio.create_subprocess_exec(

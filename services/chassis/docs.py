@@ -56,6 +56,7 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
             responses: dict[str, Any] = operation.setdefault("responses", {})
             for status, response in problems.problem_responses(*_anywhere(path, operation)).items():
                 response.pop("model")
+                response["content"][problems.MEDIA_TYPE].pop("examples")  # the same at every route: the words will do
                 responses.setdefault(str(status), response)
             for status, response in responses.items():
                 if status.startswith(("4", "5")) and problems.MEDIA_TYPE in response.get("content", {}):

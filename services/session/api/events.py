@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
 
 from services.chassis.auth import Principal, authenticated
-from services.chassis.errors import Fault, Invalid
+from services.chassis.errors import Fault, InFlight, Invalid, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import inbox
@@ -37,7 +37,7 @@ SHIPPED = {
 }
 
 
-@router.post("/events", status_code=204, responses=problem_responses(400, 401, 403, 409, 422))
+@router.post("/events", status_code=204, responses=problem_responses(InFlight, Invalid, KeyReused))
 async def receive(
     _: Service,
     key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],

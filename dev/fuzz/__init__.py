@@ -1,0 +1,1 @@
+"""Fuzzing the HTTP surface from its OpenAPI documents."""

@@ -1,0 +1,99 @@
+"""The OpenAPI documents: nothing is taken away from those who call us, and a person can work from them alone."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dev import openapi
+
+DOCUMENTS = openapi.documents()
+SERVICES = sorted(DOCUMENTS)
+CHECKOUT = "/users/{user_id}/checkout"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nothing_breaks_those_who_call_us(service: str) -> None:
+    """No route, role, parameter, field or answer of the promised document is gone or has changed its kind."""
+    assert openapi.breaking(openapi.promised(service), DOCUMENTS[service]) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_promised_document_is_the_present_one(service: str) -> None:
+    """docs/openapi shows what the service says today: `make openapi` writes it."""
+    assert openapi.written(DOCUMENTS[service]) == openapi.written(openapi.promised(service)), "run `make openapi`"
+
+
+def _without_route(document: Any) -> None:
+    del document["paths"][CHECKOUT]
+
+
+def _for_nobody(document: Any) -> None:
+    document["paths"][CHECKOUT]["post"]["security"] = [{"HTTPBearer": ["admin"]}]
+
+
+def _with_more_asked(document: Any) -> None:
+    document["components"]["schemas"]["Checkout"]["required"].append("order_id")
+
+
+def _with_less_taken(document: Any) -> None:
+    del document["components"]["schemas"]["Checkout"]["properties"]["payment_token"]
+
+
+def _with_less_told(document: Any) -> None:
+    del document["components"]["schemas"]["OrderPlaced"]["properties"]["attempt"]
+
+
+def _with_another_kind(document: Any) -> None:
+    document["components"]["schemas"]["OrderPlaced"]["properties"]["attempt"]["type"] = "string"
+
+
+def _with_another_answer(document: Any) -> None:
+    responses = document["paths"][CHECKOUT]["post"]["responses"]
+    responses["201"] = responses.pop("202")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _without_route,
+        _for_nobody,
+        _with_more_asked,
+        _with_less_taken,
+        _with_less_told,
+        _with_another_kind,
+        _with_another_answer,
+    ],
+)
+def test_every_kind_of_break_is_noticed(change: Callable[[Any], None]) -> None:
+    """Whatever is taken away or asked for in addition is told; what is added is not."""
+    old = DOCUMENTS["session"]
+    new = copy.deepcopy(old)
+    change(new)
+    assert openapi.breaking(old, new)
+    assert not openapi.breaking(old, copy.deepcopy(old))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_person_can_work_from_the_document(service: str) -> None:
+    """Every call has a summary and a tag, every JSON body and answer an example or fields, every refusal its code."""
+    document = DOCUMENTS[service]
+    schemas = document["components"]["schemas"]
+    assert document["info"]["description"]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            name = f"{method} {path}"
+            assert operation["summary"], name
+            assert operation["tags"], name
+            for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+                named = schemas.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
+                assert {"example", "examples"} & (content.keys() | named.keys()), (name, kind)
+            for status, response in operation["responses"].items():
+                assert response["description"], (name, status)
+                problem = response.get("content", {}).get("application/problem+json")
+                if problem and (status in {"409", "410"} or (status == "404" and operation.get("security"))):
+                    assert "examples" in problem, (name, status)
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    assert "pattern" in parameter["schema"] or parameter["name"] == "token", (name, parameter["name"])
