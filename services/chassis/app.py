@@ -28,6 +28,7 @@ from services.chassis.ingress import Ingress
 from services.chassis.keyset import KeySet
 from services.chassis.limits import Limits
 from services.chassis.metrics import Metrics
+from services.chassis.protocol import bounded
 from services.chassis.settings import ChassisSettings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -224,7 +225,7 @@ def serve(name: str, settings: ChassisSettings) -> None:
         host=settings.host,
         port=settings.port or PORTS.get(name, 8000),
         loop="uvloop",
-        http="httptools",
+        http=bounded(head_timeout_s=settings.head_timeout_s, connections_max=settings.connections_max),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -105,7 +105,9 @@ class Ingress:
                 return
             if not isinstance(known, errors.RequestError) or problems.status_of(type(known)) == 503:
                 self.log.warning("request.unavailable", error=type(error).__name__, reason=str(error)[:500])
-            await problems.response_of(known)(scope, receive, send)
+            # What has not been read of a body is not wanted any more.
+            cut = {"Connection": "close"} if isinstance(known, (errors.TooLarge, errors.RequestTimedOut)) else None
+            await problems.response_of(known, cut)(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive, headers: Headers) -> bytes:
         """Read the body, at most as much as is allowed, and check it before anything else sees it."""

@@ -1,0 +1,104 @@
+"""What one connection may do before there is a request: how large its head, how slow, and how many there may be.
+
+uvicorn's protocol over llhttp keeps whatever a client sends as headers, for as long as the client likes; here both end.
+The limits of `gate.py` are for requests that have arrived; these keep what never arrives from filling memory.
+"""
+
+import asyncio
+import json
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from services.chassis import errors, problems
+
+HEAD_BYTES_MAX: Final = 65_536
+_REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Busy"}
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection, with bounds; told as problems, like everything else that we refuse."""
+
+    head_timeout_s: float
+    connections_max: int
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+    _in_head = False
+    _in_body = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        if len(self.connections) > self.connections_max:
+            self._refuse(errors.Unavailable("There are too many connections; come back in a moment."))
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if not self._in_body:
+            self._await_head()
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self._refuse(errors.HeadersTooLarge())
+
+    def on_message_begin(self) -> None:
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._in_body = False, True
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse(errors.Malformed(msg))
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_timeout_s, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._refuse(errors.RequestTimedOut())
+        else:
+            self.transport.close()  # it never said anything
+
+    def _refuse(self, error: errors.RequestError) -> None:
+        self._stop_timer()
+        document = problems.problem_of(error)
+        body = json.dumps(document).encode()
+        status = document["status"]
+        headers = {
+            "Content-Type": problems.MEDIA_TYPE,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            **problems.headers_of(error),
+        }
+        lines = [b"HTTP/1.1 %d %s" % (status, _REASONS.get(status, b"Refused"))]
+        lines += [f"{name}: {value}".encode("latin-1") for name, value in headers.items()]
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self.transport.close()
+
+
+def bounded(*, head_timeout_s: float, connections_max: int) -> type[BoundedProtocol]:
+    """Return the protocol class with these bounds, as uvicorn wants it."""
+    return type("Bounded", (BoundedProtocol,), {"head_timeout_s": head_timeout_s, "connections_max": connections_max})
