@@ -24,6 +24,7 @@ from services.chassis.auth import Authenticator, ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.gate import Gate
 from services.chassis.health import Health
+from services.chassis.http import outbound_http
 from services.chassis.ingress import Ingress
 from services.chassis.keyset import KeySet
 from services.chassis.limits import Limits
@@ -63,7 +64,7 @@ def build_app(
     clock: Clock | None = None,
 ) -> FastAPI:
     """Return the application of the service `name`; `lifespan` wires what is its own."""
-    keys_http = httpx.AsyncClient(trust_env=False) if settings.auth_jwks_url else None
+    keys_http = outbound_http(settings) if settings.auth_jwks_url else None
     chassis = _chassis(name, settings, clock or Clock(), keys_http)
     app = FastAPI(
         title=f"Order Saga: {name}",

@@ -208,12 +208,39 @@ def _problem(raw: bytes) -> tuple[str | None, str | None]:
     )
 
 
+class AllowList(httpx.AsyncBaseTransport):
+    """Lets calls out to known hosts alone, whatever address somebody has talked us into."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, origins: Collection[str]) -> None:
+        """Take the `origins` (scheme, host and port) of the settings."""
+        self._inner = inner
+        self._origins = frozenset(origins)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if origin(request.url) not in self._origins:
+            raise httpx.UnsupportedProtocol(f"{request.url.host} is not a host that we call", request=request)
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def origin(url: httpx.URL | str) -> str:
+    """Return what an address is reached at: scheme, host and port."""
+    url = httpx.URL(url)
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+    return f"{url.scheme}://{url.host}:{port}"
+
+
 def outbound_http(settings: ChassisSettings) -> httpx.AsyncClient:
-    """Return the client for calls to other services: pooled, no redirects, no proxies from the environment."""
+    """Return the client for calls to other services: pooled, known hosts, no redirects, no proxies, TLS verified."""
     limit = settings.outbound_connections
+    transport = httpx.AsyncHTTPTransport(
+        trust_env=False, limits=httpx.Limits(max_connections=limit, max_keepalive_connections=limit)
+    )
     return httpx.AsyncClient(
+        transport=AllowList(transport, [origin(url) for url in settings.outbound_urls]),
         follow_redirects=False,
         trust_env=False,
         timeout=httpx.Timeout(DEFAULT_TIMEOUT_S, connect=3.0, pool=None),
-        limits=httpx.Limits(max_connections=limit, max_keepalive_connections=limit),
     )

@@ -13,6 +13,8 @@ from services.chassis.logs import get_logger
 _KEPT_S: Final = 600.0
 _ASK_AGAIN_S: Final = 10.0
 _TIMEOUT_S: Final = 5.0
+_MAX_BYTES: Final = 262_144
+_AS_IT_IS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 class KeySet:
@@ -47,10 +49,8 @@ class KeySet:
             return
         self._asked_at = self._clock.monotonic()
         try:
-            answer = await self._http.get(self._url, timeout=_TIMEOUT_S, follow_redirects=False)
-            answer.raise_for_status()
-            found = jwt.PyJWKSet.from_dict(answer.json())
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+            found = jwt.PyJWKSet.from_json(await self._fetch())
+        except (httpx.HTTPError, TimeoutError, jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
             self._log.warning("auth.keys_unavailable", error=type(error).__name__)
             if not self._keys:
                 self._asked_at = float("-inf")
@@ -58,3 +58,18 @@ class KeySet:
             return
         self._keys = {key.key_id: key.key for key in found.keys if key.key_id is not None}
         self._fetched_at = self._clock.monotonic()
+
+    async def _fetch(self) -> str:
+        """Read the document, within a bound of time and size."""
+        async with (
+            asyncio.timeout(_TIMEOUT_S),
+            self._http.stream("GET", self._url, follow_redirects=False, headers=_AS_IT_IS) as answer,
+        ):
+            if answer.status_code != 200 or "Content-Encoding" in answer.headers:
+                raise ValueError(f"answered {answer.status_code}, or compressed")
+            raw = b""
+            async for chunk in answer.aiter_bytes():
+                raw += chunk
+                if len(raw) > _MAX_BYTES:
+                    raise ValueError("the answer is too large")
+            return raw.decode()

@@ -169,6 +169,12 @@ class ChassisSettings(BaseSettings):
         return frozenset(self.trusted_hosts or ()) | {urlsplit(url).hostname or "" for url in ours}
 
     @property
+    def outbound_urls(self) -> tuple[str, ...]:
+        """Whom we call, and nobody else."""
+        urls = (self.session_url, self.shipping_url, self.orchestrator_url, self.payment_url, self.carrier_url)
+        return (*urls, self.auth_jwks_url) if self.auth_jwks_url else urls
+
+    @property
     def docs_enabled(self) -> bool:
         """`/docs` and `/openapi.json`: in development, or where DOCS says so."""
         return self.docs if self.docs is not None else not self.production

@@ -1,5 +1,6 @@
 """A small service with every kind of route, for the tests of what all services answer alike."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -71,6 +72,11 @@ async def get_raise(what: str) -> None:
         "bug": KeyError("secret internals"),
         "lost": ConnectionResetError("secret internals"),
     }[what]
+
+
+@router.get("/wait")
+async def get_wait() -> None:
+    await asyncio.Event().wait()
 
 
 @asynccontextmanager

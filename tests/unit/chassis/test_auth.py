@@ -235,3 +235,27 @@ async def test_a_silent_provider_is_unavailable_until_keys_are_known(
         clock.advance(700)
         await reading.principal(token, None)
     assert "auth.keys_unavailable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, content=b"{" + b" " * 300_000),
+        httpx.Response(200, headers={"Content-Encoding": "gzip"}, content=b""),
+        httpx.Response(302, headers={"Location": "http://169.254.169.254/"}),
+        httpx.Response(200, content=b"\xff"),
+        httpx.Response(200, content=b"[]"),
+    ],
+    ids=["large", "compressed", "redirect", "not text", "not keys"],
+)
+async def test_a_doubtful_key_set_is_not_believed(
+    clock: ManualClock, capsys: pytest.CaptureFixture[str], answer: httpx.Response
+) -> None:
+    """A key set that is too large, compressed, elsewhere or no key set is no key set."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    token = jwt.encode(claims(clock), key, algorithm="ES256", headers={"kid": "e"})
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: answer)) as http:
+        reading = authenticator(clock, key_set=KeySet("https://id.example/keys", http=http, clock=clock))
+        with pytest.raises(Unavailable):
+            await reading.principal(token, None)
+    assert "auth.keys_unavailable" in capsys.readouterr().out

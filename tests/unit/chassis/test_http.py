@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from services.chassis import logs, tracing
 from services.chassis.auth import ServiceTokens
 from services.chassis.errors import RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.http import ServiceClient
+from services.chassis.http import AllowList, ServiceClient, origin, outbound_http
+from services.chassis.settings import ChassisSettings
 from tests.support.clock import ManualClock
 
 Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
@@ -212,3 +213,40 @@ async def test_an_answer_that_drips_is_cut(clock: ManualClock) -> None:
     async with calling(handler, clock) as client:
         with pytest.raises(RemoteUnknown):
             await client.request("POST", "/x", deadline=clock.monotonic() + 0.02)
+
+
+async def test_only_known_hosts_are_called() -> None:
+    """An address that is not in the settings is not called, by whatever way it got here; nor is a redirect followed."""
+    called: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        called.append(str(request.url))
+        return httpx.Response(302, headers={"Location": "http://169.254.169.254/latest"})
+
+    transport = AllowList(httpx.MockTransport(answer), [origin("http://shipping:8002"), origin("https://pay.example")])
+    async with httpx.AsyncClient(transport=transport) as http:
+        for url in ("http://shipping:8002/x", "https://pay.example/y", "https://pay.example:443/z"):
+            assert (await http.get(url)).status_code == 302
+        for url in (
+            "http://shipping:8003/x",
+            "http://shipping/x",
+            "https://shipping:8002/x",
+            "http://pay.example/",
+            "http://shipping:8002@169.254.169.254/x",
+            "http://169.254.169.254/latest",
+            "http://localhost:5432",
+        ):
+            with pytest.raises(httpx.UnsupportedProtocol):
+                await http.get(url)
+    assert len(called) == 3
+
+
+async def test_the_client_of_the_settings_calls_nobody_else() -> None:
+    """What the services are built with holds the list of their settings, and verifies TLS."""
+    async with outbound_http(ChassisSettings(shipping_url="http://127.0.0.1:9")) as http:
+        with pytest.raises(httpx.UnsupportedProtocol):
+            await http.get("http://example.org/")
+        with pytest.raises(httpx.ConnectError):
+            await http.get("http://127.0.0.1:9/")
+        assert http.follow_redirects is False
+        assert http.trust_env is False
