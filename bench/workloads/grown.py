@@ -32,13 +32,19 @@ insert into signals (saga_id, name, kind, status, shape, opened_at)
 select md5('waiting' || n)::uuid, 'approval', 'promise', 'open', '', now() - n * interval '1 second'
 from generate_series(1, $1::int) n
 """
+UNDOS = """
+insert into compensations (saga_id, seq, name, position, step_position, args, status, attempts, finished_at)
+select md5(kind || n)::uuid, seq, 'undo_reserve', seq || ':undo', seq::text, '["old"]', status, 0, ended
+from generate_series(1, $1::int) n, generate_series(1, 2) seq,
+     (values ('finished', 'waived', now()), ('waiting', 'owed', null::timestamptz)) k(kind, status, ended)
+"""
 COMPARED = ("w1", "w2")
 
 
 async def fill(url: str, rows: int) -> None:
     """Put `rows` finished and as many waiting sagas into a migrated database, with their logs and promises."""
     connection = await asyncpg.connect(url)
-    for statement in (FINISHED, WAITING, STEPS, SIGNALS):
+    for statement in (FINISHED, WAITING, STEPS, SIGNALS, UNDOS):
         await connection.execute(statement, rows, timeout=1200)
     await connection.execute("vacuum analyze", timeout=1200)
     await connection.execute("checkpoint", timeout=600)

@@ -1,0 +1,171 @@
+"""The engine's statements stay on their indexes beside 100,000 finished and 100,000 waiting sagas."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from bench.workloads import grown
+from services.chassis.db import Database
+from services.orchestrator.codec import PydanticCodec
+from services.orchestrator.engine import (
+    Engine,
+    EngineSettings,
+    Operations,
+    Registry,
+    SagaFilter,
+    StartRequest,
+    Step,
+    TerminalError,
+    WorkflowContext,
+    workflow,
+)
+from services.orchestrator.engine.store import sagas
+from services.orchestrator.engine.store.columns import queries
+from tests.support import server
+from tests.support.clock import ManualClock
+
+ROWS: Final = 100_000
+BATCH: Final = 200
+TABLES: Final = ("sagas", "steps", "signals", "compensations")
+PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
+
+EXPLAIN: Final = """
+create or replace function pg_temp.explained(statement text) returns json language plpgsql as $$
+declare plan json;
+begin
+    execute 'explain (generic_plan, format json) ' || statement into plan;
+    return plan;
+end $$
+"""
+"""In a function, because the driver would want values for the statement's parameters."""
+SCANS: Final = """
+select relname, seq_scan from pg_stat_user_tables where relname = any($1) order by relname
+"""
+
+
+async def act(step: Step[None], name: str) -> str:
+    return f"{name} {step.attempt}"
+
+
+async def undo(step: Step[None], result: str | None, name: str) -> None:
+    del step, result, name
+
+
+@workflow("busy", promises={"go": str}, undos=[undo])
+async def busy(ctx: WorkflowContext, fail: bool) -> str:
+    """Use every primitive that writes a row."""
+    await ctx.run(act, "first", compensate=undo)
+    await ctx.gather(ctx.run(act, "left"), ctx.run(act, "right", compensate=undo))
+    awakeable = ctx.awakeable(str)
+    await ctx.select(awakeable.result(), ctx.sleep(timedelta(seconds=1)))
+    said: str = await ctx.promise("go").result(timeout=timedelta(days=1))
+    ctx.set_status("almost")
+    if fail:
+        raise TerminalError("failed", said)
+    return said
+
+
+@pytest.fixture(scope="module")
+def large_url(worker_id: str) -> Iterator[str]:
+    """The address of a large database of its own: emptying it afterwards would take longer than dropping it."""
+    name = f"plans_{worker_id}"
+    url = server.new_database("orchestrator", name)
+    asyncio.run(grown.fill(url, ROWS))
+    yield url
+    server.drop_database(name)
+
+
+@pytest.fixture
+async def connection(large_url: str) -> AsyncIterator[asyncpg.Connection]:
+    opened = await asyncpg.connect(large_url)
+    yield opened
+    await opened.close()
+
+
+def scanned(node: dict[str, Any]) -> set[str]:
+    """Return the tables that a plan reads from end to end."""
+    found = {node["Relation Name"]} if node["Node Type"] == "Seq Scan" else set()
+    return found.union(*(scanned(below) for below in node.get("Plans", [])))
+
+
+@pytest.mark.parametrize("name", sorted(queries()))
+async def test_a_named_statement_is_planned_on_indexes(connection: asyncpg.Connection, name: str) -> None:
+    """Whatever its values are, and for a batch of 200, no statement of the contract reads a table from end to end."""
+    if connection.get_server_version() < (16,):
+        pytest.skip("this PostgreSQL explains no plan without values")
+    numbers: dict[str, int] = {}
+    batched = queries()[name].text.replace(":limit", str(BATCH))
+    statement = PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", batched)
+    await connection.execute(EXPLAIN)
+    explained = json.loads(await connection.fetchval("select pg_temp.explained($1)", statement))
+    assert not scanned(explained[0]["Plan"]) & set(TABLES), json.dumps(explained, indent=1)
+
+
+async def live(engine: Engine, clock: ManualClock) -> None:
+    """Do everything to sagas that is done on the way of an order."""
+    ops = engine.operations
+    for number, fail in enumerate((False, True, False)):
+        started = await ops.start(StartRequest("busy", f"k{number}", fail))
+        await engine.run_until_idle()
+        clock.advance(1.5)
+        await engine.run_until_idle()
+        if number < 2:
+            await ops.resolve_promise(started.saga_id, "go", "yes", by="test")
+        else:
+            await ops.cancel(started.saga_id, by="test", reason="test")
+        await engine.run_until_idle()
+        await look(ops, started.saga_id)
+
+
+async def look(ops: Operations, saga_id: str) -> None:
+    view = await ops.result(saga_id, wait_s=0)
+    assert view.finished_at is not None, view.explanation
+    await ops.steps(saga_id)
+    await ops.promise(saga_id, "go")
+    await ops.find(SagaFilter(limit=10))
+    await ops.find(SagaFilter(workflow="busy", key="k1", limit=10))
+    await ops.open_promises("approval", limit=10)
+
+
+async def test_the_life_of_a_saga_reads_no_table_from_end_to_end(
+    connection: asyncpg.Connection, large_url: str, clock: ManualClock
+) -> None:
+    """Starting, claiming, stepping, waiting, settling, unwinding, cancelling, looking and removing use indexes only."""
+    before = await scans(connection)
+    database = Database(large_url, application_name="plans")
+    engine = Engine(
+        registry=Registry([busy]),
+        codec=PydanticCodec(),
+        clients=None,
+        database=database,
+        clock=clock,
+        settings=EngineSettings(replica="plans"),
+    )
+    try:
+        await live(engine, clock)
+        async with database.begin() as conn:
+            old = clock.now() - timedelta(hours=20)
+            assert await sagas.delete_finished(conn, before=old, limit=BATCH) == BATCH
+    finally:
+        await engine.crash()
+        await database.close()
+    await _gone(connection)
+    assert await scans(connection) == before
+
+
+async def scans(connection: asyncpg.Connection) -> dict[str, int]:
+    """Return how often each table has been read from end to end so far."""
+    return {row["relname"]: row["seq_scan"] for row in await connection.fetch(SCANS, TABLES)}
+
+
+async def _gone(connection: asyncpg.Connection) -> None:
+    """Wait until the engine's connections have ended, which publishes what they have counted."""
+    while await connection.fetchval("select count(*) from pg_stat_activity where application_name = 'plans'"):
+        await connection.execute("select pg_sleep(0.02)")
+    await connection.execute("select pg_stat_clear_snapshot()")
