@@ -9,7 +9,6 @@ from typing import Any
 from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.db import Database
-from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
@@ -22,16 +21,10 @@ from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Phase
 from services.orchestrator.engine.operations import Operations
-from services.orchestrator.engine.running.calls import Caller
+from services.orchestrator.engine.running.assembly import turns_of
 from services.orchestrator.engine.running.committer import Committer
-from services.orchestrator.engine.running.compensator import Compensator
-from services.orchestrator.engine.running.endings import Endings
 from services.orchestrator.engine.running.ends import Ends
-from services.orchestrator.engine.running.executor import Executor
 from services.orchestrator.engine.running.limits import LimitedCodec
-from services.orchestrator.engine.running.loader import Loader
-from services.orchestrator.engine.running.residents import Residents
-from services.orchestrator.engine.running.turns import Turns
 from services.orchestrator.engine.store import sagas
 
 
@@ -64,53 +57,27 @@ class Engine:
         self._clock = clock
         self._database = database
         self._on_enqueued = on_enqueued
+        self._hooks = hooks
         self._ends = Ends()
-        self._residents = Residents(settings.max_residents)
-        loader = Loader(database)
         self._committer = Committer(database, clock, hooks, batch=settings.flush_batch, on_applied=self._applied)
         codec = LimitedCodec(codec, settings.payload_limit)
-        caller = Caller(clients, clock, hooks, get_logger("engine.step"))
-        endings = Endings(self._committer, codec, hooks)
-        self._compensator = Compensator(
-            committer=self._committer,
-            caller=caller,
-            endings=endings,
-            loader=loader,
+        self._turns = turns_of(
+            registry=registry,
             codec=codec,
+            clients=clients,
+            database=database,
             clock=clock,
+            committer=self._committer,
             hooks=hooks,
             settings=settings,
         )
-        self._executor = Executor(
-            committer=self._committer,
-            caller=caller,
-            compensator=self._compensator,
-            endings=endings,
-            codec=codec,
-            clock=clock,
-            settings=settings,
-            loader=loader,
-        )
-        turns = Turns(
-            registry=registry,
-            executor=self._executor,
-            compensator=self._compensator,
-            endings=endings,
-            residents=self._residents,
-            codec=codec,
-            clock=clock,
-            clients=clients,
-            max_takeovers=settings.max_takeovers,
-        )
-        versions = [f"{definition.name}@{definition.version}" for definition in registry]
         self._scheduler = Scheduler(
             database=database,
             clock=clock,
-            turns=turns,
-            loader=loader,
+            turns=self._turns,
             hooks=hooks,
             settings=settings,
-            versions=versions,
+            versions=[f"{definition.name}@{definition.version}" for definition in registry],
         )
         self._heartbeat = Heartbeat(
             database=database, clock=clock, scheduler=self._scheduler, hooks=hooks, settings=settings
@@ -125,9 +92,8 @@ class Engine:
             clock=clock,
             hooks=hooks,
             ends=self._ends,
-            on_due=self._scheduler.loop.nudge,
+            scheduler=self._scheduler,
         )
-        self._hooks = hooks
 
     async def start(self) -> None:
         """Begin to claim; needs a migrated database."""
@@ -140,7 +106,7 @@ class Engine:
         await self._scheduler.loop.stop()
         await self._janitor.loop.stop()
         await self._lookout.loop.stop()
-        self._executor.draining = self._compensator.draining = True
+        self._turns.drain()
         tasks = self._tasks()
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
@@ -151,7 +117,7 @@ class Engine:
         if leases:
             async with self._database.autocommit() as conn:
                 self._hooks.released(await sagas.release(conn, leases, now=self._clock.sql_now()))
-        self._residents.close()
+        self._turns.residents.close()
 
     async def crash(self) -> None:
         """Stop as if the process had died: nothing is written, no lease is given back. For tests."""
@@ -159,7 +125,7 @@ class Engine:
             await loop.stop()
         await self._committer.stop()
         await self._cancel_turns()
-        self._residents.close()
+        self._turns.residents.close()
 
     async def run_until_idle(self) -> None:
         """Run everything that is due, and what becomes due by it, until nothing is. For tests."""
@@ -196,6 +162,8 @@ class Engine:
             self._on_enqueued()
         if flush.starts:
             self._scheduler.loop.nudge()
+        for saga in flush.starts:
+            self._hooks.started(saga)
 
 
 async def _finished(task: "asyncio.Task[None]") -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -10,10 +11,9 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.loop import Loop
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.records import History, Saga
+from services.orchestrator.engine.model.records import History, NewSaga, Saga, newborn
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.lease import Lease
-from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.turns import Turns
 from services.orchestrator.engine.store import sagas
 
@@ -35,7 +35,6 @@ class Scheduler:
         database: Database,
         clock: Clock,
         turns: Turns,
-        loader: Loader,
         hooks: EngineHooks,
         settings: EngineSettings,
         versions: list[str],
@@ -44,7 +43,6 @@ class Scheduler:
         self._database = database
         self._clock = clock
         self._turns = turns
-        self._loader = loader
         self._hooks = hooks
         self._settings = settings
         self._versions = versions
@@ -91,13 +89,24 @@ class Scheduler:
             return 0
         histories = await self._load(claimed)
         for saga in claimed:
-            self._hooks.claimed(saga)
-            lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s)
-            turn = self._turns.take(saga, histories.get(saga.id, History()), lease)
-            task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
-            self.active[saga.id, saga.epoch] = (lease, task)
-            task.add_done_callback(partial(self._ended, (saga.id, saga.epoch)))
+            self._begin(saga, histories.get(saga.id, History()), sent_at)
         return len(claimed)
+
+    def birth(self, new: Sequence[UUID]) -> sagas.Birth:
+        """Say which of the sagas about to be started this replica can run at once."""
+        room = self._settings.max_running - len(self.active) if self.loop.running and not self.loop.stopping else 0
+        return sagas.Birth(new[: max(0, room)], self._settings.replica, self._settings.lease_s)
+
+    def adopt(self, new: NewSaga, created_at: datetime, sent_at: float) -> None:
+        """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""
+        self._begin(newborn(new, created_at), History(), sent_at)
+
+    def _begin(self, saga: Saga, history: History, sent_at: float) -> None:
+        self._hooks.claimed(saga)
+        lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s)
+        task = asyncio.create_task(self._turns.take(saga, history, lease), name=f"saga {saga.id} epoch {saga.epoch}")
+        self.active[saga.id, saga.epoch] = (lease, task)
+        task.add_done_callback(partial(self._ended, (saga.id, saga.epoch)))
 
     async def _load(self, claimed: list[Saga]) -> dict[UUID, History]:
         """Read logs for what must be replayed and signals for what has news; a run kept in memory reads neither."""
@@ -108,7 +117,7 @@ class Scheduler:
         signals_of += [
             saga.id for saga in claimed if residents.knows(saga) and saga.signal_no > residents.signal_no(saga.id)
         ]
-        return dict(await self._loader.histories(logs_of, signals_of))
+        return dict(await self._turns.executor.loader.histories(logs_of, signals_of))
 
     def _ended(self, key: tuple[UUID, int], _: asyncio.Task[None]) -> None:
         was_full = len(self.active) >= self._settings.max_running

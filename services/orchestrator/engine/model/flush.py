@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.model.records import (
+    Alarm,
     Attention,
     Call,
     ErrorInfo,
@@ -51,21 +52,14 @@ class Flush:
     undo_changes: tuple[Undo, ...] = ()
     opened: tuple[Signal, ...] = ()
     expired: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
     messages: tuple[Message, ...] = ()
     starts: tuple[NewSaga, ...] = ()
 
     @property
-    def has_more_than_log(self) -> bool:
-        """Say whether it writes to other tables than sagas and steps, and so needs more than one statement."""
-        return bool(
-            self.undos
-            or self.undo_changes
-            or self.opened
-            or self.expired
-            or self.messages
-            or self.starts
-            or self.attention
-        )
+    def has_more_than_one_statement(self) -> bool:
+        """Say whether it writes more than the one statement of a flush can, and so needs a transaction around."""
+        return bool(self.undo_changes or self.expired or self.messages or self.starts or self.alarms)
 
 
 class FlushAnswer(Enum):

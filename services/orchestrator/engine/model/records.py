@@ -161,6 +161,14 @@ class Attention:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that needs a person: its kind, for dashboards, and what has happened."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Saga:
     """A saga as a claim reads it; `input`, `output` are JSON text, times come from the database's clock."""
 
@@ -202,6 +210,31 @@ class NewSaga:
     delay_s: float = 0.0
     parent_id: UUID | None = None
     traceparent: str | None = None
+
+
+def newborn(new: NewSaga, created_at: datetime) -> Saga:
+    """Give a saga that was born leased, as a claim would read it."""
+    return Saga(
+        id=new.id,
+        workflow=new.workflow,
+        version=new.version,
+        key=new.key,
+        subject=new.subject,
+        input=new.input,
+        phase=Phase.FORWARD,
+        run_state=RunState.LEASED,
+        outcome=None,
+        epoch=1,
+        flush_no=0,
+        signal_no=0,
+        undo_no=0,
+        takeovers=0,
+        faults=0,
+        no_return=False,
+        created_at=created_at,
+        claimed_at=created_at,
+        traceparent=new.traceparent,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """What the outside may do to sagas: start, look, settle, steer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.operations.reading import Reading, saga_uuid
@@ -39,23 +40,21 @@ class Operations:
         clock: Clock,
         hooks: EngineHooks,
         ends: Ends,
-        on_due: Callable[[], None],
+        scheduler: Scheduler,
     ) -> None:
-        """Take the parts; `on_due` is told when something has become due."""
+        """Take the parts; the scheduler is nudged when something has become due."""
         self.registry = registry
         self._clock = clock
         self._ends = ends
-        self._on_due = on_due
+        self._on_due = scheduler.loop.nudge
         self._reading = Reading(registry, database)
-        self._starting = Starting(registry, codec, database, clock, hooks)
+        self._starting = Starting(registry, codec, database, clock, hooks, scheduler)
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting)
         self._steering = Steering(database, clock, hooks)
 
     async def start(self, request: StartRequest) -> Started:
         """Start a saga once per workflow and key. UnknownWorkflow, InvalidValue, SagaConflict."""
-        started = await self._starting.start(request)
-        self._on_due()
-        return started
+        return await self._starting.start(request)
 
     async def get(self, saga_id: str) -> SagaView:
         """Give one saga. UnknownSaga."""
@@ -88,9 +87,9 @@ class Operations:
     async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaView:
         """Give a saga, after up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
         with self._ends.waiting(saga_uuid(saga_id)) as ended:
-            view = await self._reading.get(saga_id)
+            view = await self._reading.look(saga_id)
             if view.finished_at is None and wait_s > 0 and await self._clock.wait(ended, wait_s):
-                view = await self._reading.get(saga_id)
+                view = await self._reading.look(saga_id)
         return view
 
     async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:

@@ -13,7 +13,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
 from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal
 from services.orchestrator.engine.model.explain import explain
-from services.orchestrator.engine.model.records import Call, LogRecord, Signal, SignalStatus, Undo
+from services.orchestrator.engine.model.records import Call, LogRecord, Signal, SignalStatus, Undo, UndoStatus
 from services.orchestrator.engine.model.states import RunState
 from services.orchestrator.engine.operations.views import (
     CompensationView,
@@ -25,6 +25,7 @@ from services.orchestrator.engine.operations.views import (
     Standing,
     StepView,
 )
+from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import compensations, signals, steps, views
 from services.orchestrator.engine.store.views import SagaRow
 
@@ -36,6 +37,7 @@ class Reading:
         """Take the database, and the workflows whose keys may be asked for."""
         self._registry = registry
         self._database = database
+        self._looks = Batcher(self._look_at_many)
 
     async def get(self, saga_id: str) -> SagaView:
         """Give one saga; UnknownSaga if there is none."""
@@ -45,6 +47,17 @@ class Reading:
                 raise UnknownSaga
             undos = await compensations.of_saga(conn, row.id) if row.undo_no else []
         return saga_view(row, undos)
+
+    async def look(self, saga_id: str) -> SagaView:
+        """Give one saga, read with whatever others look at in the same moment; UnknownSaga if there is none."""
+        return await self._looks.ask(saga_uuid(saga_id))
+
+    async def _look_at_many(self, saga_ids: Sequence[UUID]) -> Sequence[SagaView | Exception]:
+        async with self._database.autocommit() as conn:
+            rows = {row.id: row for row in await views.get_many(conn, saga_ids)}
+            undos = await compensations.of_sagas(conn, [row.id for row in rows.values() if row.undo_no])
+        found = {saga_id: saga_view(row, undos.get(saga_id, ())) for saga_id, row in rows.items()}
+        return [found.get(saga_id) or UnknownSaga() for saga_id in saga_ids]
 
     async def steps(self, saga_id: str) -> list[StepView]:
         """Give the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
@@ -70,10 +83,8 @@ class Reading:
         )
         async with self._database.autocommit() as conn:
             rows = await views.find(conn, selection)
-            items = [
-                saga_view(row, await compensations.of_saga(conn, row.id) if row.undo_no else [])
-                for row in rows[: wanted.limit]
-            ]
+            undos = await compensations.of_sagas(conn, [row.id for row in rows if row.undo_no])
+        items = [saga_view(row, undos.get(row.id, ())) for row in rows[: wanted.limit]]
         more = len(rows) > wanted.limit
         last = rows[wanted.limit - 1] if more else None
         cursor = None if last is None else write_cursor(last.created_at, last.id)
@@ -158,7 +169,8 @@ def saga_view(row: SagaRow, undos: Sequence[Undo]) -> SagaView:
         error=row.error,
         waiting_on=row.waits if row.run_state in (RunState.WAITING, RunState.PAUSED) else (),
         compensations=tuple(
-            CompensationView(undo.name, undo.position, str(undo.status), undo.attempts, undo.error) for undo in undos
+            CompensationView(undo.name, undo.position, _undo_word(row, undo), undo.attempts, undo.error)
+            for undo in undos
         ),
         progress=row.progress,
         parent=None if row.parent_id is None else str(row.parent_id),
@@ -167,6 +179,12 @@ def saga_view(row: SagaRow, undos: Sequence[Undo]) -> SagaView:
         finished_at=row.finished_at,
         explanation=explanation,
     )
+
+
+def _undo_word(row: SagaRow, undo: Undo) -> str:
+    """Give what an undo's status means to people: once nothing will be undone any more, nothing is owed."""
+    over = row.no_return or row.status == "completed"
+    return "not_needed" if over and undo.status is UndoStatus.OWED else str(undo.status)
 
 
 def _json(text: str | None) -> Any:

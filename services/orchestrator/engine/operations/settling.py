@@ -1,6 +1,6 @@
 """Settling signals: once, under the saga's row lock, where ownership of late money is decided too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -13,12 +13,19 @@ from services.chassis.db import Connection, Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
-from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, UnknownSaga, UnknownSignal
+from services.orchestrator.engine.model.errors import (
+    EngineError,
+    InvalidValue,
+    PayloadError,
+    UnknownSaga,
+    UnknownSignal,
+)
 from services.orchestrator.engine.model.records import ErrorInfo, Saga, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
 from services.orchestrator.engine.operations.reading import saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement, StartRequest
+from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import sagas, signals
 
 AWAKEABLE_PREFIX = "awk_"
@@ -42,8 +49,18 @@ class Proposal:
         return SignalStatus.RESOLVED if self.error is None else SignalStatus.REJECTED
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A proposal for one signal of one saga."""
+
+    saga_id: UUID
+    name: str
+    kind: SignalKind
+    proposal: Proposal
+
+
 class Settling:
-    """Settles awakeables and promises."""
+    """Settles awakeables and promises: the plain case for many at once in one statement, the others one by one."""
 
     def __init__(
         self,
@@ -61,42 +78,86 @@ class Settling:
         self._clock = clock
         self._hooks = hooks
         self._starting = starting
+        self._batcher = Batcher(self._settle_many)
 
     async def awakeable(self, awakeable_id: str, proposal: Proposal) -> Settlement:
         """Settle a callback by its id; UnknownSignal if there is none. What comes too late starts `otherwise`."""
-        saga_id = _saga_of(awakeable_id)
-        async with self._database.begin() as conn:
-            saga = await sagas.lock(conn, saga_id, now=self._clock.sql_now())
-            signal = await signals.get(conn, saga_id, awakeable_id)
-            if signal is None:
-                raise UnknownSignal
-            shape = self._awakeable_shape(saga, signal)
-            settlement, settled = await self._decide(conn, saga, signal, proposal, shape)
-        if settled is not None:
-            self._hooks.signal_settled(settled)
-        return settlement
+        request = Request(_saga_of(awakeable_id), awakeable_id, SignalKind.AWAKEABLE, proposal)
+        return await self._batcher.ask(request)
 
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
         """Settle a declared promise of a saga, also before it is waited for; UnknownSaga, UnknownSignal."""
-        async with self._database.begin() as conn:
-            saga = await sagas.lock(conn, saga_uuid(saga_id), now=self._clock.sql_now())
-            if saga is None:
-                raise UnknownSaga
-            definition = self._registry.get(saga.workflow, saga.version)
-            if definition is None or name not in definition.promises:
-                raise UnknownSignal
-            signal = await signals.get(conn, saga.id, name)
-            known = signal or Signal(saga.id, name, SignalKind.PROMISE, opened_at=saga.claimed_at)
-            settlement, settled = await self._decide(conn, saga, known, proposal, definition.promises[name])
+        return await self._batcher.ask(Request(saga_uuid(saga_id), name, SignalKind.PROMISE, proposal))
+
+    async def _settle_many(self, requests: Sequence[Request]) -> Sequence[Settlement | Exception]:
+        """Settle what is open in one statement; whatever that statement finds changed is decided under the lock."""
+        async with self._database.autocommit() as conn:
+            whose = await signals.addressees(conn, {request.saga_id for request in requests})
+            known = await signals.named(conn, {(request.saga_id, request.name) for request in requests})
+            plain: dict[tuple[UUID, str], Signal] = {}
+            answers: list[Settlement | Exception | None] = [None] * len(requests)
+            for index, request in enumerate(requests):
+                place = (request.saga_id, request.name)
+                signal = known.get(place)
+                if signal is None or signal.status is not SignalStatus.OPEN or place in plain:
+                    continue
+                if _mismatches(signal, request.proposal.facts):
+                    continue
+                try:
+                    proposed = self._proposed(signal, request.proposal, self._shape(whose.get(request.saga_id), signal))
+                except EngineError as error:
+                    answers[index] = error
+                    continue
+                plain[place] = proposed
+                self._hooks.signal_before(proposed)
+            settled = await signals.settle_open(conn, list(plain.values()), now=self._clock.sql_now())
+        for index, request in enumerate(requests):
+            place = (request.saga_id, request.name)
+            at = settled.pop(place, None) if answers[index] is None else None
+            if at is not None:
+                done = replace(plain[place], settled_at=at)
+                self._hooks.signal_settled(done)
+                answers[index] = Settlement(
+                    "accepted", str(request.saga_id), whose[request.saga_id].key, standing_of(done)
+                )
+        return [
+            answer if answer is not None else await self._settle_one(request)
+            for answer, request in zip(answers, requests, strict=True)
+        ]
+
+    async def _settle_one(self, request: Request) -> Settlement | Exception:
+        """Decide one proposal under the saga's row lock."""
+        try:
+            async with self._database.begin() as conn:
+                saga = await sagas.lock(conn, request.saga_id, now=self._clock.sql_now())
+                signal = await signals.get(conn, request.saga_id, request.name)
+                if request.kind is SignalKind.PROMISE:
+                    signal = self._declared(saga, request, signal)
+                elif signal is None:
+                    return UnknownSignal()
+                settlement, settled = await self._decide(conn, saga, signal, request.proposal)
+        except EngineError as error:
+            return error
         if settled is not None:
             self._hooks.signal_settled(settled)
+        if settlement.started is not None and settlement.started.created and request.proposal.otherwise is not None:
+            self._starting.announce(request.proposal.otherwise)
         return settlement
 
+    def _declared(self, saga: Saga | None, request: Request, signal: Signal | None) -> Signal:
+        """Give a promise, also one that nobody has waited for yet; UnknownSaga, UnknownSignal."""
+        if saga is None:
+            raise UnknownSaga
+        definition = self._registry.get(saga.workflow, saga.version)
+        if definition is None or request.name not in definition.promises:
+            raise UnknownSignal
+        return signal or Signal(saga.id, request.name, SignalKind.PROMISE, opened_at=saga.claimed_at)
+
     async def _decide(
-        self, conn: Connection, saga: Saga | None, signal: Signal, proposal: Proposal, shape: Any
+        self, conn: Connection, saga: Saga | None, signal: Signal, proposal: Proposal
     ) -> tuple[Settlement, Signal | None]:
         """Decide under the lock: believe it, recognise it, or find that it comes too late."""
-        proposed = self._proposed(signal, proposal, shape)
+        proposed = self._proposed(signal, proposal, self._shape(saga, signal))
         key = saga.key if saga is not None else None
         saga_id = str(signal.saga_id)
         mismatches = _mismatches(signal, proposal.facts)
@@ -146,9 +207,13 @@ class Settling:
             settled_by=proposal.by,
         )
 
-    def _awakeable_shape(self, saga: Saga | None, signal: Signal) -> Any:
+    def _shape(self, saga: Saga | signals.Addressee | None, signal: Signal) -> Any:
         definition = None if saga is None else self._registry.get(saga.workflow, saga.version)
-        return Any if definition is None else definition.awakeable_shape(signal.shape)
+        if definition is None:
+            return Any
+        if signal.kind is SignalKind.PROMISE:
+            return definition.promises.get(signal.name, Any)
+        return definition.awakeable_shape(signal.shape)
 
 
 def _saga_of(awakeable_id: str) -> UUID:

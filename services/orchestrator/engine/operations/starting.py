@@ -1,27 +1,42 @@
-"""Starting sagas: once per workflow and key, with one input."""
+"""Starting sagas: once per workflow and key, with one input; many at once are one statement."""
+
+from collections.abc import Sequence
+from uuid import UUID
 
 from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.db import Connection, Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, SagaConflict
 from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.operations.views import Started, StartRequest
+from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import sagas
 
 
 class Starting:
-    """Starts sagas, in a transaction of its own or in a caller's."""
+    """Starts sagas. Where this replica has room they are born leased and run at once, without a claim."""
 
-    def __init__(self, registry: Registry, codec: Codec, database: Database, clock: Clock, hooks: EngineHooks) -> None:
-        """Take what can be started and where it is written."""
+    def __init__(
+        self,
+        registry: Registry,
+        codec: Codec,
+        database: Database,
+        clock: Clock,
+        hooks: EngineHooks,
+        scheduler: Scheduler,
+    ) -> None:
+        """Take what can be started, where it is written, and who runs it."""
         self._registry = registry
         self._codec = codec
         self._database = database
         self._clock = clock
         self._hooks = hooks
+        self._scheduler = scheduler
+        self._batcher = Batcher(self._start_many)
 
     async def start(self, request: StartRequest) -> Started:
         """Start a saga; the same workflow, key and input again give the same saga.
@@ -29,16 +44,43 @@ class Starting:
         UnknownWorkflow, InvalidValue if the input does not fit, SagaConflict if it was started with another.
         """
         new = self._prepare(request)
-        async with self._database.begin() as conn:
-            created = await self._insert(conn, new)
-            self._hooks.start_before(new)
-        self._hooks.started(new)
-        return Started(str(new.id), created)
+        started = await self._batcher.ask(new)
+        if started.created:
+            self._hooks.started(new)
+        return started
 
     async def within(self, conn: Connection, request: StartRequest) -> Started:
-        """Start a saga in the caller's transaction, as `start` does."""
+        """Start a saga in the caller's transaction, as `start` does; a claim takes it up."""
         new = self._prepare(request)
-        return Started(str(new.id), await self._insert(conn, new))
+        if await sagas.insert(conn, [new], now=self._clock.sql_now()):
+            return Started(str(new.id), created=True)
+        return _known(new, await sagas.started_with(conn, [new.id]))
+
+    def announce(self, request: StartRequest) -> None:
+        """Tell that a saga started `within` a transaction is committed."""
+        self._hooks.started(self._prepare(request))
+
+    async def _start_many(self, asked: Sequence[NewSaga]) -> Sequence[Started | Exception]:
+        for new in asked:
+            self._hooks.start_before(new)
+        sent_at = self._clock.monotonic()
+        birth = self._scheduler.birth([new.id for new in asked if not new.delay_s])
+        async with self._database.autocommit() as conn:
+            created = await sagas.insert(conn, asked, birth=birth, now=self._clock.sql_now())
+            asked_again = len(created) < len(asked)
+            inputs = await sagas.started_with(conn, [new.id for new in asked] if asked_again else [])
+        answers: list[Started | Exception] = []
+        for new in asked:
+            created_at = created.pop(new.id, None)
+            if created_at is None:
+                answers.append(_known_or_conflict(new, inputs))
+                continue
+            answers.append(Started(str(new.id), created=True))
+            if new.id in birth.leased:
+                self._scheduler.adopt(new, created_at, sent_at)
+            else:
+                self._scheduler.loop.nudge()
+        return answers
 
     def _prepare(self, request: StartRequest) -> NewSaga:
         """Give the saga that is asked for, its input in the one form that inputs are compared in."""
@@ -54,16 +96,22 @@ class Starting:
             traceparent=request.traceparent,
         )
 
-    async def _insert(self, conn: Connection, new: NewSaga) -> bool:
-        if await sagas.insert(conn, [new], now=self._clock.sql_now()):
-            return True
-        if await sagas.started_with(conn, new.id) != new.input:
-            raise SagaConflict(f"saga {new.id} ({new.workflow} {new.key!r}) was started with another input")
-        return False
-
     def _canonical(self, definition: WorkflowDefinition, request: StartRequest) -> str:
         try:
             text = self._codec.encode(request.input, object)
             return self._codec.encode(self._codec.decode(text, definition.input_type), definition.input_type)
         except PayloadError as error:
             raise InvalidValue(f"the input does not fit workflow {definition.name!r}: {error.message}") from None
+
+
+def _known(new: NewSaga, inputs: dict[UUID, str]) -> Started:
+    if inputs.get(new.id) != new.input:
+        raise SagaConflict(f"saga {new.id} ({new.workflow} {new.key!r}) was started with another input")
+    return Started(str(new.id), created=False)
+
+
+def _known_or_conflict(new: NewSaga, inputs: dict[UUID, str]) -> Started | SagaConflict:
+    try:
+        return _known(new, inputs)
+    except SagaConflict as conflict:
+        return conflict

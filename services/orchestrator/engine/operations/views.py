@@ -31,7 +31,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class CompensationView:
-    """An undo: its name, where it was registered, and what has become of it."""
+    """An undo: its name, where it was registered, and what has become of it.
+
+    `status` is `owed`, `done`, `skipped`, `waived` (its step was refused), or `not_needed` (nothing will be undone).
+    """
 
     name: str
     position: str

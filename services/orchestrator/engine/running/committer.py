@@ -103,7 +103,7 @@ class Committer:
             _fail(batch, LeaseLost() if isinstance(error, asyncio.CancelledError) else error)
             raise
         for flush, future in batch:
-            answer = answers.get(flush.saga_id, FlushAnswer.LOST)
+            answer = answers.get((flush.saga_id, flush.epoch), FlushAnswer.LOST)
             if answer is FlushAnswer.APPLIED:
                 self._on_applied(flush)
             if not future.done():

@@ -12,7 +12,7 @@ from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import LeaseLost
-from services.orchestrator.engine.model.records import Attention, Saga, Undo, UndoStatus, Wait
+from services.orchestrator.engine.model.records import Alarm, Attention, Saga, Undo, UndoStatus, Wait
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict, error_info
@@ -120,7 +120,9 @@ class Compensator:
             await self._get_stuck(definition, pending, undo, "undo-failed", message)
             return False
         if attempted.verdict is Verdict.MISCONFIGURED:
-            self._hooks.alarm("step-misconfigured", pending.saga, f"{undo.name}: {error}")
+            alarm = Alarm("step-misconfigured", f"{undo.name}: {error}")
+            pending.alarms.append(alarm)
+            self._hooks.alarm(alarm.kind, pending.saga, alarm.message)
         delay_s = policy.delay_s(undo.attempts, ids.jitter(0.0, 1.0), attempted.retry_after_s)
         await self._wait(pending, RunState.WAITING, delay_s=delay_s, undo=undo)
         return False

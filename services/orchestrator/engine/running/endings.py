@@ -10,7 +10,7 @@ from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import PayloadError
 from services.orchestrator.engine.model.flush import Flush
-from services.orchestrator.engine.model.records import Attention, ErrorInfo
+from services.orchestrator.engine.model.records import Alarm, Attention, ErrorInfo
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.pending import Pending, addressed
@@ -60,6 +60,8 @@ class Endings:
             except Exception as failure:  # noqa: BLE001 - being stuck must be written even if announcing it fails
                 message = f"{attention.message}; announcing it failed: {describe(failure)}"
                 attention = replace(attention, message=message)
+        alarm = Alarm("saga-stuck", f"{attention.reason}: {attention.message}")
+        pending.alarms.append(alarm)
         flush = pending.flush(
             saga.phase,
             RunState.STUCK,
@@ -69,7 +71,7 @@ class Endings:
             messages=messages,
         )
         await self._write(pending, flush, attention.reason)
-        self._hooks.alarm("saga-stuck", saga, f"{attention.reason}: {attention.message}")
+        self._hooks.alarm(alarm.kind, saga, alarm.message)
 
     async def _write(self, pending: Pending, flush: Flush, code: str | None) -> None:
         await self._committer.write(pending, flush)

@@ -60,7 +60,7 @@ class Executor:
         self._clock = clock
         self._hooks = caller.hooks
         self._settings = settings
-        self._loader = loader
+        self.loader = loader
         self.draining = False
         self._book = StepBook(codec, self._hooks, timedelta(days=settings.key_life_days))
 
@@ -192,7 +192,7 @@ class Executor:
         return True
 
     async def _learn(self, run: Run) -> None:
-        signal_no, signals = await self._loader.signals(run.saga.id)
+        signal_no, signals = await self.loader.signals(run.saga.id)
         run.log.learn(signal_no, signals)
 
     # ends

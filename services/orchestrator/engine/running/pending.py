@@ -7,6 +7,7 @@ from typing import TypedDict, Unpack
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import (
+    Alarm,
     Attention,
     Call,
     ErrorInfo,
@@ -49,6 +50,7 @@ class Pending:
     undos: list[Undo] = field(default_factory=list)
     undo_changes: list[Undo] = field(default_factory=list)
     opened: list[Signal] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     starts: list[NewSaga] = field(default_factory=list)
     written: tuple[dict[str, Call], int, bool, str | None] = ({}, 0, False, None)
@@ -122,6 +124,7 @@ class Pending:
             undos=tuple(self.undos),
             undo_changes=tuple(self.undo_changes),
             opened=tuple(self.opened),
+            alarms=tuple(self.alarms),
             messages=(*self.messages, *messages),
             starts=tuple(self.starts),
             **change,
@@ -136,7 +139,15 @@ class Pending:
         self._clear()
 
     def _clear(self) -> None:
-        for buffer in (self.records, self.undos, self.undo_changes, self.opened, self.messages, self.starts):
+        for buffer in (
+            self.records,
+            self.undos,
+            self.undo_changes,
+            self.opened,
+            self.alarms,
+            self.messages,
+            self.starts,
+        ):
             buffer.clear()
 
 

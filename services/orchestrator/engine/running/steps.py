@@ -8,7 +8,16 @@ from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import PayloadError, StepFailed
-from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Kind, LogRecord, Undo, UndoStatus
+from services.orchestrator.engine.model.records import (
+    Alarm,
+    Attention,
+    Call,
+    ErrorInfo,
+    Kind,
+    LogRecord,
+    Undo,
+    UndoStatus,
+)
 from services.orchestrator.engine.running.calls import Attempted, Verdict
 from services.orchestrator.engine.running.run import Run
 
@@ -94,7 +103,9 @@ class StepBook:
                     self._waive(run, command)
                 self._record_error(run, command, call, attempted.info())
             case Verdict.MISCONFIGURED:
-                self._hooks.alarm("step-misconfigured", run.saga, f"{command.name}: {attempted.error}")
+                alarm = Alarm("step-misconfigured", f"{command.name}: {attempted.error}")
+                run.pending.alarms.append(alarm)
+                self._hooks.alarm(alarm.kind, run.saga, alarm.message)
                 retry_at = run.log.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
                 run.pending.calls[command.position] = replace(call, retry_at=retry_at, error=attempted.info())
             case _:

@@ -55,6 +55,10 @@ class Turns:
     clients: Any
     max_takeovers: int
 
+    def drain(self) -> None:
+        """Let every turn give its lease back as soon as no call is under way."""
+        self.executor.draining = self.compensator.draining = True
+
     async def take(self, saga: Saga, history: History, lease: Lease) -> None:
         """Move a leased saga on as far as it goes; a lost lease ends the turn, a fault of the engine shows as stuck."""
         definition = self.registry.get(saga.workflow, saga.version)

@@ -1,37 +1,16 @@
-"""The undos of sagas: written before the effects that they undo, changed by their outcomes."""
+"""The undos of sagas: registered by flushes before the effects that they undo, changed by their outcomes."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import and_, bindparam, select, update
-from sqlalchemy import insert as insert_into
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.orchestrator.engine.model.records import Undo, UndoStatus
 from services.orchestrator.engine.store.columns import error_of
 from services.orchestrator.engine.store.tables import compensations, steps
-
-
-async def insert(conn: AsyncConnection, undos: Sequence[Undo]) -> None:
-    """Register undos; the saga's row is locked by the flush they belong to."""
-    if not undos:
-        return
-    await conn.execute(
-        insert_into(compensations),
-        [
-            {
-                "saga_id": undo.saga_id,
-                "seq": undo.seq,
-                "name": undo.name,
-                "position": undo.position,
-                "step_position": undo.step_position,
-                "args": undo.args,
-                "status": undo.status,
-                "attempts": undo.attempts,
-            }
-            for undo in undos
-        ],
-    )
 
 
 async def change(conn: AsyncConnection, undos: Sequence[Undo]) -> None:
@@ -67,6 +46,13 @@ async def change(conn: AsyncConnection, undos: Sequence[Undo]) -> None:
 
 async def of_saga(conn: AsyncConnection, saga_id: UUID) -> list[Undo]:
     """Read the undos of a saga in the order of registration, with the results of their steps."""
+    return (await of_sagas(conn, [saga_id])).get(saga_id, [])
+
+
+async def of_sagas(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:
+    """Read the undos of many sagas, each in the order of registration, with the results of their steps."""
+    if not saga_ids:
+        return {}
     rows = await conn.execute(
         select(compensations, steps.c.output.label("step_output"))
         .join(
@@ -74,23 +60,27 @@ async def of_saga(conn: AsyncConnection, saga_id: UUID) -> list[Undo]:
             and_(steps.c.saga_id == compensations.c.saga_id, steps.c.position == compensations.c.step_position),
             isouter=True,
         )
-        .where(compensations.c.saga_id == saga_id)
-        .order_by(compensations.c.seq)
+        .where(compensations.c.saga_id.in_(saga_ids))
+        .order_by(compensations.c.saga_id, compensations.c.seq)
     )
-    return [
-        Undo(
-            saga_id=row["saga_id"],
-            seq=row["seq"],
-            name=row["name"],
-            position=row["position"],
-            args=row["args"],
-            step_position=row["step_position"],
-            step_output=row["step_output"],
-            status=UndoStatus(row["status"]),
-            attempts=row["attempts"],
-            error=error_of(row),
-            started_at=row["started_at"],
-            finished_at=row["finished_at"],
-        )
-        for row in rows.mappings()
-    ]
+    found: dict[UUID, list[Undo]] = defaultdict(list)
+    for row in rows.mappings():
+        found[row["saga_id"]].append(_undo(row))
+    return found
+
+
+def _undo(row: RowMapping) -> Undo:
+    return Undo(
+        saga_id=row["saga_id"],
+        seq=row["seq"],
+        name=row["name"],
+        position=row["position"],
+        args=row["args"],
+        step_position=row["step_position"],
+        step_output=row["step_output"],
+        status=UndoStatus(row["status"]),
+        attempts=row["attempts"],
+        error=error_of(row),
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+    )

@@ -1,6 +1,7 @@
-"""Writing a batch of flushes: one statement for logs and states, more in the same transaction for the rest."""
+"""Writing a batch of flushes: one statement for nearly everything, more in the same transaction for the rest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,55 +12,56 @@ from services.chassis import audit
 from services.chassis.db import Database
 from services.chassis.messaging import outbox
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
+from services.orchestrator.engine.model.records import Signal, Undo
 from services.orchestrator.engine.store import compensations, sagas, signals
 from services.orchestrator.engine.store.columns import queries, write_attention, write_calls, write_waits
 
-Answers = Mapping[UUID, FlushAnswer]
+FlushKey = tuple[UUID, int]
+"""Which flush of a batch: its saga and the epoch it was written under."""
+
+Answers = Mapping[FlushKey, FlushAnswer]
 
 
 async def write(database: Database, batch: Sequence[Flush], *, now: datetime | None) -> Answers:
-    """Commit a batch and say what became of each flush; a saga that is not in the answer was lost.
+    """Commit a batch and say what became of each flush; one that is not in the answer was lost.
 
-    A batch that writes only logs and states is one statement, which is its own transaction.
+    Logs, states, new undos and opened signals are one statement, which is its own transaction.
     """
-    if any(flush.has_more_than_log for flush in batch):
+    if any(flush.has_more_than_one_statement for flush in batch):
         async with database.begin() as conn:
-            answers, fresh = await _write_log(conn, batch, now=now)
-            await _write_rest(conn, [flush for flush in batch if flush.saga_id in fresh], now=now)
+            answers, fresh = await _write_main(conn, batch, now=now)
+            await _write_rest(conn, [flush for flush in batch if (flush.saga_id, flush.epoch) in fresh], now=now)
         return answers
     async with database.autocommit() as conn:
-        answers, _ = await _write_log(conn, batch, now=now)
+        answers, _ = await _write_main(conn, batch, now=now)
         return answers
 
 
-async def _write_log(
+async def _write_main(
     conn: AsyncConnection, batch: Sequence[Flush], *, now: datetime | None
-) -> tuple[Answers, frozenset[UUID]]:
-    answers: dict[UUID, FlushAnswer] = {}
-    fresh_ids: set[UUID] = set()
+) -> tuple[Answers, frozenset[FlushKey]]:
+    answers: dict[FlushKey, FlushAnswer] = {}
+    written: set[FlushKey] = set()
     rows = await conn.execute(queries()["flush"], _parameters(batch, now))
-    for saga_id, fresh, before in rows:
-        answers[saga_id] = FlushAnswer.APPLIED if fresh or before else FlushAnswer.NEWS
+    for saga_id, epoch, fresh, before in rows:
+        answers[saga_id, epoch] = FlushAnswer.APPLIED if fresh or before else FlushAnswer.NEWS
         if fresh:
-            fresh_ids.add(saga_id)
-    return answers, frozenset(fresh_ids)
+            written.add((saga_id, epoch))
+    return answers, frozenset(written)
 
 
 async def _write_rest(conn: AsyncConnection, applied: Sequence[Flush], *, now: datetime | None) -> None:
-    await compensations.insert(conn, [undo for flush in applied for undo in flush.undos])
     await compensations.change(conn, [undo for flush in applied for undo in flush.undo_changes])
-    await signals.open_many(conn, [signal for flush in applied for signal in flush.opened])
     await signals.expire(conn, [(flush.saga_id, name) for flush in applied for name in flush.expired], now=now)
     await sagas.insert(conn, [saga for flush in applied for saga in flush.starts], now=now)
     for flush in applied:
-        if flush.attention is not None:
+        for alarm in flush.alarms:
             await audit.record(
                 conn,
-                action="alarm",
+                action=f"alarm.{alarm.kind}",
                 subject_id=str(flush.saga_id),
                 actor="engine",
-                reason=flush.attention.reason,
-                details={"message": flush.attention.message, "position": flush.attention.position},
+                reason=alarm.message,
                 now=now,
             )
     await outbox.enqueue(conn, [message for flush in applied for message in flush.messages], now=now)
@@ -68,6 +70,8 @@ async def _write_rest(conn: AsyncConnection, applied: Sequence[Flush], *, now: d
 def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
     records = [(flush.saga_id, record) for flush in batch for record in flush.records]
     return {
+        **_rows_of_undos([undo for flush in batch for undo in flush.undos]),
+        **_rows_of_signals([signal for flush in batch for signal in flush.opened]),
         "now": now,
         "ids": [flush.saga_id for flush in batch],
         "epochs": [flush.epoch for flush in batch],
@@ -99,4 +103,33 @@ def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
         "step_outputs": [record.output for _, record in records],
         "step_error_codes": [record.error and record.error.code for _, record in records],
         "step_error_messages": [record.error and record.error.message for _, record in records],
+    }
+
+
+def _rows_of_undos(undos: Sequence[Undo]) -> dict[str, Any]:
+    return {
+        "undo_saga_ids": [undo.saga_id for undo in undos],
+        "undo_seqs": [undo.seq for undo in undos],
+        "undo_names": [undo.name for undo in undos],
+        "undo_positions": [undo.position for undo in undos],
+        "undo_steps": [undo.step_position for undo in undos],
+        "undo_args": [undo.args for undo in undos],
+    }
+
+
+def _rows_of_signals(opened: Sequence[Signal]) -> dict[str, Any]:
+    """Give one row for a signal that is opened and waited for in the same flush: what it is, and until when."""
+    merged: dict[tuple[UUID, str], Signal] = {}
+    for signal in opened:
+        known = merged.get((signal.saga_id, signal.name))
+        merged[signal.saga_id, signal.name] = signal if known is None else replace(known, until=signal.until)
+    rows = merged.values()
+    return {
+        "signal_saga_ids": [signal.saga_id for signal in rows],
+        "signal_names": [signal.name for signal in rows],
+        "signal_kinds": [signal.kind for signal in rows],
+        "signal_shapes": [signal.shape for signal in rows],
+        "signal_expects": [signal.expects for signal in rows],
+        "signal_openings": [signal.opened_at for signal in rows],
+        "signal_untils": [signal.until for signal in rows],
     }

@@ -20,20 +20,22 @@
 -- because a bare volatile function could not be compared with an index.
 
 -- name: insert_sagas
--- Starts sagas; those that exist already are left alone and not returned.
+-- Starts sagas; those that exist already are left alone and not returned. One that is to run here at once is born leased.
 insert into sagas (id, workflow, version, key, subject, parent_id, traceparent, phase, run_state, epoch, flush_no, signal_no,
-                   undo_no, takeovers, faults, no_return, due_at, created_at, updated_at, input)
-select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward', 'ready', 0, 0, 0,
-       0, 0, 0, false, moment.at + n.delay_s * interval '1 second', moment.at, moment.at, n.input
+                   undo_no, takeovers, faults, no_return, due_at, owner, created_at, updated_at, input)
+select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward',
+       case when n.leased then 'leased' else 'ready' end, n.leased::integer, 0, 0, 0, 0, 0, false,
+       moment.at + (case when n.leased then cast(:lease_s as float8) else n.delay_s end) * interval '1 second',
+       case when n.leased then cast(:owner as text) end, moment.at, moment.at, n.input
 from unnest(
     cast(:ids as uuid[]), cast(:workflows as text[]), cast(:versions as integer[]), cast(:keys as text[]),
     cast(:subjects as text[]), cast(:parent_ids as uuid[]), cast(:traceparents as text[]), cast(:delays as float8[]),
-    cast(:inputs as text[])
-) as n(id, workflow, version, key, subject, parent_id, traceparent, delay_s, input)
+    cast(:inputs as text[]), cast(:leaseds as boolean[])
+) as n(id, workflow, version, key, subject, parent_id, traceparent, delay_s, input, leased)
 cross join (select coalesce(cast(:now as timestamptz), clock_timestamp()) as at) as moment
 order by n.id
 on conflict (id) do nothing
-returning id
+returning id, created_at
 
 -- name: claim
 -- Leases whatever is due and in a version this replica has, the longest due first, up to :limit.
@@ -135,6 +137,24 @@ with wanted as (
         cast(:step_error_messages as text[])
     ) as r(saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
     join fresh on fresh.id = r.saga_id
+), registered as (
+    insert into compensations (saga_id, seq, name, position, step_position, args, status, attempts)
+    select u.saga_id, u.seq, u.name, u.position, u.step_position, u.args, 'owed', 0
+    from unnest(
+        cast(:undo_saga_ids as uuid[]), cast(:undo_seqs as integer[]), cast(:undo_names as text[]),
+        cast(:undo_positions as text[]), cast(:undo_steps as text[]), cast(:undo_args as text[])
+    ) as u(saga_id, seq, name, position, step_position, args)
+    join fresh on fresh.id = u.saga_id
+), opened as (
+    insert into signals as g (saga_id, name, kind, status, shape, expects, opened_at, until)
+    select o.saga_id, o.name, o.kind, 'open', o.shape, o.expects, o.opened_at, o.until
+    from unnest(
+        cast(:signal_saga_ids as uuid[]), cast(:signal_names as text[]), cast(:signal_kinds as text[]),
+        cast(:signal_shapes as text[]), cast(:signal_expects as text[]), cast(:signal_openings as timestamptz[]),
+        cast(:signal_untils as timestamptz[])
+    ) as o(saga_id, name, kind, shape, expects, opened_at, until)
+    join fresh on fresh.id = o.saga_id
+    on conflict (saga_id, name) do update set until = excluded.until where g.status = 'open'
 ), moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), written as (
@@ -162,7 +182,7 @@ with wanted as (
     from fresh f cross join moment
     where s.id = f.id
 )
-select id, stands < flush_no and (knows is null or knows = counted) as fresh, stands >= flush_no as before
+select id, epoch, stands < flush_no and (knows is null or knows = counted) as fresh, stands >= flush_no as before
 from held
 
 -- name: lock_saga
@@ -173,6 +193,52 @@ select id, workflow, version, key, subject, input, phase, run_state, outcome, ep
 from sagas
 where id = :id
 for no key update
+
+-- name: settle
+-- Settles signals that are open, of sagas that still go forward, counts them and makes waiting sagas due; gives those it settled.
+-- A signal that is not given was settled, or its saga ended, before this statement had the row: nothing of it is written.
+with wanted as (
+    select *
+    from unnest(
+        cast(:saga_ids as uuid[]), cast(:names as text[]), cast(:statuses as text[]), cast(:values as text[]),
+        cast(:error_codes as text[]), cast(:error_messages as text[]), cast(:identities as text[]), cast(:bys as text[])
+    ) as w(saga_id, name, status, value, error_code, error_message, identity, settled_by)
+), held as materialized (
+    select s.id
+    from sagas s
+    where s.id in (select saga_id from wanted) and s.phase = 'forward'
+    order by s.id
+    for no key update of s
+), moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), settled as (
+    update signals g
+    set status = w.status,
+        value = w.value,
+        error_code = w.error_code,
+        error_message = w.error_message,
+        identity = w.identity,
+        settled_by = w.settled_by,
+        settled_at = moment.at
+    from wanted w join held on held.id = w.saga_id cross join moment
+    where g.saga_id = w.saga_id and g.name = w.name and g.status = 'open'
+    returning g.saga_id, g.name, g.kind, g.status, g.identity, g.settled_by, g.error_message
+), woken as (
+    update sagas s
+    set signal_no = s.signal_no + news.count,
+        run_state = case when s.run_state = 'waiting' then 'ready' else s.run_state end,
+        due_at = case when s.run_state = 'waiting' then moment.at else s.due_at end,
+        updated_at = moment.at
+    from (select saga_id, count(*)::integer as count from settled group by saga_id) as news cross join moment
+    where s.id = news.saga_id
+), told as (
+    insert into audit (at, action, subject_id, actor, reason, details)
+    select moment.at, settled.kind || '.' || settled.status, settled.saga_id::text, settled.settled_by, settled.error_message,
+           jsonb_build_object('name', settled.name, 'identity', settled.identity)
+    from settled cross join moment
+)
+select settled.saga_id, settled.name, moment.at
+from settled cross join moment
 
 -- name: wake
 -- Counts a settled signal and makes a waiting saga due; under lock_saga.

@@ -1,6 +1,6 @@
 """The rows of sagas: starting, claiming, holding, and changing their state from outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -15,10 +15,21 @@ from services.orchestrator.engine.store.columns import error_of, queries, read_a
 from services.orchestrator.engine.store.tables import sagas
 
 
-async def insert(conn: AsyncConnection, new: Sequence[NewSaga], *, now: datetime | None) -> frozenset[UUID]:
-    """Start sagas; give the ids of those that did not exist yet."""
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """Which of the sagas to be started run here at once: their ids, the replica, and how long it may hold them."""
+
+    leased: Collection[UUID] = ()
+    owner: str | None = None
+    lease_s: float = 0.0
+
+
+async def insert(
+    conn: AsyncConnection, new: Sequence[NewSaga], *, birth: Birth = Birth(), now: datetime | None
+) -> dict[UUID, datetime]:
+    """Start sagas; give the ids of those that did not exist yet, and when they were created."""
     if not new:
-        return frozenset()
+        return {}
     unique = list({saga.id: saga for saga in new}.values())
     rows = await conn.execute(
         queries()["insert_sagas"],
@@ -33,9 +44,12 @@ async def insert(conn: AsyncConnection, new: Sequence[NewSaga], *, now: datetime
             "traceparents": [saga.traceparent for saga in unique],
             "delays": [saga.delay_s for saga in unique],
             "inputs": [saga.input for saga in unique],
+            "leaseds": [saga.id in birth.leased for saga in unique],
+            "owner": birth.owner,
+            "lease_s": birth.lease_s,
         },
     )
-    return frozenset(rows.scalars())
+    return {row[0]: row[1] for row in rows}
 
 
 async def claim(
@@ -110,10 +124,12 @@ async def operate(conn: AsyncConnection, saga_id: UUID, operation: Operation, *,
     )
 
 
-async def started_with(conn: AsyncConnection, saga_id: UUID) -> str | None:
-    """Read the input that a saga was started with, None if there is no such saga."""
-    found: str | None = await conn.scalar(select(sagas.c.input).where(sagas.c.id == saga_id))
-    return found
+async def started_with(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Read the inputs that sagas were started with."""
+    if not saga_ids:
+        return {}
+    rows = await conn.execute(select(sagas.c.id, sagas.c.input).where(sagas.c.id.in_(saga_ids)))
+    return {row[0]: row[1] for row in rows}
 
 
 async def delete_finished(conn: AsyncConnection, *, before: datetime, limit: int) -> int:

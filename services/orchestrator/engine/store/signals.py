@@ -11,38 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.store.columns import error_of, moment
+from services.orchestrator.engine.store.columns import error_of, moment, queries
 from services.orchestrator.engine.store.tables import sagas, signals
-
-
-async def open_many(conn: AsyncConnection, opened: Sequence[Signal]) -> None:
-    """Open signals, or note how long an open one is waited for; a settled one stays as it is."""
-    rows = {(signal.saga_id, signal.name): signal for signal in opened}
-    first = {(signal.saga_id, signal.name): signal for signal in reversed(opened)}
-    if not rows:
-        return
-    statement = insert_into(signals).values(
-        [
-            {
-                "saga_id": signal.saga_id,
-                "name": signal.name,
-                "kind": signal.kind,
-                "status": SignalStatus.OPEN,
-                "shape": first[key].shape,
-                "expects": first[key].expects,
-                "opened_at": first[key].opened_at,
-                "until": signal.until,
-            }
-            for key, signal in rows.items()
-        ]
-    )
-    await conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=[signals.c.saga_id, signals.c.name],
-            set_={"until": statement.excluded.until},
-            where=signals.c.status == SignalStatus.OPEN,
-        )
-    )
 
 
 async def expire(conn: AsyncConnection, expired: Sequence[tuple[UUID, str]], *, now: datetime | None) -> None:
@@ -58,6 +28,55 @@ async def expire(conn: AsyncConnection, expired: Sequence[tuple[UUID, str]], *, 
         )
         .values(status=SignalStatus.EXPIRED, settled_at=at, settled_by="engine")
     )
+
+
+async def settle_open(
+    conn: AsyncConnection, proposed: Sequence[Signal], *, now: datetime | None
+) -> dict[tuple[UUID, str], datetime]:
+    """Settle those of many signals that are open and whose sagas go forward; give these and when it was."""
+    if not proposed:
+        return {}
+    rows = await conn.execute(
+        queries()["settle"],
+        {
+            "saga_ids": [signal.saga_id for signal in proposed],
+            "names": [signal.name for signal in proposed],
+            "statuses": [signal.status for signal in proposed],
+            "values": [signal.value for signal in proposed],
+            "error_codes": [signal.error and signal.error.code for signal in proposed],
+            "error_messages": [signal.error and signal.error.message for signal in proposed],
+            "identities": [signal.identity for signal in proposed],
+            "bys": [signal.settled_by for signal in proposed],
+            "now": now,
+        },
+    )
+    return {(saga_id, name): at for saga_id, name, at in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Addressee:
+    """A saga whose signal somebody wants to settle, as it stands without a lock: what it is never changes."""
+
+    workflow: str
+    version: int
+    key: str
+    phase: Phase
+
+
+async def addressees(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UUID, Addressee]:
+    """Read what many sagas are."""
+    rows = await conn.execute(
+        select(sagas.c.id, sagas.c.workflow, sagas.c.version, sagas.c.key, sagas.c.phase).where(
+            sagas.c.id.in_(saga_ids)
+        )
+    )
+    return {row.id: Addressee(row.workflow, row.version, row.key, Phase(row.phase)) for row in rows}
+
+
+async def named(conn: AsyncConnection, names: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Signal]:
+    """Read many signals by their sagas and names."""
+    condition = tuple_(signals.c.saga_id, signals.c.name).in_(list(names))
+    return {(signal.saga_id, signal.name): signal for signal in await _where(conn, condition)}
 
 
 async def settle(conn: AsyncConnection, signal: Signal) -> None:

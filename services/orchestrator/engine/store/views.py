@@ -58,6 +58,7 @@ class SagaRow:
     status: str
     run_state: RunState
     undo_no: int
+    no_return: bool
     due_at: datetime | None
     calls: tuple[Call, ...]
     waits: tuple[Wait, ...]
@@ -75,6 +76,12 @@ async def get(conn: AsyncConnection, saga_id: UUID) -> SagaRow | None:
     """Read one saga's row."""
     row = (await conn.execute(select(sagas).where(sagas.c.id == saga_id))).mappings().first()
     return None if row is None else _row(row)
+
+
+async def get_many(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[SagaRow]:
+    """Read many sagas' rows."""
+    rows = await conn.execute(select(sagas).where(sagas.c.id.in_(saga_ids)))
+    return [_row(row) for row in rows.mappings()]
 
 
 async def find(conn: AsyncConnection, selection: Selection) -> list[SagaRow]:
@@ -129,6 +136,7 @@ def _row(row: RowMapping) -> SagaRow:
         status=status_word(Phase(row["phase"]), run_state, outcome, row["epoch"]),
         run_state=run_state,
         undo_no=row["undo_no"],
+        no_return=row["no_return"],
         due_at=row["due_at"],
         calls=read_calls(row["calls"]),
         waits=read_waits(row["waits"]),

@@ -1,0 +1,67 @@
+"""Puts together what a turn of a saga needs."""
+
+from typing import Any
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.chassis.logs import get_logger
+from services.orchestrator.engine.authoring.definition import Registry
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.running.calls import Caller
+from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.compensator import Compensator
+from services.orchestrator.engine.running.endings import Endings
+from services.orchestrator.engine.running.executor import Executor
+from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.residents import Residents
+from services.orchestrator.engine.running.turns import Turns
+
+
+def turns_of(
+    *,
+    registry: Registry,
+    codec: Codec,
+    clients: Any,
+    database: Database,
+    clock: Clock,
+    committer: Committer,
+    hooks: EngineHooks,
+    settings: EngineSettings,
+) -> Turns:
+    """Give the turns of one replica; all of them write through `committer`."""
+    loader = Loader(database)
+    caller = Caller(clients, clock, hooks, get_logger("engine.step"))
+    endings = Endings(committer, codec, hooks)
+    compensator = Compensator(
+        committer=committer,
+        caller=caller,
+        endings=endings,
+        loader=loader,
+        codec=codec,
+        clock=clock,
+        hooks=hooks,
+        settings=settings,
+    )
+    executor = Executor(
+        committer=committer,
+        caller=caller,
+        compensator=compensator,
+        endings=endings,
+        codec=codec,
+        clock=clock,
+        settings=settings,
+        loader=loader,
+    )
+    return Turns(
+        registry=registry,
+        executor=executor,
+        compensator=compensator,
+        endings=endings,
+        residents=Residents(settings.max_residents),
+        codec=codec,
+        clock=clock,
+        clients=clients,
+        max_takeovers=settings.max_takeovers,
+    )
