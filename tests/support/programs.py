@@ -163,6 +163,7 @@ class Oracle:
     children: list[str] = field(default_factory=list)
     messages: list[tuple[Path, str]] = field(default_factory=list)
     owed: list[tuple[Path, str]] = field(default_factory=list)
+    doubtful: list[tuple[Path, str]] = field(default_factory=list)
     uncertain: set[str] = field(default_factory=set)
     no_return: bool = False
 
@@ -181,6 +182,8 @@ class Oracle:
                 self.uncertain.add(name)
             if kind in {"undone", "flaky", "echo", "won", "lost", "exhausted", "compensation"}:
                 self.owed.append((here, name))
+            if kind == "refused":  # a crash during a call leaves its undo owed, also if the repeat is refused
+                self.doubtful.append((here, name))
             if kind == "child":
                 self.children.append(name)
             if kind == "send":

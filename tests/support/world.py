@@ -1,7 +1,7 @@
 """The outside world of the engine's tests: a ledger of calls and effects, and the faults scripted for them.
 
-A target honours keys: what it was asked twice under one key it does once, and gives the first answer again. What
-arrived is in `calls`, what took effect is in `effects`; both only grow.
+A target honours keys: what it was asked twice under one key it does once, and gives the first answer again, a
+refusal too. What arrived is in `calls`, what took effect is in `effects`; both only grow.
 """
 
 import asyncio
@@ -69,11 +69,12 @@ class Fault:
     gate: Gate | None = None
     kills: bool = False
     then: Callable[["Clients", Step["Clients"]], Awaitable[None]] | None = None
+    final: bool = False
 
 
 def refused(code: str = "refused") -> Fault:
     """A definite refusal: nothing was done and a retry is pointless."""
-    return Fault(error=lambda: TerminalError(code, f"the target says {code}"))
+    return Fault(error=lambda: TerminalError(code, f"the target says {code}"), final=True)
 
 
 def unreachable() -> Fault:
@@ -110,6 +111,7 @@ class World:
     effects: list[Effect] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _answers: dict[tuple[str, str], str] = field(default_factory=dict)
+    _refusals: dict[tuple[str, str], Fault] = field(default_factory=dict)
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
     _scripts: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
 
@@ -140,7 +142,9 @@ class World:
         async with self._arrival:
             self._arrival.notify_all()
         script = self._scripts[name]
-        fault = script.popleft() if script else Fault(applied=True)
+        fault = self._refusals.get((name, step.key)) or (script.popleft() if script else Fault(applied=True))
+        if fault.final:
+            self._refusals[(name, step.key)] = fault
         if fault.gate is not None:
             await fault.gate.pass_through()
         if fault.applied:
