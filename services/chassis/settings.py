@@ -59,7 +59,7 @@ def _secret_bytes(text: str) -> bytes:
     return text.encode()
 
 
-def _split(value: Any) -> Any:
+def split_commas(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -94,11 +94,11 @@ def check_user_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
 Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 """A secret; give it a default that begins with DEVELOPMENT."""
 UserSecret = Annotated[SecretStr, AfterValidator(check_user_secret)]
-SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split), AfterValidator(check_secrets)]
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(check_secrets)]
 """Comma-separated secrets, for rotation: the first is used, all are accepted."""
-Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 """Comma-separated host names, without ports."""
-Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_read_networks)]
+Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(_read_networks)]
 """Comma-separated networks, as 10.0.0.0/8."""
 Amount = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_postgres)]

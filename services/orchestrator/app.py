@@ -18,13 +18,17 @@ from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
-from services.orchestrator.api import approvals, audit, awakeables, login, operations, sagas, webhooks
+from services.contracts.orchestrator import PlacedOrder
+from services.orchestrator.api import approvals, audit, awakeables, login, operations, sagas, waiting, webhooks
 from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.links import ApprovalLinks
 from services.orchestrator.api.signin import SignIn
 from services.orchestrator.clients import (
     Clients,
     LogNotifier,
+    MailNotifier,
+    MailServer,
+    Notifier,
     OrderTerms,
     PaymentClient,
     SessionClient,
@@ -49,6 +53,7 @@ ROUTERS: Final = (
     operations.router,
     awakeables.router,
     webhooks.router,
+    waiting.router,
     approvals.router,
     login.router,
     audit.router,
@@ -112,9 +117,10 @@ def _wire(
         metrics=chassis.metrics,
     )
     registry = Registry(REGISTRY)
+    codec = PydanticCodec()
     engine = Engine(
         registry=registry,
-        codec=PydanticCodec(),
+        codec=codec,
         clients=clients,
         database=database,
         clock=clock,
@@ -135,6 +141,7 @@ def _wire(
         links=ApprovalLinks(approval_secrets, settings.public_url),
         sign_in=SignIn(admins=settings.admins(), secrets=approval_secrets, clock=clock, secure=settings.production),
         public_url=settings.public_url,
+        read_order=lambda stored: codec.read(stored, PlacedOrder),
     )
     chassis.health.add("postgres", database.ping)
     chassis.health.add("schema", lambda: engine.operations.open_promises(ADMIN_APPROVAL, limit=1))
@@ -158,7 +165,7 @@ def _clients(chassis: Chassis, settings: OrchestratorSettings, clock: Clock, htt
             ServiceClient(service="payment", base_url=settings.payment_url, http=http, clock=clock, tokens=None),
             webhook_url=f"{settings.orchestrator_url}/webhooks/payments",
         ),
-        notifier=LogNotifier(get_logger(NAME), settings.public_url),
+        notifier=_notifier(settings),
         terms=OrderTerms(
             payment_timeout=timedelta(seconds=settings.payment_timeout_s),
             approval_timeout=timedelta(seconds=settings.approval_timeout_s),
@@ -166,6 +173,14 @@ def _clients(chassis: Chassis, settings: OrchestratorSettings, clock: Clock, htt
             delivery_window=timedelta(seconds=settings.delivery_window_s),
         ),
     )
+
+
+def _notifier(settings: OrchestratorSettings) -> Notifier:
+    log = LogNotifier(get_logger(NAME), settings.public_url)
+    if settings.smtp_url is None:
+        return log
+    server = MailServer.read(settings.smtp_url.get_secret_value())
+    return MailNotifier(server, settings.mail_from, settings.mail_to, settings.public_url, log)
 
 
 def _janitor(database: Database, clock: Clock) -> Loop:

@@ -3,13 +3,22 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
 
 from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import InvalidHashError, VerificationError
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationInfo
 from pydantic_settings import NoDecode
 
-from services.chassis.settings import DEVELOPMENT, ChassisSettings, DatabaseUrl, SecretList, in_production
+from services.chassis.settings import (
+    DEVELOPMENT,
+    DEVELOPMENT_ENCRYPTION_KEY,
+    ChassisSettings,
+    DatabaseUrl,
+    SecretList,
+    in_production,
+    split_commas,
+)
 
 # base64 of `development-only-payment-webhook-secret`; the payment simulator signs with it unless told otherwise.
 DEVELOPMENT_WEBHOOK_SECRET: Final = "whsec_ZGV2ZWxvcG1lbnQtb25seS1wYXltZW50LXdlYmhvb2stc2VjcmV0"  # noqa: S105 - refused in production
@@ -69,11 +78,37 @@ def _is_development_password(hashed: str) -> bool:
         return False
 
 
+def _check_smtp(value: SecretStr | None) -> SecretStr | None:
+    try:
+        parts = urlsplit(value.get_secret_value() if value is not None else "smtp://none")
+        fits = parts.scheme in {"smtp", "smtps"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        message = "is not an smtp:// or smtps:// address"
+        raise ValueError(message)
+    return value
+
+
+def _check_receivers(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    if info.data.get("smtp_url") is not None and not value:
+        message = "is not set, though SMTP_URL is"
+        raise ValueError(message)
+    return value
+
+
+Mailbox = Annotated[str, StringConstraints(pattern=r"^[^@\s<>,;\x00]{1,64}@[A-Za-z0-9.-]{1,255}$")]
+Receivers = Annotated[tuple[Mailbox, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(_check_receivers)]
+SmtpUrl = Annotated[SecretStr | None, AfterValidator(_check_smtp)]
 AdminUsers = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_read_admins), AfterValidator(_check_admins)]
 
 
 class OrchestratorSettings(ChassisSettings):
-    """The chassis's settings, and how long an order waits for what (seconds)."""
+    """The chassis's settings, how long an order waits for what (seconds), and whom to tell.
+
+    `encryption_keys`: the first seals what is stored, all open it. With `smtp_url` the administrators in `mail_to` are
+    told by mail what waits for them.
+    """
 
     database_url: DatabaseUrl = Field(validation_alias="ORCHESTRATOR_DATABASE_URL")
     port: Annotated[int, Field(ge=1, le=65_535)] | None = 8000
@@ -87,6 +122,11 @@ class OrchestratorSettings(ChassisSettings):
     payment_webhook_secrets: SecretList = (SecretStr(DEVELOPMENT_WEBHOOK_SECRET),)
     approval_secrets: SecretList = (SecretStr(DEVELOPMENT + "approval-secret"),)
     admin_users: AdminUsers = Field(default_factory=dict)
+    encryption_keys: SecretList = (SecretStr(DEVELOPMENT_ENCRYPTION_KEY),)
+
+    smtp_url: SmtpUrl = None
+    mail_from: Mailbox = "order-saga@localhost"
+    mail_to: Receivers = ()
 
     @property
     def uses_development_admin(self) -> bool:

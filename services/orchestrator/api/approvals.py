@@ -1,44 +1,38 @@
-"""Approvals: the list of what waits, the page with two buttons, and the one POST that decides."""
+"""Approvals: the page with two buttons, and the one POST that decides."""
 
 import re
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
-from services.chassis import auth
-from services.chassis.auth import authenticated, current_principal
+from services.chassis.auth import current_principal
 from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, UnsupportedMedia
 from services.chassis.idempotency import StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses
-from services.chassis.requests import Limit
-from services.contracts.money import Money
-from services.contracts.orchestrator import PlacedOrder
-from services.contracts.session import OrderItem
 from services.orchestrator.api.bodies import read_form, read_json
 from services.orchestrator.api.decisions import (
     ApprovalClosed,
     ApprovalDecided,
     ApprovalExpired,
     ApprovalUnknown,
+    Bearer,
     Case,
     Decided,
     Decision,
     case_of,
     decide,
     in_words,
-    link_of,
     what_stands,
 )
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.keyed import KeyedAnswers
 from services.orchestrator.api.pages import moment_words, order_shown, page, with_html
 from services.orchestrator.api.signin import SignedIn, same_origin
-from services.orchestrator.workflows import ADMIN_APPROVAL
 
 router = APIRouter(tags=["approvals"])
 
@@ -47,21 +41,7 @@ _FORM = "application/x-www-form-urlencoded"
 _ADMIN = "admin"
 _key = idempotency_key(required=False)
 
-Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, scopes=[_ADMIN])]
 _TOKEN = re.compile(r"[A-Za-z0-9_.~-]{16,512}")
-
-
-class PendingApproval(BaseModel):
-    """An order that waits for a decision, and the link that decides it."""
-
-    saga_id: str
-    order_id: str
-    user_id: str
-    total: Money
-    items: tuple[OrderItem, ...]
-    requested_at: datetime
-    expires_at: datetime | None
-    link: str
 
 
 class DecisionRequest(BaseModel):
@@ -95,30 +75,6 @@ _DECIDING = with_html(
     },
 )
 _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
-
-
-@router.get(
-    "/approvals",
-    summary="What waits for a decision",
-    dependencies=[Depends(authenticated(_ADMIN))],
-)
-async def pending(desk: DeskOf, limit: Limit = 100) -> list[PendingApproval]:
-    """Oldest first, each with its link."""
-    waiting = await desk.operations.open_promises(ADMIN_APPROVAL, limit=limit)
-    return [
-        PendingApproval(
-            saga_id=promise.saga_id,
-            order_id=placed.order_id,
-            user_id=placed.user_id,
-            total=placed.total,
-            items=placed.items,
-            requested_at=promise.since,
-            expires_at=promise.until,
-            link=desk.links.url(link_of(promise.saga_id)),
-        )
-        for promise in waiting
-        for placed in (PlacedOrder.model_validate(promise.input),)
-    ]
 
 
 @router.head("/approvals/{token}", include_in_schema=False)

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from fastapi import Security
+from fastapi.security import HTTPAuthorizationCredentials
+
+from services.chassis import auth
 from services.chassis.errors import Conflict, Gone, NotFound
 from services.chassis.logs import get_logger
 from services.contracts.orchestrator import PlacedOrder
@@ -12,6 +16,8 @@ from services.orchestrator.api.links import ApprovalLink
 from services.orchestrator.engine import SagaView, Standing, UnknownSaga, UnknownSignal
 from services.orchestrator.workflows import ADMIN_APPROVAL, Approval, order
 
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, scopes=["admin"])]
+"""A token, where a route may be asked by a browser's cookie instead."""
 Decision = Literal["approve", "reject"]
 _ROUND = 1
 
@@ -67,7 +73,7 @@ async def case_of(desk: Desk, token: str) -> Case:
         raise ApprovalUnknown from None
     if saga.workflow != order.name or link.promise != ADMIN_APPROVAL or link.round != _ROUND:
         raise ApprovalUnknown
-    return Case(link, PlacedOrder.model_validate(saga.input), saga)
+    return Case(link, desk.read_order(saga.input), saga)
 
 
 def link_of(saga_id: str) -> ApprovalLink:

@@ -1,6 +1,6 @@
 """What the routes work with, put on the app by its lifespan; and how they sound an alarm."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.chassis.messaging import inbox
 from services.chassis.metrics import Metrics
+from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.links import ApprovalLinks
 from services.orchestrator.api.signin import SignIn
 from services.orchestrator.engine import Operations, Registry
@@ -32,6 +33,8 @@ class Desk:
     links: ApprovalLinks
     sign_in: SignIn
     public_url: str
+    read_order: Callable[[Any], PlacedOrder]
+    """An order out of a saga's input, its secrets opened."""
 
     async def record_once(
         self,

@@ -16,6 +16,7 @@ from services.orchestrator.api.signin import local_path, same_origin
 router = APIRouter(tags=["approvals"])
 
 _HERE = "/login"
+_HOME = "/approvals"
 _LONGEST_USER = 64
 _LONGEST_PASSWORD = 200
 
@@ -25,19 +26,14 @@ _LONGEST_PASSWORD = 200
     _HERE,
     summary="The sign-in form",
     response_class=Response,
-    responses=with_html(200, responses={}),
+    responses=with_html(200, responses={303: {"description": "Signed in already: on to `next`"}}),
 )
 async def form(request: Request, desk: DeskOf, next: Annotated[str, Query(max_length=1024)] = "") -> Response:  # noqa: A002 - the contract's word
-    """Show the form, or who has signed in already."""
+    """Show the form; who has signed in already is led on."""
     target = local_path(next)
     signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
-    if signed_in is not None and target is None:
-        return page(
-            "decided.html",
-            told=f"You are signed in as {signed_in.user}. Open the link of an order to decide it.",
-            tone="go",
-            order=None,
-        )
+    if signed_in is not None:
+        return RedirectResponse(target or _HOME, status_code=303)
     return page("login.html", next=target or "", told=None)
 
 
@@ -83,7 +79,7 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
         get_logger("orchestrator").warning("sign_in.refused")
         return page("login.html", status=401, next=target or "", told="User or password is not right.")
     get_logger("orchestrator").info("sign_in.accepted", by=user)
-    back = RedirectResponse(target or _HERE, status_code=303, headers={"Cache-Control": "no-store"})
+    back = RedirectResponse(target or _HOME, status_code=303, headers={"Cache-Control": "no-store"})
     back.set_cookie(
         desk.sign_in.cookie_name,
         desk.sign_in.cookie(user),

@@ -43,8 +43,8 @@ def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         headers={
             "Content-Security-Policy": policy,
             "Cache-Control": "no-store",
-            # `no-referrer` would make the form's Origin "null", which we refuse.
-            "Referrer-Policy": "same-origin",
+            # Never the path, for it holds the token; `no-referrer` would make the form's Origin "null", which we refuse.
+            "Referrer-Policy": "strict-origin",
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",
             "X-Robots-Tag": "noindex",

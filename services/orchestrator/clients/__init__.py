@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.orchestrator.clients.notifier import LogNotifier, Notifier
+from services.orchestrator.clients.notifier import LogNotifier, MailNotifier, MailServer, Notifier
 from services.orchestrator.clients.payment import Payment, PaymentClient, PaymentRequested
 from services.orchestrator.clients.session import SessionClient
 from services.orchestrator.clients.shipping import ShippingClient
@@ -11,6 +11,8 @@ from services.orchestrator.clients.shipping import ShippingClient
 __all__ = [
     "Clients",
     "LogNotifier",
+    "MailNotifier",
+    "MailServer",
     "Notifier",
     "OrderTerms",
     "Payment",

@@ -97,7 +97,7 @@ async def test_sign_in_fails_closed(system: System) -> None:
     assert json_body.status_code == 415
     assert browser.cookies == {}
     for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"):
-        assert (await browser.sign_in(then=elsewhere)).headers["location"] == "/login"
+        assert (await browser.sign_in(then=elsewhere)).headers["location"] == "/approvals"
         form = await Browser(system).get(f"/login?next={quote(elsewhere, safe='')}")
         assert elsewhere not in form.text
 

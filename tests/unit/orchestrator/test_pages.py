@@ -47,7 +47,7 @@ def test_a_page_shows_text_and_lets_nothing_run() -> None:
     nonce = policy.split("'nonce-")[1].split("'")[0]
     assert f'<style nonce="{nonce}">' in html
     assert shown.headers["cache-control"] == "no-store"
-    assert shown.headers["referrer-policy"] == "same-origin"
+    assert shown.headers["referrer-policy"] == "strict-origin"
 
 
 def test_a_page_shows_what_is_needed_to_decide_and_no_more() -> None:

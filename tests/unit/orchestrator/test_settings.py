@@ -16,6 +16,7 @@ STRONG = {
     "auth_jwt_secret": "u" * 32,
     "service_token_secret": "s" * 32,
     "approval_secrets": "a" * 32,
+    "encryption_keys": "k" * 32,
     "payment_webhook_secrets": "whsec_" + base64.b64encode(b"w" * 32).decode(),
     "admin_users": f"root:{HASH}",
 }
@@ -53,6 +54,8 @@ def test_production_names_every_default_at_once() -> None:
     "weak",
     [
         {"approval_secrets": "short"},
+        {"encryption_keys": "k" * 32 + ",short"},
+        {"encryption_keys": ""},
         {"approval_secrets": ""},
         {"approval_secrets": "a" * 32 + ",short"},
         {"payment_webhook_secrets": DEVELOPMENT_WEBHOOK_SECRET},

@@ -1,0 +1,177 @@
+"""The approval page in a real browser, on a phone: open the link, sign in, read the order, decide, see the outcome.
+
+Needs a Chromium (on Debian, `apt-get install chromium`); skipped where there is none. SCREENSHOTS names a folder that
+keeps what was seen.
+"""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from playwright.async_api import BrowserContext, Page, async_playwright
+
+from services.orchestrator.settings import DEVELOPMENT_ADMIN
+from tests.support.system import System
+from tests.system.steps import ended, paid
+
+USER, PASSWORD = DEVELOPMENT_ADMIN
+PHONE = {"width": 390, "height": 844}
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BOTS = 10
+
+
+def chromium() -> str:
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    return found
+
+
+@asynccontextmanager
+async def served(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an app that runs already on a port of its own."""
+    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    await server.shutdown()
+
+
+@asynccontextmanager
+async def phone(*, dark: bool = False) -> AsyncIterator[BrowserContext]:
+    path = chromium()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield await browser.new_context(
+            viewport={"width": PHONE["width"], "height": PHONE["height"]},
+            device_scale_factor=2,
+            is_mobile=True,
+            has_touch=True,
+            color_scheme="dark" if dark else "light",
+        )
+        await browser.close()
+
+
+async def watched(context: BrowserContext) -> tuple[Page, list[str], list[str]]:
+    """A page, what it complains about, and the Referer of each of its requests."""
+    page = await context.new_page()
+    complaints: list[str] = []
+    referrers: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: referrers.append(request.headers.get("referer", "")))
+    return page, complaints, referrers
+
+
+async def shot(page: Page, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+async def fits(page: Page) -> bool:
+    """Whether nothing is wider than the phone, and every button is large enough for a thumb."""
+    wide = await page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    small = await page.evaluate("[...document.querySelectorAll('button')].some(b => b.offsetHeight < 44)")
+    return not wide and not small
+
+
+async def sign_in(page: Page) -> None:
+    await page.get_by_label("User").fill(USER)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.mark.scenario("P8")
+async def test_an_order_is_approved_on_a_phone(system: System, capsys: pytest.CaptureFixture[str]) -> None:
+    """Link, sign-in, order, decision, outcome; no complaint of the browser, no token in a log, metric or referrer."""
+    await paid(system, "order-1", quantity=2)
+    link = await system.approval_path("order-1")
+    token = link.rpartition("/")[2]
+    async with served(system.apps["orchestrator"]) as url, phone() as context:
+        page, complaints, referrers = await watched(context)
+        await page.goto(url + link)
+        await shot(page, "1-sign-in")
+        assert await fits(page)
+        await page.get_by_label("User").fill(USER)
+        await page.get_by_label("Password").fill("wrong")
+        await page.get_by_role("button", name="Sign in").click()
+        assert await page.get_by_role("alert").inner_text() == "User or password is not right."
+        await shot(page, "2-wrong-password")
+        complaints.clear()  # the browser mentions the 401
+        await sign_in(page)
+        assert page.url == url + link
+        await shot(page, "3-order")
+        assert await fits(page)
+        text = await page.inner_text("main")
+        for shown in ("order-1", "39.98 USD", "The book", "alice", "London"):
+            assert shown in text
+        assert "1 Main St" not in text
+        await page.get_by_label("Reason").fill("A good customer")
+        await page.get_by_role("button", name="Approve").click()
+        assert "approved by admin" in await page.get_by_role("status").inner_text()
+        await shot(page, "4-approved")
+        await page.goto(url + link)
+        assert "approved by admin" in await page.get_by_role("status").inner_text()
+        assert await page.get_by_role("button").count() == 0
+        assert complaints == []
+        (cookie,) = await context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    assert await ended(system, "order-1") == "completed"
+    assert not [referrer for referrer in referrers if token in referrer]
+    metrics = (await system.call("GET", "orchestrator", "/metrics")).text
+    assert token not in capsys.readouterr().out + metrics
+
+
+async def test_the_list_leads_to_every_order_that_waits(system: System) -> None:
+    """Who is reminded of /approvals signs in there, sees what waits, and rejects one of two."""
+    await paid(system, "order-1")
+    await paid(system, "order-2", quantity=3)
+    async with served(system.apps["orchestrator"]) as url, phone(dark=True) as context:
+        page, complaints, _ = await watched(context)
+        await page.goto(f"{url}/approvals")
+        await sign_in(page)
+        assert page.url == f"{url}/approvals"
+        await shot(page, "5-list")
+        assert await fits(page)
+        assert "2 orders wait" in await page.inner_text("h1")
+        await page.get_by_role("link", name="order-2").click()
+        await shot(page, "6-order-dark")
+        await page.get_by_label("Reason").fill("Too many")
+        await page.get_by_role("button", name="Reject").click()
+        assert "rejected by admin" in await page.get_by_role("status").inner_text()
+        await shot(page, "7-rejected")
+        await page.get_by_role("link", name="What else waits").click()
+        assert "1 order waits" in await page.inner_text("h1")
+        await page.get_by_role("link", name="order-1").click()
+        await system.decide("order-1", "approve")
+        await page.get_by_role("button", name="Reject").click()
+        assert "approved by root" in await page.inner_text("main")
+        await shot(page, "8-too-late")
+        assert [text for text in complaints if "409" not in text] == []
+    assert await ended(system, "order-2") == "rejected"
+    assert await ended(system, "order-1") == "completed"
+
+
+@pytest.mark.scenario("P8")
+async def test_bots_that_run_scripts_decide_nothing(system: System) -> None:
+    """A browser that opens the link again and again, signed in, and loads everything it names, decides nothing."""
+    await paid(system, "order-1")
+    link = await system.approval_path("order-1")
+    async with served(system.apps["orchestrator"]) as url, phone() as context:
+        page, _, _ = await watched(context)
+        await page.goto(url + link)
+        await sign_in(page)
+        for _ in range(BOTS):
+            await page.goto(url + link, wait_until="networkidle")
+            await page.evaluate("Promise.all([...document.links].map(link => fetch(link.href).catch(() => 0)))")
+            await page.evaluate("for (const form of document.forms) fetch(form.action).catch(() => 0)")
+    await system.settle()
+    assert await system.status("order-1") == "awaiting_approval"
+    assert (await system.decide("order-1")).status_code == 200
