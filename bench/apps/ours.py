@@ -110,7 +110,7 @@ async def park(count: int, tag: str, request: Request) -> Response:
 
 def create_app(options: Options) -> FastAPI:
     """Return the worker's app; its engine and its requests have a pool of connections each."""
-    settings = ChassisSettings(log_level="warning", log_format="json")
+    settings = ChassisSettings(log_level="warning", log_format="json", shipping_url=options.shipping)
     clock = Clock()
 
     @asynccontextmanager
