@@ -49,11 +49,8 @@ class Engine:
         With an `operations_database`, a pool of their own to the same database, however many requests wait for a
         connection, the engine's own work never waits behind them.
         """
-        settings = settings or EngineSettings()
-        if not settings.replica:
-            settings = replace(settings, replica=ids.new_id("replica"))
+        settings = _named(settings or EngineSettings())
         hooks = hooks or EngineHooks()
-        self.settings = settings
         self._clock = clock
         self._database = database
         self._on_enqueued = on_enqueued
@@ -164,6 +161,10 @@ class Engine:
             self._scheduler.loop.nudge()
         for saga in flush.starts:
             self._hooks.started(saga)
+
+
+def _named(settings: EngineSettings) -> EngineSettings:
+    return settings if settings.replica else replace(settings, replica=ids.new_id("replica"))
 
 
 async def _finished(task: "asyncio.Task[None]") -> None:
