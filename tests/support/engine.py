@@ -71,6 +71,7 @@ class Replica:
     database: Database
     engine: Engine
     died: asyncio.Event
+    working: set["asyncio.Task[None]"] = field(default_factory=set)
 
 
 @dataclass
@@ -256,6 +257,7 @@ class Cluster:
         if replica.died.is_set():
             return
         work = asyncio.create_task(replica.engine.run_until_idle())
+        replica.working.add(work)
         death = asyncio.create_task(replica.died.wait())
         try:
             await asyncio.wait({work, death}, return_when=asyncio.FIRST_COMPLETED)
@@ -265,8 +267,12 @@ class Cluster:
             for task in (work, death):
                 task.cancel()
             await asyncio.gather(work, death, return_exceptions=True)
+            replica.working.discard(work)
 
     async def _bury(self, replica: Replica) -> None:
         self.replicas.remove(replica)
+        for work in replica.working:
+            work.cancel()
+        await asyncio.gather(*replica.working, return_exceptions=True)
         await replica.engine.crash()
         await replica.database.close()

@@ -35,7 +35,7 @@ PATIENT = RetryPolicy(max_attempts=12, initial_s=0.5, factor=1.0, max_s=0.5, jit
 EFFECTS = ("step", "undone", "flaky", "echo")
 """Commands that take effect once, under their name."""
 PLAIN = ("refused", "exhausted", "sleep", "until", "awakeable", "promise", "child", "send", "status", "compensation")
-LEAVES = (*EFFECTS, *PLAIN, "won", "lost", "fail", "no_return")
+LEAVES = (*EFFECTS, *PLAIN, "won", "lost", "beaten", "fail", "no_return")
 
 
 def programs() -> st.SearchStrategy[Program]:
@@ -82,7 +82,7 @@ async def program(ctx: WorkflowContext, commands: list[Any]) -> str:
 
 async def _block(ctx: WorkflowContext, commands: Program) -> None:
     for command in commands:
-        if command["kind"] in {"gather", "won", "lost"}:
+        if command["kind"] in {"gather", "won", "lost", "beaten"}:
             await _branches(ctx, command)
         elif command["kind"] in {"step", "undone", "flaky", "echo", "refused", "exhausted"}:
             await _call(ctx, command["kind"], command["name"])
@@ -99,6 +99,8 @@ async def _branches(ctx: WorkflowContext, command: Command) -> None:
     elif command["kind"] == "won":
         index, _ = await ctx.select(ctx.sleep(timedelta(days=9)), ctx.run(act, name, compensate=undo, retry=PATIENT))
         assert index == 1
+    elif command["kind"] == "beaten":
+        await ctx.select(ctx.run(act, name, compensate=undo, retry=PATIENT), ctx.sleep(timedelta(seconds=2)))
     else:
         index, _ = await ctx.select(ctx.sleep(timedelta(seconds=1)), ctx.awakeable(bool).result())
         await ctx.run(act_on, name, str(index), compensate=undo_on, retry=PATIENT)
@@ -180,7 +182,7 @@ class Oracle:
                 self.effects.append(name)
             if kind == "exhausted":  # a crash between the intent and its only call leaves it without effect
                 self.uncertain.add(name)
-            if kind in {"undone", "flaky", "echo", "won", "lost", "exhausted", "compensation"}:
+            if kind in {"undone", "flaky", "echo", "won", "lost", "beaten", "exhausted", "compensation"}:
                 self.owed.append((here, name))
             if kind == "refused":  # a crash during a call leaves its undo owed, also if the repeat is refused
                 self.doubtful.append((here, name))
@@ -199,6 +201,8 @@ def script_faults(world: World, commands: Program) -> None:
             script_faults(world, block)
         if command["kind"] == "flaky":
             world.script(command["name"], unreachable(), answer_lost())
+        elif command["kind"] == "beaten":
+            world.script(command["name"], *[unreachable()] * 20)
         elif command["kind"] == "refused":
             world.script(command["name"], refused())
         elif command["kind"] == "exhausted":

@@ -48,6 +48,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
+        self.abandoned = asyncio.Event()
         self._opened = asyncio.Event()
 
     def open(self) -> None:
@@ -57,7 +58,11 @@ class Gate:
     async def pass_through(self) -> None:
         """Say that a call has arrived and wait until it may go on."""
         self.reached.set()
-        await self._opened.wait()
+        try:
+            await self._opened.wait()
+        except asyncio.CancelledError:
+            self.abandoned.set()
+            raise
 
 
 @dataclass(frozen=True, slots=True)

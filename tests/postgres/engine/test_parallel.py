@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.orchestrator.engine import StepFailed, WorkflowContext, workflow
+from services.orchestrator.engine import StepFailed, TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.world import HOUR, HOUR_S, STEADY, Gate, act, act_on, held, refused, undo, unreachable
 
@@ -44,6 +44,15 @@ async def race(ctx: WorkflowContext, seconds: float) -> list[str]:
     await ctx.sleep(HOUR)
     await ctx.run(act_on, "tell", f"{index} {value}")
     return [str(index), str(value)]
+
+
+@workflow("beaten", version=1, undos=[undo])
+async def beaten(ctx: WorkflowContext, _: None) -> None:
+    """A step, then one that loses to a sleep, then a failure."""
+    await ctx.run(act, "first", compensate=undo)
+    await ctx.select(ctx.run(act, "slow", compensate=undo, retry=STEADY), ctx.sleep(timedelta(seconds=5)))
+    await ctx.run(act, "last", compensate=undo)
+    raise TerminalError("no-way", "it cannot be done")
 
 
 @workflow("nested", version=1, undos=[undo])
@@ -156,6 +165,23 @@ async def test_a_sleep_that_beats_a_step_is_the_winner_on_replay(cluster_of: Clu
     assert (view.status, view.output) == ("completed", ["1", "None"])
     assert len(cluster.world.called("slow")) == calls
     assert len(cluster.world.called("tell")) == 1
+
+
+@pytest.mark.scenario("K2", "K14", "G8")
+@pytest.mark.parametrize("restarting", [False, True])
+async def test_a_step_that_lost_a_race_is_undone_with_the_others(cluster_of: ClusterOf, restarting: bool) -> None:
+    """A call that lost to a sleep had an unknown outcome: its undo is owed in its place when the saga fails."""
+    cluster = cluster_of(beaten)
+    cluster.world.script("slow", *[unreachable()] * 20)
+    saga_id = await cluster.start(beaten)
+    await cluster.settle()
+    await cluster.advance(2)
+    if restarting:
+        await cluster.restart()
+    view = await cluster.finish(saga_id)
+    assert view.status == "failed"
+    undos = [call.name for call in cluster.world.calls if call.name.startswith("undo")]
+    assert undos == ["undo last", "undo slow", "undo first"]
 
 
 @pytest.mark.scenario("S16", "G3")

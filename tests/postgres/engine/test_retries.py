@@ -192,3 +192,17 @@ async def test_a_saga_that_kills_its_workers_is_parked(cluster_of: ClusterOf) ->
     await cluster.operations.retry(poisonous, by="ann", reason="the host is repaired")
     assert (await cluster.finish(poisonous)).status == "completed"
     assert len(cluster.world.called("poison")) == 4
+
+
+@only(ONE)
+@pytest.mark.scenario("R12", "G19")
+async def test_a_saga_is_not_blamed_for_its_neighbour(cluster_of: ClusterOf) -> None:
+    """Sagas that die with their replica because of another one's poison are told apart from it and complete."""
+    cluster = cluster_of(single, max_takeovers=5)
+    cluster.world.script("poison", *[Fault(kills=True)] * 5)
+    poisonous = await cluster.start(single, "poison", key="poison")
+    neighbours = [await cluster.start(single, "harmless", key=f"harmless-{number}") for number in range(4)]
+    for neighbour in neighbours:
+        assert (await cluster.finish(neighbour)).status == "completed"
+    assert (await cluster.finish(poisonous)).status == "stuck"
+    assert len(cluster.world.called("poison")) == 5

@@ -1,9 +1,12 @@
 """Keeps the leases of running sagas, and stops those whose lease is lost or has run out."""
 
+import asyncio
+import math
 from uuid import UUID
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.scheduler import Scheduler
@@ -24,15 +27,19 @@ class Heartbeat:
         self._hooks = hooks
         self._settings = settings
         self._run_out: dict[UUID, int] = {}
+        self._log = get_logger("engine.heartbeat")
         self.loop = Loop("engine heartbeat", self.run_once, clock=clock)
 
     async def run_once(self) -> float:
         """Extend all leases once; give the seconds until the next time."""
+        pause_s = self._settings.lease_s / 3
         try:
-            await self._extend()
-        finally:
-            self._stop_run_out()
-        return self._settings.lease_s / 3
+            async with asyncio.timeout(pause_s):
+                await self._extend()
+        except Exception as error:  # noqa: BLE001 - a lease ends in time, whatever keeps it from being extended
+            self._log.warning("engine.heartbeat_failed", error=f"{type(error).__name__}: {error}"[:200])
+            pause_s = self._settings.lease_s / 10
+        return min(pause_s, self._stop_run_out())
 
     async def _extend(self) -> None:
         held = dict(self._scheduler.active.keys())
@@ -56,10 +63,19 @@ class Heartbeat:
                 lease.until = sent_at
                 task.cancel()
 
-    def _stop_run_out(self) -> None:
-        """Stop what could not be extended in time; it is given back as soon as the database answers."""
+    def _stop_run_out(self) -> float:
+        """Stop what could not be extended in time, to give it back later; give when the next lease ends.
+
+        That is in seconds from now, infinity if nothing is held.
+        """
         now = self._clock.monotonic()
+        ends_in_s = math.inf
         for (saga_id, epoch), (lease, task) in self._scheduler.active.items():
-            if not lease.valid(now) and not task.done():
+            if task.done():
+                continue
+            if lease.valid(now):
+                ends_in_s = min(ends_in_s, lease.until - now)
+            else:
                 task.cancel()
                 self._run_out[saga_id] = epoch
+        return ends_in_s

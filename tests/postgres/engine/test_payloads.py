@@ -1,0 +1,149 @@
+"""Payloads: everything that JSON can say goes through unharmed; everything else fails alone, at once and by name."""
+
+from typing import Any
+
+import pytest
+
+from services.orchestrator.engine import Step, StepFailed, WorkflowContext, workflow
+from tests.postgres.engine.conftest import ClusterOf
+from tests.support.engine import ONE, SUSPENDING, THREE, only
+from tests.support.world import HOUR, ONCE, Clients, Fault, act, act_on, undo
+
+LIMIT = 5_000
+
+
+class Unspeakable(Exception):
+    """An error that cannot even be written."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+async def give(step: Step[Clients], value: Any) -> Any:
+    """Give back what it is given."""
+    return value
+
+
+async def give_something_odd(step: Step[Clients]) -> Any:
+    """Give back what no JSON can hold."""
+    await step.clients.world.ask(step.clients, step, "odd", ())
+    return object()
+
+
+async def give_too_much(step: Step[Clients], length: int) -> str:
+    """Take effect, and give back more than a payload may hold."""
+    await step.clients.world.ask(step.clients, step, "much", ())
+    return "x" * length
+
+
+async def undo_too_much(step: Step[Clients], result: str | None, length: int) -> None:
+    """Undo `give_too_much`."""
+    await step.clients.world.ask(step.clients, step, "undo much", (result, length))
+
+
+@workflow("echo", version=1)
+async def echo(ctx: WorkflowContext, values: list[Any]) -> list[Any]:
+    """Send values through a step, a sleep and another step."""
+    first = [await ctx.run(give, value) for value in values]
+    await ctx.sleep(HOUR)
+    return [await ctx.run(give, value) for value in first]
+
+
+@workflow("odd", version=1)
+async def odd(ctx: WorkflowContext, _: None) -> str:
+    """A result that cannot be written, and what the author is told."""
+    try:
+        await ctx.run(give_something_odd)
+    except StepFailed as error:
+        return error.code
+    return "written"
+
+
+@workflow("much", version=1, undos=[undo_too_much])
+async def much(ctx: WorkflowContext, length: int) -> int:
+    """A result of some length."""
+    text = await ctx.run(give_too_much, length, compensate=undo_too_much)
+    return len(text)
+
+
+@workflow("wordless", version=1, undos=[undo])
+async def wordless(ctx: WorkflowContext, _: None) -> str:
+    """A step of one attempt whose error may be anything."""
+    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
+
+
+@workflow("shouting", version=1)
+async def shouting(ctx: WorkflowContext, text: str) -> str:
+    """A step that is given whatever text there is."""
+    return await ctx.run(act_on, "a", text)
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("S6")
+async def test_every_value_comes_back_as_it_was(cluster_of: ClusterOf) -> None:
+    """Nothing, empty, zero, false, text of every alphabet, NUL and a mebibyte go through log and replay unharmed."""
+    values: list[Any] = [None, "", 0, False, [], {}, -1.5, "\u0000", "日本 ⚙ \U0001f6d2", {"a": [None, {"b": ""}]}]
+    cluster = cluster_of(echo, payload_limit=3 * 1_048_576)
+    saga_id = await cluster.start(echo, [*values, "x" * 1_048_576])
+    await cluster.settle()
+    await cluster.restart()
+    view = await cluster.finish(saga_id)
+    assert (view.status, view.output[:-1], len(view.output[-1])) == ("completed", values, 1_048_576)
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("S6", "K2")
+async def test_a_result_over_the_limit_fails_and_is_undone(cluster_of: ClusterOf) -> None:
+    """A result that is too long is an error that names the limit, recorded once; what took effect is undone."""
+    cluster = cluster_of(much, payload_limit=LIMIT)
+    assert (await cluster.run(much, LIMIT - 10, key="fits")).output == LIMIT - 10
+    view = await cluster.run(much, LIMIT + 1, key="does not")
+    assert view.status == "failed"
+    assert view.error is not None
+    assert str(LIMIT) in view.error.message
+    assert cluster.world.happened(view.saga_id) == ["much", "undo much"]
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("S7")
+async def test_a_result_that_is_no_json_is_recorded_as_an_error_once(cluster_of: ClusterOf) -> None:
+    """A result that cannot be written is an error that the author can catch, not an endless retry."""
+    cluster = cluster_of(odd)
+    view = await cluster.run(odd)
+    assert (view.status, view.output) == ("completed", "payload")
+    assert len(cluster.world.called("odd")) == 1
+
+
+@only(ONE, THREE)
+@pytest.mark.scenario("S8")
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("nul \x00 and half a pair \ud800"), Unspeakable(), ValueError("x" * 5_000_000), KeyError(None)],
+    ids=["unstorable", "unspeakable", "endless", "none"],
+)
+async def test_any_error_can_be_recorded(cluster_of: ClusterOf, error: Exception) -> None:
+    """An error that Postgres or JSON would refuse is recorded in a safe form; who waits for the saga is answered."""
+    cluster = cluster_of(wordless)
+
+    def raised() -> Exception:
+        return error
+
+    cluster.world.script("a", Fault(error=raised))
+    view = await cluster.run(wordless)
+    assert view.status == "failed"
+    assert view.error is not None
+    assert len(view.error.message) < 10_000
+    assert (await cluster.operations.result(view.saga_id, 0)).finished_at is not None
+
+
+@only(ONE)
+@pytest.mark.scenario("S8")
+async def test_one_bad_payload_fails_alone(cluster_of: ClusterOf) -> None:
+    """Among sagas that are written together the one with a payload that Postgres refuses fails, the others complete."""
+    cluster = cluster_of(shouting)
+    started = [await cluster.start(shouting, f"text {number}", key=f"k-{number}") for number in range(8)]
+    nul = await cluster.start(shouting, "bad \u0000", key="bad")
+    await cluster.settle()
+    for saga_id in started:
+        assert (await cluster.view(saga_id)).status == "completed"
+    assert (await cluster.view(nul)).status in {"completed", "failed", "stuck"}
