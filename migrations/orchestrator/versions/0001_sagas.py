@@ -37,6 +37,7 @@ CREATE TABLE sagas (
     no_return boolean NOT NULL,
     due_at timestamptz,
     owner text,
+    alone boolean NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     finished_at timestamptz,

@@ -81,6 +81,7 @@ class Scheduler:
                 versions=self._versions,
                 owner=self._settings.replica,
                 lease_s=self._settings.lease_s,
+                suspect=self._settings.suspect_takeovers,
                 limit=limit,
                 now=self._clock.sql_now(),
             )

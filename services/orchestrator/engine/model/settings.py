@@ -11,6 +11,7 @@ class EngineSettings:
     `max_running`: sagas leased at once. `max_residents`: waiting sagas kept in memory; the others are replayed.
     `claim_batch`: sagas per claim. `always_suspend`: give a saga back after every step (finds replay bugs).
     `max_takeovers`: how often a saga may lose its replica without progress before it is parked as poison.
+    `suspect_takeovers`: from how many on it runs with no other suspect beside it, so that the guilty one shows.
     `max_faults`: how often workflow code may fail with a bug before the saga is stuck.
     `payload_limit`: bytes of one payload. `retention_days`: how long an ended saga is kept.
     `key_life_days`: how long a step's key is trusted; receivers keep keys for seven days.
@@ -25,6 +26,7 @@ class EngineSettings:
     flush_batch: int = 500
     always_suspend: bool = False
     max_takeovers: int = 5
+    suspect_takeovers: int = 2
     max_faults: int = 3
     fault_pause_s: float = 1.0
     payload_limit: int = 1_048_576

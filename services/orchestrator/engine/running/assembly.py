@@ -63,5 +63,5 @@ def turns_of(
         codec=codec,
         clock=clock,
         clients=clients,
-        max_takeovers=settings.max_takeovers,
+        settings=settings,
     )

@@ -25,7 +25,7 @@ class Endings:
         """Take where flushes go, and how payloads are read for `on_transition`."""
         self._committer = committer
         self._codec = codec
-        self._hooks = hooks
+        self.hooks = hooks
 
     async def end(
         self,
@@ -71,12 +71,12 @@ class Endings:
             messages=messages,
         )
         await self._write(pending, flush, attention.reason)
-        self._hooks.alarm(alarm.kind, saga, alarm.message)
+        self.hooks.alarm(alarm.kind, saga, alarm.message)
 
     async def _write(self, pending: Pending, flush: Flush, code: str | None) -> None:
         await self._committer.write(pending, flush)
         after = status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
-        self._hooks.transition(pending.saga, pending.status, after, code)
+        self.hooks.transition(pending.saga, pending.status, after, code)
 
     def _announce(
         self,

@@ -1,4 +1,4 @@
-"""Reads what a saga needs to be driven: its history after a claim, its signals and undos later."""
+"""Reads what a saga needs to be driven: its history after a claim, its signals and undos later; notes suspects."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.chassis.db import Database
 from services.orchestrator.engine.model.records import History, LogRecord, Signal, Undo
-from services.orchestrator.engine.store import compensations, signals, steps
+from services.orchestrator.engine.store import compensations, sagas, signals, steps
 
 
 class Loader:
@@ -36,6 +36,11 @@ class Loader:
         async with self._database.autocommit() as conn:
             count = await signals.count_of(conn, saga_id)
             return count, tuple(await signals.settled_of(conn, [saga_id]))
+
+    async def isolate(self, saga_id: UUID, epoch: int) -> bool:
+        """Note that a suspect is about to run alone; False if its lease is lost."""
+        async with self._database.autocommit() as conn:
+            return await sagas.isolate(conn, saga_id, epoch)
 
     async def undos(self, saga_id: UUID) -> tuple[Undo, ...]:
         """Read all undos of a saga, with the results of their steps."""

@@ -1,6 +1,7 @@
 """One turn of one saga: from its claim until its lease is given back, whatever happens in between."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.chassis.clock import Clock
@@ -11,6 +12,7 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.records import Attention, History, Saga
 from services.orchestrator.engine.model.replay import Replay
+from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Phase
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.driver import Driver
@@ -43,7 +45,7 @@ def _silence(*_: object, **__: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """The parts that a turn needs."""
+    """The parts that a turn needs; suspects of killing their replicas pass the `quarantine` one by one."""
 
     registry: Registry
     executor: Executor
@@ -53,7 +55,8 @@ class Turns:
     codec: Codec
     clock: Clock
     clients: Any
-    max_takeovers: int
+    settings: EngineSettings
+    quarantine: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def drain(self) -> None:
         """Let every turn give its lease back as soon as no call is under way."""
@@ -61,6 +64,15 @@ class Turns:
 
     async def take(self, saga: Saga, history: History, lease: Lease) -> None:
         """Move a leased saga on as far as it goes; a lost lease ends the turn, a fault of the engine shows as stuck."""
+        if not self.settings.suspect_takeovers <= saga.takeovers < self.settings.max_takeovers:
+            await self._take(saga, history, lease)
+            return
+        async with self.quarantine:
+            self.endings.hooks.isolate_before(saga)
+            if await self.executor.loader.isolate(saga.id, saga.epoch):
+                await self._take(saga, history, lease)
+
+    async def _take(self, saga: Saga, history: History, lease: Lease) -> None:
         definition = self.registry.get(saga.workflow, saga.version)
         if definition is None:
             raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
@@ -68,7 +80,7 @@ class Turns:
         pending = Pending.of(saga)
         pending.discard()
         try:
-            if saga.takeovers >= self.max_takeovers:
+            if saga.takeovers >= self.settings.max_takeovers:
                 message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
                 await self.endings.get_stuck(definition, pending, Attention("poison", message))
             elif saga.phase is Phase.COMPENSATING:

@@ -22,9 +22,9 @@
 -- name: insert_sagas
 -- Starts sagas; those that exist already are left alone and not returned. One that is to run here at once is born leased.
 insert into sagas (id, workflow, version, key, subject, parent_id, traceparent, phase, run_state, epoch, flush_no, signal_no,
-                   undo_no, takeovers, faults, no_return, due_at, owner, created_at, updated_at, input)
+                   undo_no, takeovers, faults, no_return, alone, due_at, owner, created_at, updated_at, input)
 select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward',
-       case when n.leased then 'leased' else 'ready' end, n.leased::integer, 0, 0, 0, 0, 0, false,
+       case when n.leased then 'leased' else 'ready' end, n.leased::integer, 0, 0, 0, 0, 0, false, false,
        moment.at + (case when n.leased then cast(:lease_s as float8) else n.delay_s end) * interval '1 second',
        case when n.leased then cast(:owner as text) end, moment.at, moment.at, n.input
 from unnest(
@@ -38,7 +38,8 @@ on conflict (id) do nothing
 returning id, created_at
 
 -- name: claim
--- Leases whatever is due and in a version this replica has, the longest due first, up to :limit.
+-- Leases whatever is due and in a version this replica has, the longest due first, up to :limit. A lease that has run out counts
+-- against its saga; once it is suspect, only if it ran alone, so that a saga cannot be blamed for another that killed the replica.
 with moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), due as materialized (
@@ -55,13 +56,21 @@ set run_state = 'leased',
     epoch = s.epoch + 1,
     owner = :owner,
     due_at = moment.at + cast(:lease_s as float8) * interval '1 second',
-    takeovers = s.takeovers + (due.was = 'leased')::integer,
+    takeovers = s.takeovers + (due.was = 'leased' and (s.takeovers < :suspect or s.alone))::integer,
+    alone = false,
     updated_at = moment.at
 from due cross join moment
 where s.id = due.id
 returning s.id, s.workflow, s.version, s.key, s.subject, s.input, s.phase, s.run_state, s.outcome, s.epoch, s.flush_no,
           s.signal_no, s.undo_no, s.takeovers, s.faults, s.no_return, s.created_at, moment.at as claimed_at, s.calls,
           s.error_code, s.error_message, s.attention, s.progress, s.traceparent
+
+-- name: isolate
+-- Notes that a suspect is about to run with no other suspect beside it; gives nothing if the lease is lost.
+update sagas
+set alone = true
+where id = :id and epoch = :epoch and run_state = 'leased'
+returning id
 
 -- name: heartbeat
 -- Extends leases; gives the sagas whose epoch still stands (one that has just been suspended among them), and the time.
@@ -168,6 +177,7 @@ with wanted as (
         owner = case when f.run_state = 'leased' then s.owner end,
         undo_no = f.undo_no,
         takeovers = f.takeovers,
+        alone = s.alone and f.takeovers > 0,
         faults = f.faults,
         no_return = f.no_return,
         calls = f.calls,

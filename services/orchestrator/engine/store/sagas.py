@@ -53,14 +53,33 @@ async def insert(
 
 
 async def claim(
-    conn: AsyncConnection, *, versions: Sequence[str], owner: str, lease_s: float, limit: int, now: datetime | None
+    conn: AsyncConnection,
+    *,
+    versions: Sequence[str],
+    owner: str,
+    lease_s: float,
+    suspect: int,
+    limit: int,
+    now: datetime | None,
 ) -> list[Saga]:
     """Lease up to `limit` sagas that are due, in `versions` (as ``name@version``), for `lease_s` seconds."""
     rows = await conn.execute(
         queries()["claim"],
-        {"versions": list(versions), "owner": owner, "lease_s": lease_s, "limit": limit, "now": now},
+        {
+            "versions": list(versions),
+            "owner": owner,
+            "lease_s": lease_s,
+            "suspect": suspect,
+            "limit": limit,
+            "now": now,
+        },
     )
     return [_saga(row) for row in rows.mappings()]
+
+
+async def isolate(conn: AsyncConnection, saga_id: UUID, epoch: int) -> bool:
+    """Note that a suspect runs alone; False if its lease is lost."""
+    return (await conn.execute(queries()["isolate"], {"id": saga_id, "epoch": epoch})).first() is not None
 
 
 async def heartbeat(

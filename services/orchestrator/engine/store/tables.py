@@ -52,6 +52,7 @@ sagas = Table(
     Column("no_return", Boolean, nullable=False),
     Column("due_at", MOMENT),
     Column("owner", Text),
+    Column("alone", Boolean, nullable=False),
     Column("created_at", MOMENT, nullable=False),
     Column("updated_at", MOMENT, nullable=False),
     Column("finished_at", MOMENT),
