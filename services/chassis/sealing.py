@@ -57,6 +57,8 @@ class Sealer:
             raise Unsealable
         try:
             raw = base64.b64decode(rest, altchars=b"-_", validate=True)
+            if base64.urlsafe_b64encode(raw).decode() != rest:
+                raise Unsealable  # another spelling of the same bytes is another text
             return key.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _PURPOSE).decode()
         except (InvalidTag, binascii.Error, ValueError):
             raise Unsealable from None

@@ -18,6 +18,7 @@ from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.sealing import Sealer
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api import approvals, audit, awakeables, login, operations, sagas, waiting, webhooks
 from services.orchestrator.api.desk import Desk
@@ -44,6 +45,8 @@ NAME: Final = "orchestrator"
 DESCRIPTION: Final = (
     "Runs the sagas of orders: starts, steps, waits, timers and undos, the payment webhook and the approval of orders."
 )
+ENGINE_POOL: Final = 5
+"""Connections of the engine alone, so that its work never waits behind requests for one."""
 JANITOR_S: Final = 60.0
 CALIBRATION_S: Final = 60.0
 CENSUS_S: Final = 10.0
@@ -80,11 +83,13 @@ def create_app(
         async with AsyncExitStack() as stack:
             database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
             stack.push_async_callback(database.close)
+            engine_database = Database(given.database_url, application_name=f"{NAME} engine", pool_size=ENGINE_POOL)
+            stack.push_async_callback(engine_database.close)
             outbound = http if http is not None else await stack.enter_async_context(outbound_http(given))
             await database.wait_until_reachable(time)
             await database.check_durability()
             await database.calibrate(time)
-            relay, engine = _wire(app, given, database, time, outbound)
+            relay, engine = _wire(app, given, database, engine_database, time, outbound)
             duties = (
                 relay.loop,
                 _janitor(database, time),
@@ -105,7 +110,12 @@ def create_app(
 
 
 def _wire(
-    app: FastAPI, settings: OrchestratorSettings, database: Database, clock: Clock, http: httpx.AsyncClient
+    app: FastAPI,
+    settings: OrchestratorSettings,
+    database: Database,
+    engine_database: Database,
+    clock: Clock,
+    http: httpx.AsyncClient,
 ) -> tuple[Relay, Engine]:
     """Put everything together and on the app."""
     chassis: Chassis = app.state.chassis
@@ -117,12 +127,13 @@ def _wire(
         metrics=chassis.metrics,
     )
     registry = Registry(REGISTRY)
-    codec = PydanticCodec()
+    codec = PydanticCodec(Sealer([key.get_secret_value() for key in settings.encryption_keys]))
     engine = Engine(
         registry=registry,
         codec=codec,
         clients=clients,
-        database=database,
+        database=engine_database,
+        operations_database=database,
         clock=clock,
         settings=EngineSettings(lease_s=settings.lease_s),
         hooks=Telemetry(chassis.metrics),

@@ -43,7 +43,7 @@ def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
         headers={
             "Content-Security-Policy": policy,
             "Cache-Control": "no-store",
-            # Never the path, for it holds the token; `no-referrer` would make the form's Origin "null", which we refuse.
+            # Not the path: it holds the token. `no-referrer` would make the form's Origin "null", which we refuse.
             "Referrer-Policy": "strict-origin",
             "X-Content-Type-Options": "nosniff",
             "X-Frame-Options": "DENY",

@@ -7,9 +7,10 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict
 
 from services.chassis.auth import Principal
+from services.contracts.base import SEALED
 from services.orchestrator.engine import SagaView, StepView
 
-_SECRET = frozenset({"payment_token", "shipping_address", "address"})
+_SECRET = frozenset({"payment_token", "shipping_address", "address", SEALED})
 _REDACTED = "[redacted]"
 
 SagaId = Annotated[
@@ -144,6 +145,8 @@ def _error(error: Any) -> ErrorShown | None:
 def redacted(value: Any) -> Any:
     """The payload without what only its receiver may see."""
     if isinstance(value, dict):
+        if value.keys() == {SEALED}:
+            return _REDACTED
         return {name: _REDACTED if name in _SECRET else redacted(item) for name, item in value.items()}
     if isinstance(value, list):
         return [redacted(item) for item in value]

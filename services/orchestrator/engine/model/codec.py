@@ -13,3 +13,7 @@ class Codec(Protocol):
     def decode(self, text: str, shape: Any) -> Any:
         """Read JSON text as `shape`; PayloadError if it does not fit."""
         ...
+
+    def same(self, one: str, other: str) -> bool:
+        """Say whether two texts hold the same value: a codec may write one value in many ways."""
+        ...

@@ -163,7 +163,7 @@ class Settling:
         mismatches = _mismatches(signal, proposal.facts)
         if mismatches:
             return Settlement("mismatch", saga_id, key, standing_of(signal), mismatches=mismatches), None
-        if signal.status is not SignalStatus.OPEN and _repeats(signal, proposed):
+        if signal.status is not SignalStatus.OPEN and _repeats(signal, proposed, self._codec):
             return Settlement("repeat", saga_id, key, standing_of(signal)), None
         if signal.status is SignalStatus.OPEN and saga is not None and saga.phase is Phase.FORWARD:
             settled = replace(proposed, settled_at=saga.claimed_at)
@@ -235,10 +235,12 @@ def _mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str,
     return {name: expects[name] for name in expects if name in facts and facts[name] != expects[name]}
 
 
-def _repeats(stands: Signal, proposed: Signal) -> bool:
+def _repeats(stands: Signal, proposed: Signal, codec: Codec) -> bool:
     """Say whether a proposal is the one that has settled the signal, delivered again."""
     if stands.status is not proposed.status:
         return False
     if stands.identity is not None or proposed.identity is not None:
         return stands.identity == proposed.identity
-    return stands.value == proposed.value and stands.error == proposed.error
+    if stands.value is None or proposed.value is None:
+        return stands.value == proposed.value and stands.error == proposed.error
+    return codec.same(stands.value, proposed.value)

@@ -54,7 +54,7 @@ class Starting:
         new = self._prepare(request)
         if await sagas.insert(conn, [new], now=self._clock.sql_now()):
             return Started(str(new.id), created=True)
-        return _known(new, await sagas.started_with(conn, [new.id]))
+        return self._known(new, await sagas.started_with(conn, [new.id]))
 
     def announce(self, request: StartRequest) -> None:
         """Tell that a saga started `within` a transaction is committed."""
@@ -73,7 +73,7 @@ class Starting:
         for new in asked:
             created_at = created.pop(new.id, None)
             if created_at is None:
-                answers.append(_known_or_conflict(new, inputs))
+                answers.append(self._known_or_conflict(new, inputs))
                 continue
             answers.append(Started(str(new.id), created=True))
             if new.id in birth.leased:
@@ -96,22 +96,21 @@ class Starting:
             traceparent=request.traceparent,
         )
 
+    def _known(self, new: NewSaga, inputs: dict[UUID, str]) -> Started:
+        stands = inputs.get(new.id)
+        if stands is None or not self._codec.same(stands, new.input):
+            raise SagaConflict(f"saga {new.id} ({new.workflow} {new.key!r}) was started with another input")
+        return Started(str(new.id), created=False)
+
+    def _known_or_conflict(self, new: NewSaga, inputs: dict[UUID, str]) -> Started | SagaConflict:
+        try:
+            return self._known(new, inputs)
+        except SagaConflict as conflict:
+            return conflict
+
     def _canonical(self, definition: WorkflowDefinition, request: StartRequest) -> str:
         try:
             text = self._codec.encode(request.input, object)
             return self._codec.encode(self._codec.decode(text, definition.input_type), definition.input_type)
         except PayloadError as error:
             raise InvalidValue(f"the input does not fit workflow {definition.name!r}: {error.message}") from None
-
-
-def _known(new: NewSaga, inputs: dict[UUID, str]) -> Started:
-    if inputs.get(new.id) != new.input:
-        raise SagaConflict(f"saga {new.id} ({new.workflow} {new.key!r}) was started with another input")
-    return Started(str(new.id), created=False)
-
-
-def _known_or_conflict(new: NewSaga, inputs: dict[UUID, str]) -> Started | SagaConflict:
-    try:
-        return _known(new, inputs)
-    except SagaConflict as conflict:
-        return conflict
