@@ -1,6 +1,7 @@
 """What all contenders share in a run: one folder, one Postgres, one shipping stub, one step log."""
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import asyncpg
 
-from bench.processes import ROOT, Process, ProcessError
+from bench.processes import ROOT, Process
 from dev import postgres
 
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
 """As the peers were measured: no checkpoint falls into a run; fsync, full pages and synchronous commit are on."""
 HOME = ROOT / ".data" / "bench"
+PREFIX = "run-"
 UP_S = 60.0
 
 
@@ -59,10 +61,7 @@ class Arena:
 @asynccontextmanager
 async def opened() -> AsyncIterator[Arena]:
     """Bring the surroundings up; everything is stopped and removed at the end."""
-    HOME.mkdir(parents=True, exist_ok=True)
-    folder = HOME / "run"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder = _folder()
     server = await asyncio.to_thread(postgres.start, folder / "postgres", settings=SETTINGS)
     port = postgres.free_port()
     stub = Process("shipping", [sys.executable, "-m", "bench.apps.shipping", str(port)], log=folder / "shipping.log")
@@ -74,6 +73,16 @@ async def opened() -> AsyncIterator[Arena]:
         stub.stop()
         await asyncio.to_thread(arena.postgres.stop)
         shutil.rmtree(folder / "postgres", ignore_errors=True)
+
+
+def _folder() -> Path:
+    """Make this process's folder; what runs that have ended left behind, for reading, is removed."""
+    for left in HOME.glob(f"{PREFIX}*"):
+        if not Path("/proc", left.name.removeprefix(PREFIX)).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    folder = HOME / f"{PREFIX}{os.getpid()}"
+    folder.mkdir(parents=True)
+    return folder
 
 
 async def listening(process: Process, port: int) -> None:
@@ -88,6 +97,3 @@ async def listening(process: Process, port: int) -> None:
                 continue
             writer.close()
             return
-
-
-__all__ = ["HOME", "SETTINGS", "Arena", "ProcessError", "listening", "opened"]

@@ -7,6 +7,7 @@ from bench.records import Results
 OURS = "ours"
 PEERS = ("restate", "absurd", "dbos")
 SLEEP_MS = 50.0
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,11 @@ class Verdict:
 
 
 def judge(results: Results) -> list[Verdict]:
-    """Hold the results against every goal."""
+    """Hold the results against every goal that they say something about."""
+    return [verdict for verdict in _all(results) if verdict.measured != NOT_MEASURED]
+
+
+def _all(results: Results) -> list[Verdict]:
     return [
         *(_ratio(results, "w1", "steps_per_s", peer, times) for peer, times in zip(PEERS, (4, 8, 30), strict=True)),
         _bound(results, "w1", "cpu_ms", 2.5, "ms CPU per workflow, worker and Postgres"),
@@ -44,7 +49,7 @@ def judge(results: Results) -> list[Verdict]:
 
 def _bound(results: Results, workload: str, figure: str, limit: float, what: str, *, minus: float = 0) -> Verdict:
     value = results.middle(OURS, workload, figure)
-    measured = "not measured" if value is None else f"{value - minus:.4g}"
+    measured = NOT_MEASURED if value is None else f"{value - minus:.4g}"
     return Verdict(workload, f"≤ {limit:g} {what}", measured, None if value is None else value - minus <= limit)
 
 
@@ -52,7 +57,7 @@ def _ratio(results: Results, workload: str, figure: str, peer: str, times: float
     ours, theirs = results.middle(OURS, workload, figure), results.middle(peer, workload, figure)
     goal = f"≥ {times:g} × {peer} in {figure.replace('_per_s', '/s')}"
     if ours is None or not theirs:
-        return Verdict(workload, goal, "not measured", None)
+        return Verdict(workload, goal, NOT_MEASURED, None)
     return Verdict(workload, goal, f"{ours / theirs:.1f} ×", ours >= times * theirs)
 
 
@@ -61,7 +66,7 @@ def _least(results: Results, workload: str, figure: str, what: str) -> Verdict:
     others = {peer: value for peer in PEERS if (value := results.middle(peer, workload, figure)) is not None}
     goal = f"the least {what}"
     if ours is None or not others:
-        return Verdict(workload, goal, "not measured" if ours is None else f"{ours:.4g}", None)
+        return Verdict(workload, goal, NOT_MEASURED if ours is None else f"{ours:.4g}", None)
     best = min(others, key=lambda peer: others[peer])
     return Verdict(workload, goal, f"{ours:.4g}, {best} {others[best]:.4g}", ours < others[best])
 
@@ -70,7 +75,7 @@ def _w3_cost(results: Results) -> Verdict:
     w3, w2 = results.middle(OURS, "w3", "cpu_ms"), results.middle(OURS, "w2", "cpu_ms")
     goal = "≤ 1.5 × the CPU of W2"
     if w3 is None or not w2:
-        return Verdict("w3", goal, "not measured", None)
+        return Verdict("w3", goal, NOT_MEASURED, None)
     return Verdict("w3", goal, f"{w3 / w2:.2f} ×", w3 <= 1.5 * w2)
 
 
@@ -78,5 +83,5 @@ def _floor(results: Results) -> Verdict:
     ours, group = results.middle(OURS, "w1", "steps_per_s"), results.middle("floor", "floor", "group_steps_per_s")
     goal = "≥ 20 % of a bare group commit's steps/s"
     if ours is None or not group:
-        return Verdict("floor", goal, "not measured", None)
+        return Verdict("floor", goal, NOT_MEASURED, None)
     return Verdict("floor", goal, f"{ours / group:.0%}", ours >= 0.2 * group)

@@ -64,7 +64,7 @@ async def side_by_side(arena: Arena, plan: Plan, results: Results) -> None:
                 await _one(arena, plan, results, name, workload, run)
         if "whole" in plan.workloads:
             count = plan.count(WHOLE)
-            _keep(results, Record("ours", "whole", run, count, await whole.run(count)))
+            _keep(results, Record("ours", "whole", run, count, await whole.run(arena.folder / "whole", count)))
 
 
 async def _one(arena: Arena, plan: Plan, results: Results, name: str, workload: str, run: int) -> None:

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from bench.arena import HOME
 from bench.client import AnswerError, Client
 from bench.processes import Machine, Process, ProcessError, cpu_s
 from bench.workloads.measures import Figures, lanes, latencies
@@ -111,9 +110,9 @@ def bearer(token: str) -> str:
     return f"Authorization: Bearer {token}\r\n"
 
 
-async def run(count: int) -> Figures:
+async def run(folder: Path, count: int) -> Figures:
     """Start the system, sell, and say what an order has cost each process."""
-    async with stack(HOME / "run" / "whole") as (layout, running):
+    async with stack(folder) as (layout, running):
         shop = Shop(layout, running.secrets)
         await shop.stock("book", count + WARM)
         approving = asyncio.create_task(shop.approve())
