@@ -15,6 +15,8 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 LogFormat = Literal["json", "text"]
 
+_TALKATIVE = ("asyncio", "httpcore", "httpx", "python_multipart", "sqlalchemy")
+"""Libraries that tell headers, addresses and values below WARNING."""
 _REDACTED = "[redacted]"
 _SECRET_NAMES = frozenset(
     {
@@ -43,7 +45,13 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
     rendering: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
         if format == "json"
-        else [structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stdout.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                timestamp_key="ts",
+                colors=sys.stdout.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,  # others show local variables
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *rendering],
@@ -66,7 +74,8 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
         library.handlers.clear()
         library.propagate = True
     logging.getLogger("uvicorn.access").disabled = True  # the chassis writes its own access log
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class _Stdout(logging.Handler):

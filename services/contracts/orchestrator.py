@@ -40,6 +40,12 @@ class SagaStarted(Contract):
     status: str
 
 
+class EraseUser(Contract):
+    """`POST /users/{user_id}/erase`: blank what a customer's ended sagas hold."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
 class CancelSaga(Contract):
     """`POST /sagas/{saga_id}/cancel`: unwind a saga."""
 

@@ -20,7 +20,7 @@ from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
 from services.chassis.sealing import Sealer
 from services.contracts.orchestrator import PlacedOrder
-from services.orchestrator.api import approvals, audit, awakeables, login, operations, sagas, waiting, webhooks
+from services.orchestrator.api import approvals, audit, awakeables, erasure, login, operations, sagas, waiting, webhooks
 from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.links import ApprovalLinks
 from services.orchestrator.api.signin import SignIn
@@ -60,6 +60,7 @@ ROUTERS: Final = (
     approvals.router,
     login.router,
     audit.router,
+    erasure.router,
 )
 
 

@@ -17,7 +17,7 @@ from services.chassis.messaging import inbox
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.relay import Relay
 from services.chassis.sealing import Sealer
-from services.session.api import carts, catalog, checkouts, events, orders, reservations
+from services.session.api import carts, catalog, checkouts, erasure, events, orders, reservations
 from services.session.api.resources import Resources
 from services.session.domain.cart import Product
 from services.session.settings import SessionSettings
@@ -32,6 +32,15 @@ SEED: Final = (
     Product("book", "The Book of Sagas", 1999, "USD", 1_000),
     Product("mug", "Mug, 0.3 l", 1250, "USD", 1_000),
     Product("shirt", "T-shirt", 2500, "USD", 1_000),
+)
+ROUTERS: Final = (
+    catalog.router,
+    carts.router,
+    checkouts.router,
+    orders.router,
+    erasure.router,
+    reservations.router,
+    events.router,
 )
 JANITOR_S: Final = 60.0
 CALIBRATION_S: Final = 60.0
@@ -81,8 +90,7 @@ def create_app(
                 await outbound.aclose()
             await database.close()
 
-    routers = [catalog.router, carts.router, checkouts.router, orders.router, reservations.router, events.router]
-    return build_app(name=NAME, settings=given, routers=routers, lifespan=lifespan, description=DESCRIPTION, clock=time)
+    return build_app(name=NAME, settings=given, routers=ROUTERS, lifespan=lifespan, description=DESCRIPTION, clock=time)
 
 
 def _relay(

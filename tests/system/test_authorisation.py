@@ -34,6 +34,7 @@ ROUTES: Mapping[str, frozenset[str]] = {
     "session DELETE /reservations/{order_id}": frozenset({SERVICE}),
     "session POST /checkouts/{order_id}/executed": frozenset({SERVICE}),
     "session POST /events": frozenset({SERVICE}),
+    "session POST /users/{user_id}/erase": frozenset({ADMIN}),
     "shipping POST /shipments": frozenset({SERVICE}),
     "shipping GET /shipments/{order_id}": frozenset({SERVICE}),
     "shipping POST /shipments/{order_id}/cancel": frozenset({SERVICE}),
@@ -51,6 +52,7 @@ ROUTES: Mapping[str, frozenset[str]] = {
     "orchestrator POST /sagas/{saga_id}/promises/{name}/reject": BOTH,
     "orchestrator POST /awakeables/{awakeable_id}/resolve": frozenset({SERVICE}),
     "orchestrator POST /awakeables/{awakeable_id}/reject": frozenset({SERVICE}),
+    "orchestrator POST /users/{user_id}/erase": BOTH,
     "orchestrator POST /webhooks/payments": BY_ITSELF,
     "orchestrator GET /approvals": frozenset({ADMIN}),
     "orchestrator GET /approvals/{token}": BY_ITSELF,
@@ -153,7 +155,7 @@ async def test_every_route_lets_in_whom_it_names_and_nobody_else(product: System
     """Nobody is 401, another role 403, another customer 404, all without a trace; whoever may call is let in."""
     names = await names_of_alice(product)
     every = [(route, body) for route, body in await routes(product) if ROUTES[route.name] not in (ANYONE, BY_ITSELF)]
-    assert len(every) == 33
+    assert len(every) == 35
     before = await state(product)
     for route, body in every:
         for caller, headers in callers(product, route.service).items():

@@ -13,7 +13,7 @@ from services.chassis.logs import get_logger
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.links import ApprovalLink
-from services.orchestrator.engine import SagaView, Standing, UnknownSaga, UnknownSignal
+from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga, UnknownSignal
 from services.orchestrator.workflows import ADMIN_APPROVAL, Approval, order
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, scopes=["admin"])]
@@ -69,11 +69,12 @@ async def case_of(desk: Desk, token: str) -> Case:
     try:
         link = desk.links.read(token)
         saga = await desk.operations.get(link.saga_id)
-    except (NotFound, UnknownSaga):
+        placed = desk.read_order(saga.input)
+    except (NotFound, UnknownSaga, PayloadError):  # an erased order is as unknown as none
         raise ApprovalUnknown from None
     if saga.workflow != order.name or link.promise != ADMIN_APPROVAL or link.round != _ROUND:
         raise ApprovalUnknown
-    return Case(link, desk.read_order(saga.input), saga)
+    return Case(link, placed, saga)
 
 
 def link_of(saga_id: str) -> ApprovalLink:

@@ -36,6 +36,7 @@ from services.orchestrator.engine.model.states import STATUS_WORDS
 from services.orchestrator.engine.operations import Operations
 from services.orchestrator.engine.operations.views import (
     CompensationView,
+    Erased,
     OpenPromise,
     PromiseView,
     SagaFilter,
@@ -60,6 +61,7 @@ __all__ = [
     "EngineError",
     "EngineHooks",
     "EngineSettings",
+    "Erased",
     "ErrorInfo",
     "Flush",
     "ForeignAwait",

@@ -14,6 +14,7 @@ RequestError
 │   ├── StockSold
 │   ├── NotReserved
 │   ├── StockHeld
+│   ├── OrdersOpen
 │   └── CurrencyFixed
 └── Invalid
     ├── UnknownSku
@@ -98,6 +99,12 @@ class StockHeld(Conflict):
     """Open orders hold more pieces than this stock would have."""
 
     code: ClassVar[str] = "stock-held"
+
+
+class OrdersOpen(Conflict):
+    """Orders of this customer are still under way; cancel them, or wait for their end."""
+
+    code: ClassVar[str] = "orders-open"
 
 
 class CurrencyFixed(Conflict):

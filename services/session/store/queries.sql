@@ -17,6 +17,7 @@
 --   cancel           order, outbox key
 --   cancel's answer  holds the outbox key and locks nothing more: it only inserts a line of history
 --   catalogue edit   product
+--   erasure          cart, orders (sorted by id), outbox key
 --
 -- Order rows are locked FOR NO KEY UPDATE, so that the foreign key of a history line never waits for
 -- them (a cancel's answer would otherwise close a circle with cancel, by 6 -> 3).
@@ -36,6 +37,13 @@ ON CONFLICT (user_id, sku) DO UPDATE SET quantity = excluded.quantity;
 SELECT order_id, user_id, attempt, status, checkout_open
 FROM orders
 WHERE order_id = :order_id
+FOR NO KEY UPDATE;
+
+-- name: lock_orders_of_user
+SELECT order_id, status
+FROM orders
+WHERE user_id = :user_id
+ORDER BY order_id
 FOR NO KEY UPDATE;
 
 -- name: insert_order

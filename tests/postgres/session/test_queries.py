@@ -16,7 +16,7 @@ from services.session import store
 from services.session.domain.cart import Product
 from services.session.domain.checkout import Wanted
 from services.session.domain.order import Address, News
-from services.session.store import carts, checkouts, orders, stock
+from services.session.store import carts, checkouts, erasure, orders, stock
 from services.session.store.queries import Connection
 
 FOLDER = Path(store.__file__).parent
@@ -29,6 +29,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "create_cart": {"user_id": "user-new"},
     "put_line": {"user_id": "user-7", "sku": "sku-7", "quantity": 2},
     "lock_order": {"order_id": "order-7"},
+    "lock_orders_of_user": {"user_id": "user-7"},
     "insert_order": {"order_id": "order-new", "user_id": "user-7", "now": NOW},
     "insert_reservation": {"order_id": "order-new", "attempt": 1, "status": "held", "now": NOW},
     "lock_reservation": {"order_id": "order-7", "attempt": 1},
@@ -118,7 +119,11 @@ async def edit(conn: Connection) -> None:
     await stock.put_product(conn, Product("book", "Book", 1999, "USD", 0), on_hand=100)
 
 
-WORKS: list[Work] = [add, check_out, execute, reserve, reserve_another, release, ship, cancel, edit]
+async def erase(conn: Connection) -> None:
+    await erasure.erase(conn, "alice")
+
+
+WORKS: list[Work] = [add, check_out, execute, reserve, reserve_another, release, ship, cancel, edit, erase]
 
 
 @pytest.mark.scenario("X13")
@@ -138,7 +143,7 @@ async def test_pairs_of_transactions_never_deadlock(session_database: Database) 
             return type(error).__name__
         return "done"
 
-    refusals = {"done", "NotReserved", "StockSold", "OrderShipped", "LineLimit", "UnknownSku"}
+    refusals = {"done", "NotReserved", "StockSold", "OrderShipped", "OrdersOpen", "LineLimit", "UnknownSku"}
     for first in WORKS:
         for second in WORKS:
             ended = await asyncio.gather(*(run(work) for work in (first, second) * 2))

@@ -94,3 +94,25 @@ def test_any_header_leads_to_a_trace(header: str) -> None:
     assert tracing.child(current) != current
     assert tracing.trace_id(tracing.child(current)) == tracing.trace_id(current)
     tracing.leave(token)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_traceback_tells_no_value(capsys: pytest.CaptureFixture[str], form: logs.LogFormat) -> None:
+    """Where an error is logged, the local variables around it are not."""
+    logs.configure(service="session", format=form)
+    payment_token = "tok_" + "secret"
+    try:
+        raise KeyError(len(payment_token))
+    except KeyError:
+        logs.get_logger("test").exception("it.failed")
+    logged = capsys.readouterr().out
+    assert "KeyError" in logged
+    assert "tok_secret" not in logged
+
+
+def test_libraries_that_tell_too_much_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    """At the loudest level, no library tells headers or statements."""
+    logs.configure(service="session", level="debug")
+    for name in ("httpcore.http11", "httpx", "sqlalchemy.engine.Engine", "python_multipart.multipart"):
+        logging.getLogger(name).info("Authorization: Bearer abc")
+    assert capsys.readouterr().out == ""

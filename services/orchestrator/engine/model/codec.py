@@ -2,6 +2,9 @@
 
 from typing import Any, Protocol
 
+ERASED = '"erased"'
+"""What stands in the place of an input that has been erased, as JSON text."""
+
 
 class Codec(Protocol):
     """Writes values as JSON text and reads them back by their declared type."""

@@ -1,4 +1,4 @@
-"""What the outside may do to sagas: start, look, settle, steer."""
+"""What the outside may do to sagas: start, look, settle, steer, erase."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
+from services.orchestrator.engine.operations.erasing import Erasing
 from services.orchestrator.engine.operations.reading import Reading, saga_uuid
 from services.orchestrator.engine.operations.settling import Proposal, Settling
 from services.orchestrator.engine.operations.starting import Starting
@@ -51,6 +52,7 @@ class Operations:
         self._starting = Starting(registry, codec, database, clock, hooks, scheduler)
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting)
         self._steering = Steering(database, clock, hooks)
+        self.erase = Erasing(database, clock).erase
 
     async def start(self, request: StartRequest) -> Started:
         """Start a saga once per workflow and key. UnknownWorkflow, InvalidValue, SagaConflict."""

@@ -67,6 +67,14 @@ class SagaView:
 
 
 @dataclass(frozen=True, slots=True)
+class Erased:
+    """How many sagas were erased, and how many could not be because they still live."""
+
+    erased: int
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepView:
     """One line of the step log; `status` is `done`, `failed`, `running` or `retrying`."""
 

@@ -1,0 +1,60 @@
+"""Erasing a customer: what their ended sagas hold goes, the keys stay."""
+
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Depends, Path, Response
+from pydantic import BaseModel, ConfigDict
+
+from services.chassis.auth import Principal, authenticated
+from services.chassis.errors import InFlight, Invalid, KeyReused
+from services.chassis.idempotency import StoredAnswer
+from services.chassis.problems import problem_responses
+from services.chassis.requests import IDENTIFIER
+from services.contracts.orchestrator import EraseUser
+from services.orchestrator.api.desk import DeskOf
+from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.shapes import actor
+
+router = APIRouter(tags=["operations"])
+
+Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
+_TRY_AGAIN_S = 60
+
+
+class UserLive(InFlight):
+    """Sagas of this customer have not ended; erase again once they have."""
+
+    code: ClassVar[str] = "user-live"
+
+
+class EraseBody(EraseUser):
+    """Why the customer is erased."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "asked for by the customer, ticket 4711"}})
+
+
+class UserErased(BaseModel):
+    """How many sagas were erased."""
+
+    user_id: str
+    sagas: int
+
+
+@router.post(
+    "/users/{user_id}/erase",
+    summary="Erase what a customer's sagas hold",
+    response_model=UserErased,
+    responses=problem_responses(UserLive, Invalid, KeyReused),
+)
+async def erase(
+    user_id: Annotated[str, Path(pattern=IDENTIFIER)], body: EraseBody, caller: Caller, desk: DeskOf, keyed: Keyed
+) -> Response:
+    """Inputs, outputs and values go; ids, states and keys stay. 409 with `Retry-After` while one of them lives."""
+
+    async def work() -> StoredAnswer:
+        done = await desk.operations.erase(user_id, by=actor(caller), reason=body.reason)
+        if done.live:
+            raise UserLive(retry_after_s=_TRY_AGAIN_S)
+        return StoredAnswer.of(200, UserErased(user_id=user_id, sagas=done.erased))
+
+    return await keyed.answer(work)

@@ -1,0 +1,39 @@
+"""Erasing a subject: the payloads of its sagas go, their keys stay."""
+
+from services.chassis import audit
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.orchestrator.engine.operations.views import Erased
+from services.orchestrator.engine.store import erasure
+
+BATCH = 200
+
+
+class Erasing:
+    """Blanks what ended sagas hold; what still lives is counted and left alone."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Take where sagas are."""
+        self._database = database
+        self._clock = clock
+
+    async def erase(self, subject: str, *, by: str, reason: str) -> Erased:
+        """Blank the payloads of a subject's ended sagas, batch by batch; repeating it erases what has ended since."""
+        erased = 0
+        while True:
+            async with self._database.begin() as conn:
+                batch = await erasure.erase(conn, subject, limit=BATCH)
+                if batch:
+                    await audit.record(
+                        conn,
+                        action="erase",
+                        subject_id=subject,
+                        actor=by,
+                        reason=reason,
+                        details={"sagas": batch},
+                        now=self._clock.sql_now(),
+                    )
+                live = await erasure.count_live(conn, subject)
+            erased += batch
+            if batch < BATCH:
+                return Erased(erased, live)

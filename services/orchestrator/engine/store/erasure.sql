@@ -1,0 +1,39 @@
+-- Erasing a subject. The lock order is that of queries.sql: sagas by id, then their rows. Only ended sagas are touched, which nobody
+-- else writes to any more but the janitor, who skips what is locked.
+
+-- name: erase
+-- Blanks the payloads of a subject's ended sagas, up to :limit; keys, states and identities stay, so that nothing that is told
+-- once more starts or settles anything anew. A saga that lives keeps its payloads: it still needs them.
+with held as materialized (
+    select id
+    from sagas
+    where subject = :subject and phase = 'ended' and input <> :erased
+    order by id
+    limit :limit
+    for no key update
+), log as (
+    update steps
+    set output = case when output is not null then 'null' end,
+        error_message = case when error_message is not null then '' end
+    from held
+    where steps.saga_id = held.id
+), undone as (
+    update compensations
+    set args = '[]', error_message = case when error_message is not null then '' end
+    from held
+    where compensations.saga_id = held.id
+), settled as (
+    update signals
+    set value = case when value is not null then 'null' end,
+        error_message = case when error_message is not null then '' end
+    from held
+    where signals.saga_id = held.id
+)
+update sagas
+set input = :erased,
+    output = case when output is not null then 'null' end,
+    error_message = case when error_message is not null then '' end,
+    progress = null
+from held
+where sagas.id = held.id
+returning sagas.id

@@ -1,0 +1,92 @@
+"""Erasing a customer over HTTP: here at once, at the orchestrator by a message."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+from fastapi.responses import Response
+from pydantic import Field
+
+from services.chassis import audit
+from services.chassis.auth import Principal, authenticated
+from services.chassis.errors import InFlight, Invalid, KeyReused
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.logs import bind, get_logger
+from services.chassis.messaging import outbox
+from services.chassis.messaging.outbox import Message
+from services.chassis.problems import problem_responses
+from services.chassis.requests import PathId, RequestModel
+from services.chassis.tracing import current_traceparent
+from services.contracts.base import Contract
+from services.contracts.orchestrator import EraseUser
+from services.session.api.resources import Wired, answer
+from services.session.domain.errors import OrdersOpen
+from services.session.store import erasure
+from services.session.store.queries import Connection
+
+router = APIRouter(tags=["customers"])
+
+ERASE_USER = "erase-user"
+Admin = Annotated[Principal, Depends(authenticated("admin"))]
+WISH = {"value": {"reason": "asked for by the customer, ticket 4711"}}
+
+
+class EraseCustomer(RequestModel):
+    """Why the customer is erased."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class CustomerErased(Contract):
+    """A customer without basket, addresses and words; their orders remain, empty of them."""
+
+    user_id: str
+    orders: int
+
+
+@router.post(
+    "/users/{user_id}/erase",
+    status_code=202,
+    response_model=CustomerErased,
+    responses=problem_responses(OrdersOpen, InFlight, Invalid, KeyReused),
+)
+async def erase(
+    admin: Admin,
+    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    user_id: PathId,
+    wish: Annotated[EraseCustomer, Body(openapi_examples={"a wish": WISH})],
+    wired: Wired,
+) -> Response:
+    """Erase a customer whose orders have all ended: addresses and payloads go, ids, statuses and keys stay."""
+    bind(user_id=user_id)
+
+    async def work(conn: Connection) -> StoredAnswer:
+        now = wired.clock.sql_now()
+        orders = await erasure.erase(conn, user_id)
+        await audit.record(
+            conn,
+            action="customer.erased",
+            subject_id=user_id,
+            actor=admin.subject,
+            reason=wish.reason,
+            details={"orders": orders},
+            now=now,
+        )
+        await outbox.enqueue(conn, [_erase_user(user_id, wish.reason)], now=now)
+        return answer(202, CustomerErased(user_id=user_id, orders=orders))
+
+    response = await answer_once(wired.database, wired.clock, key, work)
+    wired.relay.nudge()
+    get_logger("session.customers").info("customer.erased", by=admin.subject)
+    return response
+
+
+def _erase_user(user_id: str, reason: str) -> Message:
+    return Message(
+        service="orchestrator",
+        path=f"/users/{user_id}/erase",
+        key=f"user:{user_id}",
+        body=EraseUser(reason=reason).model_dump_json(),
+        name=ERASE_USER,
+        acting_user=user_id,
+        traceparent=current_traceparent(),
+    )
