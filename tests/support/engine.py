@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 from sqlalchemy import text
 
+from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import (
@@ -110,8 +111,14 @@ class Cluster:
         """The operations of a living replica."""
         return self.replicas[0].engine.operations
 
-    def add(self, definitions: Iterable[WorkflowDefinition] | None = None, *, name: str | None = None) -> Replica:
-        """Bring up one more replica, by default with the cluster's workflows."""
+    def add(
+        self,
+        definitions: Iterable[WorkflowDefinition] | None = None,
+        *,
+        name: str | None = None,
+        clock: Clock | None = None,
+    ) -> Replica:
+        """Bring up one more replica, by default with the cluster's workflows and the right time."""
         self._count += 1
         name = name or f"replica-{self._count}"
         database = Database(self.url, application_name=name, pool_size=self.configuration.pool_size)
@@ -137,7 +144,7 @@ class Cluster:
             codec=PydanticCodec(),
             clients=Clients(self.world, name, die),
             database=database,
-            clock=self.clock,
+            clock=clock or self.clock,
             settings=EngineSettings(
                 replica=name,
                 lease_s=LEASE_S,

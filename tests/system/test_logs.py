@@ -60,7 +60,6 @@ async def test_an_order_can_be_followed_by_its_id(system: System) -> None:
     assert "cart.item_added" in {line["event"] for line in lines if line.get("user_id") == "alice"}
 
 
-@pytest.mark.scenario("SEC-b")
 async def test_logs_hold_no_payment_token_and_no_address(system: System) -> None:
     """Nowhere in the log of a whole order is its payment token or its address."""
     with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
