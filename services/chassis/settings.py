@@ -85,6 +85,12 @@ def _read_networks(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _check_log_level(value: str, info: ValidationInfo) -> str:
+    if in_production(info) and value == "debug":
+        raise ValueError("is not for production: it tells too much")
+    return value
+
+
 def check_user_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
     """As `check_secret`, but a key set (AUTH_JWKS_URL) replaces a secret that is not set."""
     unset = not value.get_secret_value() or value.get_secret_value().startswith(DEVELOPMENT)
@@ -96,6 +102,7 @@ Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 UserSecret = Annotated[SecretStr, AfterValidator(check_user_secret)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(check_secrets)]
 """Comma-separated secrets, for rotation: the first is used, all are accepted."""
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], AfterValidator(_check_log_level)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 """Comma-separated host names, without ports."""
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(_read_networks)]
@@ -125,7 +132,7 @@ class ChassisSettings(BaseSettings):
     )
 
     env: Literal["development", "production"] = "development"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: LogLevel = "info"
     log_format: Literal["json", "text"] = Field(default_factory=_default_log_format)
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None

@@ -12,6 +12,7 @@ from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.http import Answer, ServiceClient, outbound_http
+from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.outbox import Message
@@ -21,7 +22,7 @@ from services.session.api import carts, catalog, checkouts, erasure, events, ord
 from services.session.api.resources import Resources
 from services.session.domain.cart import Product
 from services.session.settings import SessionSettings
-from services.session.store import stock
+from services.session.store import addresses, stock
 from services.session.store.queries import Connection
 
 NAME: Final = "session"
@@ -45,6 +46,9 @@ ROUTERS: Final = (
 JANITOR_S: Final = 60.0
 CALIBRATION_S: Final = 60.0
 PURGED_AT_ONCE: Final = 1_000
+RESEALED_AT_ONCE: Final = 200
+A_DAY_S: Final = 86_400.0
+BEFORE_ALL: Final = ("", 0)
 
 
 def create_app(
@@ -77,7 +81,8 @@ def create_app(
             app.state.database, app.state.relay = database, relay
             app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
             app.state.chassis.health.add("postgres", database.ping)
-            loops = [relay.loop, _janitor(database, time), _calibration(database, time)] if background else []
+            duties = [relay.loop, _janitor(database, time), _calibration(database, time)]
+            loops = [*duties, _resealing(database, sealer, time)] if background else []
             for loop in loops:
                 loop.start()
             try:
@@ -144,6 +149,23 @@ def _calibration(database: Database, clock: Clock) -> Loop:
         return CALIBRATION_S
 
     return Loop("calibration", calibrate, clock=clock)
+
+
+def _resealing(database: Database, sealer: Sealer, clock: Clock) -> Loop:
+    """After a start, seal with the newest key what older ones have sealed, a batch at a time."""
+    after: tuple[str, int] | None = BEFORE_ALL
+
+    async def reseal() -> float:
+        nonlocal after
+        if after is None:
+            return A_DAY_S
+        async with database.autocommit() as conn:  # a row at a time: nobody waits for more than one
+            after, changed = await addresses.reseal(conn, sealer, after=after, limit=RESEALED_AT_ONCE)
+        if changed:
+            get_logger("session.sealing").info("addresses.resealed", count=changed)
+        return 0 if after is not None else A_DAY_S
+
+    return Loop("resealing", reseal, clock=clock)
 
 
 async def _seed(database: Database) -> None:

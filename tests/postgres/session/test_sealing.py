@@ -1,0 +1,51 @@
+"""Keys of what is stored rotate: addresses stay readable, are sealed anew, and then the old key can go."""
+
+from services.chassis.db import Database
+from services.chassis.sealing import Sealer
+from services.session.store import addresses
+from tests.postgres.session.shop import ADDRESS, opened
+from tests.support.clock import ManualClock
+
+OLD, NEW = "the-old-key-of-what-is-stored-here", "the-new-key-of-what-is-stored-here"
+
+
+async def test_an_old_key_can_go_once_everything_is_sealed_anew(
+    session_database: Database, session_url: str, clock: ManualClock
+) -> None:
+    """Sealed by the old key, read with both, sealed anew in batches of any size, read without the old one."""
+    async with opened(session_url, clock, encryption_keys=OLD) as shop:
+        await shop.stock("book", 10)
+        for number in range(5):
+            await shop.ordered(f"user-{number}", f"order-{number}", {"book": 1})
+    both = Sealer([NEW, OLD])
+    async with opened(session_url, clock, encryption_keys=f"{NEW},{OLD}") as shop:
+        assert (await shop.order("user-0", "order-0"))["shipping_address"] == ADDRESS
+    after: tuple[str, int] | None = ("", 0)
+    counts = []
+    while after is not None:
+        async with session_database.autocommit() as conn:
+            after, changed = await addresses.reseal(conn, both, after=after, limit=2)
+        counts.append(changed)
+    assert counts == [2, 2, 1]
+    async with session_database.autocommit() as conn:
+        assert (await addresses.reseal(conn, both, after=("", 0), limit=100))[1] == 0
+    async with opened(session_url, clock, encryption_keys=NEW) as shop:
+        for number in range(5):
+            assert (await shop.order(f"user-{number}", f"order-{number}"))["shipping_address"] == ADDRESS
+        repeated = await shop.check_out("user-1", order_id="order-1")
+        assert repeated.status_code == 202  # the same address, whichever key has sealed it
+
+
+async def test_what_is_erased_stays_erased(session_database: Database, session_url: str, clock: ManualClock) -> None:
+    """Sealing anew leaves an erased address alone."""
+    async with opened(session_url, clock, encryption_keys=OLD) as shop:
+        await shop.stock("book", 10)
+        await shop.ordered("alice", "order-1", {"book": 1})
+        await shop.tell("order-1", "payment_failed")
+        answer = await shop.client.post(
+            "/users/alice/erase", json={"reason": "asked for"}, headers=shop.bearer("root", "admin")
+        )
+        assert answer.status_code == 202, answer.text
+        async with session_database.autocommit() as conn:
+            assert await addresses.reseal(conn, Sealer([NEW, OLD]), after=("", 0), limit=10) == (None, 0)
+        assert (await shop.order("alice", "order-1"))["shipping_address"]["name"] == "erased"
