@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import select, tuple_, type_coerce, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from services.chassis.sealing import Sealer
 from services.session.domain.order import Address
@@ -43,7 +44,7 @@ async def reseal(
         anew = sealer.seal(sealer.open(row.address))
         this = (attempts.c.order_id == row.order_id) & (attempts.c.attempt == row.attempt)
         result = await conn.execute(
-            update(attempts).where(this, attempts.c.address == row.address).values(address=anew)
+            update(attempts).where(this, attempts.c.address == type_coerce(row.address, JSONB)).values(address=anew)
         )
         changed += result.rowcount
     return ((rows[-1].order_id, rows[-1].attempt) if len(rows) == limit else None), changed
