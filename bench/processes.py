@@ -43,13 +43,16 @@ class Process:
             raise ProcessError(f"{self.name} ended with {code}; the end of {self._log}:\n{last}")
 
     def kill(self) -> None:
-        """End it and its children at once, by SIGKILL."""
-        for pid in tree(self.pid):
+        """End it and its children at once, by SIGKILL; return when all of them are gone and listen no more."""
+        pids = tree(self.pid)
+        for pid in pids:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         self._process.wait()
+        while any((fields := _stat(pid)) is not None and fields[0] != "Z" for pid in pids):
+            time.sleep(0.001)
 
     def stop(self, patience_s: float = STOP_S) -> None:
         """Ask it to end; end it by force if it does not."""
