@@ -54,7 +54,7 @@ class Gate:
         scope.setdefault("state", {})["address"] = address
         if not any(name in headers for name in _CREDENTIALS):
             self.limits.check_address(address)
-        with self.limits.place():
+        with self.limits.requests.held():
             try:
                 yield
             finally:

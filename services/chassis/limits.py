@@ -20,6 +20,8 @@ from services.chassis.errors import TooManyRequests, Unavailable
 BURST_S: Final = 10.0
 """A budget holds what it gains in this time."""
 NAMES_MAX: Final = 20_000
+WAITING_SHARE: Final = 4
+"""One in so many of the requests being answered may be one that waits."""
 FORWARDED_FOR: Final = "X-Forwarded-For"
 _UNKNOWN: Final = "unknown"
 _FORWARDS_MAX: Final = 20
@@ -67,8 +69,28 @@ class Budgets:
         return min(self._burst, left + max(0.0, now - at) * self._per_s)
 
 
+class Places:
+    """So many places; whoever finds none is refused."""
+
+    def __init__(self, number: int, refusal: str) -> None:
+        """Take how many there are, and what is said where all are taken."""
+        self._free = number
+        self._refusal = refusal
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold one for the block; Unavailable if there is none."""
+        if self._free <= 0:
+            raise Unavailable(self._refusal)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
 class Limits:
-    """The limits of one process of a service."""
+    """The limits of one process of a service: `requests` being answered, and those `waiting` for something."""
 
     def __init__(
         self,
@@ -83,8 +105,9 @@ class Limits:
         self._addresses = Budgets(per_s=address_per_s, burst=address_per_s * BURST_S, clock=clock)
         self._users = Budgets(per_s=user_per_s, burst=user_per_s * BURST_S, clock=clock)
         self._proxies = tuple(proxies)
-        self._in_progress_max = in_progress_max
-        self._in_progress = 0
+        self.requests = Places(in_progress_max, "Too many requests are being answered; come back in a moment.")
+        waiting_max = max(1, in_progress_max // WAITING_SHARE)
+        self.waiting = Places(waiting_max, "Too many requests wait already; ask without waiting, or come back.")
 
     def check_address(self, address: str) -> None:
         """Refuse who has proved nothing too often."""
@@ -97,17 +120,6 @@ class Limits:
     def charge_user(self, user: str) -> None:
         """Count a user's request; refuse it if there were too many."""
         _refuse_after(self._users.spend(user))
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one of the places of requests that are being answered; refuse where all are taken."""
-        if self._in_progress >= self._in_progress_max:
-            raise Unavailable("Too many requests are being answered; come back in a moment.")
-        self._in_progress += 1
-        try:
-            yield
-        finally:
-            self._in_progress -= 1
 
     def address_of(self, scope: Scope, headers: Headers) -> str:
         """Return whom a request comes from: its peer, or what a proxy that we trust says of it."""

@@ -1,13 +1,15 @@
 """Sagas: start once per key, look at them, wait for their end."""
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.auth import Principal, authenticated
 from services.chassis.errors import Forbidden, Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
+from services.chassis.limits import Limits
 from services.chassis.problems import problem_responses
 from services.chassis.requests import QueryInt
 from services.chassis.tracing import current_traceparent
@@ -153,11 +155,13 @@ async def steps(saga_id: SagaId, desk: DeskOf) -> list[StepShown]:
 async def result(
     saga_id: SagaId,
     desk: DeskOf,
+    request: Request,
     response: Response,
     wait_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S, allow_inf_nan=False)] = 0,
 ) -> Any:
-    """200 with output or error once it has ended, 202 while it runs."""
-    with engine_refusals():
+    """200 with output or error once it has ended, 202 while it runs; 503 where too many wait already."""
+    limits: Limits = request.app.state.chassis.limits
+    with engine_refusals(), limits.waiting.held() if wait_s else nullcontext():
         view = await desk.operations.result(saga_id, wait_s)
     response.status_code = 202 if view.finished_at is None else 200
     return result_shown(view)

@@ -1,6 +1,7 @@
 """Sagas over HTTP: starting once, finding, waiting for the end."""
 
 import asyncio
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -179,3 +180,22 @@ async def test_a_result_is_awaited(system: System) -> None:
     ended = await waiting
     assert (ended.status_code, ended.json()["status"]) == (200, "completed")
     assert ended.json()["output"]["order_id"] == "order-1"
+
+
+async def test_only_so_many_wait_for_an_end(system: System) -> None:
+    """Whoever waits holds a place; one more is 503 with Retry-After, and who does not wait is answered."""
+    limits = system.apps["orchestrator"].state.chassis.limits
+    await system.place("order-1")
+    await system.settle()
+    path = f"/sagas/{(await system.saga('order-1'))['saga_id']}/result"
+    with ExitStack() as stack:
+        for _ in range(250):
+            stack.enter_context(limits.waiting.held())
+        refused = await system.call("GET", "orchestrator", f"{path}?wait_s=30", headers=system.admin)
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"] == "1"
+        assert (await system.call("GET", "orchestrator", path, headers=system.admin)).status_code == 202
+    await system.decide("order-1")
+    await system.settle()
+    await system.pass_time(10)
+    assert (await system.call("GET", "orchestrator", f"{path}?wait_s=30", headers=system.admin)).status_code == 200
