@@ -6,6 +6,7 @@ drops its tasks without releasing a lease. Whatever had not been committed by th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -187,6 +188,19 @@ class Cluster:
         if dead:
             self.clock.advance(LEASE_S + 1)
         return bool(dead)
+
+    def elsewhere(self, call: Callable[[Operations], Awaitable[Any]]) -> Any:
+        """Do an operation at another replica, in a listener: it is committed before the engine goes on."""
+
+        async def there() -> Any:
+            replica = Cluster(self.url, self.clock, self.configuration, self.world, self.definitions).add()
+            try:
+                return await call(replica.engine.operations)
+            finally:
+                await replica.database.close()
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: asyncio.run(there())).result()
 
     async def ask(self, call: Callable[[Operations], Awaitable[T]]) -> T:
         """Do an operation as a stubborn client: whenever the replica dies before the answer, ask a fresh one."""

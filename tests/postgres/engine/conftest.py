@@ -7,9 +7,17 @@ import pytest
 from services.chassis.db import Database
 from services.orchestrator.engine import WorkflowDefinition
 from tests.support.clock import ManualClock
-from tests.support.engine import CONFIGURATIONS, Cluster, Configuration
+from tests.support.engine import CONFIGURATIONS, ONE, SUSPENDING, THREE, THREE_SUSPENDING, Cluster, Configuration
 
 ClusterOf = Callable[..., Cluster]
+
+raced = pytest.mark.parametrize(
+    ("configuration", "at_once"),
+    [(ONE, True), (SUSPENDING, True), (ONE, False), (THREE, False), (THREE_SUSPENDING, False)],
+    indirect=["configuration"],
+    ids=["C1-at-once", "C3-at-once", "C1-beside", "C2-beside", "C4-beside"],
+)
+"""Race an operation with the engine: committed before the engine goes on from an event, or beside what it does next."""
 
 
 @pytest.fixture(params=CONFIGURATIONS, ids=lambda configuration: configuration.name)

@@ -2,14 +2,15 @@
 
 import asyncio
 import itertools
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from services.orchestrator.engine import CannotCancel, UnknownSaga, WorkflowContext, workflow
-from tests.postgres.engine.conftest import ClusterOf
+from services.orchestrator.engine import CannotCancel, Operations, UnknownSaga, WorkflowContext, workflow
+from tests.postgres.engine.conftest import ClusterOf, raced
 from tests.postgres.engine.payment import PAYMENT_WORKFLOWS, payment
-from tests.support.engine import ONE, THREE, THREE_SUSPENDING, Cluster, only
+from tests.support.engine import ONE, THREE, Cluster, only
 from tests.support.events import AtPoint
 from tests.support.world import HOUR, HOUR_S, Gate, act, dies, held, refused, undo, unreachable
 
@@ -137,32 +138,42 @@ async def test_a_cancel_in_a_pause_between_attempts_undoes_them(cluster_of: Clus
     assert [call.name for call in cluster.world.calls] == ["a", "undo a"]
 
 
-@only(ONE, THREE, THREE_SUSPENDING)
+@raced
 @pytest.mark.scenario("X10", "X13", "G7")
-async def test_cancel_and_completion_have_one_winner(cluster_of: ClusterOf) -> None:
+async def test_cancel_and_completion_have_one_winner(cluster_of: ClusterOf, at_once: bool) -> None:
     """Cancelled at any event of its run, a saga ends as its canceller was told: accepted or refused."""
     cluster = cluster_of(swift)
     ends = set()
     for point in itertools.count():
-        end = await _cancelled_at(cluster, point)
+        end = await _cancelled_at(cluster, point, at_once=at_once)
         if end is None:
             break
         ends.add(end)
     assert ends == {"cancelled", "completed"}
 
 
-async def _cancelled_at(cluster: Cluster, point: int) -> str | None:
+async def _cancelled_at(cluster: Cluster, point: int, *, at_once: bool) -> str | None:
     """Run a saga, cancel it at an event, hold the end against the answer; None if it had not so many events."""
     saga_id = await cluster.start(swift, key=f"k-{point}")
     cancels: list[asyncio.Task[Any]] = []
+    answers: list[BaseException | None] = []
+
+    def change_mind(operations: Operations) -> Coroutine[Any, Any, None]:
+        return operations.cancel(saga_id, by="ann", reason="changed my mind")
 
     def cancel(_event: str) -> None:
-        cancels.append(asyncio.create_task(cluster.operations.cancel(saga_id, by="ann", reason="changed my mind")))
+        if not at_once:
+            cancels.append(asyncio.create_task(change_mind(cluster.operations)))
+            return
+        try:
+            answers.append(cluster.elsewhere(change_mind))
+        except CannotCancel as refusal:
+            answers.append(refusal)
 
     cluster.on_event = AtPoint(point, cancel)
     await cluster.settle()
     cluster.on_event = None
-    answers = await asyncio.gather(*cancels, return_exceptions=True)
+    answers += await asyncio.gather(*cancels, return_exceptions=True)
     if not answers:
         return None
     view = await cluster.finish(saga_id)

@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 from collections import Counter
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from tests.postgres.engine.conftest import ClusterOf
+from services.orchestrator.engine import Operations, Settlement
+from tests.postgres.engine.conftest import ClusterOf, raced
 from tests.postgres.engine.payment import (
     PAYMENT_WORKFLOWS,
     TIMEOUT_S,
@@ -17,36 +19,43 @@ from tests.postgres.engine.payment import (
     tolerant,
     two,
 )
-from tests.support.engine import ONE, THREE, THREE_SUSPENDING, Cluster, only
+from tests.support.engine import ONE, THREE, Cluster, only
 from tests.support.events import AtPoint, Crash, connection_breaker
 
 
-@only(ONE, THREE, THREE_SUSPENDING)
+@raced
 @pytest.mark.scenario("W4", "G10")
-async def test_a_callback_at_any_moment_wakes_the_saga(cluster_of: ClusterOf) -> None:
+async def test_a_callback_at_any_moment_wakes_the_saga(cluster_of: ClusterOf, at_once: bool) -> None:
     """Whatever the engine is doing between the request and the parked wait, a callback then is never missed."""
     cluster = cluster_of(*PAYMENT_WORKFLOWS)
     for moment in itertools.count():
-        if not await _called_back_at(cluster, moment):
+        if not await _called_back_at(cluster, moment, at_once=at_once):
             break
     assert moment >= 4
 
 
-async def _called_back_at(cluster: Cluster, moment: int) -> bool:
+async def _called_back_at(cluster: Cluster, moment: int, *, at_once: bool) -> bool:
     """Run a saga and call back at that event after the request; say whether it had so many."""
     saga_id = await cluster.start(payment, 500, key=f"order-{moment}")
     callbacks: list[asyncio.Task[Any]] = []
+    answers: list[Any] = []
+
+    def settle(operations: Operations) -> Coroutine[Any, Any, Settlement]:
+        return operations.resolve_awakeable(asked(cluster, saga_id), money(), by="processor")
 
     def call_back(_event: str) -> None:
-        settling = cluster.operations.resolve_awakeable(asked(cluster, saga_id), money(), by="processor")
-        callbacks.append(asyncio.create_task(settling))
+        if at_once:
+            answers.append(cluster.elsewhere(settle))
+        else:
+            callbacks.append(asyncio.create_task(settle(cluster.operations)))
 
     cluster.on_event = AtPoint(moment, call_back, lambda _event: bool(cluster.world.called("request", saga_id)))
     await cluster.settle()
     cluster.on_event = None
-    if not callbacks:
+    answers += await asyncio.gather(*callbacks)
+    if not answers:
         return False
-    await asyncio.gather(*callbacks)
+    assert [answer.outcome for answer in answers] == ["accepted"]
     await cluster.settle()
     view = await cluster.view(saga_id)
     assert view.status == "completed", f"called back at moment {moment}: {view.explanation}"
@@ -74,29 +83,35 @@ async def test_no_callback_is_lost_while_replicas_are_killed(cluster_of: Cluster
     assert Counter(cluster.world.happened()) == {"request": 30, "ship": 30}
 
 
-@only(ONE, THREE, THREE_SUSPENDING)
+@raced
 @pytest.mark.scenario("W10", "G11")
-async def test_timeout_and_success_have_one_winner(cluster_of: ClusterOf) -> None:
+async def test_timeout_and_success_have_one_winner(cluster_of: ClusterOf, at_once: bool) -> None:
     """Called back at any event of its expiry, a wait has one winner: answer, branch and replay agree."""
     cluster = cluster_of(*PAYMENT_WORKFLOWS)
     ends = set()
     for moment in itertools.count():
-        end = await _expired_at(cluster, moment)
+        end = await _expired_at(cluster, moment, at_once=at_once)
         if end is None:
             break
         ends.add(end)
     assert ends == {("accepted", "paid pay_1"), ("late", "signal-timeout")}
 
 
-async def _expired_at(cluster: Cluster, moment: int) -> tuple[str, str] | None:
+async def _expired_at(cluster: Cluster, moment: int, *, at_once: bool) -> tuple[str, str] | None:
     """Let a wait expire and call back at that event; the answer to it and what the saga made of it."""
     saga_id = await cluster.start(tolerant, key=f"order-{moment}")
     await cluster.settle()
     callbacks: list[asyncio.Task[Any]] = []
+    answers: list[Any] = []
+
+    def settle(operations: Operations) -> Coroutine[Any, Any, Settlement]:
+        return operations.resolve_awakeable(asked(cluster, saga_id), money(), by="processor")
 
     def call_back(_event: str) -> None:
-        settling = cluster.operations.resolve_awakeable(asked(cluster, saga_id), money(), by="processor")
-        callbacks.append(asyncio.create_task(settling))
+        if at_once:
+            answers.append(cluster.elsewhere(settle))
+        else:
+            callbacks.append(asyncio.create_task(settle(cluster.operations)))
 
     cluster.clock.advance(TIMEOUT_S)
     if moment == 0:
@@ -105,7 +120,7 @@ async def _expired_at(cluster: Cluster, moment: int) -> tuple[str, str] | None:
     else:
         cluster.on_event = AtPoint(moment - 1, call_back)
     await cluster.settle()
-    answers = await asyncio.gather(*callbacks)
+    answers += await asyncio.gather(*callbacks)
     cluster.on_event = None
     if not answers:
         return None

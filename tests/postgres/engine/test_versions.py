@@ -29,6 +29,14 @@ async def calls_instead_of_sleeping(ctx: WorkflowContext, _: None) -> str:
     return "wrong"
 
 
+async def calls_what_was_a_sleep(ctx: WorkflowContext, _: None) -> str:
+    """Another kind, under the same name."""
+    await ctx.run(act, "a", compensate=undo)
+    await ctx.run(act, "b", name="second")
+    await ctx.run(act, "wrong", name="sleep")
+    return "wrong"
+
+
 async def sleeps_instead_of_calling(ctx: WorkflowContext, _: None) -> str:
     """Another kind, the other way round."""
     await ctx.sleep(timedelta(0))
@@ -106,6 +114,7 @@ def version(number: int, fn: Any = code) -> WorkflowDefinition:
     ("changed", "expected", "found"),
     [
         (calls_instead_of_sleeping, "timer", "act"),
+        (calls_what_was_a_sleep, "timer", "step"),
         (sleeps_instead_of_calling, "act", "timer"),
         (another_target, "act", "act_on"),
         (renamed, "second", "renamed"),
