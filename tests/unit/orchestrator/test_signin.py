@@ -132,3 +132,29 @@ def test_nothing_else_is_followed(target: str) -> None:
 def test_a_form_comes_from_our_own_pages(origin: str | None, host: str | None, ours: bool) -> None:
     """Only the public address, or the host that the form was sent to, counts as ours."""
     assert same_origin(origin, public_url="http://shop.example", host=host) is ours
+
+
+async def test_guesses_run_out(sign_in: SignIn, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After ten wrong passwords an address has to wait, before any is checked; others, and right ones, do not."""
+    checked: list[str] = []
+
+    def matches(user: str, password: str) -> bool:
+        checked.append(user)
+        return (user, password) == (USER, PASSWORD)
+
+    monkeypatch.setattr(sign_in, "_matches", matches)
+    for _ in range(10):
+        assert not await sign_in.knows(USER, "guess", address="192.0.2.1")
+    with pytest.raises(TooManyRequests) as refused:
+        await sign_in.knows(USER, PASSWORD, address="192.0.2.1")
+    assert 0 < refused.value.retry_after_s <= 6
+    assert len(checked) == 10
+    for _ in range(20):
+        assert await sign_in.knows(USER, PASSWORD, address="192.0.2.2")
+    clock.advance(6)
+    assert await sign_in.knows(USER, PASSWORD, address="192.0.2.1")
+    for number in range(90):  # from many addresses: the user's budget ends, too
+        assert not await sign_in.knows(USER, "guess", address=f"198.51.100.{number}")
+    with pytest.raises(TooManyRequests):
+        for number in range(90, 120):
+            await sign_in.knows(USER, "guess", address=f"198.51.100.{number}")
