@@ -3,9 +3,10 @@
 import asyncio
 import os
 import shutil
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import asyncpg
@@ -83,6 +84,12 @@ def _folder() -> Path:
     folder = HOME / f"{PREFIX}{os.getpid()}"
     folder.mkdir(parents=True)
     return folder
+
+
+def accepts(port: int) -> bool:
+    """Say whether anybody listens there."""
+    with closing(socket.socket()) as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def listening(process: Process, port: int) -> None:

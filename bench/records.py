@@ -17,6 +17,8 @@ from bench.workloads.measures import Figures
 from dev import postgres
 
 RESULTS = HOME / "results"
+NOISY_CORES = 0.35
+"""More than this many cores at work for others: a run's rates and latencies are not to be believed."""
 PACKAGES = ("asyncpg", "fastapi", "httpx", "orjson", "pydantic", "sqlalchemy", "uvicorn", "uvloop")
 
 
@@ -63,7 +65,10 @@ class Results:
         return [record for record in self.records if (record.contender, record.workload) == (contender, workload)]
 
     def values(self, contender: str, workload: str, figure: str) -> list[float]:
-        return [record.figures[figure] for record in self.of(contender, workload) if figure in record.figures]
+        """Return a figure of every run; only of the quiet ones, where there are any."""
+        measured = [record for record in self.of(contender, workload) if figure in record.figures]
+        quiet = [record for record in measured if record.figures.get("foreign_cores", 0) <= NOISY_CORES]
+        return [record.figures[figure] for record in quiet or measured]
 
     def middle(self, contender: str, workload: str, figure: str) -> float | None:
         """Return the median over the runs, None where it was not measured."""
@@ -94,6 +99,9 @@ def surroundings(peers: dict[str, str]) -> dict[str, Any]:
     )
     cores = sum(line.startswith("processor") for line in _lines("/proc/cpuinfo"))
     memory_kib = int(_lines("/proc/meminfo")[0].split()[1])
+    changed = subprocess.run(
+        ["git", "status", "--short", "services"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -108,7 +116,7 @@ def surroundings(peers: dict[str, str]) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "postgres": server.stdout.split()[-1],
-            "commit": commit.stdout.strip(),
+            "commit": commit.stdout.strip() + (" with changes" if changed.stdout else ""),
             **{name: version(name) for name in PACKAGES},
             **peers,
         },

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 from bench import goals
 from bench.processes import ROOT
-from bench.records import Results, newest
+from bench.records import NOISY_CORES, Results, newest
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: `python -m bench report --write` -->", "<!-- end of the figures -->"
-NOISY_CORES = 0.35
-"""More than this many cores at work for others: a run's rates and latencies are not to be believed."""
 COLUMNS = {
     "w1": ("steps_per_s", "worker_cpu_ms", "server_cpu_ms", "cpu_ms", "commits", "wal_bytes"),
     "w2": ("orders_per_s", "p50_ms", "p99_ms", "alone_p50_ms", "worker_cpu_ms", "server_cpu_ms", "cpu_ms", "commits"),
@@ -116,8 +114,8 @@ def chapter(results: Results) -> str:
     if disturbed:
         lines.append(
             f"Others were at work on the machine in {len(disturbed)} of {len(results.records)} measurements "
-            f"(up to {max(line.rsplit(' ', 2)[1] for line in disturbed)} cores): "
-            "of those believe the CPU figures more than the rates."
+            f"(up to {max(line.rsplit(' ', 2)[1] for line in disturbed)} cores). A disturbed run is left out where "
+            "there is a quiet one of the same; where there is none, believe the CPU figures more than the rates."
         )
     for workload in results.workloads():
         lines += [f"### {TITLES.get(workload, workload)}", markdown(table(results, workload))]

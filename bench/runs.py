@@ -40,7 +40,7 @@ TURNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run: `part` scales every count; W5 takes minutes for some, and so runs only in the first run."""
+    """What to run: `part` scales every count; W5 takes minutes for some, and so is run once."""
 
     contenders: Sequence[str]
     workloads: Sequence[str]
@@ -58,7 +58,7 @@ async def side_by_side(arena: Arena, plan: Plan, results: Results) -> None:
         if "floor" in plan.workloads:
             _keep(results, Record("floor", "floor", run, 1, await floor.run(arena)))
         for workload in plan.workloads:
-            if workload not in WORKLOADS or (workload == "w5" and run > 0):
+            if workload not in WORKLOADS or (workload == "w5" and run < plan.runs - 1):
                 continue
             for name in plan.contenders:
                 await _one(arena, plan, results, name, workload, run)

@@ -1,11 +1,12 @@
 """What a workload needs of a contender; most of it is the same HTTP front in the worker's process."""
 
+import time
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import asyncpg
 
-from bench.arena import Arena, listening
+from bench.arena import Arena, accepts, listening
 from bench.client import Client
 from bench.processes import Process
 from dev.postgres import free_port
@@ -65,8 +66,11 @@ class Contender(ABC):
         await listening(self.worker, self.port)
 
     def kill_worker(self) -> None:
+        """Kill it, and return when its port is closed: a thread that still ends may hold it a moment longer."""
         self.working.kill()
         self.client.close()
+        while accepts(self.port):
+            time.sleep(0.002)
 
     async def watch(self, url: str) -> None:
         """Keep a connection of our own to a Postgres store, for looking."""

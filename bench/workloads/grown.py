@@ -8,15 +8,16 @@ from bench.workloads.measures import Figures
 
 FINISHED = """
 insert into sagas (id, workflow, version, key, phase, run_state, outcome, epoch, flush_no, signal_no, undo_no,
-                   takeovers, faults, no_return, created_at, updated_at, finished_at, input, output)
-select md5('finished' || n)::uuid, 'bench-order', 1, 'old-' || n, 'ended', 'done', 'completed', 3, 5, 2, 3, 0, 0, false,
-       now() - n * interval '1 second', now(), now() - n * interval '1 second', '"old"', '{"order": "old"}'
+                   takeovers, faults, no_return, alone, created_at, updated_at, finished_at, input, output)
+select md5('finished' || n)::uuid, 'bench-order', 1, 'old-' || n, 'ended', 'done', 'completed', 3, 5, 2, 3, 0, 0,
+       false, false, now() - n * interval '1 second', now(), now() - n * interval '1 second', '"old"',
+       '{"order": "old"}'
 from generate_series(1, $1::int) n
 """
 WAITING = """
 insert into sagas (id, workflow, version, key, phase, run_state, epoch, flush_no, signal_no, undo_no, takeovers, faults,
-                   no_return, due_at, created_at, updated_at, input, waits)
-select md5('waiting' || n)::uuid, 'bench-order', 1, 'still-' || n, 'forward', 'waiting', 2, 3, 1, 2, 0, 0, false,
+                   no_return, alone, due_at, created_at, updated_at, input, waits)
+select md5('waiting' || n)::uuid, 'bench-order', 1, 'still-' || n, 'forward', 'waiting', 2, 3, 1, 2, 0, 0, false, false,
        case when n % 2 = 0 then now() + interval '3 days' + n * interval '1 millisecond' end,
        now() - n * interval '1 second', now(), '"still"',
        '[["promise", "approval", "2026-11-24T00:00:00Z", null, null]]'
