@@ -2,7 +2,7 @@
 
 Replica clocks may be wrong by any amount; leases and timers are decided by the database's clock, and everything
 else that needs the time of day (tokens, webhooks) asks here. Tests put a clock that they move in this one's place:
-`wait` is built on `sleep`, so that overriding `now`, `monotonic`, `sleep` and `sql_now` is enough.
+`wait` follows an overridden `sleep`, so that overriding `now`, `monotonic`, `sleep` and `sql_now` is enough.
 """
 
 import asyncio
@@ -42,6 +42,16 @@ class Clock:
             return event.is_set()
         if math.isinf(seconds):
             return await event.wait()
+        if type(self).sleep is not Clock.sleep:
+            return await self._wait_by_sleeping(event, seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                return await event.wait()
+        except TimeoutError:
+            return event.is_set()
+
+    async def _wait_by_sleeping(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait by a clock that somebody moves: two tasks where the real one needs a timer."""
         sleeper = asyncio.ensure_future(self.sleep(seconds))
         waiter = asyncio.ensure_future(event.wait())
         try:

@@ -7,10 +7,11 @@ a lock for ever and a retry does not block on its own ghost. Behind a pooler in 
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import asyncpg
 from sqlalchemy import TextClause, make_url, text
@@ -55,6 +56,7 @@ _TRANSIENT_STATES: Final = frozenset(
         "25006",  # read-only: the primary has moved
     },
 )
+_PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nesting of JSON
 _DURABLE: Final = {
     "fsync": {"on"},
@@ -63,21 +65,53 @@ _DURABLE: Final = {
 }
 
 
+class Row(Protocol):
+    """A row that is read by its column names, whoever has fetched it."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+class Direct:
+    """A connection past SQLAlchemy, where its cost per statement counts: every statement is its own transaction."""
+
+    def __init__(self, conn: AsyncConnection) -> None:
+        self._conn = conn
+
+    async def fetch(self, statement: "Statement", parameters: Mapping[str, Any]) -> Sequence[Row]:
+        """Run a named statement; a connection whose state is then unknown does not go back to the pool."""
+        proxied = self._conn.sync_connection
+        driver = None if proxied is None else proxied.connection.driver_connection
+        if driver is None:
+            raise RuntimeError("a connection that is closed cannot be used")
+        try:
+            rows: Sequence[Row] = await driver.fetch(
+                statement.positional, *[parameters[name] for name in statement.parameters]
+            )
+        except BaseException as error:
+            if not isinstance(error, asyncpg.PostgresError) or is_transient(error):
+                await self._conn.invalidate(error)
+            raise
+        return rows
+
+
 class Database:
-    """One Postgres database: a pool and the two ways to use it."""
+    """One Postgres database: a pool and the three ways to use it."""
 
     def __init__(self, url: str, *, application_name: str, pool_size: int = 10) -> None:
         parsed = make_url(url).set(drivername="postgresql+asyncpg")
+        pooled = parsed.query.get("prepared_statement_cache_size") == "0"
         self.engine: AsyncEngine = create_async_engine(
             parsed,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=_POOL_TIMEOUT_S,
             pool_use_lifo=True,
+            hide_parameters=True,  # errors are logged, and must not tell what was to be stored
             connect_args={
                 "server_settings": {"application_name": application_name, **_SESSION_SETTINGS},
                 "command_timeout": _COMMAND_TIMEOUT_S,
                 "timeout": _CONNECT_TIMEOUT_S,
+                **({"statement_cache_size": 0} if pooled else {}),
             },
         )
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -89,6 +123,12 @@ class Database:
     def autocommit(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Every statement its own commit, on a connection of the same pool."""
         return self._autocommit.connect()
+
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator[Direct]:
+        """As `autocommit`, past SQLAlchemy; for named statements on a hot path."""
+        async with self.engine.connect() as conn:
+            yield Direct(conn)
 
     async def ping(self) -> None:
         """Ask for the simplest answer; a readiness check."""
@@ -134,6 +174,26 @@ class Database:
         await self.engine.dispose()
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A named statement as the driver takes it: `$1`, `$2`, … for its `parameters`, in this order."""
+
+    positional: str
+    parameters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sql: str) -> "Statement":
+        names: list[str] = []
+
+        def number(match: re.Match[str]) -> str:
+            if match[1] not in names:
+                names.append(match[1])
+            return f"${names.index(match[1]) + 1}"
+
+        positional = _PARAMETER.sub(number, sql)
+        return cls(positional, tuple(names))
+
+
 class Queries(Mapping[str, TextClause]):
     """The named statements of one .sql file: blocks headed by `-- name: claim_due`.
 
@@ -144,6 +204,7 @@ class Queries(Mapping[str, TextClause]):
 
     def __init__(self, statements: Mapping[str, TextClause], *, origin: str) -> None:
         self._statements = dict(statements)
+        self._direct: dict[str, Statement] = {}
         self._origin = origin
 
     @classmethod
@@ -174,6 +235,13 @@ class Queries(Mapping[str, TextClause]):
 
     def __len__(self) -> int:
         return len(self._statements)
+
+    def direct(self, name: str) -> Statement:
+        """Give a statement as `Direct.fetch` takes it."""
+        found = self._direct.get(name)
+        if found is None:
+            found = self._direct[name] = Statement.of(self[name].text)
+        return found
 
     @property
     def names(self) -> frozenset[str]:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.engine import SagaView
-from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster, Configuration
+from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster, Configuration, messages_of
 from tests.support.events import AtPoint
 from tests.support.programs import Oracle, Program, child_program, in_sequence, program, programs, script_faults
 
@@ -64,7 +64,7 @@ async def _hold(cluster: Cluster, commands: Program, crashes: list[int]) -> None
         doubtful = [owed for owed in oracle.doubtful if owed[1] in backward]
         assert not doubtful or any(fault.reached for fault in faults)
         assert in_sequence(backward, oracle.owed + doubtful, backwards=True), (backward, oracle.owed)
-    assert in_sequence(await cluster.messages(key), oracle.messages)
+    assert in_sequence(await messages_of(cluster, key), oracle.messages)
     children = [name for name in cluster.world.happened() if name.startswith("child-")]
     assert sorted(children) == sorted(oracle.children)
 

@@ -241,12 +241,6 @@ class Cluster:
 
         return await self.ask(call_back)
 
-    async def messages(self, key: str) -> list[str]:
-        """The names of the messages that are committed to the outbox for a key, in order."""
-        query = text("select name from outbox where key = :key order by seq")
-        async with self.replicas[0].database.begin() as conn:
-            return list((await conn.execute(query, {"key": key})).scalars())
-
     async def view(self, saga_id: str) -> SagaView:
         """The saga as an operator sees it."""
         return await self.operations.get(saga_id)
@@ -297,3 +291,10 @@ class Cluster:
         await asyncio.gather(*replica.working, return_exceptions=True)
         await replica.engine.crash()
         await replica.database.close()
+
+
+async def messages_of(cluster: Cluster, key: str) -> list[str]:
+    """The names of the messages that are committed to the outbox for a key, in order."""
+    query = text("select name from outbox where key = :key order by seq")
+    async with cluster.replicas[0].database.begin() as conn:
+        return list((await conn.execute(query, {"key": key})).scalars())

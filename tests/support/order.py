@@ -13,7 +13,7 @@ from services.orchestrator.engine import (
     WorkflowContext,
     workflow,
 )
-from tests.support.engine import AT_REST, Cluster
+from tests.support.engine import AT_REST, Cluster, messages_of
 from tests.support.events import AtPoint, Crash
 from tests.support.world import act, act_on, put_back, undo, undo_on
 
@@ -123,7 +123,7 @@ class OrderRun:
             assert len({call.key for call in calls}) == 1, f"{name} was called with several keys"
             assert len(calls) <= 1 + self.crashes, f"{name} was called {len(calls)} times"
         assert len(world.calls_of(self.saga_id)) <= len(happened) + 2 * self.crashes
-        messages = await self.cluster.messages(self.key)
+        messages = await messages_of(self.cluster, self.key)
         if not self.approve:
             assert (view.status, view.error and view.error.code) == ("failed", "rejected")
             assert (forward, backward) == (["reserve", "charge"], ["undo coupon", "undo charge", "undo reserve"])

@@ -58,7 +58,7 @@ class Desk:
             get_logger("orchestrator").warning(action, subject_id=subject_id, by=actor, **details)
 
 
-def _desk_of(request: Request) -> Desk:
+async def _desk_of(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
 

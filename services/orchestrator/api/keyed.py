@@ -55,7 +55,7 @@ class KeyedAnswers:
             await idempotency.store(conn, key, answer, now=self.desk.clock.sql_now())
 
 
-def _keyed(
+async def _keyed(
     desk: DeskOf, key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
 ) -> KeyedAnswers:
     return KeyedAnswers(desk, key)

@@ -67,9 +67,6 @@ class EngineHooks:
     def transition(self, saga: Saga, before: str, after: str, code: str | None) -> None:
         """The saga's status word has changed, durably."""
 
-    def released(self, count: int) -> None:
-        """At shutdown the leases of `count` sagas were given back."""
-
     def heartbeat_before(self, count: int) -> None:
         """The leases of `count` sagas are about to be extended."""
 

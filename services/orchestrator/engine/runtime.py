@@ -113,7 +113,7 @@ class Engine:
         await self._committer.stop()
         if leases:
             async with self._database.autocommit() as conn:
-                self._hooks.released(await sagas.release(conn, leases, now=self._clock.sql_now()))
+                await sagas.release(conn, leases, now=self._clock.sql_now())
         self._turns.residents.close()
 
     async def crash(self) -> None:

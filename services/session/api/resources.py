@@ -30,7 +30,7 @@ class Resources:
     sealer: Sealer
 
 
-def resources(request: Request) -> Resources:
+async def resources(request: Request) -> Resources:
     """Return what this app was wired with."""
     wired: Resources = request.app.state.resources
     return wired

@@ -72,7 +72,7 @@ class Resources:
         self.dispatch = dispatch
 
 
-def resources(request: Request) -> Resources:
+async def resources(request: Request) -> Resources:
     wired: Resources = request.app.state.resources
     return wired
 

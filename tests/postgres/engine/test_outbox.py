@@ -7,7 +7,7 @@ import pytest
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine import TerminalError, Transition, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.engine import ONE, SUSPENDING, THREE, only
+from tests.support.engine import ONE, SUSPENDING, THREE, messages_of, only
 from tests.support.events import AtPoint
 from tests.support.world import HOUR, act, dies, undo
 
@@ -70,10 +70,10 @@ async def test_messages_are_sent_once_and_in_order(cluster_of: ClusterOf) -> Non
     cluster = cluster_of(telling)
     saga_id = await cluster.start(telling, "fine")
     await cluster.settle()
-    assert await cluster.messages("k") == ["first", "second", "third"]
+    assert await messages_of(cluster, "k") == ["first", "second", "third"]
     await cluster.restart()
     assert (await cluster.finish(saga_id)).status == "completed"
-    assert await cluster.messages("k") == [*ALL, "running>completed:fine:fine"]
+    assert await messages_of(cluster, "k") == [*ALL, "running>completed:fine:fine"]
 
 
 @pytest.mark.scenario("C2", "K1")
@@ -83,7 +83,7 @@ async def test_a_failure_is_told_once_its_undos_are_done(cluster_of: ClusterOf) 
     cluster.world.script("undo a", dies())
     view = await cluster.run(telling, "fails")
     assert view.status == "failed"
-    assert await cluster.messages("k") == [*ALL, "compensating>failed:no-way:fails"]
+    assert await messages_of(cluster, "k") == [*ALL, "compensating>failed:no-way:fails"]
 
 
 @pytest.mark.scenario("C2", "X2")
@@ -96,10 +96,10 @@ async def test_a_cancel_is_told(cluster_of: ClusterOf) -> None:
     for one in (saga_id, queued):
         await cluster.operations.cancel(one, by="ann", reason="changed my mind")
     await cluster.settle()
-    sleeping = await cluster.messages("sleeping")
+    sleeping = await messages_of(cluster, "sleeping")
     assert sleeping[:3] == ALL[:3]
     assert [name.split(">")[1].split(":")[0] for name in sleeping[3:]] == ["cancelled"]
-    assert [name.split(">")[1].split(":")[0] for name in await cluster.messages("queued")] == ["cancelled"]
+    assert [name.split(">")[1].split(":")[0] for name in await messages_of(cluster, "queued")] == ["cancelled"]
 
 
 @only(ONE, SUSPENDING)
@@ -112,7 +112,7 @@ async def test_messages_of_a_flush_that_was_not_written_are_not_sent(cluster_of:
         cluster.on_event = fault
         view = await cluster.run(telling, "fine", key=f"k-{point}")
         assert view.status == "completed"
-        assert await cluster.messages(f"k-{point}") == [*ALL, "running>completed:fine:fine"], f"died at {point}"
+        assert await messages_of(cluster, f"k-{point}") == [*ALL, "running>completed:fine:fine"], f"died at {point}"
         if not fault.reached:
             break
     assert point > 5
@@ -149,7 +149,7 @@ async def test_a_listener_with_a_bug_stops_the_saga_visibly(cluster_of: ClusterO
     await cluster.operations.retry(view.saga_id, by="ann", reason="repaired")
     view = await cluster.finish(view.saga_id)
     assert view.status == "completed"
-    assert (await cluster.messages("k"))[4:] == ["running>completed:fine:fine"]
+    assert (await messages_of(cluster, "k"))[4:] == ["running>completed:fine:fine"]
     assert cluster.world.happened() == ["a", "b"]
 
 
@@ -167,9 +167,9 @@ async def test_being_stuck_is_told(cluster_of: ClusterOf) -> None:
 
     await cluster.restart([workflow("telling", version=1, undos=[undo], on_transition=announce)(other)])
     assert (await cluster.finish(saga_id)).status == "stuck"
-    (stuck,) = (await cluster.messages("k"))[3:]
+    (stuck,) = (await messages_of(cluster, "k"))[3:]
     assert stuck.split(":")[0].endswith(">stuck")
     await cluster.restart()
     await cluster.operations.retry(saga_id, by="ann", reason="the right code is back")
     assert (await cluster.finish(saga_id)).status == "completed"
-    assert (await cluster.messages("k"))[4:] == ["fourth", "running>completed:fine:fine"]
+    assert (await messages_of(cluster, "k"))[4:] == ["fourth", "running>completed:fine:fine"]

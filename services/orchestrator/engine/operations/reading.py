@@ -1,6 +1,6 @@
 """Looking at sagas: one, its steps, a page of them, the promises that are waited for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -53,11 +53,17 @@ class Reading:
         return await self._looks.ask(saga_uuid(saga_id))
 
     async def _look_at_many(self, saga_ids: Sequence[UUID]) -> Sequence[SagaView | Exception]:
-        async with self._database.autocommit() as conn:
-            rows = {row.id: row for row in await views.get_many(conn, saga_ids)}
-            undos = await compensations.of_sagas(conn, [row.id for row in rows.values() if row.undo_no])
+        async with self._database.direct() as direct:
+            rows = {row.id: row for row in await views.get_many(direct, saga_ids)}
+        undos = await self._undos_of([row.id for row in rows.values() if row.undo_no])
         found = {saga_id: saga_view(row, undos.get(saga_id, ())) for saga_id, row in rows.items()}
         return [found.get(saga_id) or UnknownSaga() for saga_id in saga_ids]
+
+    async def _undos_of(self, saga_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Undo]]:
+        if not saga_ids:
+            return {}
+        async with self._database.autocommit() as conn:
+            return await compensations.of_sagas(conn, saga_ids)
 
     async def steps(self, saga_id: str) -> list[StepView]:
         """Give the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
@@ -65,7 +71,8 @@ class Reading:
             row = await views.get(conn, saga_uuid(saga_id))
             if row is None:
                 raise UnknownSaga
-            records = [record for _, record in await steps.of_sagas(conn, [row.id])]
+        async with self._database.direct() as direct:
+            records = [record for _, record in await steps.of_sagas(direct, [row.id])]
         lines = [_recorded(record) for record in records] + [_under_way(call) for call in row.calls]
         return sorted(lines, key=lambda line: positions.order(line.position))
 

@@ -58,6 +58,11 @@ class Request:
     kind: SignalKind
     proposal: Proposal
 
+    @property
+    def place(self) -> signals.Place:
+        """Give which signal it is."""
+        return self.saga_id, self.name
+
 
 class Settling:
     """Settles awakeables and promises: the plain case for many at once in one statement, the others one by one."""
@@ -91,39 +96,44 @@ class Settling:
 
     async def _settle_many(self, requests: Sequence[Request]) -> Sequence[Settlement | Exception]:
         """Settle what is open in one statement; whatever that statement finds changed is decided under the lock."""
-        async with self._database.autocommit() as conn:
-            whose = await signals.addressees(conn, {request.saga_id for request in requests})
-            known = await signals.named(conn, {(request.saga_id, request.name) for request in requests})
-            plain: dict[tuple[UUID, str], Signal] = {}
-            answers: list[Settlement | Exception | None] = [None] * len(requests)
+        plain: dict[signals.Place, Signal] = {}
+        answers: dict[int, Settlement | Exception] = {}
+        async with self._database.direct() as conn:
+            known = await signals.look_up(conn, {request.place for request in requests})
             for index, request in enumerate(requests):
-                place = (request.saga_id, request.name)
-                signal = known.get(place)
-                if signal is None or signal.status is not SignalStatus.OPEN or place in plain:
-                    continue
-                if _mismatches(signal, request.proposal.facts):
-                    continue
                 try:
-                    proposed = self._proposed(signal, request.proposal, self._shape(whose.get(request.saga_id), signal))
+                    proposed = self._plainly(request, *known[request.place])
                 except EngineError as error:
                     answers[index] = error
                     continue
-                plain[place] = proposed
-                self._hooks.signal_before(proposed)
+                if proposed is not None and request.place not in plain:
+                    plain[request.place] = proposed
+                    self._hooks.signal_before(proposed)
             settled = await signals.settle_open(conn, list(plain.values()), now=self._clock.sql_now())
         for index, request in enumerate(requests):
-            place = (request.saga_id, request.name)
-            at = settled.pop(place, None) if answers[index] is None else None
-            if at is not None:
-                done = replace(plain[place], settled_at=at)
+            saga, _ = known[request.place]
+            at = None if index in answers or saga is None else settled.pop(request.place, None)
+            if at is not None and saga is not None:
+                done = replace(plain[request.place], settled_at=at)
                 self._hooks.signal_settled(done)
-                answers[index] = Settlement(
-                    "accepted", str(request.saga_id), whose[request.saga_id].key, standing_of(done)
-                )
+                answers[index] = Settlement("accepted", str(request.saga_id), saga.key, standing_of(done))
         return [
-            answer if answer is not None else await self._settle_one(request)
-            for answer, request in zip(answers, requests, strict=True)
+            answers[index] if index in answers else await self._settle_one(request)
+            for index, request in enumerate(requests)
         ]
+
+    def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:
+        """Give what a signal becomes if it is still open; None if that needs a closer look, under the lock."""
+        if saga is None or saga.phase is not Phase.FORWARD:
+            return None
+        if signal is None:
+            definition = self._registry.get(saga.workflow, saga.version)
+            if request.kind is not SignalKind.PROMISE or definition is None or request.name not in definition.promises:
+                return None
+            signal = Signal(request.saga_id, request.name, SignalKind.PROMISE)
+        if signal.status is not SignalStatus.OPEN or _mismatches(signal, request.proposal.facts):
+            return None
+        return self._proposed(signal, request.proposal, self._shape(saga, signal))
 
     async def _settle_one(self, request: Request) -> Settlement | Exception:
         """Decide one proposal under the saga's row lock."""

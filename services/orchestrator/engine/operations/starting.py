@@ -9,7 +9,7 @@ from services.chassis.db import Connection, Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.scheduler import Scheduler
-from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.codec import ERASED, Codec
 from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, SagaConflict
 from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.operations.views import Started, StartRequest
@@ -65,10 +65,9 @@ class Starting:
             self._hooks.start_before(new)
         sent_at = self._clock.monotonic()
         birth = self._scheduler.birth([new.id for new in asked if not new.delay_s])
-        async with self._database.autocommit() as conn:
-            created = await sagas.insert(conn, asked, birth=birth, now=self._clock.sql_now())
-            asked_again = len(created) < len(asked)
-            inputs = await sagas.started_with(conn, [new.id for new in asked] if asked_again else [])
+        async with self._database.direct() as conn:
+            created = await sagas.bear(conn, asked, birth, now=self._clock.sql_now())
+        inputs = {} if len(created) == len(asked) else await self._inputs_of([new.id for new in asked])
         answers: list[Started | Exception] = []
         for new in asked:
             created_at = created.pop(new.id, None)
@@ -81,6 +80,10 @@ class Starting:
             else:
                 self._scheduler.loop.nudge()
         return answers
+
+    async def _inputs_of(self, saga_ids: Sequence[UUID]) -> dict[UUID, str]:
+        async with self._database.autocommit() as conn:
+            return await sagas.started_with(conn, saga_ids)
 
     def _prepare(self, request: StartRequest) -> NewSaga:
         """Give the saga that is asked for, its input in the one form that inputs are compared in."""
@@ -98,7 +101,7 @@ class Starting:
 
     def _known(self, new: NewSaga, inputs: dict[UUID, str]) -> Started:
         stands = inputs.get(new.id)
-        if stands is None or not self._codec.same(stands, new.input):
+        if stands is None or not (stands == ERASED or self._codec.same(stands, new.input)):
             raise SagaConflict(f"saga {new.id} ({new.workflow} {new.key!r}) was started with another input")
         return Started(str(new.id), created=False)
 

@@ -6,16 +6,21 @@ from pathlib import Path
 
 import orjson
 from sqlalchemy import ColumnElement, DateTime, cast, func
-from sqlalchemy.engine import RowMapping
 
-from services.chassis.db import Queries
+from services.chassis.db import Queries, Row
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
 
 
 @cache
 def queries() -> Queries:
-    """Read the engine's named statements, once."""
+    """Read the engine's named statements that take locks, once."""
     return Queries.load(Path(__file__).with_name("queries.sql"))
+
+
+@cache
+def reads() -> Queries:
+    """Read the engine's named statements that only read, once."""
+    return Queries.load(Path(__file__).with_name("reads.sql"))
 
 
 def moment(now: datetime | None) -> ColumnElement[datetime]:
@@ -23,7 +28,7 @@ def moment(now: datetime | None) -> ColumnElement[datetime]:
     return func.coalesce(cast(now, DateTime(timezone=True)), func.clock_timestamp())
 
 
-def error_of(row: RowMapping) -> ErrorInfo | None:
+def error_of(row: Row) -> ErrorInfo | None:
     """Read the two columns of an error."""
     return None if row["error_code"] is None else ErrorInfo(row["error_code"], row["error_message"] or "")
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import and_, bindparam, select, update
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.db import Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
 from services.orchestrator.engine.store.columns import error_of
 from services.orchestrator.engine.store.tables import compensations, steps
@@ -69,7 +69,7 @@ async def of_sagas(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UU
     return found
 
 
-def _undo(row: RowMapping) -> Undo:
+def _undo(row: Row) -> Undo:
     return Undo(
         saga_id=row["saga_id"],
         seq=row["seq"],

@@ -1,6 +1,6 @@
 """Writing a batch of flushes: one statement for nearly everything, more in the same transaction for the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis import audit
-from services.chassis.db import Database
+from services.chassis.db import Database, Row
 from services.chassis.messaging import outbox
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Signal, Undo
@@ -29,24 +29,24 @@ async def write(database: Database, batch: Sequence[Flush], *, now: datetime | N
     """
     if any(flush.has_more_than_one_statement for flush in batch):
         async with database.begin() as conn:
-            answers, fresh = await _write_main(conn, batch, now=now)
+            rows = await conn.execute(queries()["flush"], _parameters(batch, now))
+            answers, fresh = _read(rows.mappings())
             await _write_rest(conn, [flush for flush in batch if (flush.saga_id, flush.epoch) in fresh], now=now)
         return answers
-    async with database.autocommit() as conn:
-        answers, _ = await _write_main(conn, batch, now=now)
+    async with database.direct() as conn:
+        answers, _ = _read(await conn.fetch(queries().direct("flush"), _parameters(batch, now)))
         return answers
 
 
-async def _write_main(
-    conn: AsyncConnection, batch: Sequence[Flush], *, now: datetime | None
-) -> tuple[Answers, frozenset[FlushKey]]:
+def _read(rows: Iterable[Row]) -> tuple[Answers, frozenset[FlushKey]]:
+    """Read what a flush answers: for each saga held whether it is applied, and which were applied just now."""
     answers: dict[FlushKey, FlushAnswer] = {}
     written: set[FlushKey] = set()
-    rows = await conn.execute(queries()["flush"], _parameters(batch, now))
-    for saga_id, epoch, fresh, before in rows:
-        answers[saga_id, epoch] = FlushAnswer.APPLIED if fresh or before else FlushAnswer.NEWS
-        if fresh:
-            written.add((saga_id, epoch))
+    for row in rows:
+        key = (row["id"], row["epoch"])
+        answers[key] = FlushAnswer.APPLIED if row["fresh"] or row["before"] else FlushAnswer.NEWS
+        if row["fresh"]:
+            written.add(key)
     return answers, frozenset(written)
 
 

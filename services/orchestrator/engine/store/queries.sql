@@ -1,8 +1,6 @@
 -- The concurrency contract of the engine. Every statement that takes a lock is here.
---
 -- The row of a saga is its lock. Whoever changes anything of a saga (its log, its undos, its signals, its state) holds that row
 -- first, in the same transaction; so whatever is decided under the lock is decided once, and nobody can act on a stale view.
---
 --   * A lease is `run_state = 'leased'` with `epoch`, and ends at `due_at`. Every claim, and every cancel, makes a new epoch;
 --     every write of a holder names the epoch it holds, and writes nothing if the row has another.
 --   * flush_no says which flush of the holder the row has. The same flush sent again, because its answer was lost, finds its
@@ -12,10 +10,8 @@
 --     for a signal and beginning to wait are one step.
 --   * due_at is the one column that says when a saga wants a claim: next wake, retry, timer, delayed start, end of a lease.
 --     Null: time alone does nothing for it.
---
 -- Lock order: sagas by id, then their rows in the other tables, then outbox_keys by key. Statements that lock several sagas do
 -- it in one materialised CTE ordered by id; claims skip what is locked and so never wait.
---
 -- The clock: clock_timestamp() of the database, or :now where a test moves it. It is read in a sub-select, once per statement,
 -- because a bare volatile function could not be compared with an index.
 
@@ -205,14 +201,15 @@ where id = :id
 for no key update
 
 -- name: settle
--- Settles signals that are open, of sagas that still go forward, counts them and makes waiting sagas due; gives those it settled.
+-- Settles signals that are open, or promises that nobody has waited for yet, of sagas that still go forward; counts them and makes
+-- waiting sagas due; gives those it settled.
 -- A signal that is not given was settled, or its saga ended, before this statement had the row: nothing of it is written.
 with wanted as (
     select *
     from unnest(
-        cast(:saga_ids as uuid[]), cast(:names as text[]), cast(:statuses as text[]), cast(:values as text[]),
-        cast(:error_codes as text[]), cast(:error_messages as text[]), cast(:identities as text[]), cast(:bys as text[])
-    ) as w(saga_id, name, status, value, error_code, error_message, identity, settled_by)
+        cast(:saga_ids as uuid[]), cast(:names as text[]), cast(:kinds as text[]), cast(:statuses as text[]),
+        cast(:values as text[]), cast(:error_codes as text[]), cast(:error_messages as text[]), cast(:identities as text[]), cast(:bys as text[])
+    ) as w(saga_id, name, kind, status, value, error_code, error_message, identity, settled_by)
 ), held as materialized (
     select s.id
     from sagas s
@@ -222,16 +219,21 @@ with wanted as (
 ), moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), settled as (
-    update signals g
-    set status = w.status,
-        value = w.value,
-        error_code = w.error_code,
-        error_message = w.error_message,
-        identity = w.identity,
-        settled_by = w.settled_by,
-        settled_at = moment.at
+    insert into signals as g (saga_id, name, kind, status, shape, value, error_code, error_message, identity, opened_at,
+                              settled_by, settled_at)
+    select w.saga_id, w.name, w.kind, w.status, '', w.value, w.error_code, w.error_message, w.identity, moment.at,
+           w.settled_by, moment.at
     from wanted w join held on held.id = w.saga_id cross join moment
-    where g.saga_id = w.saga_id and g.name = w.name and g.status = 'open'
+    order by w.saga_id, w.name
+    on conflict (saga_id, name) do update
+        set status = excluded.status,
+            value = excluded.value,
+            error_code = excluded.error_code,
+            error_message = excluded.error_message,
+            identity = excluded.identity,
+            settled_by = excluded.settled_by,
+            settled_at = excluded.settled_at
+        where g.status = 'open'
     returning g.saga_id, g.name, g.kind, g.status, g.identity, g.settled_by, g.error_message
 ), woken as (
     update sagas s

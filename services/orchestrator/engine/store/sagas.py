@@ -3,12 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.db import Direct, Row
 from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.store.columns import error_of, queries, read_attention, read_calls, write_calls
@@ -24,36 +25,41 @@ class Birth:
     lease_s: float = 0.0
 
 
-async def insert(
-    conn: AsyncConnection, new: Sequence[NewSaga], *, birth: Birth = Birth(), now: datetime | None
-) -> dict[UUID, datetime]:
-    """Start sagas; give the ids of those that did not exist yet, and when they were created."""
+async def insert(conn: AsyncConnection, new: Sequence[NewSaga], *, now: datetime | None) -> frozenset[UUID]:
+    """Start sagas in the caller's transaction; give the ids of those that did not exist yet."""
     if not new:
-        return {}
-    unique = list({saga.id: saga for saga in new}.values())
-    rows = await conn.execute(
-        queries()["insert_sagas"],
-        {
-            "now": now,
-            "ids": [saga.id for saga in unique],
-            "workflows": [saga.workflow for saga in unique],
-            "versions": [saga.version for saga in unique],
-            "keys": [saga.key for saga in unique],
-            "subjects": [saga.subject for saga in unique],
-            "parent_ids": [saga.parent_id for saga in unique],
-            "traceparents": [saga.traceparent for saga in unique],
-            "delays": [saga.delay_s for saga in unique],
-            "inputs": [saga.input for saga in unique],
-            "leaseds": [saga.id in birth.leased for saga in unique],
-            "owner": birth.owner,
-            "lease_s": birth.lease_s,
-        },
-    )
-    return {row[0]: row[1] for row in rows}
+        return frozenset()
+    rows = await conn.execute(queries()["insert_sagas"], _births(new, Birth(), now))
+    return frozenset(row[0] for row in rows)
+
+
+async def bear(conn: Direct, new: Sequence[NewSaga], birth: Birth, *, now: datetime | None) -> dict[UUID, datetime]:
+    """Start sagas, some of them leased; give the ids of those that did not exist yet, and when they were created."""
+    rows = await conn.fetch(queries().direct("insert_sagas"), _births(new, birth, now))
+    return {row["id"]: row["created_at"] for row in rows}
+
+
+def _births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[str, Any]:
+    unique = list({saga.id: saga for saga in reversed(new)}.values())  # of two starts in one batch the first counts
+    return {
+        "now": now,
+        "ids": [saga.id for saga in unique],
+        "workflows": [saga.workflow for saga in unique],
+        "versions": [saga.version for saga in unique],
+        "keys": [saga.key for saga in unique],
+        "subjects": [saga.subject for saga in unique],
+        "parent_ids": [saga.parent_id for saga in unique],
+        "traceparents": [saga.traceparent for saga in unique],
+        "delays": [saga.delay_s for saga in unique],
+        "inputs": [saga.input for saga in unique],
+        "leaseds": [saga.id in birth.leased for saga in unique],
+        "owner": birth.owner,
+        "lease_s": birth.lease_s,
+    }
 
 
 async def claim(
-    conn: AsyncConnection,
+    conn: Direct,
     *,
     versions: Sequence[str],
     owner: str,
@@ -63,8 +69,8 @@ async def claim(
     now: datetime | None,
 ) -> list[Saga]:
     """Lease up to `limit` sagas that are due, in `versions` (as ``name@version``), for `lease_s` seconds."""
-    rows = await conn.execute(
-        queries()["claim"],
+    rows = await conn.fetch(
+        queries().direct("claim"),
         {
             "versions": list(versions),
             "owner": owner,
@@ -74,7 +80,7 @@ async def claim(
             "now": now,
         },
     )
-    return [_saga(row) for row in rows.mappings()]
+    return [_saga(row) for row in rows]
 
 
 async def isolate(conn: AsyncConnection, saga_id: UUID, epoch: int) -> bool:
@@ -157,7 +163,7 @@ async def delete_finished(conn: AsyncConnection, *, before: datetime, limit: int
     return len(rows.all())
 
 
-def _saga(row: RowMapping) -> Saga:
+def _saga(row: Row) -> Saga:
     return Saga(
         id=row["id"],
         workflow=row["workflow"],

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy import and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.db import Direct, Row
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.store.columns import error_of, moment, queries
+from services.orchestrator.engine.store.columns import error_of, moment, queries, reads
 from services.orchestrator.engine.store.tables import sagas, signals
 
 
@@ -31,16 +32,17 @@ async def expire(conn: AsyncConnection, expired: Sequence[tuple[UUID, str]], *, 
 
 
 async def settle_open(
-    conn: AsyncConnection, proposed: Sequence[Signal], *, now: datetime | None
+    conn: Direct, proposed: Sequence[Signal], *, now: datetime | None
 ) -> dict[tuple[UUID, str], datetime]:
     """Settle those of many signals that are open and whose sagas go forward; give these and when it was."""
     if not proposed:
         return {}
-    rows = await conn.execute(
-        queries()["settle"],
+    rows = await conn.fetch(
+        queries().direct("settle"),
         {
             "saga_ids": [signal.saga_id for signal in proposed],
             "names": [signal.name for signal in proposed],
+            "kinds": [signal.kind for signal in proposed],
             "statuses": [signal.status for signal in proposed],
             "values": [signal.value for signal in proposed],
             "error_codes": [signal.error and signal.error.code for signal in proposed],
@@ -50,7 +52,7 @@ async def settle_open(
             "now": now,
         },
     )
-    return {(saga_id, name): at for saga_id, name, at in rows}
+    return {(row["saga_id"], row["name"]): row["at"] for row in rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +65,37 @@ class Addressee:
     phase: Phase
 
 
-async def addressees(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UUID, Addressee]:
-    """Read what many sagas are."""
-    rows = await conn.execute(
-        select(sagas.c.id, sagas.c.workflow, sagas.c.version, sagas.c.key, sagas.c.phase).where(
-            sagas.c.id.in_(saga_ids)
-        )
+Place = tuple[UUID, str]
+"""Which signal: its saga and its name."""
+
+
+async def look_up(conn: Direct, places: Collection[Place]) -> dict[Place, tuple[Addressee | None, Signal | None]]:
+    """Read many signals and what their sagas are."""
+    rows = await conn.fetch(
+        reads().direct("look_up"),
+        {"saga_ids": [saga_id for saga_id, _ in places], "names": [name for _, name in places]},
     )
-    return {row.id: Addressee(row.workflow, row.version, row.key, Phase(row.phase)) for row in rows}
+    return {
+        (row["of_saga"], row["of_name"]): (
+            None
+            if row["workflow"] is None
+            else Addressee(row["workflow"], row["version"], row["key"], Phase(row["phase"])),
+            None if row["name"] is None else _signal(row),
+        )
+        for row in rows
+    }
 
 
-async def named(conn: AsyncConnection, names: Collection[tuple[UUID, str]]) -> dict[tuple[UUID, str], Signal]:
-    """Read many signals by their sagas and names."""
-    condition = tuple_(signals.c.saga_id, signals.c.name).in_(list(names))
-    return {(signal.saga_id, signal.name): signal for signal in await _where(conn, condition)}
+async def news_of(conn: Direct, saga_ids: Collection[UUID]) -> dict[UUID, tuple[int, list[Signal]]]:
+    """Read how many signals of each saga have been settled, as its row counts them, and these signals."""
+    if not saga_ids:
+        return {}
+    news: dict[UUID, tuple[int, list[Signal]]] = {}
+    for row in await conn.fetch(reads().direct("news_of"), {"saga_ids": list(saga_ids)}):
+        _, found = news.setdefault(row["id"], (row["signal_no"], []))
+        if row["name"] is not None:
+            found.append(_signal(row))
+    return news
 
 
 async def settle(conn: AsyncConnection, signal: Signal) -> None:
@@ -103,21 +122,9 @@ async def settle(conn: AsyncConnection, signal: Signal) -> None:
 
 async def get(conn: AsyncConnection, saga_id: UUID, name: str) -> Signal | None:
     """Read one signal."""
-    found = await _where(conn, and_(signals.c.saga_id == saga_id, signals.c.name == name))
-    return found[0] if found else None
-
-
-async def settled_of(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[Signal]:
-    """Read the settled signals of many sagas."""
-    if not saga_ids:
-        return []
-    return await _where(conn, and_(signals.c.saga_id.in_(saga_ids), signals.c.status != SignalStatus.OPEN))
-
-
-async def count_of(conn: AsyncConnection, saga_id: UUID) -> int:
-    """Read how many signals of a saga have been settled, as its row counts them."""
-    count = await conn.scalar(select(sagas.c.signal_no).where(sagas.c.id == saga_id))
-    return int(count or 0)
+    statement = select(signals).where(signals.c.saga_id == saga_id, signals.c.name == name)
+    row = (await conn.execute(statement)).mappings().first()
+    return None if row is None else _signal(row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,23 +173,19 @@ async def count_open_promises(conn: AsyncConnection, name: str) -> int:
     return int(await conn.scalar(statement.where(_WAITED_FOR, signals.c.name == name)) or 0)
 
 
-async def _where(conn: AsyncConnection, condition: ColumnElement[bool]) -> list[Signal]:
-    rows = await conn.execute(select(signals).where(condition))
-    return [
-        Signal(
-            saga_id=row["saga_id"],
-            name=row["name"],
-            kind=SignalKind(row["kind"]),
-            status=SignalStatus(row["status"]),
-            shape=row["shape"],
-            expects=row["expects"],
-            value=row["value"],
-            error=error_of(row),
-            identity=row["identity"],
-            opened_at=row["opened_at"],
-            until=row["until"],
-            settled_by=row["settled_by"],
-            settled_at=row["settled_at"],
-        )
-        for row in rows.mappings()
-    ]
+def _signal(row: Row) -> Signal:
+    return Signal(
+        saga_id=row["saga_id"],
+        name=row["name"],
+        kind=SignalKind(row["kind"]),
+        status=SignalStatus(row["status"]),
+        shape=row["shape"],
+        expects=row["expects"],
+        value=row["value"],
+        error=error_of(row),
+        identity=row["identity"],
+        opened_at=row["opened_at"],
+        until=row["until"],
+        settled_by=row["settled_by"],
+        settled_at=row["settled_at"],
+    )

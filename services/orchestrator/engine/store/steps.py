@@ -3,21 +3,20 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.db import Direct, Row
 from services.orchestrator.engine.model.records import Kind, LogRecord
-from services.orchestrator.engine.store.columns import error_of
+from services.orchestrator.engine.store.columns import error_of, reads
 from services.orchestrator.engine.store.tables import steps
 
 
-async def of_sagas(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:
+async def of_sagas(conn: Direct, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:
     """Read the logs of many sagas, in no particular order."""
     if not saga_ids:
         return []
-    rows = await conn.execute(select(steps).where(steps.c.saga_id.in_(saga_ids)))
-    return [(row["saga_id"], _record(row)) for row in rows.mappings()]
+    rows = await conn.fetch(reads().direct("logs_of"), {"saga_ids": list(saga_ids)})
+    return [(row["saga_id"], _record(row)) for row in rows]
 
 
 async def insert(conn: AsyncConnection, saga_id: UUID, record: LogRecord) -> None:
@@ -38,7 +37,7 @@ async def insert(conn: AsyncConnection, saga_id: UUID, record: LogRecord) -> Non
     )
 
 
-def _record(row: RowMapping) -> LogRecord:
+def _record(row: Row) -> LogRecord:
     return LogRecord(
         position=row["position"],
         kind=Kind(row["kind"]),

@@ -1,17 +1,18 @@
 """Reading sagas for people: one, or a page, newest first."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import Boolean, ColumnElement, and_, func, literal_column, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.db import Direct, Row
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
-from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits
+from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits, reads
 from services.orchestrator.engine.store.tables import sagas
 
 _RUN_STATE = sagas.c.run_state
@@ -78,10 +79,9 @@ async def get(conn: AsyncConnection, saga_id: UUID) -> SagaRow | None:
     return None if row is None else _row(row)
 
 
-async def get_many(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[SagaRow]:
+async def get_many(conn: Direct, saga_ids: Collection[UUID]) -> list[SagaRow]:
     """Read many sagas' rows."""
-    rows = await conn.execute(select(sagas).where(sagas.c.id.in_(saga_ids)))
-    return [_row(row) for row in rows.mappings()]
+    return [_row(row) for row in await conn.fetch(reads().direct("sagas_of"), {"saga_ids": list(saga_ids)})]
 
 
 async def find(conn: AsyncConnection, selection: Selection) -> list[SagaRow]:
@@ -111,19 +111,17 @@ async def ended_of(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[UU
 
 
 async def count_live(conn: AsyncConnection) -> dict[tuple[str, str], int]:
-    """Count the sagas that have not ended, by workflow and status word."""
-    counts: dict[tuple[str, str], int] = {}
-    for status in ("queued", "running", "waiting", "paused", "stuck", "compensating"):
-        rows = await conn.execute(
-            select(sagas.c.workflow, func.count())
-            .where(_PHASE != "ended", STATUS_CONDITIONS[status])
-            .group_by(sagas.c.workflow)
-        )
-        counts.update({(workflow, status): count for workflow, count in rows})
-    return counts
+    """Count the sagas that have not ended, by workflow and status word; all in one pass over the live ones."""
+    begun = literal_column("(epoch > 0)", Boolean).label("begun")
+    kinds = (sagas.c.workflow, _PHASE, _RUN_STATE, begun)
+    rows = await conn.execute(select(*kinds, func.count()).where(_PHASE != "ended").group_by(*kinds))
+    counts: Counter[tuple[str, str]] = Counter()
+    for workflow, phase, run_state, has_begun, count in rows:
+        counts[workflow, status_word(Phase(phase), RunState(run_state), None, int(has_begun))] += count
+    return dict(counts)
 
 
-def _row(row: RowMapping) -> SagaRow:
+def _row(row: Row) -> SagaRow:
     run_state = RunState(row["run_state"])
     outcome = None if row["outcome"] is None else Outcome(row["outcome"])
     return SagaRow(

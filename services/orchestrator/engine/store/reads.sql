@@ -1,0 +1,30 @@
+-- What the hot path reads. Nothing here takes a lock: what must not change under a reader is decided by queries.sql.
+
+-- name: logs_of
+-- Reads the logs of sagas that are replayed.
+select saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message
+from steps
+where saga_id = any(cast(:saga_ids as uuid[]))
+
+-- name: news_of
+-- Reads how many signals of sagas have been settled, and these; a saga without any has one row without a name.
+select s.id, s.signal_no, g.saga_id, g.name, g.kind, g.status, g.shape, g.expects, g.value, g.error_code, g.error_message,
+       g.identity, g.opened_at, g.until, g.settled_by, g.settled_at
+from sagas s
+left join signals g on g.saga_id = s.id and g.status <> 'open'
+where s.id = any(cast(:saga_ids as uuid[]))
+
+-- name: look_up
+-- Reads signals that somebody wants to settle, and what their sagas are. It takes no lock: what is decided by it never changes,
+-- and whether a signal is still open `settle` finds out.
+select w.saga_id as of_saga, w.name as of_name, s.workflow, s.version, s.key, s.phase, g.saga_id, g.name, g.kind, g.status, g.shape,
+       g.expects, g.value, g.error_code, g.error_message, g.identity, g.opened_at, g.until, g.settled_by, g.settled_at
+from unnest(cast(:saga_ids as uuid[]), cast(:names as text[])) as w(saga_id, name)
+left join sagas s on s.id = w.saga_id
+left join signals g on g.saga_id = w.saga_id and g.name = w.name
+
+-- name: sagas_of
+-- Reads sagas for people.
+select *
+from sagas
+where id = any(cast(:saga_ids as uuid[]))
