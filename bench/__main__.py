@@ -6,7 +6,7 @@ import uvloop
 
 from bench import arena, report, runs
 from bench.contenders import environment
-from bench.records import Results
+from bench.records import Results, newest
 from bench.runs import Plan
 
 PEERS = ("ours", "restate", "absurd", "dbos")
@@ -29,7 +29,7 @@ async def ours(words: argparse.Namespace) -> Results:
 async def peers(words: argparse.Namespace) -> Results:
     """Ours and the peers side by side; installs the peers first."""
     environment.install()
-    results = Results.begin("peers", environment.versions())
+    results = (newest("peers") if words.more else None) or Results.begin("peers", environment.versions())
     plan = Plan(words.contenders or PEERS, words.workloads or ALL, words.runs or 3, words.part)
     async with arena.opened() as surroundings:
         await runs.side_by_side(surroundings, plan, results)
@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--workloads", nargs="+", choices=ALL, help="only these")
     parser.add_argument("--contenders", nargs="+", choices=sorted(runs.CONTENDERS), help="only these")
     parser.add_argument("--count", type=int, help="rows of grown, orders of parked")
+    parser.add_argument("--more", action="store_true", help="peers: add to the newest results")
     parser.add_argument("--write", action="store_true", help="report: put the figures into docs/performance.md")
     words = parser.parse_args()
     if words.command != "report":
