@@ -63,7 +63,13 @@ def _ratio(results: Results, workload: str, figure: str, peer: str, times: float
 
 def _least(results: Results, workload: str, figure: str, what: str) -> Verdict:
     ours = results.middle(OURS, workload, figure)
-    others = {peer: value for peer in PEERS if (value := results.middle(peer, workload, figure)) is not None}
+    count = results.of(OURS, workload)[-1].count if results.of(OURS, workload) else 0
+    others = {
+        peer: value
+        for peer in PEERS
+        if (value := results.middle(peer, workload, figure)) is not None
+        and results.of(peer, workload)[-1].count >= count  # fewer items weigh less
+    }
     goal = f"the least {what}"
     if ours is None or not others:
         return Verdict(workload, goal, NOT_MEASURED if ours is None else f"{ours:.4g}", None)
