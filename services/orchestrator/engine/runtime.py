@@ -168,6 +168,7 @@ def _named(settings: EngineSettings) -> EngineSettings:
 
 
 async def _finished(task: "asyncio.Task[None]") -> None:
-    """Wait for a turn; a turn that was cancelled is no news."""
-    with suppress(asyncio.CancelledError):
-        await task
+    """Wait for a turn; a turn that was cancelled is no news, but who waits here may be cancelled."""
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()

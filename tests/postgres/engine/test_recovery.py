@@ -141,7 +141,8 @@ async def test_each_orphan_is_taken_over_once(cluster_of: ClusterOf) -> None:
         cluster.world.script(f"n{number}", held(Gate()))
     sagas = [await cluster.start(counted, f"n{number}", key=f"k-{number}") for number in range(20)]
     async with cluster.running(dying):
-        await cluster.world.until_called("n19")
+        for number in range(20):
+            await cluster.world.until_called(f"n{number}")
         await cluster.kill(dying)
     cluster.add()
     await cluster.settle()
