@@ -36,9 +36,9 @@ async def stage() -> AsyncIterator[tuple[Layout, Record]]:
 
 
 @asynccontextmanager
-async def own_stack(data: Path, **settings: str) -> AsyncIterator[tuple[Layout, Record]]:
+async def own_stack(data: Path, *, first_port: int = 18_000, **settings: str) -> AsyncIterator[tuple[Layout, Record]]:
     """Start a stack beside whatever else runs, with further settings, and stop it at the end."""
-    own = Layout.at(ports.free_base(), data)
+    own = Layout.at(ports.free_base(first_port), data)
     base = str(own.part("orchestrator").port)
     tell.done(f"a stack of its own starts on ports from {base}")
     env = os.environ | settings | {"STACK_PORT_BASE": base, "STACK_DATA": str(own.data)}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ T = TypeVar("T")
 SKU = "crash-book"
 STOCK = 100
 PATIENCE_S = 90
+FIRST_PORT = 12_000
+"""Every worker of a test run looks for free ports in a thousand of its own."""
 MOMENTS = ("accepted", "payment-requested", "payment-settled", "awaiting-approval", "approved")
 USER = "alice"
 
@@ -84,16 +87,20 @@ def killer(layout: Layout, service: str) -> Callable[[], None]:
 
 @pytest.mark.scenario("RC1", "RC3", "RC10", "K12", "G1", "G2", "G9", "G13")
 @pytest.mark.parametrize("service", ["session", "shipping", "orchestrator"])
-async def test_orders_survive_the_death_of_a_service(tmp_path: Path, service: str) -> None:
+async def test_orders_survive_the_death_of_a_service(tmp_path: Path, worker_id: str, service: str) -> None:
     """Killed at each of five moments of an order, a service costs nobody anything."""
     settings = {"LEASE_S": "1", "DELIVERY_WINDOW_S": "1"}
-    async with own_stack(tmp_path, **settings) as (layout, running), httpx.AsyncClient(trust_env=False) as http:
+    first_port = FIRST_PORT + 1_000 * int(re.sub(r"\D", "", worker_id) or "0")
+    stack = own_stack(tmp_path, first_port=first_port, **settings)
+    async with stack as (layout, running), httpx.AsyncClient(trust_env=False) as http:
         world = World(running.urls, running.secrets, http)
         await world.put_product(SKU, STOCK)
         for sold, moment in enumerate(MOMENTS, start=1):
+            await insist(lambda: world.call("GET", service, "/readyz"))
             life = Life(world, f"{service}-{moment}", moment, killer(layout, service))
             await life.live("completed")
             await life.check("completed", sold)
+        await insist(lambda: world.call("GET", service, "/readyz"))
         refused = Life(world, f"FAIL_SHIP-{service}", "approved", killer(layout, service))
         await refused.live("shipment_failed")
         await refused.check("shipment_failed", len(MOMENTS))
