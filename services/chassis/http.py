@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -20,6 +21,7 @@ from services.chassis import errors, logs, tracing
 from services.chassis.auth import ACTING_USER, ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
+from services.chassis.outbound import AllowList, OneTry, OutboundClient, origin
 from services.chassis.settings import ChassisSettings
 from services.chassis.tracing import REQUEST_ID
 
@@ -81,9 +83,9 @@ class ServiceClient:
         timeout_s = DEFAULT_TIMEOUT_S if deadline is None else deadline - self._clock.monotonic()
         if timeout_s <= 0:
             raise RemoteUnknown(f"{self.service}: no time left to call", service=self.service)
-        request = self._http.build_request(
+        request = httpx.Request(  # the client's own build_request merges defaults that are not ours
             method,
-            self._base_url + path,
+            _address(self._base_url + path),
             content=_encode(body),
             headers=self._headers(has_body=body is not None, key=key, acting_user=acting_user),
             params=params,
@@ -100,14 +102,13 @@ class ServiceClient:
         try:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise self._unknown("the answer is compressed", response.status_code)
-            chunks: list[bytes] = []
-            size = 0
-            async for chunk in response.aiter_bytes():
-                size += len(chunk)
-                if size > MAX_ANSWER_BYTES:
-                    raise self._unknown("the answer is too large", response.status_code)
-                chunks.append(chunk)
-            return response, b"".join(chunks)
+            if response.is_closed:  # it was in memory
+                raw = response.content
+            else:
+                raw = await _read_some(response)
+            if len(raw) > MAX_ANSWER_BYTES:
+                raise self._unknown("the answer is too large", response.status_code)
+            return response, raw
         finally:
             await response.aclose()
 
@@ -183,6 +184,24 @@ def _seconds_between(earlier: datetime, later: datetime) -> float:
     return (later - earlier).total_seconds()
 
 
+async def _read_some(response: httpx.Response) -> bytes:
+    """Read all of an answer, or not much more of it than we take."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.aiter_raw():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            break
+    return b"".join(chunks)
+
+
+@lru_cache(maxsize=256)
+def _address(url: str) -> httpx.URL:
+    """Parse an address; most calls go to few of them."""
+    return httpx.URL(url)
+
+
 def _encode(body: BaseModel | Mapping[str, Any] | str | None) -> bytes | None:
     if body is None:
         return None
@@ -208,37 +227,10 @@ def _problem(raw: bytes) -> tuple[str | None, str | None]:
     )
 
 
-class AllowList(httpx.AsyncBaseTransport):
-    """Lets calls out to known hosts alone, whatever address somebody has talked us into."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, origins: Collection[str]) -> None:
-        """Take the `origins` (scheme, host and port) of the settings."""
-        self._inner = inner
-        self._origins = frozenset(origins)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if origin(request.url) not in self._origins:
-            raise httpx.UnsupportedProtocol(f"{request.url.host} is not a host that we call", request=request)
-        return await self._inner.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-
-def origin(url: httpx.URL | str) -> str:
-    """Return what an address is reached at: scheme, host and port."""
-    url = httpx.URL(url)
-    port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-    return f"{url.scheme}://{url.host}:{port}"
-
-
 def outbound_http(settings: ChassisSettings) -> httpx.AsyncClient:
     """Return the client for calls to other services: pooled, known hosts, no redirects, no proxies, TLS verified."""
-    limit = settings.outbound_connections
-    transport = httpx.AsyncHTTPTransport(
-        trust_env=False, limits=httpx.Limits(max_connections=limit, max_keepalive_connections=limit)
-    )
-    return httpx.AsyncClient(
+    transport = OneTry(connections_max=settings.outbound_connections)
+    return OutboundClient(
         transport=AllowList(transport, [origin(url) for url in settings.outbound_urls]),
         follow_redirects=False,
         trust_env=False,

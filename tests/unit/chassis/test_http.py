@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from services.chassis import logs, tracing
 from services.chassis.auth import ServiceTokens
 from services.chassis.errors import RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.http import AllowList, ServiceClient, origin, outbound_http
+from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.outbound import AllowList, origin
 from services.chassis.settings import ChassisSettings
 from tests.support.clock import ManualClock
 
