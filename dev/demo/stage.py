@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -36,12 +36,14 @@ async def stage() -> AsyncIterator[tuple[Layout, Record]]:
 
 
 @asynccontextmanager
-async def own_stack(data: Path, *, first_port: int = 18_000, **settings: str) -> AsyncIterator[tuple[Layout, Record]]:
+async def own_stack(
+    data: Path, settings: Mapping[str, str] | None = None, *, first_port: int = 18_000
+) -> AsyncIterator[tuple[Layout, Record]]:
     """Start a stack beside whatever else runs, with further settings, and stop it at the end."""
     own = Layout.at(ports.free_base(first_port), data)
     base = str(own.part("orchestrator").port)
     tell.done(f"a stack of its own starts on ports from {base}")
-    env = os.environ | settings | {"STACK_PORT_BASE": base, "STACK_DATA": str(own.data)}
+    env = os.environ | dict(settings or {}) | {"STACK_PORT_BASE": base, "STACK_DATA": str(own.data)}
     own.run.mkdir(parents=True, exist_ok=True)
     with own.log("stack").open("wb") as output:
         process = await asyncio.create_subprocess_exec(

@@ -83,7 +83,7 @@ async def values_of(urls: Mapping[str, str], tokens: Mapping[str, str]) -> Value
 async def fuzz_stack(requests: int, number: int, data: Path) -> bool:
     unlimited = {"ADDRESS_REQUESTS_PER_S": "0", "USER_REQUESTS_PER_S": "0", "LOG_LEVEL": "warning"}
     good = True
-    async with own_stack(data, **unlimited) as (_, running):
+    async with own_stack(data, unlimited) as (_, running):
         values = await values_of(running.urls, running.secrets)
         for service in SERVICES:
             url = running.urls[service]

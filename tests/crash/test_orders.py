@@ -91,7 +91,7 @@ async def test_orders_survive_the_death_of_a_service(tmp_path: Path, worker_id: 
     """Killed at each of five moments of an order, a service costs nobody anything."""
     settings = {"LEASE_S": "1", "DELIVERY_WINDOW_S": "1"}
     first_port = FIRST_PORT + 1_000 * int(re.sub(r"\D", "", worker_id) or "0")
-    stack = own_stack(tmp_path, first_port=first_port, **settings)
+    stack = own_stack(tmp_path, settings, first_port=first_port)
     async with stack as (layout, running), httpx.AsyncClient(trust_env=False) as http:
         world = World(running.urls, running.secrets, http)
         await world.put_product(SKU, STOCK)
