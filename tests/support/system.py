@@ -28,7 +28,7 @@ from tests.support.clock import ManualClock
 from tests.support.inprocess import URLS, ImpatientClock, Switchboard
 from tests.support.outside import Outside
 
-ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1", "country": "GB"}
+ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1 9GU", "country": "GB"}
 PRICE = {"amount_minor": 1999, "currency": "USD"}
 
 

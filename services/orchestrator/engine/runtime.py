@@ -133,6 +133,7 @@ class Engine:
             for task in tasks:
                 await _finished(task)
             if not tasks and delay_s > 0:
+                await self._lookout.run_once()
                 return
 
     def _loops(self) -> tuple[Loop, ...]:

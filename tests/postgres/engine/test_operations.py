@@ -138,7 +138,7 @@ async def test_an_output_can_be_waited_for_and_read_again(cluster_of: ClusterOf)
         gate.open()
     waiting = asyncio.create_task(cluster.operations.result(saga_id, 2 * HOUR_S))
     await cluster.finish(saga_id)
-    cluster.clock.advance(1)
+    await cluster.settle()
     ended = await waiting
     assert (ended.status, ended.output) == ("completed", ["a#1"])
     again = await cluster.operations.result(saga_id, 0)

@@ -1,12 +1,15 @@
 """Creating a shipment: one parcel per order, whatever the carrier does."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 from sqlalchemy import text
 
+from services.chassis import logs
 from services.chassis.auth import mint_user_token
 from services.chassis.db import Database
 from services.chassis.settings import DEVELOPMENT_USER_SECRET
@@ -219,6 +222,16 @@ async def test_a_carrier_that_does_not_let_us_in_is_alarmed(
     assert (await replica.create("order-1")).status_code == 201
 
 
+@pytest.fixture
+def _lines_are_json() -> Iterator[None]:
+    """Log as a service does, whatever other tests have left behind."""
+    former = structlog.get_config()
+    logs.configure(service="shipping", level="info", format="json")
+    yield
+    structlog.configure(**former)
+
+
+@pytest.mark.usefixtures("_lines_are_json")
 async def test_named_events_tell_the_order(
     shipping: Shipping, replica: Replica, capsys: pytest.CaptureFixture[str]
 ) -> None:
