@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import idempotency
+from services.chassis import idempotency, upkeep
 from services.chassis.app import Chassis, build_app
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -47,10 +47,7 @@ DESCRIPTION: Final = (
 )
 ENGINE_POOL: Final = 5
 """Connections of the engine alone, so that its work never waits behind requests for one."""
-JANITOR_S: Final = 60.0
-CALIBRATION_S: Final = 60.0
 CENSUS_S: Final = 10.0
-PURGED_AT_ONCE: Final = 1_000
 ROUTERS: Final = (
     sagas.router,
     operations.router,
@@ -93,8 +90,8 @@ def create_app(
             relay, engine = _wire(app, given, database, engine_database, time, outbound)
             duties = (
                 relay.loop,
-                _janitor(database, time),
-                _calibration(database, time),
+                upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
+                upkeep.calibration(database, time),
                 _census(engine, app.state.chassis.metrics, time),
             )
             for loop in duties if background else ():
@@ -193,30 +190,6 @@ def _notifier(settings: OrchestratorSettings) -> Notifier:
         return log
     server = MailServer.read(settings.smtp_url.get_secret_value())
     return MailNotifier(server, settings.mail_from, settings.mail_to, settings.public_url, log)
-
-
-def _janitor(database: Database, clock: Clock) -> Loop:
-    """Forget idempotency keys and message ids that nobody repeats any more."""
-
-    async def purge() -> float:
-        now = clock.sql_now()
-        async with database.begin() as conn:
-            keys = await idempotency.purge(conn, limit=PURGED_AT_ONCE, now=now)
-        async with database.begin() as conn:
-            messages = await inbox.purge(conn, limit=PURGED_AT_ONCE, now=now)
-        return 0 if max(keys, messages) >= PURGED_AT_ONCE else JANITOR_S
-
-    return Loop("janitor", purge, clock=clock)
-
-
-def _calibration(database: Database, clock: Clock) -> Loop:
-    """Keep our clock by the database's."""
-
-    async def calibrate() -> float:
-        await database.calibrate(clock)
-        return CALIBRATION_S
-
-    return Loop("calibration", calibrate, clock=clock)
 
 
 def _census(engine: Engine, metrics: Metrics, clock: Clock) -> Loop:

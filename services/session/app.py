@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import idempotency
+from services.chassis import idempotency, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -43,9 +43,6 @@ ROUTERS: Final = (
     reservations.router,
     events.router,
 )
-JANITOR_S: Final = 60.0
-CALIBRATION_S: Final = 60.0
-PURGED_AT_ONCE: Final = 1_000
 RESEALED_AT_ONCE: Final = 200
 A_DAY_S: Final = 86_400.0
 BEFORE_ALL: Final = ("", 0)
@@ -81,7 +78,11 @@ def create_app(
             app.state.database, app.state.relay = database, relay
             app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
             app.state.chassis.health.add("postgres", database.ping)
-            duties = [relay.loop, _janitor(database, time), _calibration(database, time)]
+            duties = [
+                relay.loop,
+                upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
+                upkeep.calibration(database, time),
+            ]
             loops = [*duties, _resealing(database, sealer, time)] if background else []
             for loop in loops:
                 loop.start()
@@ -125,30 +126,6 @@ def _relay(
         sealer=sealer,
         metrics=app.state.chassis.metrics,
     )
-
-
-def _janitor(database: Database, clock: Clock) -> Loop:
-    """Forget idempotency keys and message ids that nobody repeats any more."""
-
-    async def purge() -> float:
-        now = clock.sql_now()
-        async with database.begin() as conn:
-            keys = await idempotency.purge(conn, limit=PURGED_AT_ONCE, now=now)
-        async with database.begin() as conn:
-            messages = await inbox.purge(conn, limit=PURGED_AT_ONCE, now=now)
-        return 0 if max(keys, messages) >= PURGED_AT_ONCE else JANITOR_S
-
-    return Loop("janitor", purge, clock=clock)
-
-
-def _calibration(database: Database, clock: Clock) -> Loop:
-    """Keep our clock by the database's."""
-
-    async def calibrate() -> float:
-        await database.calibrate(clock)
-        return CALIBRATION_S
-
-    return Loop("calibration", calibrate, clock=clock)
 
 
 def _resealing(database: Database, sealer: Sealer, clock: Clock) -> Loop:

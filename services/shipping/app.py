@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import idempotency
+from services.chassis import idempotency, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -20,9 +20,6 @@ from services.shipping.settings import ShippingSettings
 
 NAME: Final = "shipping"
 DESCRIPTION: Final = "One shipment per order: created at the carrier, found, cancelled. No state in memory."
-JANITOR_S: Final = 60.0
-CALIBRATION_S: Final = 60.0
-PURGED_AT_ONCE: Final = 1_000
 
 
 def create_app(
@@ -90,18 +87,8 @@ def _dispatch(
 
 def _loops(database: Database, clock: Clock, dispatch: Dispatch) -> list[Loop]:
     """What a replica does by itself: confirm owed cancels, forget old keys, keep its clock by the database's."""
-
-    async def purge() -> float:
-        async with database.begin() as conn:
-            keys = await idempotency.purge(conn, limit=PURGED_AT_ONCE, now=clock.sql_now())
-        return 0 if keys >= PURGED_AT_ONCE else JANITOR_S
-
-    async def calibrate() -> float:
-        await database.calibrate(clock)
-        return CALIBRATION_S
-
     return [
         Loop("undo-sweep", dispatch.sweep, clock=clock),
-        Loop("janitor", purge, clock=clock),
-        Loop("calibration", calibrate, clock=clock),
+        upkeep.janitor(database, clock, (idempotency.purge,)),
+        upkeep.calibration(database, clock),
     ]

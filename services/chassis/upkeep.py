@@ -1,0 +1,43 @@
+"""What every replica does by itself: forget old keys and messages, and keep its clock by the database's."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from services.chassis.clock import Clock
+from services.chassis.db import Connection, Database
+from services.chassis.loop import Loop
+
+JANITOR_S: Final = 60.0
+CALIBRATION_S: Final = 60.0
+PURGED_AT_ONCE: Final = 1_000
+
+
+class Purge(Protocol):
+    """Removes up to `limit` rows that nobody asks for any more, and says how many."""
+
+    async def __call__(self, conn: Connection, /, *, limit: int, now: datetime | None) -> int: ...
+
+
+def janitor(database: Database, clock: Clock, purges: Sequence[Purge]) -> Loop:
+    """Forget what nobody repeats any more, a batch and a transaction at a time."""
+
+    async def purge_all() -> float:
+        now = clock.sql_now()
+        most = 0
+        for purge in purges:
+            async with database.begin() as conn:
+                most = max(most, await purge(conn, limit=PURGED_AT_ONCE, now=now))
+        return 0 if most >= PURGED_AT_ONCE else JANITOR_S
+
+    return Loop("janitor", purge_all, clock=clock)
+
+
+def calibration(database: Database, clock: Clock) -> Loop:
+    """Keep our clock by the database's."""
+
+    async def calibrate() -> float:
+        await database.calibrate(clock)
+        return CALIBRATION_S
+
+    return Loop("calibration", calibrate, clock=clock)
