@@ -1,5 +1,6 @@
 """What an operator may do to a saga: cancel, pause, resume, retry, skip; each says why."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
@@ -65,64 +66,53 @@ class SkipBody(RequestModel):
 )
 async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
-
-    async def work() -> StoredAnswer:
-        with engine_refusals():
-            await desk.operations.cancel(saga_id, by=actor(caller), reason=body.reason)
-        return await _now(desk, saga_id)
-
-    return await keyed.answer(work)
+    return await _steered(
+        keyed, desk, saga_id, lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=body.reason)
+    )
 
 
 @router.post("/sagas/{saga_id}/pause", status_code=202, summary="Hold it where it is", response_model=SagaShown)
 async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
     """It does nothing more until it is resumed; signals are kept."""
-
-    async def work() -> StoredAnswer:
-        with engine_refusals():
-            await desk.operations.pause(saga_id, by=actor(admin), reason=body.reason)
-        return await _now(desk, saga_id)
-
-    return await keyed.answer(work)
+    return await _steered(
+        keyed, desk, saga_id, lambda: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason)
+    )
 
 
 @router.post("/sagas/{saga_id}/resume", status_code=202, summary="Let it go on", response_model=SagaShown)
 async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
     """The end of a pause."""
-
-    async def work() -> StoredAnswer:
-        with engine_refusals():
-            await desk.operations.resume(saga_id, by=actor(admin), reason=body.reason)
-        return await _now(desk, saga_id)
-
-    return await keyed.answer(work)
+    return await _steered(
+        keyed, desk, saga_id, lambda: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason)
+    )
 
 
 @router.post("/sagas/{saga_id}/retry", status_code=202, summary="Try again", response_model=SagaShown)
 async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
     """What was recorded stays; the step or undo that it is stuck at is attempted anew."""
-
-    async def work() -> StoredAnswer:
-        with engine_refusals():
-            await desk.operations.retry(saga_id, by=actor(admin), reason=body.reason)
-        return await _now(desk, saga_id)
-
-    return await keyed.answer(work)
+    return await _steered(
+        keyed, desk, saga_id, lambda: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason)
+    )
 
 
 @router.post("/sagas/{saga_id}/skip", status_code=202, summary="Settle it by hand", response_model=SagaShown)
 async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
     """It counts as done, with the given output; the reason stays on record."""
+    return await _steered(
+        keyed,
+        desk,
+        saga_id,
+        lambda: desk.operations.skip(saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output),
+    )
+
+
+async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[], Awaitable[None]]) -> Response:
+    """Do what is asked and answer with the saga as it stands then, once per idempotency key."""
 
     async def work() -> StoredAnswer:
         with engine_refusals():
-            await desk.operations.skip(saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output)
-        return await _now(desk, saga_id)
+            await act()
+            view = await desk.operations.get(saga_id)
+        return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})
 
     return await keyed.answer(work)
-
-
-async def _now(desk: Desk, saga_id: str) -> StoredAnswer:
-    with engine_refusals():
-        view = await desk.operations.get(saga_id)
-    return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})
