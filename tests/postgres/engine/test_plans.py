@@ -26,7 +26,7 @@ from services.orchestrator.engine import (
     workflow,
 )
 from services.orchestrator.engine.store import sagas
-from services.orchestrator.engine.store.columns import queries
+from services.orchestrator.engine.store.columns import queries, reads
 from tests.support import server
 from tests.support.clock import ManualClock
 
@@ -94,13 +94,13 @@ def scanned(node: dict[str, Any]) -> set[str]:
     return found.union(*(scanned(below) for below in node.get("Plans", [])))
 
 
-@pytest.mark.parametrize("name", sorted(queries()))
+@pytest.mark.parametrize("name", sorted([*queries(), *reads()]))
 async def test_a_named_statement_is_planned_on_indexes(connection: asyncpg.Connection, name: str) -> None:
     """Whatever its values are, and for a batch of 200, no statement of the contract reads a table from end to end."""
     if connection.get_server_version() < (16,):
         pytest.skip("this PostgreSQL explains no plan without values")
     numbers: dict[str, int] = {}
-    batched = queries()[name].text.replace(":limit", str(BATCH))
+    batched = (queries()[name] if name in queries() else reads()[name]).text.replace(":limit", str(BATCH))
     statement = PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", batched)
     await connection.execute(EXPLAIN)
     explained = json.loads(await connection.fetchval("select pg_temp.explained($1)", statement))

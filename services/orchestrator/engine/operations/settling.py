@@ -7,7 +7,6 @@ from uuid import UUID
 
 import orjson
 
-from services.chassis import audit
 from services.chassis.clock import Clock
 from services.chassis.db import Connection, Database
 from services.orchestrator.engine.authoring.definition import Registry
@@ -176,8 +175,9 @@ class Settling:
         if signal.status is not SignalStatus.OPEN and _repeats(signal, proposed, self._codec):
             return Settlement("repeat", saga_id, key, standing_of(signal)), None
         if signal.status is SignalStatus.OPEN and saga is not None and saga.phase is Phase.FORWARD:
-            settled = replace(proposed, settled_at=saga.claimed_at)
-            await self._settle(conn, saga, settled)
+            at = await signals.settle_held(conn, proposed, now=self._clock.sql_now())
+            settled = replace(proposed, settled_at=at)
+            self._hooks.signal_before(settled)
             return Settlement("accepted", saga_id, key, standing_of(settled)), settled
         settled_by_value = signal.status in (SignalStatus.RESOLVED, SignalStatus.REJECTED)
         outcome = "conflict" if settled_by_value else "late"
@@ -185,20 +185,6 @@ class Settling:
         if proposal.otherwise is not None:
             started = await self._starting.within(conn, proposal.otherwise)
         return Settlement(outcome, saga_id, key, standing_of(signal), started=started), None
-
-    async def _settle(self, conn: Connection, saga: Saga, settled: Signal) -> None:
-        await signals.settle(conn, settled)
-        await sagas.wake(conn, saga.id, at=saga.claimed_at)
-        await audit.record(
-            conn,
-            action=f"{settled.kind}.{settled.status}",
-            subject_id=str(saga.id),
-            actor=settled.settled_by or "unknown",
-            reason=None if settled.error is None else settled.error.message,
-            details={"name": settled.name, "identity": settled.identity},
-            now=self._clock.sql_now(),
-        )
-        self._hooks.signal_before(settled)
 
     def _proposed(self, signal: Signal, proposal: Proposal, shape: Any) -> Signal:
         value = None

@@ -166,7 +166,7 @@ class Executor:
             await self._learn(run)
         else:
             closed = [Signal(run.saga.id, wait.signal, SignalKind(wait.kind), SignalStatus.EXPIRED) for wait in expired]
-            run.log.learn(run.log.signal_no, closed)
+            run.log.learn(run.log.signal_no + len(names), closed)
         run.driver.settle(now)
         return True
 

@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, select, update
+from sqlalchemy import and_, any_, bindparam, cast, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.db import Row
@@ -60,7 +61,7 @@ async def of_sagas(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UU
             and_(steps.c.saga_id == compensations.c.saga_id, steps.c.position == compensations.c.step_position),
             isouter=True,
         )
-        .where(compensations.c.saga_id.in_(saga_ids))
+        .where(compensations.c.saga_id == any_(cast(list(saga_ids), ARRAY(compensations.c.saga_id.type))))
         .order_by(compensations.c.saga_id, compensations.c.seq)
     )
     found: dict[UUID, list[Undo]] = defaultdict(list)

@@ -252,15 +252,6 @@ with wanted as (
 select settled.saga_id, settled.name, moment.at
 from settled cross join moment
 
--- name: wake
--- Counts a settled signal and makes a waiting saga due; under lock_saga.
-update sagas
-set signal_no = signal_no + 1,
-    run_state = case when run_state = 'waiting' and phase = 'forward' then 'ready' else run_state end,
-    due_at = case when run_state = 'waiting' and phase = 'forward' then cast(:at as timestamptz) else due_at end,
-    updated_at = cast(:at as timestamptz)
-where id = :id
-
 -- name: operate
 -- An operator's or a cancel's change of state; under lock_saga. A new epoch ends any lease.
 update sagas

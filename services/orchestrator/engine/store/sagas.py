@@ -113,11 +113,6 @@ async def lock(conn: AsyncConnection, saga_id: UUID, *, now: datetime | None) ->
     return None if row is None else _saga(row)
 
 
-async def wake(conn: AsyncConnection, saga_id: UUID, *, at: datetime) -> None:
-    """Count a settled signal and make a waiting saga due; under `lock`."""
-    await conn.execute(queries()["wake"], {"id": saga_id, "at": at})
-
-
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A change of state from outside: a new epoch, and where the saga stands then."""

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as insert_into
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.db import Direct, Row
@@ -37,22 +37,30 @@ async def settle_open(
     """Settle those of many signals that are open and whose sagas go forward; give these and when it was."""
     if not proposed:
         return {}
-    rows = await conn.fetch(
-        queries().direct("settle"),
-        {
-            "saga_ids": [signal.saga_id for signal in proposed],
-            "names": [signal.name for signal in proposed],
-            "kinds": [signal.kind for signal in proposed],
-            "statuses": [signal.status for signal in proposed],
-            "values": [signal.value for signal in proposed],
-            "error_codes": [signal.error and signal.error.code for signal in proposed],
-            "error_messages": [signal.error and signal.error.message for signal in proposed],
-            "identities": [signal.identity for signal in proposed],
-            "bys": [signal.settled_by for signal in proposed],
-            "now": now,
-        },
-    )
+    rows = await conn.fetch(queries().direct("settle"), _proposals(proposed, now))
     return {(row["saga_id"], row["name"]): row["at"] for row in rows}
+
+
+async def settle_held(conn: AsyncConnection, proposed: Signal, *, now: datetime | None) -> datetime:
+    """Settle a signal that is open, or was never opened, of a saga that goes forward; under `lock_saga`. Give when."""
+    row = (await conn.execute(queries()["settle"], _proposals([proposed], now))).one()
+    at: datetime = row.at
+    return at
+
+
+def _proposals(proposed: Sequence[Signal], now: datetime | None) -> dict[str, Any]:
+    return {
+        "saga_ids": [signal.saga_id for signal in proposed],
+        "names": [signal.name for signal in proposed],
+        "kinds": [signal.kind for signal in proposed],
+        "statuses": [signal.status for signal in proposed],
+        "values": [signal.value for signal in proposed],
+        "error_codes": [signal.error and signal.error.code for signal in proposed],
+        "error_messages": [signal.error and signal.error.message for signal in proposed],
+        "identities": [signal.identity for signal in proposed],
+        "bys": [signal.settled_by for signal in proposed],
+        "now": now,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,28 +104,6 @@ async def news_of(conn: Direct, saga_ids: Collection[UUID]) -> dict[UUID, tuple[
         if row["name"] is not None:
             found.append(_signal(row))
     return news
-
-
-async def settle(conn: AsyncConnection, signal: Signal) -> None:
-    """Write a settlement, for a signal that is open or was never opened; under `lock_saga`."""
-    values = {
-        "status": signal.status,
-        "value": signal.value,
-        "error_code": signal.error and signal.error.code,
-        "error_message": signal.error and signal.error.message,
-        "identity": signal.identity,
-        "settled_by": signal.settled_by,
-        "settled_at": signal.settled_at,
-    }
-    statement = insert_into(signals).values(
-        saga_id=signal.saga_id,
-        name=signal.name,
-        kind=signal.kind,
-        shape=signal.shape,
-        opened_at=signal.opened_at or signal.settled_at,
-        **values,
-    )
-    await conn.execute(statement.on_conflict_do_update(index_elements=[signals.c.saga_id, signals.c.name], set_=values))
 
 
 async def get(conn: AsyncConnection, saga_id: UUID, name: str) -> Signal | None:
