@@ -91,6 +91,10 @@ arch: $(READY) ## Who may import whom
 scenarios: $(READY) ## The catalogue of behaviours and the tests that cover each
 	@$(BIN)/python -m dev.scenarios $(ARGS)
 
+.PHONY: figures
+figures: $(READY) ## Write the figures of docs/guarantees.md; ARGS="--full" first runs all falsifiers at full size
+	@$(BIN)/python -m dev.guarantees $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Rates, latencies and CPU per order of the engine and the whole system, in under three minutes
 	@$(BIN)/python -m bench $(ARGS)

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from services.chassis.db import Database
-from tests.support import leaks, rows, server
+from tests.support import figures, leaks, rows, server
 from tests.support.clock import ManualClock
 
 RUN = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        figures.begin_run()
     if not hasattr(config, "workerinput") and server.RUN_VARIABLE not in os.environ:
         config.stash[RUN] = server.lead_run()
 
@@ -23,6 +25,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if RUN in config.stash:
         server.end_run(config.stash[RUN])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        figures.show(terminalreporter)
 
 
 @pytest.fixture(autouse=True)
