@@ -1,13 +1,10 @@
 """Random storms of repeated requests: one effect and one answer for each key, whatever is repeated, mixed or cut off.
 
-A short run here; `SOAK_KEYS=10000` makes it as long as the guarantee says. A failure tells its seed, and `SOAK_SEED`
-repeats it.
+A short run here; `TRIALS=full` makes it as long as the guarantee says. The run tells its seed, and `SEED` repeats it.
 """
 
 import asyncio
-import os
 import random
-import secrets
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +15,10 @@ import pytest
 from services.chassis.db import Database
 from tests.postgres.session.shop import Shop, opened
 from tests.support.clock import ManualClock
+from tests.support.figures import dice, figure, trials
 from tests.support.system import System, running
 
-KEYS = int(os.environ.get("SOAK_KEYS", "40"))
-SEED = int(os.environ.get("SOAK_SEED") or secrets.randbelow(10**9))
+KEYS = trials(40, 10_000)
 AT_ONCE = 8
 PATIENCE = 200
 USERS = 20
@@ -69,9 +66,9 @@ class Storm:
 def one_of(told: list[Told], bodies: list[Any], good: frozenset[int]) -> int:
     """Assert that one body was taken, with one answer, and every other refused; return which."""
     taken = {answer.body for answer in told if answer.status in good}
-    assert len(taken) <= 1, (SEED, told)
-    assert {answer.status for answer in told if answer.body not in taken} <= {422}, (SEED, told)
-    assert len({answer.text for answer in told if answer.body in taken}) <= 1, (SEED, told)
+    assert len(taken) <= 1, told
+    assert {answer.status for answer in told if answer.body not in taken} <= {422}, told
+    assert len({answer.text for answer in told if answer.body in taken}) <= 1, told
     del bodies
     return next(iter(taken), -1)
 
@@ -79,7 +76,7 @@ def one_of(told: list[Told], bodies: list[Any], good: frozenset[int]) -> int:
 async def test_a_basket_counts_each_key_once(session_database: Database, session_url: str, clock: ManualClock) -> None:
     """Repeated, concurrent, mixed and cut off additions: the basket holds what was taken under each key, once."""
     del session_database  # emptied afterwards
-    storm = Storm(random.Random(SEED))
+    storm = Storm(dice("storm"))
     async with opened(session_url, clock, user_requests_per_s=0, database_pool_size=20) as shop:
         for sku in range(2):
             assert (await shop.stock(f"sku-{sku}", 1_000)).status_code == 200
@@ -101,6 +98,8 @@ async def test_a_basket_counts_each_key_once(session_database: Database, session
         for first in range(0, KEYS, AT_ONCE):
             await asyncio.gather(*(one(number) for number in range(first, min(first + AT_ONCE, KEYS))))
         await _check_baskets(shop, expected)
+    what = "keys of additions to baskets, each sent several times at once with two bodies, and cut off"
+    figure("G16", trials=KEYS, violations=0, what=what)
 
 
 async def _who_has_it(send: Any, bodies: list[Any]) -> int:
@@ -113,7 +112,7 @@ async def _who_has_it(send: Any, bodies: list[Any]) -> int:
 async def _check_baskets(shop: Shop, expected: dict[str, Counter[str]]) -> None:
     for user, wanted in expected.items():
         cart = await shop.cart(user)
-        assert {line["sku"]: line["quantity"] for line in cart["items"]} == dict(wanted), (SEED, user)
+        assert {line["sku"]: line["quantity"] for line in cart["items"]} == dict(wanted), user
 
 
 @pytest.mark.scenario("I1")
@@ -129,7 +128,7 @@ async def test_a_key_starts_one_saga(
     """Concurrent starts with two inputs under one workflow key: one saga, one input; the other is a conflict."""
     del session_database, shipping_database, orchestrator_database  # emptied afterwards
     urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
-    storm = Storm(random.Random(SEED))
+    storm = Storm(dice("storm"))
     async with running(urls, clock) as system:
         inputs: dict[str, str] = {}
 
@@ -146,14 +145,16 @@ async def test_a_key_starts_one_saga(
 
             told = await storm.rage(send, bodies)
             taken = {answer.body for answer in told if answer.status in {200, 202}}
-            assert len(taken) <= 1, (SEED, told)
-            assert {answer.status for answer in told if answer.body not in taken} <= {409}, (SEED, told)
+            assert len(taken) <= 1, told
+            assert {answer.status for answer in told if answer.body not in taken} <= {409}, told
             if taken:
                 inputs[key] = str(bodies[next(iter(taken))]["input"]["payment_id"])  # type: ignore[index]
 
         for first in range(0, KEYS, AT_ONCE):
             await asyncio.gather(*(one(number) for number in range(first, min(first + AT_ONCE, KEYS))))
         await _check_sagas(system, inputs)
+    what = "keys of starts, each sent several times at once with two inputs, and cut off"
+    figure("G16", trials=KEYS, violations=0, what=what)
 
 
 async def _check_sagas(system: System, inputs: dict[str, str]) -> None:
@@ -162,10 +163,10 @@ async def _check_sagas(system: System, inputs: dict[str, str]) -> None:
     while True:
         page = (await system.call("GET", "orchestrator", f"/sagas?limit=200{cursor}", headers=system.admin)).json()
         for saga in page["items"]:
-            assert saga["key"] not in found, (SEED, saga["key"])
+            assert saga["key"] not in found, saga["key"]
             found[saga["key"]] = saga["input"]["payment_id"]
         if page["next_cursor"] is None:
             break
         cursor = f"&cursor={page['next_cursor']}"
-    assert len(found) == KEYS, SEED
-    assert all(found[key] == payment for key, payment in inputs.items()), SEED
+    assert len(found) == KEYS
+    assert all(found[key] == payment for key, payment in inputs.items())
