@@ -17,6 +17,7 @@ import schemathesis
 from dev import tell
 from dev.credentials import service_token, user_token, webhook_secret
 from dev.demo.stage import own_stack
+from dev.figures import figure
 from dev.fuzz.core import WEBHOOK, Headers, Send, Tally, Target, Values, request_words
 from services.chassis.signing import sign
 
@@ -93,12 +94,21 @@ async def fuzz_stack(requests: int, number: int, data: Path) -> bool:
                 target = Target(service, document, send, callers(running.secrets, service), values)
                 began = time.monotonic()
                 tally = await asyncio.to_thread(target.fuzz, requests, number)
-            good = _report(service, tally, time.monotonic() - began) and good
+            good = _report(service, tally, number, time.monotonic() - began) and good
     return good
 
 
-def _report(service: str, tally: Tally, took_s: float) -> bool:
+def _report(service: str, tally: Tally, number: int, took_s: float) -> bool:
     server_errors = sum(count for status, count in tally.statuses.items() if status >= 500)
+    broken = server_errors + len(tally.failures)
+    figure(
+        "G24",
+        trials=tally.requests,
+        violations=broken,
+        what=f"made-up requests to {service}",
+        seed=number,
+        test="make fuzz",
+    )
     spread = ", ".join(f"{status}: {count}" for status, count in sorted(tally.statuses.items()))
     tell.done(
         f"{service:<12} {tally.requests} requests to {len(tally.routes)} routes in {took_s:.0f} s,"

@@ -24,6 +24,8 @@ DEVELOPMENT_SERVICE_SECRET: Final = DEVELOPMENT + "secret-of-service-tokens"
 DEVELOPMENT_ENCRYPTION_KEY: Final = DEVELOPMENT + "key-of-what-is-stored"
 MIN_SECRET_BYTES: Final = 32
 WEBHOOK_PREFIX: Final = "whsec_"
+DOCS_PUBLIC: Final = "public"
+"""What DOCS must say to open the pages in production, where a forgotten `on` keeps the service from starting."""
 
 
 def in_production(info: ValidationInfo) -> bool:
@@ -91,6 +93,12 @@ def _check_log_level(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _check_docs(value: Any, info: ValidationInfo) -> Any:
+    if in_production(info) and value is True:
+        raise ValueError(f"is not for production; where anybody may read them, say DOCS={DOCS_PUBLIC}")
+    return value
+
+
 def check_user_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
     """As `check_secret`, but a key set (AUTH_JWKS_URL) replaces a secret that is not set."""
     unset = not value.get_secret_value() or value.get_secret_value().startswith(DEVELOPMENT)
@@ -102,6 +110,7 @@ Secret = Annotated[SecretStr, AfterValidator(check_secret)]
 UserSecret = Annotated[SecretStr, AfterValidator(check_user_secret)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(check_secrets)]
 """Comma-separated secrets, for rotation: the first is used, all are accepted."""
+Docs = Annotated[bool | Literal["public"] | None, AfterValidator(_check_docs)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], AfterValidator(_check_log_level)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 """Comma-separated host names, without ports."""
@@ -136,7 +145,7 @@ class ChassisSettings(BaseSettings):
     log_format: Literal["json", "text"] = Field(default_factory=_default_log_format)
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
-    docs: bool | None = None
+    docs: Docs = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=104_857_600)] = 1_048_576
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
     outbound_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
@@ -183,8 +192,8 @@ class ChassisSettings(BaseSettings):
 
     @property
     def docs_enabled(self) -> bool:
-        """`/docs` and `/openapi.json`: in development, or where DOCS says so."""
-        return self.docs if self.docs is not None else not self.production
+        """`/docs` and `/openapi.json`: in development, or where DOCS says so; production takes only `public`."""
+        return bool(self.docs) if self.docs is not None else not self.production
 
     @property
     def user_secret(self) -> str | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from services.chassis import logs, tracing
 from services.chassis.metrics import Metrics
 from services.orchestrator.engine import EngineHooks, Flush, NewSaga, Operations, Saga, Signal
-from services.orchestrator.workflows import ADMIN_APPROVAL, order, refund_payment
+from services.orchestrator.workflows import ADMIN_APPROVAL, order
 
 _UNDO = ":undo"
 _ENDS = frozenset({"completed", "failed", "cancelled"})
@@ -86,8 +86,6 @@ class Telemetry(EngineHooks):
             return
         tell = self._log.info if after == "completed" else self._log.warning
         tell(f"saga.{after}", **_about(saga), before=before, code=code)
-        if after == "failed" and saga.workflow == refund_payment.name:
-            self._metrics.alarm("refund_failed", saga_id=str(saga.id), payment_id=saga.key)
 
     def alarm(self, kind: str, saga: Saga, message: str) -> None:
         """Something needs a person; the engine has written the audit row."""

@@ -13,6 +13,7 @@ from dev.fuzz.core import WEBHOOK, Headers, Send, Target, request_words
 from services.chassis.signing import sign
 from services.orchestrator.settings import DEVELOPMENT_WEBHOOK_SECRET
 from services.session.domain.checkout import saga_id
+from tests.support.figures import figure
 from tests.support.inprocess import URLS
 from tests.support.system import System
 from tests.system.steps import paid
@@ -47,6 +48,7 @@ def headers_of(system: System, service: str) -> Headers:
     return lambda role: known[role]
 
 
+@pytest.mark.scenario("G24")
 @pytest.mark.parametrize("service", ["session", "shipping", "orchestrator"])
 async def test_no_request_gives_a_5xx_or_an_undocumented_answer(product: System, service: str) -> None:
     """Whatever is sent, the answer is one that the document knows, and an error is a problem without internals."""
@@ -64,6 +66,8 @@ async def test_no_request_gives_a_5xx_or_an_undocumented_answer(product: System,
     target = Target(service, document, sender(product, URLS[service]), headers_of(product, service), values)
     number = secrets.randbelow(10**9)
     tally = await asyncio.to_thread(target.fuzz, REQUESTS, number)
+    broken = sum(count for status, count in tally.statuses.items() if status >= 500) + len(tally.failures)
+    figure("G24", trials=tally.requests, violations=broken, what=f"made-up requests to {service}", seed=number)
     assert not tally.failures, (number, tally.failures)
     assert tally.requests >= REQUESTS
     assert not [status for status in tally.statuses if status >= 500]

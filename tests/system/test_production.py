@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -22,6 +23,7 @@ from services.session.app import create_app as session_app
 from services.session.settings import SessionSettings
 from services.shipping.app import create_app as shipping_app
 from services.shipping.settings import ShippingSettings
+from tests.support.figures import figure
 from tests.support.tree import ROOT
 
 GOOD = "a-secret-of-our-own-that-is-long-enough"
@@ -129,6 +131,62 @@ async def test_debug_is_refused_and_docs_are_closed(environment: pytest.MonkeyPa
             assert answer.status_code == 404, path
             assert "max-age" in answer.headers["Strict-Transport-Security"]
         assert (await http.get("/docs", headers={"Host": "evil.example"})).status_code == 400
+
+
+OPEN = ("on", "true", "1", "yes", "True")
+CLOSED = ("off", "false", "0", "no")
+
+
+@pytest.mark.scenario("G25")
+@pytest.mark.parametrize("service", SERVICES)
+def test_open_docs_are_refused_unless_they_are_meant(environment: pytest.MonkeyPatch, service: str) -> None:
+    """However DOCS says on, production does not start; only the word `public` opens the pages there."""
+    set_good(environment, service)
+    settings, create_app, _ = SERVICES[service]
+    for value in OPEN:
+        environment.setenv("DOCS", value)
+        assert set(faults(service)) == {"DOCS"}, value
+        assert "DOCS=public" in faults(service)["DOCS"]
+    environment.delenv("DOCS")
+    for value in ("", *CLOSED, "public"):
+        if value:
+            environment.setenv("DOCS", value)
+        assert faults(service) == {}, value
+        assert (create_app(settings.load()).openapi_url is not None) is (value == "public")
+    environment.setenv("DOCS", "Public ")
+    assert set(faults(service)) == {"DOCS"}
+
+
+def wrong_settings(service: str) -> Iterator[tuple[str, str | None]]:
+    """Each setting that must keep a service from starting, with each of its bad values; None is not set."""
+    for name, good in SERVICES[service][2].items():
+        bad: list[str | None] = [None, "" if name != "ADMIN_USERS" else ";", DEFAULTS[name], "short"]
+        if name in TOKEN_LISTS:
+            bad += [f"{good},{DEFAULTS[name]}", f"{good},short"]
+        yield from ((name, value) for value in bad)
+    yield from (("DOCS", value) for value in OPEN)
+    yield "LOG_LEVEL", "debug"
+
+
+@pytest.mark.scenario("G25")
+def test_nothing_in_the_start_matrix_starts(environment: pytest.MonkeyPatch) -> None:
+    """Every wrong setting of every service, alone and with every other one: refused, with exactly its names."""
+    tried, violations = 0, []
+    for service in SERVICES:
+        wrong = list(wrong_settings(service))
+        pairs = [(one, other) for one in wrong for other in wrong if one[0] < other[0] and one[1] in {None, other[1]}]
+        for case in [*((one,) for one in wrong), *pairs]:
+            for name in ("DOCS", "LOG_LEVEL"):
+                environment.delenv(name, raising=False)
+            set_good(environment, service)
+            for name, value in case:
+                environment.delenv(name, raising=False) if value is None else environment.setenv(name, value)
+            tried += 1
+            if set(faults(service)) != {name for name, _ in case}:
+                violations.append((service, case))
+    figure("G25", trials=tried, violations=len(violations), what="wrong settings of production, alone and in pairs")
+    assert violations == []
+    assert tried > 100
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -88,7 +88,7 @@ async def resolve_awakeable(
                 subject_id=settled.saga_id,
                 actor=actor(caller),
                 details={"awakeable_id": awakeable_id},
-                alarm="payment_mismatch",
+                alarm="payment-mismatch",
             )
         return _answer(settled)
 

@@ -24,7 +24,7 @@ router = APIRouter(tags=["webhooks"])
 
 PROCESSOR = "payment-processor"
 _SOURCE = "webhooks/payments"
-_ALARMED = {"mismatch": "payment_mismatch", "conflict": "payment_conflict", "late": "payment_late"}
+_ALARMED = {"mismatch": "payment-mismatch", "conflict": "payment-conflict", "late": "payment-late"}
 
 _Id = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
 _Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]{0,500}$")]

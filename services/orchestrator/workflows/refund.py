@@ -28,7 +28,7 @@ class Refunded(BaseModel):
     refunded_minor: int
 
 
-@workflow("refund-payment", version=1, admin_may_start=True)
+@workflow("refund-payment", version=1, admin_may_start=True, failure_alarm="refund-failed")
 async def refund_payment(ctx: WorkflowContext, unowned: UnownedPayment) -> Refunded:
     """Give a payment back in full."""
     amount = await ctx.run(refund, unowned.payment_id, retry=REFUND_RETRY, timeout=timedelta(seconds=15))

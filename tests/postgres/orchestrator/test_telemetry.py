@@ -2,7 +2,7 @@
 
 import structlog
 
-from tests.postgres.orchestrator.acts import counted, waiting_for_approval
+from tests.postgres.orchestrator.acts import counted, start, waiting_for_approval
 from tests.support.system import System
 
 MERGED = [structlog.contextvars.merge_contextvars]
@@ -42,3 +42,18 @@ async def test_every_undo_is_told_and_counted(system: System) -> None:
     assert (failed["code"], failed["order_id"]) == ("order-rejected", "order-1")
     assert await counted(system, "saga_compensations_total{") == 2
     assert await counted(system, 'saga_ended_total{status="failed",workflow="order"}') == 1
+
+
+async def test_a_refund_that_fails_calls_a_person(system: System) -> None:
+    """It ends as failed, once: one alarm, and one row in the audit log of the saga, written with its end."""
+    await start(system)
+    await system.settle()
+    saga = (await system.call("GET", "orchestrator", "/sagas?workflow=refund-payment", headers=system.admin)).json()
+    (found,) = saga["items"]
+    assert found["status"] == "failed"
+    assert await counted(system, 'order_saga_alarms_total{kind="refund-failed"}') == 1
+    path = f"/audit?saga_id={found['saga_id']}"
+    entries = (await system.call("GET", "orchestrator", path, headers=system.admin)).json()["items"]
+    (row,) = [entry for entry in entries if entry["action"] == "alarm.refund-failed"]
+    assert (row["actor"], row["subject_id"]) == ("engine", found["saga_id"])
+    assert row["reason"]

@@ -74,7 +74,7 @@ async def test_the_first_of_two_conflicting_events_stands(system: System) -> Non
     await system.settle()
     assert await system.status("order-1") == "awaiting_approval"
     assert await audited(system) == ["payment.failed.conflict"]
-    assert await counted(system, 'order_saga_alarms_total{kind="payment_conflict"}') == 1
+    assert await counted(system, 'order_saga_alarms_total{kind="payment-conflict"}') == 1
 
 
 async def test_a_second_capture_is_refunded(system: System) -> None:
@@ -187,7 +187,7 @@ async def test_another_amount_currency_or_order_is_not_believed(system: System) 
     await system.settle()
     assert await system.status("order-1") == "pending_payment"
     assert await audited(system) == ["payment.succeeded.mismatch"] * len(FALSE)
-    assert await counted(system, 'order_saga_alarms_total{kind="payment_mismatch"}') == len(FALSE)
+    assert await counted(system, 'order_saga_alarms_total{kind="payment-mismatch"}') == len(FALSE)
     assert (await system.deliver(succeeded(payment), event_id="evt_good")).status_code == 200
     await system.settle()
     assert await system.status("order-1") == "awaiting_approval"

@@ -53,6 +53,7 @@ class WorkflowDefinition:
     """A workflow: its code under a name and a version, and every name that its rows may hold.
 
     `undos` are all functions it uses as compensations: an undo's row names one of them and runs without replay.
+    `failure_alarm` is the kind of the alarm that its failure raises, with an audit row; None where failing is usual.
     """
 
     name: str
@@ -64,6 +65,7 @@ class WorkflowDefinition:
     undo_retry: RetryPolicy = UNDO_RETRY
     on_transition: TransitionListener | None = None
     admin_may_start: bool = False
+    failure_alarm: str | None = None
 
     @property
     def input_type(self) -> Any:
@@ -104,7 +106,7 @@ class WorkflowDefinition:
         return self.awakeables.get(name, BUILT_IN_SHAPES.get(name, Any))
 
 
-def workflow(
+def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     name: str,
     *,
     version: int = 1,
@@ -114,11 +116,13 @@ def workflow(
     undo_retry: RetryPolicy = UNDO_RETRY,
     on_transition: TransitionListener | None = None,
     admin_may_start: bool = False,
+    failure_alarm: str | None = None,
 ) -> Callable[[Callable[..., Awaitable[Any]]], WorkflowDefinition]:
     """Define a workflow: ``async def fn(ctx: WorkflowContext, input: In) -> Out``.
 
     `promises` maps the names that may be resolved from outside to their types, `awakeables` lists the types of
     its callbacks, `undos` every function used as a compensation. When `undo_retry` gives up, the saga is stuck.
+    `failure_alarm` calls a person when a saga fails whose failure nobody else deals with.
     """
 
     def define(fn: Callable[..., Awaitable[Any]]) -> WorkflowDefinition:
@@ -132,6 +136,7 @@ def workflow(
             undo_retry=undo_retry,
             on_transition=on_transition,
             admin_may_start=admin_may_start,
+            failure_alarm=failure_alarm,
         )
 
     return define

@@ -36,16 +36,25 @@ class Endings:
         output: str | None = None,
         error: ErrorInfo | None = None,
     ) -> None:
-        """End a saga; it gets stuck instead if its announcement cannot be made."""
+        """End a saga; it gets stuck instead if its announcement cannot be made.
+
+        The audit row of its definition's `failure_alarm` is written with the end.
+        """
         try:
             messages = self._announce(definition, pending, str(outcome), output, error)
         except Exception as failure:  # noqa: BLE001 - the author's function may raise anything; it must be seen, not lost
             await self.get_stuck(definition, pending, Attention("on-transition", describe(failure)), announce=False)
             return
+        alarm: Alarm | None = None
+        if outcome is Outcome.FAILED and definition.failure_alarm is not None:
+            alarm = Alarm(definition.failure_alarm, f"{error.code}: {error.message}" if error else str(outcome))
+            pending.alarms.append(alarm)
         flush = pending.flush(
             Phase.ENDED, RunState.DONE, outcome=outcome, output=output, error=error, messages=messages
         )
         await self._write(pending, flush, error.code if error else None)
+        if alarm is not None:
+            self.hooks.alarm(alarm.kind, pending.saga, alarm.message)
 
     async def get_stuck(
         self, definition: WorkflowDefinition, pending: Pending, attention: Attention, *, announce: bool = True
