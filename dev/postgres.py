@@ -58,6 +58,10 @@ class Server:
         """Stop it fast: sessions are ended, the data is flushed."""
         _stop(self.data, _account())
 
+    def crash(self) -> None:
+        """Stop it hard, as a power cut would: nothing is flushed, the next start recovers from the log."""
+        _control(self.data, _account(), "stop", "-m", "immediate", "-w", "-t", str(STOP_TIMEOUT_S))
+
 
 def start(data: Path, *, port: int = 0, settings: Mapping[str, str] | None = None) -> Server:
     """Start a server on `data` (created when missing) and wait until it accepts connections; port 0 takes a free one.

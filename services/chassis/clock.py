@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 class Clock:
     """The time of day, a monotonic counter, and waiting; all in seconds and UTC."""
 
-    def __init__(self) -> None:
-        self._offset_s = time.time() - time.monotonic()
+    def __init__(self, skew_s: float = 0) -> None:
+        """Start from the machine's clock; `skew_s` makes it wrong, to try what a wrong clock does."""
+        self._offset_s = time.time() + skew_s - time.monotonic()
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(time.monotonic() + self._offset_s, UTC)

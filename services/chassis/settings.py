@@ -99,6 +99,12 @@ def _check_docs(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _check_skew(value: float, info: ValidationInfo) -> float:
+    if in_production(info) and value:
+        raise ValueError("is not for production: it makes this replica's own clock wrong")
+    return value
+
+
 def check_user_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
     """As `check_secret`, but a key set (AUTH_JWKS_URL) replaces a secret that is not set."""
     unset = not value.get_secret_value() or value.get_secret_value().startswith(DEVELOPMENT)
@@ -117,6 +123,7 @@ Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(_read_networks)]
 """Comma-separated networks, as 10.0.0.0/8."""
 Amount = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Skew = Annotated[float, Field(ge=-86_400, le=86_400, allow_inf_nan=False), AfterValidator(_check_skew)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_postgres)]
 HttpUrl = Annotated[str, AfterValidator(_check_http)]
 
@@ -149,6 +156,7 @@ class ChassisSettings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1_024, le=104_857_600)] = 1_048_576
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10
     outbound_connections: Annotated[int, Field(ge=1, le=10_000)] = 100
+    clock_skew_s: Skew = 0
     shutdown_grace_s: Annotated[float, Field(ge=0, le=600)] = 10
 
     trusted_hosts: Hosts | None = None

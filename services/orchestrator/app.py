@@ -74,7 +74,7 @@ def create_app(
     uses the app drives `app.state.engine` and `app.state.relay`.
     """
     given = settings if settings is not None else OrchestratorSettings.load()
-    time = clock if clock is not None else Clock()
+    time = clock if clock is not None else Clock(given.clock_skew_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -59,7 +59,7 @@ TOKEN_LISTS = ("ENCRYPTION_KEYS", "PAYMENT_WEBHOOK_SECRETS", "APPROVAL_SECRETS")
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment in which nothing is set but ENV and the databases."""
-    for name in {*DEFAULTS, "DOCS", "LOG_LEVEL", "AUTH_JWKS_URL", "TRUSTED_HOSTS"}:
+    for name in {*DEFAULTS, "DOCS", "LOG_LEVEL", "CLOCK_SKEW_S", "AUTH_JWKS_URL", "TRUSTED_HOSTS"}:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ENV", "production")
     for service in SERVICES:
@@ -166,6 +166,7 @@ def wrong_settings(service: str) -> Iterator[tuple[str, str | None]]:
         yield from ((name, value) for value in bad)
     yield from (("DOCS", value) for value in OPEN)
     yield "LOG_LEVEL", "debug"
+    yield "CLOCK_SKEW_S", "1"
 
 
 @pytest.mark.scenario("G25")
@@ -176,7 +177,7 @@ def test_nothing_in_the_start_matrix_starts(environment: pytest.MonkeyPatch) -> 
         wrong = list(wrong_settings(service))
         pairs = [(one, other) for one in wrong for other in wrong if one[0] < other[0] and one[1] in {None, other[1]}]
         for case in [*((one,) for one in wrong), *pairs]:
-            for name in ("DOCS", "LOG_LEVEL"):
+            for name in ("DOCS", "LOG_LEVEL", "CLOCK_SKEW_S"):
                 environment.delenv(name, raising=False)
             set_good(environment, service)
             for name, value in case:

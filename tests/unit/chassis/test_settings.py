@@ -1,11 +1,13 @@
 """Settings: the environment is read, every fault is named, production refuses what belongs to development."""
 
 import base64
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import Field, SecretStr
 
+from services.chassis.clock import Clock
 from services.chassis.errors import SettingsError
 from services.chassis.settings import DEVELOPMENT, ChassisSettings, DatabaseUrl, SecretList
 
@@ -40,6 +42,18 @@ def test_development_needs_a_database_only(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_missing_database_names_the_way_to_get_one() -> None:
     """The message for a missing database URL names its variable and `make run`."""
     with pytest.raises(SettingsError, match=r"SESSION_DATABASE_URL is not set.*make run"):
+        Settings.load()
+
+
+def test_a_clock_that_is_wrong_on_purpose_is_for_development(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skewed clock starts an hour off in development, and production refuses it."""
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("CLOCK_SKEW_S", "-3600")
+    settings = Settings.load()
+    early = Clock().now() - Clock(settings.clock_skew_s).now()
+    assert timedelta(minutes=59) < early < timedelta(minutes=61)
+    monkeypatch.setenv("ENV", "production")
+    with pytest.raises(SettingsError, match="CLOCK_SKEW_S is not for production"):
         Settings.load()
 
 
