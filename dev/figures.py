@@ -35,11 +35,17 @@ class Figure:
     seed: str
     at: str
     commit: str
+    measured: str = ""
 
     @property
     def name(self) -> tuple[str, str, str]:
         """What two runs have in common when one replaces the other."""
         return self.id, self.test, self.what
+
+    @property
+    def told(self) -> str:
+        """What was tried, and what was measured on the way."""
+        return f"{self.what}: {self.measured}" if self.measured else self.what
 
 
 def figure(
@@ -50,10 +56,12 @@ def figure(
     what: str,
     seed: object = None,
     test: str | None = None,
+    measured: str = "",
 ) -> Figure:
     """Record that `trials` tries to violate a guarantee have found `violations`; `what` says in words what was tried.
 
-    `test` defaults to the test that runs, or to the program's name; `seed` to the environment's SEED.
+    `test` defaults to the test that runs, or to the program's name; `seed` to the environment's SEED; `measured` is
+    what was measured on the way, such as a latency.
     """
     made = Figure(
         id=guarantee,
@@ -64,6 +72,7 @@ def figure(
         seed=str(os.environ.get(SEED_VARIABLE, "") if seed is None else seed),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=_commit(),
+        measured=measured,
     )
     folder().mkdir(parents=True, exist_ok=True)
     line = asdict(made) | {"run": os.environ.get(RUN_VARIABLE, "")}
@@ -85,7 +94,7 @@ def gathered(run: str | None = None) -> list[Figure]:
 
 def read(values: dict[str, Any]) -> Figure:
     """Read a figure, whatever else stands beside it."""
-    return Figure(**{field.name: values[field.name] for field in fields(Figure)})
+    return Figure(**{field.name: values[field.name] for field in fields(Figure) if field.name in values})
 
 
 def kept() -> list[Figure]:
@@ -114,7 +123,7 @@ def best(figures: Iterable[Figure]) -> list[Figure]:
 def table(figures: Iterable[Figure]) -> list[str]:
     """Set figures for a terminal, a line each."""
     return [
-        f"{one.id:<4}{one.trials:>9,} trials  {one.violations:>3,} violations  {one.what}  ({one.test})"
+        f"{one.id:<4}{one.trials:>9,} trials  {one.violations:>3,} violations  {one.told}  ({one.test})"
         for one in figures
     ]
 

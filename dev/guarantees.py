@@ -64,7 +64,7 @@ def written(all_promises: Sequence[Promise], figures: Sequence[Figure]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.id} | {one.what} | {one.trials:,} | {one.violations:,} | {_named(one.test)} | {one.seed} "
+        f"| {one.id} | {one.told} | {one.trials:,} | {one.violations:,} | {_named(one.test)} | {one.seed} "
         f"| {one.commit} | {one.at[:16].replace('T', ' ')} |"
         for promise in all_promises
         for one in of[promise.id]
