@@ -8,9 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.orchestrator.engine import SagaView
-from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster, Configuration, messages_of
+from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster, Configuration
 from tests.support.events import AtPoint
-from tests.support.programs import Oracle, Program, child_program, in_sequence, program, programs, script_faults
+from tests.support.programs import Program, child_program, program, programs, script_faults
+from tests.support.verdict import contradictions
 
 KEYS = itertools.count()
 EXAMPLES = int(os.environ.get("PROGRAMS") or "40")
@@ -46,27 +47,10 @@ async def _hold(cluster: Cluster, commands: Program, crashes: list[int]) -> None
     view = await _driven(cluster, saga_id)
     cluster.on_event = None
     await cluster.advance(30)
-    oracle = Oracle()
-    failed = oracle.walk(commands)
-    happened = cluster.world.happened(saga_id)
-    forward = [name for name in happened if not name.startswith("undo ")]
-    backward = [name.removeprefix("undo ") for name in happened if name.startswith("undo ")]
-    assert sorted(set(forward) | oracle.uncertain) == sorted(oracle.effects)
-    assert len(forward) == len(set(forward))
-    for name in happened:
-        assert len({call.key for call in cluster.world.called(name, saga_id)}) == 1
-    if not failed:
-        assert (view.status, view.output, backward) == ("completed", "ended", []), view.explanation
-    elif oracle.no_return:
-        assert (view.status, backward) == ("stuck", []), view.explanation
-    else:
-        assert view.status == "failed", view.explanation
-        doubtful = [owed for owed in oracle.doubtful if owed[1] in backward]
-        assert not doubtful or any(fault.reached for fault in faults)
-        assert in_sequence(backward, oracle.owed + doubtful, backwards=True), (backward, oracle.owed)
-    assert in_sequence(await messages_of(cluster, key), oracle.messages)
+    wrong, expected = await contradictions(cluster, view, commands, crashed=any(fault.reached for fault in faults))
+    assert not wrong
     children = [name for name in cluster.world.happened() if name.startswith("child-")]
-    assert sorted(children) == sorted(oracle.children)
+    assert sorted(children) == sorted(expected)
 
 
 async def _driven(cluster: Cluster, saga_id: str) -> SagaView:

@@ -1,0 +1,38 @@
+"""What must have come of a random program: effects, undos, keys, messages and its end, held against the oracle."""
+
+from services.orchestrator.engine import SagaView
+from tests.support.engine import Cluster, messages_of
+from tests.support.programs import Oracle, Program, in_sequence
+
+
+async def contradictions(
+    cluster: Cluster, view: SagaView, commands: Program, *, crashed: bool
+) -> tuple[list[str], list[str]]:
+    """Give what contradicts the program in the ledger and the outbox, and the children that it must have had."""
+    oracle = Oracle()
+    failed = oracle.walk(commands)
+    happened = cluster.world.happened(view.saga_id)
+    forward = [name for name in happened if not name.startswith("undo ")]
+    backward = [name.removeprefix("undo ") for name in happened if name.startswith("undo ")]
+    wrong = []
+    if sorted(set(forward) | oracle.uncertain) != sorted(oracle.effects) or len(forward) != len(set(forward)):
+        wrong.append(f"effects {forward}, expected {oracle.effects}")
+    keys = {(call.name, call.key) for call in cluster.world.calls_of(view.saga_id)}
+    if len(keys) != len({name for name, _ in keys}):
+        wrong.append(f"a call under two keys: {sorted(keys)}")
+    if not failed:
+        if (view.status, view.output, backward) != ("completed", "ended", []):
+            wrong.append(f"not completed: {view.explanation}; undone {backward}")
+    elif oracle.no_return:
+        if (view.status, backward) != ("stuck", []):
+            wrong.append(f"not stuck: {view.explanation}; undone {backward}")
+    else:
+        doubtful = [owed for owed in oracle.doubtful if owed[1] in backward]
+        if view.status != "failed" or (doubtful and not crashed):
+            wrong.append(f"not failed: {view.explanation}; undone {backward}")
+        if not in_sequence(backward, oracle.owed + doubtful, backwards=True):
+            wrong.append(f"undone {backward}, owed {oracle.owed + doubtful}")
+    messages = await messages_of(cluster, view.key)
+    if not in_sequence(messages, oracle.messages):
+        wrong.append(f"messages {messages}, expected {oracle.messages}")
+    return wrong, oracle.children
