@@ -24,6 +24,7 @@ from services.chassis.auth import Authenticator, ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.gate import Gate
 from services.chassis.health import Health
+from services.chassis.hooks import ChassisHooks
 from services.chassis.http import outbound_http
 from services.chassis.ingress import Ingress
 from services.chassis.keyset import KeySet
@@ -62,6 +63,7 @@ def build_app(
     description: str,
     version: str = "1.0.0",
     clock: Clock | None = None,
+    hooks: ChassisHooks | None = None,
 ) -> FastAPI:
     """Return the application of the service `name`; `lifespan` wires what is its own."""
     keys_http = outbound_http(settings) if settings.auth_jwks_url else None
@@ -91,6 +93,7 @@ def build_app(
         max_body_bytes=settings.max_body_bytes,
         body_timeout_s=settings.body_timeout_s,
         request_timeout_s=settings.request_timeout_s,
+        hooks=hooks or ChassisHooks(),
     )
     for router in [*routers, _operations(chassis)]:
         app.include_router(router)

@@ -22,6 +22,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_e
 
 from services.chassis.clock import Clock
 from services.chassis.errors import SettingsError
+from services.chassis.hooks import ChassisHooks
 
 Connection = AsyncConnection
 """A connection in a transaction, for those who pass it on and write no SQL themselves."""
@@ -97,7 +98,9 @@ class Direct:
 class Database:
     """One Postgres database: a pool and the three ways to use it."""
 
-    def __init__(self, url: str, *, application_name: str, pool_size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, application_name: str, pool_size: int = 10, hooks: ChassisHooks | None = None
+    ) -> None:
         parsed = make_url(url).set(drivername="postgresql+asyncpg")
         pooled = parsed.query.get("prepared_statement_cache_size") == "0"
         self.engine: AsyncEngine = create_async_engine(
@@ -114,11 +117,19 @@ class Database:
                 **({"statement_cache_size": 0} if pooled else {}),
             },
         )
+        self._hooks = hooks
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One transaction: committed at the end of the block, rolled back by an exception."""
-        return self.engine.begin()
+        return self.engine.begin() if self._hooks is None else self._heard(self._hooks)
+
+    @asynccontextmanager
+    async def _heard(self, hooks: ChassisHooks) -> AsyncIterator[AsyncConnection]:
+        async with self.engine.begin() as conn:
+            yield conn
+            hooks.commit_before()
+        hooks.commit_unseen()
 
     def autocommit(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Every statement its own commit, on a connection of the same pool."""

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.chassis import errors, ids, logs, problems, strict_json, tracing
 from services.chassis.clock import Clock
 from services.chassis.gate import PROBES, Gate
+from services.chassis.hooks import ChassisHooks
 from services.chassis.metrics import Metrics
 from services.chassis.tracing import REQUEST_ID
 
@@ -29,7 +30,7 @@ class ClientGone(Exception):
 class Ingress:
     """The layer around the routes of one service."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - `build_app` names each part once
         self,
         app: ASGIApp,
         *,
@@ -40,11 +41,13 @@ class Ingress:
         max_body_bytes: int,
         body_timeout_s: float,
         request_timeout_s: float,
+        hooks: ChassisHooks,
     ) -> None:
         self.app = app
         self.gate = gate
         self.body_timeout_s = body_timeout_s
         self.request_timeout_s = request_timeout_s
+        self.hooks = hooks
         self.service = service
         self.metrics = metrics
         self.clock = clock
@@ -74,6 +77,7 @@ class Ingress:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self.hooks.reply_before(status)
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
                 self.gate.dress(message)
             await send(message)
@@ -90,6 +94,7 @@ class Ingress:
         try:
             with self.gate.entered(scope, headers):
                 body = await self._read(scope, receive, headers)
+                self.hooks.request_received(scope["method"], scope["path"])
                 async with asyncio.timeout(self.request_timeout_s):
                     await self.app(scope, Replay(body, receive), send)
         except ClientGone:

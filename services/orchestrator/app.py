@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import httpx
@@ -12,6 +13,7 @@ from services.chassis import idempotency, upkeep
 from services.chassis.app import Chassis, build_app
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.hooks import ChassisHooks
 from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
@@ -36,7 +38,7 @@ from services.orchestrator.clients import (
     ShippingClient,
 )
 from services.orchestrator.codec import PydanticCodec
-from services.orchestrator.engine import Engine, EngineSettings, Registry
+from services.orchestrator.engine import Engine, EngineHooks, EngineSettings, Registry
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
 from services.orchestrator.telemetry import Telemetry, take_census
 from services.orchestrator.workflows import ADMIN_APPROVAL, REGISTRY
@@ -67,11 +69,14 @@ def create_app(
     clock: Clock | None = None,
     http: httpx.AsyncClient | None = None,
     background: bool = True,
+    hooks: ChassisHooks | None = None,
+    engine_hooks: EngineHooks | None = None,
 ) -> FastAPI:
     """Return the app; nothing is opened before its lifespan starts.
 
     `clock` and `http` are a test's; whoever gives `http` closes it. Without `background` no loop runs, and whoever
-    uses the app drives `app.state.engine` and `app.state.relay`.
+    uses the app drives `app.state.engine` and `app.state.relay`. `hooks` and `engine_hooks`, instead of the telemetry,
+    hear of the moments between writes.
     """
     given = settings if settings is not None else OrchestratorSettings.load()
     time = clock if clock is not None else Clock(given.clock_skew_s)
@@ -79,15 +84,18 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
+            connected = partial(Database, given.database_url, hooks=hooks)
+            database = connected(application_name=NAME, pool_size=given.database_pool_size)
             stack.push_async_callback(database.close)
-            engine_database = Database(given.database_url, application_name=f"{NAME} engine", pool_size=ENGINE_POOL)
+            engine_database = connected(application_name=f"{NAME} engine", pool_size=ENGINE_POOL)
             stack.push_async_callback(engine_database.close)
             outbound = http if http is not None else await stack.enter_async_context(outbound_http(given))
             await database.wait_until_reachable(time)
             await database.check_durability()
             await database.calibrate(time)
-            relay, engine = _wire(app, given, database, engine_database, time, outbound)
+            relay, engine = _wire(
+                app, given, database, engine_database, time, outbound, hooks=hooks, engine_hooks=engine_hooks
+            )
             duties = (
                 relay.loop,
                 upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
@@ -104,7 +112,15 @@ def create_app(
             _announce(given)
             yield
 
-    return build_app(name=NAME, settings=given, routers=ROUTERS, lifespan=lifespan, description=DESCRIPTION, clock=time)
+    return build_app(
+        name=NAME,
+        settings=given,
+        routers=ROUTERS,
+        lifespan=lifespan,
+        description=DESCRIPTION,
+        clock=time,
+        hooks=hooks,
+    )
 
 
 def _wire(
@@ -114,6 +130,9 @@ def _wire(
     engine_database: Database,
     clock: Clock,
     http: httpx.AsyncClient,
+    *,
+    hooks: ChassisHooks | None,
+    engine_hooks: EngineHooks | None,
 ) -> tuple[Relay, Engine]:
     """Put everything together and on the app."""
     chassis: Chassis = app.state.chassis
@@ -122,6 +141,7 @@ def _wire(
         database=database,
         clock=clock,
         addresses={"session": clients.session.http},
+        hooks=hooks,
         metrics=chassis.metrics,
     )
     registry = Registry(REGISTRY)
@@ -134,7 +154,7 @@ def _wire(
         operations_database=database,
         clock=clock,
         settings=EngineSettings(lease_s=settings.lease_s),
-        hooks=Telemetry(chassis.metrics),
+        hooks=engine_hooks or Telemetry(chassis.metrics),
         on_enqueued=relay.nudge,
     )
     approval_secrets = tuple(secret.get_secret_value() for secret in settings.approval_secrets)

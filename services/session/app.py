@@ -11,6 +11,7 @@ from services.chassis import idempotency, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.hooks import ChassisHooks
 from services.chassis.http import Answer, ServiceClient, outbound_http
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
@@ -54,18 +55,19 @@ def create_app(
     clock: Clock | None = None,
     http: httpx.AsyncClient | None = None,
     background: bool = True,
+    hooks: ChassisHooks | None = None,
 ) -> FastAPI:
     """Return the app; nothing is opened before its lifespan starts.
 
     `clock` and `http` are a test's; whoever gives `http` closes it. Without `background` no loop runs, and whoever
-    uses the app drives `app.state.relay`.
+    uses the app drives `app.state.relay`. `hooks` hear of the moments between writes.
     """
     given = settings if settings is not None else SessionSettings.load()
     time = clock if clock is not None else Clock(given.clock_skew_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
+        database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size, hooks=hooks)
         outbound = http if http is not None else outbound_http(given)
         try:
             await database.wait_until_reachable(time)
@@ -74,7 +76,7 @@ def create_app(
             if given.seeds_catalog:
                 await _seed(database)
             sealer = Sealer([key.get_secret_value() for key in given.encryption_keys])
-            relay = _relay(app, given, database, time, outbound, sealer)
+            relay = _relay(app, given, database, time, outbound, sealer, hooks)
             app.state.database, app.state.relay = database, relay
             app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
             app.state.chassis.health.add("postgres", database.ping)
@@ -96,7 +98,15 @@ def create_app(
                 await outbound.aclose()
             await database.close()
 
-    return build_app(name=NAME, settings=given, routers=ROUTERS, lifespan=lifespan, description=DESCRIPTION, clock=time)
+    return build_app(
+        name=NAME,
+        settings=given,
+        routers=ROUTERS,
+        lifespan=lifespan,
+        description=DESCRIPTION,
+        clock=time,
+        hooks=hooks,
+    )
 
 
 def _relay(
@@ -106,6 +116,7 @@ def _relay(
     clock: Clock,
     http: httpx.AsyncClient,
     sealer: Sealer,
+    hooks: ChassisHooks | None,
 ) -> Relay:
     orchestrator = ServiceClient(
         service="orchestrator",
@@ -124,6 +135,7 @@ def _relay(
         addresses={"orchestrator": orchestrator},
         answers={orders.CANCEL_SAGA: cancel_answered},
         sealer=sealer,
+        hooks=hooks,
         metrics=app.state.chassis.metrics,
     )
 

@@ -11,6 +11,7 @@ from services.chassis import idempotency, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.hooks import ChassisHooks
 from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.loop import Loop
 from services.shipping.api import shipments
@@ -28,18 +29,19 @@ def create_app(
     clock: Clock | None = None,
     http: httpx.AsyncClient | None = None,
     background: bool = True,
+    hooks: ChassisHooks | None = None,
 ) -> FastAPI:
     """Return the app; nothing is opened before its lifespan starts.
 
     `clock` and `http` are a test's; whoever gives `http` closes it. Without `background` no loop runs, and whoever
-    uses the app drives `app.state.dispatch.sweep()`.
+    uses the app drives `app.state.dispatch.sweep()`. `hooks` hear of the moments between writes.
     """
     given = settings if settings is not None else ShippingSettings.load()
     time = clock if clock is not None else Clock(given.clock_skew_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size)
+        database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size, hooks=hooks)
         outbound = http if http is not None else outbound_http(given)
         try:
             await database.wait_until_reachable(time)
@@ -69,6 +71,7 @@ def create_app(
         lifespan=lifespan,
         description=DESCRIPTION,
         clock=time,
+        hooks=hooks,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from services.chassis import ids, logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
+from services.chassis.hooks import ChassisHooks
 from services.chassis.http import Answer, ServiceClient
 from services.chassis.messaging.outbox import Message
 from services.chassis.sealing import Sealer, Unsealable, is_sealed
@@ -65,6 +66,7 @@ class Courier:
     clock: Clock
     addresses: Mapping[str, ServiceClient]
     sealer: Sealer | None
+    hooks: ChassisHooks
     stopping: Callable[[], bool]
 
     async def deliver(self, lease: Lease, messages: Sequence[Message]) -> Outcome:
@@ -106,6 +108,7 @@ class Courier:
             outcome.attempts, outcome.pause_s = attempt, max(MISCONFIGURED_PAUSE_S, backoff_s(attempt))
             log.exception("outbox.send_failed", attempt=attempt)
             return False
+        self.hooks.message_sent(message.name)
         outcome.delivered.append((message, answer))
         log.debug("outbox.delivered", status=answer.status)
         return True

@@ -7,6 +7,7 @@ from typing import Final
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.hooks import ChassisHooks
 from services.chassis.http import ServiceClient
 from services.chassis.loop import Loop
 from services.chassis.messaging.delivery import Courier, Lease, Outcome
@@ -29,7 +30,7 @@ class Relay:
     the transaction of the mark. `sealer` opens bodies that were sealed when they were written.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each part once
         self,
         *,
         database: Database,
@@ -38,6 +39,7 @@ class Relay:
         metrics: Metrics,
         answers: Mapping[str, AnswerHandler] | None = None,
         sealer: Sealer | None = None,
+        hooks: ChassisHooks | None = None,
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
     ) -> None:
@@ -45,7 +47,10 @@ class Relay:
         self._clock = clock
         self._lease_s = lease_s
         self._poll_s = poll_s
-        self._courier = Courier(clock, addresses, sealer, stopping=lambda: self._stopping or self.loop.stopping)
+        self._hooks = hooks or ChassisHooks()
+        self._courier = Courier(
+            clock, addresses, sealer, self._hooks, stopping=lambda: self._stopping or self.loop.stopping
+        )
         self._marks = Marks(database=database, clock=clock, answers=answers or {}, metrics=metrics)
         self._lag_s = metrics.gauge("outbox_lag_seconds", "Age of the oldest message that waits to be sent.")
         self._dead = metrics.gauge("outbox_dead", "Messages that were refused and block their key.")
@@ -128,6 +133,7 @@ class Relay:
         return {key: list(group) for key, group in groupby(messages, key=lambda message: message.key)}
 
     async def _deliver(self, lease: Lease, messages: Sequence[Message]) -> None:
+        self._hooks.message_picked(lease.key)
         outcome = await self._courier.deliver(lease, messages)
         self._finished.append(outcome)  # looked up after the wait: the list is replaced meanwhile
         if self._marking is None:

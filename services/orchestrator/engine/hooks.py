@@ -67,8 +67,8 @@ class EngineHooks:
     def transition(self, saga: Saga, before: str, after: str, code: str | None) -> None:
         """The saga's status word has changed, durably."""
 
-    def heartbeat_before(self, count: int) -> None:
-        """The leases of `count` sagas are about to be extended."""
+    def lease_before(self, count: int) -> None:
+        """The leases of `count` sagas are about to be extended, or given back."""
 
     def alarm(self, kind: str, saga: Saga, message: str) -> None:
         """Something needs a person."""

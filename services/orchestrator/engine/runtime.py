@@ -112,6 +112,7 @@ class Engine:
         await self._cancel_turns()
         await self._committer.stop()
         if leases:
+            self._hooks.lease_before(len(leases))
             async with self._database.autocommit() as conn:
                 await sagas.release(conn, leases, now=self._clock.sql_now())
         self._turns.residents.close()

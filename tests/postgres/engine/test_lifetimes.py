@@ -41,7 +41,7 @@ class Beats:
         cluster.on_event = self
 
     def __call__(self, event: str, _facts: tuple[object, ...]) -> None:
-        if event == "heartbeat_before":
+        if event == "lease_before":
             self._count += 1
             if self.failing:
                 raise ConnectionError("Postgres does not answer")

@@ -46,7 +46,7 @@ class Heartbeat:
         if not held and not self._run_out:
             return
         sent_at = self._clock.monotonic()
-        self._hooks.heartbeat_before(len(held))
+        self._hooks.lease_before(len(held))
         async with self._database.autocommit() as conn:
             if self._run_out:
                 await sagas.release(conn, self._run_out, now=self._clock.sql_now())
