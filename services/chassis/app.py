@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from structlog.typing import FilteringBoundLogger
 
-from services.chassis import docs, errors, logs, metrics, problems
+from services.chassis import docs, errors, idempotency, logs, metrics, problems
 from services.chassis.auth import Authenticator, ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.gate import Gate
@@ -152,6 +152,7 @@ def _chassis(name: str, settings: ChassisSettings, clock: Clock, keys_http: http
             user_per_s=settings.user_requests_per_s,
             in_progress_max=settings.requests_in_progress_max,
             proxies=[ip_network(network) for network in settings.trusted_proxies],
+            keys=idempotency.key_budgets(settings.user_keys_max, clock),
         ),
     )
 

@@ -17,6 +17,12 @@ _POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
     " frame-ancestors 'none'"
 )
+_PARAMETERS: Final = {
+    "persistAuthorization": True,
+    "displayRequestDuration": True,
+    "tryItOutEnabled": True,
+    "defaultModelsExpandDepth": 0,
+}
 _PACKAGE: Final = "fastapi_offline"  # carries Swagger UI 5, which knows OpenAPI 3.1
 
 
@@ -36,7 +42,7 @@ def add_docs(app: FastAPI) -> None:
             swagger_js_url=f"{ASSETS.removeprefix('/')}/swagger-ui-bundle.js",
             swagger_css_url=f"{ASSETS.removeprefix('/')}/swagger-ui.css",
             swagger_favicon_url=f"{ASSETS.removeprefix('/')}/favicon.png",
-            swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
+            swagger_ui_parameters=_PARAMETERS,
         )
         page.headers["Content-Security-Policy"] = _POLICY
         return page

@@ -1,7 +1,8 @@
 """Idempotency keys: the same key and body give the same answer, for seven days, whatever happens in between.
 
 A key belongs to its caller and to the exact path. The body's fingerprint is taken of its canonical JSON (order of
-names and spaces do not count); the query counts too. Only 2xx and final business refusals are kept.
+names and spaces do not count); the query counts too. Only 2xx and final business refusals are kept. Users may have so
+many keys stored; who has more gets 429 for a new one, before its work, and still every stored answer.
 """
 
 import hashlib
@@ -24,11 +25,14 @@ from starlette.responses import Response
 from services.chassis import problems, strict_json
 from services.chassis.auth import Principal, current_principal
 from services.chassis.clock import Clock
-from services.chassis.db import Database, Queries
+from services.chassis.db import Database
 from services.chassis.errors import InFlight, KeyReused, Malformed, RequestError
+from services.chassis.limits import Budgets, Limits
 from services.chassis.metrics import Metrics
+from services.chassis.sql import Queries
 
 KEPT_DAYS: Final = 7
+_DAY_S: Final = 86_400
 REPLAYED: Final = "Idempotent-Replayed"
 _KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
 
@@ -44,6 +48,8 @@ class IdempotencyKey:
     key: str
     fingerprint: str
     metrics: Metrics | None = field(default=None, compare=False, repr=False)
+    limits: Limits | None = field(default=None, compare=False, repr=False)
+    """What bounds how many keys its caller may have stored; None sets no limit."""
 
     def count(self, outcome: Outcome) -> None:
         if self.metrics is not None:
@@ -102,7 +108,8 @@ def idempotency_key(required: bool) -> Callable[..., Awaitable[IdempotencyKey | 
             metrics.idempotency.labels("invalid").inc()
             raise
         route = f"{request.method} {request.url.path}"
-        return IdempotencyKey(principal.caller, route, key, await _fingerprint(request), metrics)
+        limits: Limits | None = request.app.state.chassis.limits if principal.kind == "user" else None
+        return IdempotencyKey(principal.caller, route, key, await _fingerprint(request), metrics, limits)
 
     return key_of_request
 
@@ -180,10 +187,15 @@ async def _ready(answer: StoredAnswer) -> StoredAnswer:
 
 
 async def recall(conn: AsyncConnection, key: IdempotencyKey, *, now: datetime | None) -> StoredAnswer | None:
-    """Return the answer that was given to this key; KeyReused if it came with another body."""
+    """Return the answer that was given to this key; KeyReused if it came with another body.
+
+    TooManyRequests if there is none and its caller may not store another.
+    """
     rows = await conn.execute(_queries()["recall"], _scope(key) | {"now": now, "kept_days": KEPT_DAYS})
     row = rows.first()
     if row is None:
+        if key.limits is not None:
+            key.limits.check_key(key.caller)
         return None
     if row.fingerprint != key.fingerprint:
         key.count("mismatch")
@@ -193,6 +205,8 @@ async def recall(conn: AsyncConnection, key: IdempotencyKey, *, now: datetime | 
 
 async def store(conn: AsyncConnection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> None:
     """Keep this answer for the key; one that is there already stays."""
+    if key.limits is not None:
+        key.limits.charge_key(key.caller)
     await conn.execute(
         _queries()["store"],
         _scope(key)
@@ -205,6 +219,15 @@ async def store(conn: AsyncConnection, key: IdempotencyKey, answer: StoredAnswer
             "kept_days": KEPT_DAYS,
         },
     )
+
+
+def key_budgets(most: int, clock: Clock) -> Budgets:
+    """Return budgets under which a user never has more than `most` keys stored: a day's share at once, then the rest.
+
+    Counted where they are stored, by process, so that a request costs no look at the table.
+    """
+    at_once = most / KEPT_DAYS
+    return Budgets(per_s=(most - at_once) / (KEPT_DAYS * _DAY_S), burst=at_once, clock=clock)
 
 
 async def purge(

@@ -100,8 +100,13 @@ class Limits:
         user_per_s: float,
         in_progress_max: int,
         proxies: Sequence[Network] = (),
+        keys: Budgets | None = None,
     ) -> None:
-        """Take rates in requests a second; `proxies` are those whose word about addresses is taken."""
+        """Take rates in requests a second; `proxies` are those whose word about addresses is taken.
+
+        `keys` are the budgets of idempotency keys that users may have stored; None sets no limit.
+        """
+        self._keys = keys
         self._addresses = Budgets(per_s=address_per_s, burst=address_per_s * BURST_S, clock=clock)
         self._users = Budgets(per_s=user_per_s, burst=user_per_s * BURST_S, clock=clock)
         self._proxies = tuple(proxies)
@@ -120,6 +125,16 @@ class Limits:
     def charge_user(self, user: str) -> None:
         """Count a user's request; refuse it if there were too many."""
         _refuse_after(self._users.spend(user))
+
+    def check_key(self, user: str) -> None:
+        """Refuse who has too many idempotency keys stored to add one."""
+        if self._keys is not None:
+            _refuse_after(self._keys.wait_s(user))
+
+    def charge_key(self, user: str) -> None:
+        """Count a key that is stored."""
+        if self._keys is not None:
+            self._keys.spend(user)
 
     def address_of(self, scope: Scope, headers: Headers) -> str:
         """Return whom a request comes from: its peer, or what a proxy that we trust says of it."""

@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis import ids
-from services.chassis.db import Queries
+from services.chassis.sql import Queries
 
 
 @dataclass(frozen=True, slots=True)

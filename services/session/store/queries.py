@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Queries
+from services.chassis.sql import Queries
 
 Connection = AsyncConnection
 """A connection inside a transaction; what every store function takes first."""

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Queries
+from services.chassis.sql import Queries
 from services.shipping.domain.shipment import Parcel, StoredShipment
 from services.shipping.store.tables import shipments
 

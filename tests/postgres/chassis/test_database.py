@@ -12,11 +12,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError
 
-from services.chassis import audit, db, idempotency
+from services.chassis import audit, idempotency
 from services.chassis.clock import Clock
 from services.chassis.db import Database, is_data_error, is_transient
 from services.chassis.errors import SettingsError
 from services.chassis.messaging import inbox, outbox
+from services.chassis.sql import Queries
 from tests.support.clock import ManualClock
 
 ROOT = Path(__file__).parents[3]
@@ -62,7 +63,7 @@ def test_every_named_query_is_used() -> None:
     for folder, file in (("messaging", "queries.sql"), (".", "idempotency.sql")):
         place = ROOT / "services" / "chassis" / folder
         source = "\n".join(path.read_text() for path in place.glob("*.py"))
-        names = db.Queries.load(place / file).names
+        names = Queries.load(place / file).names
         assert names == set(re.findall(r'queries\(\)\["(\w+)"\]', source))
 
 

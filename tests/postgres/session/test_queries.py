@@ -10,8 +10,9 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
-from services.chassis.db import Database, Queries
+from services.chassis.db import Database
 from services.chassis.sealing import Sealer
+from services.chassis.sql import Queries
 from services.session import store
 from services.session.domain.cart import Product
 from services.session.domain.checkout import Wanted

@@ -9,8 +9,8 @@ import pytest
 
 from services.chassis import errors, ids, problems
 from services.chassis.clock import Clock
-from services.chassis.db import Queries
 from services.chassis.loop import Loop
+from services.chassis.sql import Queries
 from tests.support.clock import ManualClock
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -11,11 +11,12 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.loop import Loop
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.records import History, NewSaga, Saga, newborn
+from services.orchestrator.engine.model.records import History, NewSaga, Saga, Signal, newborn
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.turns import Turns
-from services.orchestrator.engine.store import sagas
+from services.orchestrator.engine.store import sagas, signals
 
 HINTS_MAX = 20_000
 HINT_SLACK_S = 0.005
@@ -48,6 +49,7 @@ class Scheduler:
         self._versions = versions
         self._hints: list[datetime] = []
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
+        self._epochs: dict[UUID, int] = {}
         self.claimed = 0
         self.loop = Loop("engine scheduler", self.run_once, clock=clock)
 
@@ -88,41 +90,83 @@ class Scheduler:
         self._hooks.claim_unseen()
         if not claimed:
             return 0
-        histories = await self._load(claimed)
+        kept = {saga.id: run for saga in claimed if (run := self._turns.residents.take(saga)) is not None}
+        try:
+            histories = await self._load(claimed, kept)
+        except BaseException:
+            for run in kept.values():
+                run.close()
+            raise
         for saga in claimed:
-            self._begin(saga, histories.get(saga.id, History()), sent_at)
+            self._begin(saga, histories.get(saga.id, History()), sent_at, kept.get(saga.id))
         return len(claimed)
 
     def birth(self, new: Sequence[UUID]) -> sagas.Birth:
         """Say which of the sagas about to be started this replica can run at once."""
-        room = self._settings.max_running - len(self.active) if self.loop.running and not self.loop.stopping else 0
-        return sagas.Birth(new[: max(0, room)], self._settings.replica, self._settings.lease_s)
+        return sagas.Birth(new[: self._room()], self._settings.replica, self._settings.lease_s)
 
     def adopt(self, new: NewSaga, created_at: datetime, sent_at: float) -> None:
         """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""
         self._begin(newborn(new, created_at), History(), sent_at)
 
-    def _begin(self, saga: Saga, history: History, sent_at: float) -> None:
+    def lend(self, saga_ids: Iterable[UUID]) -> dict[UUID, Run]:
+        """Give away the kept runs of sagas that may be woken here at once; then `wake` them or `keep` them again."""
+        room = self._room()
+        lent: dict[UUID, Run] = {}
+        for saga_id in saga_ids:
+            run = self._turns.residents.lend(saga_id) if len(lent) < room else None
+            if run is not None:
+                lent[saga_id] = run
+        return lent
+
+    def waking(self, lent: Mapping[UUID, Run]) -> signals.Wake:
+        """Say under which epochs lent runs are kept, and what lease they go on with."""
+        epochs = {saga_id: run.saga.epoch for saga_id, run in lent.items()}
+        return signals.Wake(epochs, self._settings.replica, self._settings.lease_s)
+
+    def wake(self, run: Run, lease: signals.Woken, news: Sequence[Signal], sent_at: float) -> None:
+        """Let a lent run go on under the lease that the settling of `news` has given."""
+        saga = run.pending.leased(epoch=lease.epoch, signal_no=lease.signal_no, at=lease.at)
+        self._begin(saga, History(signals=tuple(news)), sent_at, run)
+
+    def keep(self, runs: Iterable[Run]) -> None:
+        """Keep lent runs that were not woken."""
+        for run in runs:
+            self._turns.residents.keep(run)
+
+    def holds(self, saga_id: UUID) -> bool:
+        """Say whether a saga runs or is kept here, so that its end will be heard of here too."""
+        return saga_id in self._epochs or saga_id in self._turns.residents
+
+    def _room(self) -> int:
+        free = self._settings.max_running - len(self.active)
+        return max(0, free) if self.loop.running and not self.loop.stopping else 0
+
+    def _begin(self, saga: Saga, history: History, sent_at: float, kept: Run | None = None) -> None:
         self._hooks.claimed(saga)
+        key = (saga.id, saga.epoch)
         lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s)
-        task = asyncio.create_task(self._turns.take(saga, history, lease), name=f"saga {saga.id} epoch {saga.epoch}")
-        self.active[saga.id, saga.epoch] = (lease, task)
-        task.add_done_callback(partial(self._ended, (saga.id, saga.epoch)))
+        turn = self._turns.take(saga, history, lease, kept)
+        task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
+        self.active[key] = (lease, task)
+        self._epochs[saga.id] = saga.epoch
+        task.add_done_callback(partial(self._ended, key, kept))
 
-    async def _load(self, claimed: list[Saga]) -> dict[UUID, History]:
+    async def _load(self, claimed: Sequence[Saga], kept: Mapping[UUID, Run]) -> Mapping[UUID, History]:
         """Read logs for what must be replayed and signals for what has news; a run kept in memory reads neither."""
-        residents = self._turns.residents
-        rebuilt = [saga for saga in claimed if not residents.knows(saga)]
-        logs_of = [saga.id for saga in rebuilt if saga.flush_no > 0]
-        signals_of = [saga.id for saga in rebuilt if saga.signal_no > 0]
-        signals_of += [
-            saga.id for saga in claimed if residents.knows(saga) and saga.signal_no > residents.signal_no(saga.id)
-        ]
-        return dict(await self._turns.executor.loader.histories(logs_of, signals_of))
+        logs_of = [saga.id for saga in claimed if saga.id not in kept and saga.flush_no > 0]
+        known = {saga_id: run.log.signal_no for saga_id, run in kept.items()}
+        signals_of = [saga.id for saga in claimed if saga.signal_no > known.get(saga.id, 0)]
+        return await self._turns.executor.loader.histories(logs_of, signals_of)
 
-    def _ended(self, key: tuple[UUID, int], _: asyncio.Task[None]) -> None:
+    def _ended(self, key: tuple[UUID, int], kept: Run | None, task: asyncio.Task[None]) -> None:
+        if kept is not None and task.cancelled():
+            kept.close()
         was_full = len(self.active) >= self._settings.max_running
         self.active.pop(key, None)
+        saga_id, epoch = key
+        if self._epochs.get(saga_id) == epoch:
+            del self._epochs[saga_id]
         if was_full:
             self.loop.nudge()
 

@@ -47,10 +47,11 @@ class Operations:
         self.registry = registry
         self._clock = clock
         self._ends = ends
+        self._scheduler = scheduler
         self._on_due = scheduler.loop.nudge
         self._reading = Reading(registry, database)
         self._starting = Starting(registry, codec, database, clock, hooks, scheduler)
-        self._settling = Settling(registry, codec, database, clock, hooks, self._starting)
+        self._settling = Settling(registry, codec, database, clock, hooks, self._starting, scheduler)
         self._steering = Steering(database, clock, hooks)
         self.erase = Erasing(database, clock).erase
 
@@ -88,11 +89,14 @@ class Operations:
 
     async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaView:
         """Give a saga, after up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
-        with self._ends.waiting(saga_uuid(saga_id)) as ended:
-            view = await self._reading.look(saga_id)
-            if view.finished_at is None and wait_s > 0 and await self._clock.wait(ended, wait_s):
-                view = await self._reading.look(saga_id)
-        return view
+        sought = saga_uuid(saga_id)
+        with self._ends.waiting(sought) as ended:
+            if wait_s <= 0 or not self._scheduler.holds(sought):
+                view = await self._reading.get(saga_id)
+                if view.finished_at is not None or wait_s <= 0:
+                    return view
+            await self._clock.wait(ended, wait_s)
+            return await self._reading.get(saga_id)
 
     async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:
         """Unwind a saga. UnknownSaga, CannotCancel."""

@@ -1,6 +1,6 @@
 """Looking at sagas: one, its steps, a page of them, the promises that are waited for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -40,30 +40,15 @@ class Reading:
         self._looks = Batcher(self._look_at_many)
 
     async def get(self, saga_id: str) -> SagaView:
-        """Give one saga; UnknownSaga if there is none."""
-        async with self._database.autocommit() as conn:
-            row = await views.get(conn, saga_uuid(saga_id))
-            if row is None:
-                raise UnknownSaga
-            undos = await compensations.of_saga(conn, row.id) if row.undo_no else []
-        return saga_view(row, undos)
-
-    async def look(self, saga_id: str) -> SagaView:
         """Give one saga, read with whatever others look at in the same moment; UnknownSaga if there is none."""
         return await self._looks.ask(saga_uuid(saga_id))
 
     async def _look_at_many(self, saga_ids: Sequence[UUID]) -> Sequence[SagaView | Exception]:
-        async with self._database.direct() as direct:
-            rows = {row.id: row for row in await views.get_many(direct, saga_ids)}
-        undos = await self._undos_of([row.id for row in rows.values() if row.undo_no])
+        async with self._database.direct() as conn:
+            rows = {row.id: row for row in await views.get_many(conn, saga_ids)}
+            undos = await compensations.of_sagas(conn, [row.id for row in rows.values() if row.undo_no])
         found = {saga_id: saga_view(row, undos.get(saga_id, ())) for saga_id, row in rows.items()}
         return [found.get(saga_id) or UnknownSaga() for saga_id in saga_ids]
-
-    async def _undos_of(self, saga_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Undo]]:
-        if not saga_ids:
-            return {}
-        async with self._database.autocommit() as conn:
-            return await compensations.of_sagas(conn, saga_ids)
 
     async def steps(self, saga_id: str) -> list[StepView]:
         """Give the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
@@ -90,7 +75,8 @@ class Reading:
         )
         async with self._database.autocommit() as conn:
             rows = await views.find(conn, selection)
-            undos = await compensations.of_sagas(conn, [row.id for row in rows if row.undo_no])
+        async with self._database.direct() as direct:
+            undos = await compensations.of_sagas(direct, [row.id for row in rows if row.undo_no])
         items = [saga_view(row, undos.get(row.id, ())) for row in rows[: wanted.limit]]
         more = len(rows) > wanted.limit
         last = rows[wanted.limit - 1] if more else None

@@ -1,5 +1,6 @@
 """Settling signals: once, under the saga's row lock, where ownership of late money is decided too."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,9 +9,10 @@ from uuid import UUID
 import orjson
 
 from services.chassis.clock import Clock
-from services.chassis.db import Connection, Database
+from services.chassis.db import Connection, Database, Direct
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import (
     EngineError,
@@ -74,14 +76,16 @@ class Settling:
         clock: Clock,
         hooks: EngineHooks,
         starting: Starting,
+        scheduler: Scheduler,
     ) -> None:
-        """Take whose signals they are and where they are written."""
+        """Take whose signals they are, where they are written, and who can run their sagas at once."""
         self._registry = registry
         self._codec = codec
         self._database = database
         self._clock = clock
         self._hooks = hooks
         self._starting = starting
+        self._scheduler = scheduler
         self._batcher = Batcher(self._settle_many)
 
     async def awakeable(self, awakeable_id: str, proposal: Proposal) -> Settlement:
@@ -108,18 +112,35 @@ class Settling:
                 if proposed is not None and request.place not in plain:
                     plain[request.place] = proposed
                     self._hooks.signal_before(proposed)
-            settled = await signals.settle_open(conn, list(plain.values()), now=self._clock.sql_now())
+            settled = await self._settle_open(conn, plain)
         for index, request in enumerate(requests):
             saga, _ = known[request.place]
-            at = None if index in answers or saga is None else settled.pop(request.place, None)
-            if at is not None and saga is not None:
-                done = replace(plain[request.place], settled_at=at)
+            done = None if index in answers or saga is None else settled.pop(request.place, None)
+            if done is not None and saga is not None:
                 self._hooks.signal_settled(done)
                 answers[index] = Settlement("accepted", str(request.saga_id), saga.key, standing_of(done))
         return [
             answers[index] if index in answers else await self._settle_one(request)
             for index, request in enumerate(requests)
         ]
+
+    async def _settle_open(self, conn: Direct, plain: Mapping[signals.Place, Signal]) -> dict[signals.Place, Signal]:
+        """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due."""
+        sent_at = self._clock.monotonic()
+        lent = self._scheduler.lend({saga_id for saga_id, _ in plain})
+        try:
+            wake = self._scheduler.waking(lent)
+            written = await signals.settle_open(conn, list(plain.values()), wake, now=self._clock.sql_now())
+            settled = {place: replace(plain[place], settled_at=found.at) for place, found in written.items()}
+            news: dict[UUID, list[Signal]] = defaultdict(list)
+            for (saga_id, _), signal in settled.items():
+                news[saga_id].append(signal)
+            for (saga_id, _), found in written.items():
+                if found.woken is not None and saga_id in lent:
+                    self._scheduler.wake(lent.pop(saga_id), found.woken, news[saga_id], sent_at)
+        finally:
+            self._scheduler.keep(lent.values())
+        return settled
 
     def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:
         """Give what a signal becomes if it is still open; None if that needs a closer look, under the lock."""

@@ -48,5 +48,5 @@ class Loader:
 
     async def undos(self, saga_id: UUID) -> tuple[Undo, ...]:
         """Read all undos of a saga, with the results of their steps."""
-        async with self._database.autocommit() as conn:
-            return tuple(await compensations.of_saga(conn, saga_id))
+        async with self._database.direct() as conn:
+            return tuple((await compensations.of_sagas(conn, [saga_id])).get(saga_id, ()))

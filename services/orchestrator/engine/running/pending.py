@@ -75,6 +75,23 @@ class Pending:
         """Give the status word that the saga's row has while it is leased."""
         return status_word(self.saga.phase, self.saga.run_state, self.saga.outcome, self.saga.epoch)
 
+    def leased(self, *, epoch: int, signal_no: int, at: datetime) -> Saga:
+        """Give the saga as its row stands after a flush that suspended it and a lease that woke it."""
+        return replace(
+            self.saga,
+            run_state=RunState.LEASED,
+            epoch=epoch,
+            flush_no=self.flush_no,
+            signal_no=signal_no,
+            undo_no=self.undo_no,
+            takeovers=self.takeovers,
+            faults=self.faults,
+            no_return=self.no_return,
+            claimed_at=at,
+            calls=tuple(self.calls.values()),
+            progress=self.progress,
+        )
+
     def discard(self) -> None:
         """Go back to what is written: for code that does not fit its log and must leave no trace."""
         self._clear()

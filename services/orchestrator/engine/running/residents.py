@@ -20,30 +20,33 @@ class Residents:
         return len(self._runs)
 
     def keep(self, run: Run) -> None:
-        """Keep a run that has just been suspended."""
+        """Keep a run that is suspended."""
+        stands = self._runs.pop(run.saga.id, None)
+        if stands is not None and stands is not run:
+            stands.close()
         self._runs[run.saga.id] = run
-        self._runs.move_to_end(run.saga.id)
         while len(self._runs) > self._limit:
             _, oldest = self._runs.popitem(last=False)
             oldest.close()
 
-    def knows(self, saga: Saga) -> bool:
-        """Say whether the run of a freshly claimed saga is here and nobody else has held the saga since."""
-        run = self._runs.get(saga.id)
-        return run is not None and run.saga.epoch == saga.epoch - 1 and run.pending.flush_no == saga.flush_no
-
     def take(self, saga: Saga) -> Run | None:
-        """Give the run of a freshly claimed saga, None if it has to be rebuilt by replay."""
-        fits = self.knows(saga)
-        run = self._runs.pop(saga.id, None)
-        if run is not None and not fits:
-            run.close()
-            return None
-        return run
+        """Give away the run of a freshly claimed saga; None if it is not here or somebody else has held the saga since.
 
-    def signal_no(self, saga_id: UUID) -> int:
-        """Give how many signals a kept run knows of."""
-        return self._runs[saga_id].log.signal_no
+        It is given away with the claim and not later: whoever keeps on waiting might let it go meanwhile.
+        """
+        run = self._runs.pop(saga.id, None)
+        if run is None or (run.saga.epoch == saga.epoch - 1 and run.pending.flush_no == saga.flush_no):
+            return run
+        run.close()
+        return None
+
+    def lend(self, saga_id: UUID) -> Run | None:
+        """Give away the run of a saga that may be woken here; it is kept again if it is not."""
+        return self._runs.pop(saga_id, None)
+
+    def __contains__(self, saga_id: UUID) -> bool:
+        """Say whether a run of a saga is kept."""
+        return saga_id in self._runs
 
     def close(self) -> None:
         """Let go of all."""

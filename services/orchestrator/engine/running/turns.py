@@ -62,33 +62,37 @@ class Turns:
         """Let every turn give its lease back as soon as no call is under way."""
         self.executor.draining = self.compensator.draining = True
 
-    async def take(self, saga: Saga, history: History, lease: Lease) -> None:
-        """Move a leased saga on as far as it goes; a lost lease ends the turn, a fault of the engine shows as stuck."""
+    async def take(self, saga: Saga, history: History, lease: Lease, kept: Run | None = None) -> None:
+        """Move a leased saga on as far as it goes; a lost lease ends the turn, a fault of the engine shows as stuck.
+
+        `kept` is the saga's run if it is in memory; without it, `history` has the whole log.
+        """
         if not self.settings.suspect_takeovers <= saga.takeovers < self.settings.max_takeovers:
-            await self._take(saga, history, lease)
+            await self._take(saga, history, lease, kept)
             return
         async with self.quarantine:
             self.endings.hooks.isolate_before(saga)
             if await self.executor.loader.isolate(saga.id, saga.epoch):
-                await self._take(saga, history, lease)
+                await self._take(saga, history, lease, kept)
+            elif kept is not None:
+                kept.close()
 
-    async def _take(self, saga: Saga, history: History, lease: Lease) -> None:
+    async def _take(self, saga: Saga, history: History, lease: Lease, kept: Run | None) -> None:
         definition = self.registry.get(saga.workflow, saga.version)
         if definition is None:
             raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
-        resident = self.residents.take(saga)
         pending = Pending.of(saga)
         pending.discard()
+        if kept is not None and not self._may_go_on(saga):
+            kept.close()
         try:
             if saga.takeovers >= self.settings.max_takeovers:
                 message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
                 await self.endings.get_stuck(definition, pending, Attention("poison", message))
             elif saga.phase is Phase.COMPENSATING:
-                if resident is not None:
-                    resident.close()
                 await self.compensator.unwind(definition, pending, lease)
             else:
-                run = resident or self._open(saga, definition, history)
+                run = kept or self._open(saga, definition, history)
                 pending = run.pending
                 await self._drive(run, saga, history, lease)
         except LeaseLost:
@@ -97,6 +101,9 @@ class Turns:
             get_logger("engine.turns").exception("saga.engine_error", saga_id=str(saga.id))
             pending.discard()
             await self._give_up(definition, pending, error)
+
+    def _may_go_on(self, saga: Saga) -> bool:
+        return saga.phase is Phase.FORWARD and saga.takeovers < self.settings.max_takeovers
 
     async def _drive(self, run: Run, saga: Saga, history: History, lease: Lease) -> None:
         run.lease = lease

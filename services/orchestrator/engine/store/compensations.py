@@ -1,17 +1,16 @@
 """The undos of sagas: registered by flushes before the effects that they undo, changed by their outcomes."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import and_, any_, bindparam, cast, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Row
+from services.chassis.db import Direct, Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
-from services.orchestrator.engine.store.columns import error_of
-from services.orchestrator.engine.store.tables import compensations, steps
+from services.orchestrator.engine.store.columns import error_of, reads
+from services.orchestrator.engine.store.tables import compensations
 
 
 async def change(conn: AsyncConnection, undos: Sequence[Undo]) -> None:
@@ -45,27 +44,22 @@ async def change(conn: AsyncConnection, undos: Sequence[Undo]) -> None:
     )
 
 
-async def of_saga(conn: AsyncConnection, saga_id: UUID) -> list[Undo]:
-    """Read the undos of a saga in the order of registration, with the results of their steps."""
-    return (await of_sagas(conn, [saga_id])).get(saga_id, [])
-
-
-async def of_sagas(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:
+async def of_sagas(conn: Direct, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:
     """Read the undos of many sagas, each in the order of registration, with the results of their steps."""
     if not saga_ids:
         return {}
-    rows = await conn.execute(
-        select(compensations, steps.c.output.label("step_output"))
-        .join(
-            steps,
-            and_(steps.c.saga_id == compensations.c.saga_id, steps.c.position == compensations.c.step_position),
-            isouter=True,
-        )
-        .where(compensations.c.saga_id == any_(cast(list(saga_ids), ARRAY(compensations.c.saga_id.type))))
-        .order_by(compensations.c.saga_id, compensations.c.seq)
-    )
+    return _by_saga(await conn.fetch(reads().direct("undos_of"), {"saga_ids": list(saga_ids)}))
+
+
+async def of_saga(conn: AsyncConnection, saga_id: UUID) -> list[Undo]:
+    """Read the undos of a saga, as `of_sagas` does, in the caller's transaction."""
+    rows = await conn.execute(reads()["undos_of"], {"saga_ids": [saga_id]})
+    return _by_saga(rows.mappings()).get(saga_id, [])
+
+
+def _by_saga(rows: Iterable[Row]) -> dict[UUID, list[Undo]]:
     found: dict[UUID, list[Undo]] = defaultdict(list)
-    for row in rows.mappings():
+    for row in rows:
         found[row["saga_id"]].append(_undo(row))
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Queries
+from services.chassis.sql import Queries
 from services.orchestrator.engine.model.codec import ERASED
 from services.orchestrator.engine.model.states import Phase
 from services.orchestrator.engine.store.tables import sagas

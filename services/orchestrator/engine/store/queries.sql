@@ -34,8 +34,8 @@ on conflict (id) do nothing
 returning id, created_at
 
 -- name: claim
--- Leases whatever is due and in a version this replica has, the longest due first, up to :limit. A lease that has run out counts
--- against its saga; once it is suspect, only if it ran alone, so that a saga cannot be blamed for another that killed the replica.
+-- Leases up to :limit that are due and in a version this replica has, longest due first. A lease that has run out counts against
+-- its saga; once it is suspect, only if it ran alone, so that a saga cannot be blamed for another that killed the replica.
 with moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), due as materialized (
@@ -63,8 +63,7 @@ returning s.id, s.workflow, s.version, s.key, s.subject, s.input, s.phase, s.run
 
 -- name: isolate
 -- Notes that a suspect is about to run with no other suspect beside it; gives nothing if the lease is lost.
-update sagas
-set alone = true
+update sagas set alone = true
 where id = :id and epoch = :epoch and run_state = 'leased'
 returning id
 
@@ -202,16 +201,17 @@ for no key update
 
 -- name: settle
 -- Settles signals that are open, or promises that nobody has waited for yet, of sagas that still go forward; counts them and makes
--- waiting sagas due; gives those it settled.
--- A signal that is not given was settled, or its saga ended, before this statement had the row: nothing of it is written.
+-- waiting sagas due, or leases them to the replica that keeps their code since the epoch it names; gives those it settled. One
+-- that is not given was settled, or its saga ended, before this statement had the row: nothing of it is written.
 with wanted as (
     select *
     from unnest(
         cast(:saga_ids as uuid[]), cast(:names as text[]), cast(:kinds as text[]), cast(:statuses as text[]),
-        cast(:values as text[]), cast(:error_codes as text[]), cast(:error_messages as text[]), cast(:identities as text[]), cast(:bys as text[])
-    ) as w(saga_id, name, kind, status, value, error_code, error_message, identity, settled_by)
+        cast(:values as text[]), cast(:error_codes as text[]), cast(:error_messages as text[]), cast(:identities as text[]),
+        cast(:bys as text[]), cast(:epochs as bigint[])
+    ) as w(saga_id, name, kind, status, value, error_code, error_message, identity, settled_by, epoch)
 ), held as materialized (
-    select s.id
+    select s.id, s.run_state = 'waiting' as waits, s.epoch
     from sagas s
     where s.id in (select saga_id from wanted) and s.phase = 'forward'
     order by s.id
@@ -238,19 +238,28 @@ with wanted as (
 ), woken as (
     update sagas s
     set signal_no = s.signal_no + news.count,
-        run_state = case when s.run_state = 'waiting' then 'ready' else s.run_state end,
-        due_at = case when s.run_state = 'waiting' then moment.at else s.due_at end,
+        run_state = case when news.here then 'leased' when news.waits then 'ready' else s.run_state end,
+        epoch = s.epoch + news.here::integer,
+        owner = case when news.here then cast(:owner as text) else s.owner end,
+        due_at = case when news.here then moment.at + cast(:lease_s as float8) * interval '1 second'
+                      when news.waits then moment.at else s.due_at end,
         updated_at = moment.at
-    from (select saga_id, count(*)::integer as count from settled group by saga_id) as news cross join moment
-    where s.id = news.saga_id
+    from (
+        select held.id, count(*)::integer as count, bool_and(held.waits) as waits,
+               coalesce(bool_and(held.waits and w.epoch = held.epoch), false) as here
+        from settled join held on held.id = settled.saga_id join wanted w on (w.saga_id, w.name) = (settled.saga_id, settled.name)
+        group by held.id
+    ) as news cross join moment
+    where s.id = news.id
+    returning s.id, s.epoch, s.signal_no, news.here
 ), told as (
     insert into audit (at, action, subject_id, actor, reason, details)
     select moment.at, settled.kind || '.' || settled.status, settled.saga_id::text, settled.settled_by, settled.error_message,
            jsonb_build_object('name', settled.name, 'identity', settled.identity)
     from settled cross join moment
 )
-select settled.saga_id, settled.name, moment.at
-from settled cross join moment
+select settled.saga_id, settled.name, moment.at, woken.epoch, woken.signal_no, woken.here
+from settled join woken on woken.id = settled.saga_id cross join moment
 
 -- name: operate
 -- An operator's or a cancel's change of state; under lock_saga. A new epoch ends any lease.

@@ -23,6 +23,14 @@ from unnest(cast(:saga_ids as uuid[]), cast(:names as text[])) as w(saga_id, nam
 left join sagas s on s.id = w.saga_id
 left join signals g on g.saga_id = w.saga_id and g.name = w.name
 
+-- name: undos_of
+-- Reads undos in the order of registration, with the results of their steps.
+select c.*, s.output as step_output
+from compensations c
+left join steps s on s.saga_id = c.saga_id and s.position = c.step_position
+where c.saga_id = any(cast(:saga_ids as uuid[]))
+order by c.saga_id, c.seq
+
 -- name: sagas_of
 -- Reads sagas for people.
 select *

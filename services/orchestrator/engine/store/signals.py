@@ -1,7 +1,7 @@
 """Signals: opened by a saga's flush, settled once under the saga's row lock."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -31,24 +31,54 @@ async def expire(conn: AsyncConnection, expired: Sequence[tuple[UUID, str]], *, 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Which waiting sagas may run here as soon as they are settled: their epochs, the replica, and for how long."""
+
+    epochs: Mapping[UUID, int] = field(default_factory=dict)
+    owner: str | None = None
+    lease_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """A saga that a settlement has leased to this replica: since when, how many signals it has, and the epoch."""
+
+    at: datetime
+    signal_no: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """When a signal was settled, and its saga's lease if it runs here at once."""
+
+    at: datetime
+    woken: Woken | None
+
+
 async def settle_open(
-    conn: Direct, proposed: Sequence[Signal], *, now: datetime | None
-) -> dict[tuple[UUID, str], datetime]:
-    """Settle those of many signals that are open and whose sagas go forward; give these and when it was."""
+    conn: Direct, proposed: Sequence[Signal], wake: Wake, *, now: datetime | None
+) -> dict[tuple[UUID, str], Settled]:
+    """Settle those of many signals that are open and whose sagas go forward; give these, and which sagas run here."""
     if not proposed:
         return {}
-    rows = await conn.fetch(queries().direct("settle"), _proposals(proposed, now))
-    return {(row["saga_id"], row["name"]): row["at"] for row in rows}
+    rows = await conn.fetch(queries().direct("settle"), _proposals(proposed, wake, now))
+    return {(row["saga_id"], row["name"]): Settled(row["at"], _woken(row)) for row in rows}
+
+
+def _woken(row: Row) -> Woken | None:
+    return Woken(row["at"], row["signal_no"], row["epoch"]) if row["here"] else None
 
 
 async def settle_held(conn: AsyncConnection, proposed: Signal, *, now: datetime | None) -> datetime:
     """Settle a signal that is open, or was never opened, of a saga that goes forward; under `lock_saga`. Give when."""
-    row = (await conn.execute(queries()["settle"], _proposals([proposed], now))).one()
+    row = (await conn.execute(queries()["settle"], _proposals([proposed], Wake(), now))).one()
     at: datetime = row.at
     return at
 
 
-def _proposals(proposed: Sequence[Signal], now: datetime | None) -> dict[str, Any]:
+def _proposals(proposed: Sequence[Signal], wake: Wake, now: datetime | None) -> dict[str, Any]:
     return {
         "saga_ids": [signal.saga_id for signal in proposed],
         "names": [signal.name for signal in proposed],
@@ -59,6 +89,9 @@ def _proposals(proposed: Sequence[Signal], now: datetime | None) -> dict[str, An
         "error_messages": [signal.error and signal.error.message for signal in proposed],
         "identities": [signal.identity for signal in proposed],
         "bys": [signal.settled_by for signal in proposed],
+        "epochs": [wake.epochs.get(signal.saga_id) for signal in proposed],
+        "owner": wake.owner,
+        "lease_s": wake.lease_s,
         "now": now,
     }
 

@@ -1,0 +1,85 @@
+"""Named statements: blocks of .sql files, as SQLAlchemy and as the driver take them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import TextClause, text
+
+_PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A named statement as the driver takes it: `$1`, `$2`, … for its `parameters`, in this order."""
+
+    positional: str
+    parameters: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sql: str) -> "Statement":
+        names: list[str] = []
+
+        def number(match: re.Match[str]) -> str:
+            if match[1] not in names:
+                names.append(match[1])
+            return f"${names.index(match[1]) + 1}"
+
+        positional = _PARAMETER.sub(number, sql)
+        return cls(positional, tuple(names))
+
+
+class Queries(Mapping[str, TextClause]):
+    """The named statements of one .sql file: blocks headed by `-- name: claim_due`.
+
+    Comments before the first block are the header. A name that is unknown, or given twice, is refused.
+    """
+
+    _HEADING: Final = re.compile(r"^-- name:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
+
+    def __init__(self, statements: Mapping[str, TextClause], *, origin: str) -> None:
+        self._statements = dict(statements)
+        self._direct: dict[str, Statement] = {}
+        self._origin = origin
+
+    @classmethod
+    def load(cls, path: Path) -> "Queries":
+        parts = cls._HEADING.split(path.read_text(encoding="utf-8"))
+        if re.sub(r"--.*", "", parts[0]).strip():
+            raise ValueError(f"{path.name}: a statement before the first name")
+        statements: dict[str, TextClause] = {}
+        for name, sql in zip(parts[1::2], parts[2::2], strict=True):
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{path.name}: {name!r} is not a name")
+            if name in statements:
+                raise ValueError(f"{path.name}: {name} is named twice")
+            statement = re.sub(r"^\s*--.*$", "", sql, flags=re.MULTILINE).strip().rstrip(";")
+            if not statement:
+                raise ValueError(f"{path.name}: {name} is empty")
+            statements[name] = text(statement)
+        return cls(statements, origin=path.name)
+
+    def __getitem__(self, name: str) -> TextClause:
+        try:
+            return self._statements[name]
+        except KeyError:
+            raise KeyError(f"{self._origin} has no query {name!r}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._statements)
+
+    def __len__(self) -> int:
+        return len(self._statements)
+
+    def direct(self, name: str) -> Statement:
+        """Give a statement as `Direct.fetch` takes it."""
+        found = self._direct.get(name)
+        if found is None:
+            found = self._direct[name] = Statement.of(self[name].text)
+        return found
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._statements)
