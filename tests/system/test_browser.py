@@ -4,44 +4,20 @@ Needs a Chromium (on Debian, `apt-get install chromium`); skipped where there is
 keeps what was seen.
 """
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from services.orchestrator.settings import DEVELOPMENT_ADMIN
+from tests.support.browsers import chromium, served, shot
 from tests.support.system import System
 from tests.system.steps import ended, paid
 
 USER, PASSWORD = DEVELOPMENT_ADMIN
 PHONE = {"width": 390, "height": 844}
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BOTS = 10
-
-
-def chromium() -> str:
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    return found
-
-
-@asynccontextmanager
-async def served(app: FastAPI) -> AsyncIterator[str]:
-    """Serve an app that runs already on a port of its own."""
-    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None)
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    await server.shutdown()
 
 
 @asynccontextmanager
@@ -68,11 +44,6 @@ async def watched(context: BrowserContext) -> tuple[Page, list[str], list[str]]:
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: referrers.append(request.headers.get("referer", "")))
     return page, complaints, referrers
-
-
-async def shot(page: Page, name: str) -> None:
-    if folder := os.environ.get("SCREENSHOTS"):
-        await page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 async def fits(page: Page) -> bool:

@@ -124,6 +124,10 @@ async def show(token: str, request: Request, desk: DeskOf) -> Response:
         "requestBody": {
             "required": True,
             "content": {
+                _JSON: {
+                    "schema": DecisionRequest.model_json_schema(),
+                    "example": {"decision": "approve", "reason": "looks fine"},
+                },
                 _FORM: {
                     "schema": {
                         "type": "object",
@@ -135,10 +139,6 @@ async def show(token: str, request: Request, desk: DeskOf) -> Response:
                         },
                     },
                     "example": {"decision": "approve", "csrf": "from the page", "reason": ""},
-                },
-                _JSON: {
-                    "schema": DecisionRequest.model_json_schema(),
-                    "example": {"decision": "approve", "reason": "looks fine"},
                 },
             },
         },
