@@ -31,7 +31,7 @@ async def common(ctx: WorkflowContext, name: str) -> str:
 async def test_a_poisonous_saga_is_parked_at_exactly_five(trying: Trying) -> None:
     """Wherever a saga kills its replica, before or after the effect, it is parked after five deaths; others end."""
     rolls = dice("poison")
-    count = trials(4, 60)
+    count = trials(3, 60)
     violations: list[str] = []
     configurations: tuple[Configuration, ...] = (ONE, THREE, SUSPENDING)
     for number in range(count):
