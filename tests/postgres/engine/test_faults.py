@@ -1,6 +1,8 @@
 """What is not the engine's fault: clocks that are wrong and a Postgres that drops its connections."""
 
+import asyncio
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +14,7 @@ from services.chassis.db import Database
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.clock import ManualClock
-from tests.support.engine import LEASE_S, THREE, Cluster, Configuration, only
+from tests.support.engine import LEASE_S, ONE, THREE, Cluster, Configuration, only
 from tests.support.world import Gate, act, held, undo
 
 HOUR_S = 3_600.0
@@ -119,3 +121,46 @@ async def _drop_connections_until(completed: int, cluster: Cluster, observer: Da
                 return
             if moment % 30 == 10 and moment < 310:
                 await conn.execute(drop)
+
+
+@only(ONE)
+@pytest.mark.scenario("RC5", "G2", "G14")
+async def test_a_connection_lost_before_the_undos_are_read_stops_nobody(
+    cluster_of: ClusterOf, orchestrator_database: Database
+) -> None:
+    """A saga whose undos cannot be read because Postgres drops the connection is unwound all the same, not stuck."""
+    cluster = cluster_of(nap_between)
+    saga_id = await cluster.start(nap_between, "x")
+    await cluster.settle()
+    await cluster.operations.cancel(saga_id, by="alice", reason="no longer wanted")
+    dropped: list[int] = []
+
+    def heard(event: str, _: tuple[object, ...]) -> None:
+        if event == "claimed" and not dropped:
+            with ThreadPoolExecutor(1) as thread:
+                dropped.append(thread.submit(lambda: asyncio.run(_drop_connections(cluster.url))).result())
+
+    cluster.on_event = heard
+    async with cluster.running():
+        for _ in range(1_000):
+            cluster.clock.advance(0.05)
+            async with orchestrator_database.autocommit() as conn:
+                if (await conn.execute(text("select run_state in ('done', 'stuck') from sagas"))).scalar_one():
+                    break
+    assert dropped[0] > 0
+    assert (await cluster.view(saga_id)).status == "cancelled"
+    assert cluster.world.happened() == ["x before", "undo x before"]
+
+
+async def _drop_connections(url: str) -> int:
+    """Kill every backend of the replicas, over a connection of its own; say how many."""
+    database = Database(url, application_name="dropper", pool_size=1)
+    try:
+        async with database.autocommit() as conn:
+            drop = text(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+                "where datname = current_database() and application_name like 'replica-%'"
+            )
+            return int((await conn.execute(drop)).scalar_one())
+    finally:
+        await database.close()

@@ -1,21 +1,33 @@
 """Reads what a saga needs to be driven: its history after a claim, its signals and undos later; notes suspects."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 from uuid import UUID
 
-from services.chassis.db import Database
+from services.chassis.clock import Clock
+from services.chassis.db import Database, is_transient
+from services.chassis.logs import get_logger
 from services.orchestrator.engine.model.records import History, LogRecord, Signal, Undo
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 
+T = TypeVar("T")
+RETRY_S = 0.05
+RETRY_MAX_S = 1.0
+
 
 class Loader:
-    """Reads for many sagas at once where the hot path has many; one statement each."""
+    """Reads for many sagas at once where the hot path has many; one statement each.
 
-    def __init__(self, database: Database) -> None:
-        """Take the database."""
+    What a turn reads is read again until Postgres answers: a lost connection is no fault of the saga. A lease that
+    ends meanwhile shows at the turn's next write.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Take the database, and the clock by which to try again."""
         self._database = database
+        self._clock = clock
         self._news: Batcher[UUID, tuple[int, Sequence[Signal]]] = Batcher(self._read_news)
 
     async def histories(self, logs_of: Collection[UUID], signals_of: Collection[UUID]) -> Mapping[UUID, History]:
@@ -34,7 +46,7 @@ class Loader:
 
     async def signals(self, saga_id: UUID) -> tuple[int, Sequence[Signal]]:
         """Read how many signals of a saga have been settled, and these, together with whoever asks as well."""
-        return await self._news.ask(saga_id)
+        return await self._insist(lambda: self._news.ask(saga_id))
 
     async def _read_news(self, saga_ids: Sequence[UUID]) -> Sequence[tuple[int, Sequence[Signal]]]:
         async with self._database.direct() as conn:
@@ -43,10 +55,30 @@ class Loader:
 
     async def isolate(self, saga_id: UUID, epoch: int) -> bool:
         """Note that a suspect is about to run alone; False if its lease is lost."""
-        async with self._database.autocommit() as conn:
-            return await sagas.isolate(conn, saga_id, epoch)
+
+        async def isolate() -> bool:
+            async with self._database.autocommit() as conn:
+                return await sagas.isolate(conn, saga_id, epoch)
+
+        return await self._insist(isolate)
 
     async def undos(self, saga_id: UUID) -> tuple[Undo, ...]:
         """Read all undos of a saga, with the results of their steps."""
-        async with self._database.direct() as conn:
-            return tuple((await compensations.of_sagas(conn, [saga_id])).get(saga_id, ()))
+
+        async def read() -> tuple[Undo, ...]:
+            async with self._database.direct() as conn:
+                return tuple((await compensations.of_sagas(conn, [saga_id])).get(saga_id, ()))
+
+        return await self._insist(read)
+
+    async def _insist(self, read: Callable[[], Awaitable[T]]) -> T:
+        pause_s = RETRY_S
+        while True:
+            try:
+                return await read()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                get_logger("engine.loader").warning("engine.read_retried", error=str(error)[:200])
+            await self._clock.sleep(pause_s)
+            pause_s = min(RETRY_MAX_S, pause_s * 2)
