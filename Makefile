@@ -57,6 +57,10 @@ test: $(READY) ## Run every test tier on two cores (the compose tier is skipped:
 fuzz: $(READY) ## 10,000 made-up requests to each service: no 5xx, nothing undocumented: ARGS="--requests 500 --seed 7"
 	@$(BIN)/python -m dev.fuzz $(ARGS)
 
+.PHONY: soak
+soak: $(READY) ## The whole system under load and faults: ARGS="--part chaos --minutes 30 --seed 7"
+	@$(BIN)/python -m dev.soak $(ARGS)
+
 .PHONY: check
 check: lint types arch audit test ## Everything that continuous integration looks at
 
