@@ -1,8 +1,7 @@
 """Postgres: connections with bounded waits, and what its errors mean.
 
 Every wait has an end (statements, locks, idle transactions, dead peers), so that a half-open connection cannot hold
-a lock for ever and a retry does not block on its own ghost. Behind a pooler in transaction mode, add
-`?prepared_statement_cache_size=0` to the URL.
+a lock for ever and a retry does not block on its own ghost.
 """
 
 import asyncio
@@ -11,13 +10,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
 import asyncpg
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
+from services.chassis.connecting import LIMITS, way_to
 from services.chassis.errors import SettingsError
 from services.chassis.hooks import ChassisHooks
 from services.chassis.sql import Statement
@@ -25,19 +25,6 @@ from services.chassis.sql import Statement
 Connection = AsyncConnection
 """A connection in a transaction, for those who pass it on and write no SQL themselves."""
 
-_SESSION_SETTINGS: Final = {
-    "timezone": "UTC",
-    "jit": "off",
-    "statement_timeout": "30s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "30s",
-    "tcp_user_timeout": "15s",
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
-_COMMAND_TIMEOUT_S: Final = 40.0  # longer than the server's own limits: only for a server that no longer answers
-_CONNECT_TIMEOUT_S: Final = 10.0
 _POOL_TIMEOUT_S: Final = 10.0
 
 _TRANSIENT_CLASSES: Final = ("08", "53")  # connection lost; out of connections, memory or disk
@@ -118,21 +105,15 @@ class Database:
     def __init__(
         self, url: str, *, application_name: str, pool_size: int = 10, hooks: ChassisHooks | None = None
     ) -> None:
-        parsed = make_url(url).set(drivername="postgresql+asyncpg")
-        pooled = parsed.query.get("prepared_statement_cache_size") == "0"
+        address, arguments = way_to(url, application_name)
         self.engine: AsyncEngine = create_async_engine(
-            parsed,
+            address,
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=_POOL_TIMEOUT_S,
             pool_use_lifo=True,
             hide_parameters=True,  # errors are logged, and must not tell what was to be stored
-            connect_args={
-                "server_settings": {"application_name": application_name, **_SESSION_SETTINGS},
-                "command_timeout": _COMMAND_TIMEOUT_S,
-                "timeout": _CONNECT_TIMEOUT_S,
-                **({"statement_cache_size": 0} if pooled else {}),
-            },
+            connect_args=arguments,
         )
         self._hooks = hooks
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -199,17 +180,23 @@ class Database:
                 await self.ping()
 
     async def check_durability(self) -> None:
-        """Refuse a server that may lose what it has acknowledged, naming every setting at fault."""
+        """Refuse a server that may lose what it has acknowledged, or wait for ever, naming every setting at fault."""
         async with self.autocommit() as conn:
             rows = await conn.execute(
                 text("select name, setting from pg_settings where name = any(cast(:names as text[]))"),
-                {"names": list(_DURABLE)},
+                {"names": [*_DURABLE, *LIMITS]},
             )
-            faults = [
-                f"Postgres runs with {name} = {setting}; it must be {' or '.join(sorted(_DURABLE[name]))}"
-                for name, setting in rows
-                if setting not in _DURABLE[name]
-            ]
+            found: dict[str, str] = {row.name: row.setting for row in rows}
+        faults = [
+            f"Postgres runs with {name} = {found[name]}; it must be {' or '.join(sorted(good))}"
+            for name, good in _DURABLE.items()
+            if found[name] not in good
+        ]
+        faults += [
+            f"Postgres runs without {name}; behind a pooler, set it on the role: ALTER ROLE … SET {name} = '{limit}'"
+            for name, limit in LIMITS.items()
+            if found[name] == "0"
+        ]
         if faults:
             raise SettingsError(faults)
 

@@ -128,14 +128,15 @@ class Engine:
     async def run_until_idle(self) -> None:
         """Run everything that is due, and what becomes due by it, until nothing is. For tests."""
         self._committer.start()
-        while True:
-            delay_s = await self._scheduler.run_once()
-            tasks = self._tasks()
-            for task in tasks:
-                await _finished(task)
-            if not tasks and delay_s > 0:
-                await self._lookout.run_once()
-                return
+        with self._scheduler.driven():
+            while True:
+                delay_s = await self._scheduler.run_once()
+                tasks = self._tasks()
+                for task in tasks:
+                    await _finished(task)
+                if not tasks and delay_s > 0:
+                    break
+        await self._lookout.run_once()
 
     def _loops(self) -> tuple[Loop, ...]:
         return (self._heartbeat.loop, self._scheduler.loop, self._janitor.loop, self._lookout.loop)

@@ -2,7 +2,8 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -50,6 +51,7 @@ class Scheduler:
         self._hints: list[datetime] = []
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
         self._epochs: dict[UUID, int] = {}
+        self._driven = False
         self.claimed = 0
         self.loop = Loop("engine scheduler", self.run_once, clock=clock)
 
@@ -138,9 +140,19 @@ class Scheduler:
         """Say whether a saga runs or is kept here, so that its end will be heard of here too."""
         return saga_id in self._epochs or saga_id in self._turns.residents
 
+    @contextmanager
+    def driven(self) -> Iterator[None]:
+        """Take sagas in without the loop, whose turns somebody else waits for."""
+        self._driven = True
+        try:
+            yield
+        finally:
+            self._driven = False
+
     def _room(self) -> int:
         free = self._settings.max_running - len(self.active)
-        return max(0, free) if self.loop.running and not self.loop.stopping else 0
+        runs = self._driven or (self.loop.running and not self.loop.stopping)
+        return max(0, free) if runs else 0
 
     def _begin(self, saga: Saga, history: History, sent_at: float, kept: Run | None = None) -> None:
         self._hooks.claimed(saga)

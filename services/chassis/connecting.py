@@ -1,0 +1,54 @@
+"""How a connection to Postgres is made: with bounded waits of every kind, and what is left out behind a pooler.
+
+A pooler in transaction mode (PgBouncer) gives each transaction another connection of the server. So nothing that
+belongs to a session may be counted on: no statement by its name, and no setting made on connecting. An address with
+`?pooler=transaction` says so; the limits must then be set on the role, or by the pooler, which the start checks.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import URL, make_url
+
+POOLER: Final = "pooler"
+_TRANSACTION: Final = "transaction"
+
+LIMITS: Final = {
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+"""What may wait for how long, on the server."""
+_TRACKED: Final = {"timezone": "UTC"}  # a pooler hands these on with every transaction
+_SESSION_SETTINGS: Final = {
+    **_TRACKED,
+    **LIMITS,
+    "jit": "off",
+    "tcp_user_timeout": "15s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_COMMAND_TIMEOUT_S: Final = 40.0  # longer than the server's own limits: only for a server that no longer answers
+_CONNECT_TIMEOUT_S: Final = 10.0
+
+
+def is_pooled(url: str) -> bool:
+    """Whether an address says that a pooler in transaction mode answers there."""
+    mode = make_url(url).query.get(POOLER)
+    if mode not in (None, _TRANSACTION):
+        raise ValueError(f"{POOLER} is {mode!r} in the address of a database; it may only be {_TRANSACTION!r}")
+    return mode is not None
+
+
+def way_to(url: str, application_name: str) -> tuple[URL, dict[str, Any]]:
+    """Return the address as SQLAlchemy takes it, and how to connect."""
+    pooled = is_pooled(url)
+    settings = {"application_name": application_name, **(_TRACKED if pooled else _SESSION_SETTINGS)}
+    arguments: dict[str, Any] = {
+        "server_settings": settings,
+        "command_timeout": _COMMAND_TIMEOUT_S,
+        "timeout": _CONNECT_TIMEOUT_S,
+    }
+    if pooled:
+        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
+    return make_url(url).difference_update_query([POOLER]).set(drivername="postgresql+asyncpg"), arguments

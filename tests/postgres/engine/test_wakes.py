@@ -1,0 +1,102 @@
+"""Wakes: a settlement lets a saga that is kept in memory go on at once; whatever is kept elsewhere is claimed."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from services.orchestrator.engine import Operations, SagaView, WorkflowContext, workflow
+from tests.postgres.engine.conftest import ClusterOf
+from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
+from tests.support.events import Crash, crash
+from tests.support.world import act
+
+MANY = 6
+
+
+@workflow("patient", version=1, promises={"go": str})
+async def patient(ctx: WorkflowContext, name: str) -> str:
+    """A step, a promise, and a step that takes its value."""
+    await ctx.run(act, name)
+    return await ctx.run(act, await ctx.promise("go").result())
+
+
+async def suspended(cluster: Cluster, *keys: str) -> tuple[Replica, list[str]]:
+    """One replica that runs, with sagas that wait for their promise."""
+    (replica,) = cluster.replicas
+    await replica.engine.start()
+    sagas = [await cluster.start(patient, "first", key=key) for key in keys]
+    while cluster.events.count("suspended") < len(keys):
+        await asyncio.sleep(0)
+    return replica, sagas
+
+
+async def resolved(operations: Operations, saga_id: str, value: str = "second") -> SagaView:
+    """The saga at its end, after its promise."""
+    settlement = await operations.resolve_promise(saga_id, "go", value, by="somebody")
+    assert settlement.outcome == "accepted"
+    return await operations.result(saga_id, wait_s=LEASE_S)
+
+
+async def epoch_of(cluster: Cluster, saga_id: str) -> int:
+    """How often the saga has been leased."""
+    async with cluster.replicas[0].database.begin() as conn:
+        return int((await conn.execute(text("select epoch from sagas where id = :id"), {"id": saga_id})).scalar_one())
+
+
+@only(ONE)
+@pytest.mark.scenario("CC1", "G6")
+async def test_a_settlement_leases_what_is_kept_here(cluster_of: ClusterOf) -> None:
+    """The lease comes with the settlement: no claim gives it, and nothing of the log is read or run again."""
+    cluster = cluster_of(patient)
+    replica, (saga_id,) = await suspended(cluster, "k")
+    seen = len(cluster.events)
+    await resolved(replica.engine.operations, saga_id)
+    after = cluster.events[seen:]
+    assert after.index("claimed") < after.index("signal_settled")
+    assert await epoch_of(cluster, saga_id) == 2
+    assert [call.name for call in cluster.world.calls] == ["first", "second"]
+    await replica.engine.stop()
+
+
+@only(ONE)
+@pytest.mark.scenario("CC1", "G10")
+async def test_a_settlement_elsewhere_leaves_the_saga_due(cluster_of: ClusterOf) -> None:
+    """Whoever does not keep the saga does not lease it; its next claim takes it up where it is kept, without replay."""
+    cluster = cluster_of(patient)
+    replica, (saga_id,) = await suspended(cluster, "k")
+    cluster.elsewhere(lambda operations: operations.resolve_promise(saga_id, "go", "second", by="somebody"))
+    assert await epoch_of(cluster, saga_id) == 1
+    cluster.clock.advance(1)
+    view = await replica.engine.operations.result(saga_id, wait_s=LEASE_S)
+    assert view.status == "completed"
+    assert [call.name for call in cluster.world.calls] == ["first", "second"]
+    await replica.engine.stop()
+
+
+@only(ONE)
+@pytest.mark.scenario("CC1", "G3")
+@pytest.mark.parametrize("kept", [1, 3])
+async def test_what_is_not_kept_is_replayed(cluster_of: ClusterOf, kept: int) -> None:
+    """With room for few in memory, sagas settled all at once complete, each step once, whoever was let go meanwhile."""
+    cluster = cluster_of(patient, max_residents=kept)
+    replica, sagas = await suspended(cluster, *(f"k-{number}" for number in range(MANY)))
+    views = await asyncio.gather(*(resolved(replica.engine.operations, saga_id) for saga_id in sagas))
+    assert [view.status for view in views] == ["completed"] * MANY
+    assert sorted(call.name for call in cluster.world.calls) == ["first"] * MANY + ["second"] * MANY
+    await replica.engine.stop()
+
+
+@only(ONE)
+@pytest.mark.scenario("CC1", "G13")
+async def test_a_replica_that_dies_with_the_settlement_is_taken_over(cluster_of: ClusterOf) -> None:
+    """Committed with the settlement is the lease of a replica that dies there: once it has run out, another goes on."""
+    cluster = cluster_of(patient)
+    replica, (saga_id,) = await suspended(cluster, "k")
+    cluster.on_event = lambda event, _facts: crash(event) if event == "claimed" else None
+    with pytest.raises(Crash):
+        await resolved(replica.engine.operations, saga_id)
+    cluster.on_event = None
+    await cluster.settle()
+    assert (await cluster.finish(saga_id)).status == "completed"
+    assert [call.name for call in cluster.world.calls] == ["first", "second"]
