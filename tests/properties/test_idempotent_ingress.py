@@ -46,12 +46,12 @@ class Storm:
         return list(await asyncio.gather(*(self._insist(send, bodies, body) for body in senders)))
 
     async def _insist(self, send: Any, bodies: list[Any], body: int) -> Told:
-        """Repeat a request, as a client does that hears nothing, or "still running"."""
+        """Repeat a request, as a client does that hears nothing, "still running", or "come back later"."""
         for _ in range(PATIENCE):
             answer = await self._maybe_cut_off(send(bodies[body]))
-            if answer is not None and not (answer.status_code == 409 and "Retry-After" in answer.headers):
+            if answer is not None and "Retry-After" not in answer.headers:
                 return Told(body, answer.status_code, answer.text)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002 if answer is None or answer.status_code == 409 else 0.2)
         raise AssertionError("no answer")
 
     async def _maybe_cut_off(self, request: Any) -> httpx.Response | None:
