@@ -6,12 +6,14 @@ A user's key never grants the scope `service`, and `X-Acting-User` is believed f
 import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import jwt
+from cachetools import TTLCache
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from jwt.types import Options
 
 from services.chassis import logs
 from services.chassis.clock import Clock
@@ -29,6 +31,8 @@ SERVICE_TOKEN_CACHED_S: Final = 30
 ACTING_USER: Final = "X-Acting-User"
 _LEEWAY_S: Final = 5
 _MAX_TOKEN_CHARS: Final = 8_192
+_BELIEVED_S: Final = 60.0
+_BELIEVED_MAX: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,18 @@ class Principal:
     def caller(self) -> str:
         """The name under which idempotency keys are kept, and that an audit row tells."""
         return f"{self.kind}:{self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """Whom a token's signature has proven, and when it holds: instants in seconds since 1970."""
+
+    principal: Principal
+    begins_at: float
+    expires_at: float
+
+    def holds_at(self, now: float) -> bool:
+        return self.begins_at <= now < self.expires_at
 
 
 class Authenticator:
@@ -63,67 +79,69 @@ class Authenticator:
         self._user_secret = user_secret
         self._service_secret = service_secret
         self._key_set = key_set
+        self._believed: TTLCache[str, Believed] = TTLCache(_BELIEVED_MAX, _BELIEVED_S, timer=clock.monotonic)
 
     async def principal(self, token: str, acting_user: str | None) -> Principal:
-        """Return who this is; Unauthenticated for any token that does not hold."""
+        """Return who this is; Unauthenticated for any token that does not hold now.
+
+        What a signature has proven is remembered for a minute, the times are looked at for every request.
+        """
         if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
             raise Unauthenticated
-        try:
-            header = jwt.get_unverified_header(token)
-            claimed = jwt.decode(token, options={"verify_signature": False})
-            if claimed.get("aud") == self._audience:
-                return self._service(token, acting_user)
-            return await self._user(token, header)
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-            raise Unauthenticated("The token is not accepted.") from None
+        believed = self._believed.get(token)
+        if believed is None:
+            try:
+                believed = await self._believe(token)
+            except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+                raise Unauthenticated("The token is not accepted.") from None
+            self._believed[token] = believed
+        if not believed.holds_at(self._clock.now().timestamp()):
+            raise Unauthenticated("The token is not valid at this time.")
+        if believed.principal.kind == "user" or acting_user is None:
+            return believed.principal
+        if not re.fullmatch(IDENTIFIER, acting_user):
+            raise Malformed(f"{ACTING_USER} is not a user id.")
+        return replace(believed.principal, acting_user=acting_user)
 
-    async def _user(self, token: str, header: Mapping[str, Any]) -> Principal:
+    async def _believe(self, token: str) -> Believed:
+        header = jwt.get_unverified_header(token)
+        claimed = jwt.decode(token, options={"verify_signature": False})
+        if claimed.get("aud") == self._audience:
+            return self._service(token)
+        return await self._user(token, header)
+
+    async def _user(self, token: str, header: Mapping[str, Any]) -> Believed:
         if header.get("alg") == "HS256" and self._user_secret is not None:
-            claims = self._claims(token, self._user_secret, ["HS256"], USER_AUDIENCE, issuer=ISSUER)
+            claims = _claims(token, self._user_secret, ["HS256"], USER_AUDIENCE, issuer=ISSUER)
         elif header.get("alg") in ("RS256", "ES256") and self._key_set is not None:
             key = await self._key_set.key(header.get("kid"))
-            claims = self._claims(token, key, [header["alg"]], USER_AUDIENCE, issuer=ISSUER)
+            claims = _claims(token, key, [header["alg"]], USER_AUDIENCE, issuer=ISSUER)
         else:
             raise Unauthenticated("The token is not accepted.")
-        return Principal(_subject(claims), _scopes(claims) - {SERVICE_SCOPE}, "user")
+        return _believed(claims, Principal(_subject(claims), _scopes(claims) - {SERVICE_SCOPE}, "user"))
 
-    def _service(self, token: str, acting_user: str | None) -> Principal:
-        claims = self._claims(token, self._service_secret, ["HS256"], self._audience, issuer=None)
+    def _service(self, token: str) -> Believed:
+        claims = _claims(token, self._service_secret, ["HS256"], self._audience, issuer=None)
         issued_at, expires_at = _instant(claims, "iat"), _instant(claims, "exp")
         if expires_at - issued_at > SERVICE_TOKEN_LIFE_S or SERVICE_SCOPE not in _scopes(claims):
             raise Unauthenticated("The token is not accepted.")
-        if acting_user is not None and not re.fullmatch(IDENTIFIER, acting_user):
-            raise Malformed(f"{ACTING_USER} is not a user id.")
-        return Principal(_subject(claims), frozenset({SERVICE_SCOPE}), "service", acting_user)
+        return _believed(claims, Principal(_subject(claims), frozenset({SERVICE_SCOPE}), "service"))
 
-    def _claims(
-        self,
-        token: str,
-        key: Any,
-        algorithms: list[str],
-        audience: str,
-        *,
-        issuer: str | None,
-    ) -> dict[str, Any]:
-        """Verify the signature and every claim; the times by our clock, not by the machine's."""
-        claims = jwt.decode(
-            token,
-            key,
-            algorithms=algorithms,
-            audience=audience,
-            issuer=issuer,
-            options={
-                "require": ["exp", "sub", "aud"],
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-            },
-        )
-        now = self._clock.now().timestamp()
-        too_early = any(_instant(claims, name) > now + _LEEWAY_S for name in ("nbf", "iat") if name in claims)
-        if _instant(claims, "exp") <= now or too_early:
-            raise Unauthenticated("The token is not valid at this time.")
-        return claims
+
+def _claims(token: str, key: Any, algorithms: list[str], audience: str, *, issuer: str | None) -> dict[str, Any]:
+    """Verify the signature and every claim but the times, which are for our clock and not for the machine's."""
+    options: Options = {
+        "require": ["exp", "sub", "aud"],
+        "verify_exp": False,
+        "verify_nbf": False,
+        "verify_iat": False,
+    }
+    return jwt.decode(token, key, algorithms=algorithms, audience=audience, issuer=issuer, options=options)
+
+
+def _believed(claims: Mapping[str, Any], principal: Principal) -> Believed:
+    begins = [_instant(claims, name) for name in ("nbf", "iat") if name in claims]
+    return Believed(principal, max(begins, default=-math.inf) - _LEEWAY_S, _instant(claims, "exp"))
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> float:
