@@ -12,9 +12,12 @@ import time
 from dev import tell
 from dev.figures import figure
 from dev.layout import Layout
+from dev.soak import overload
 from dev.soak.fleet import data_folder, free_base
-from dev.soak.parts import PARTS
-from dev.soak.run import Outcome, run
+from dev.soak.outcome import Outcome
+from dev.soak.parts import OVERLOAD, PARTS
+from dev.soak.run import run
+from dev.soak.settle import PROMISED_S
 
 SHOWN = 10
 FIRST_PORT = 21_000
@@ -28,6 +31,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="how long the faults of each part go on")
     parser.add_argument("--seed", type=int, default=os.environ.get("SEED"), help="repeat a run (or SEED=…)")
     parser.add_argument("--rate", type=float, help="orders a second")
+    parser.add_argument(
+        "--within", type=float, default=PROMISED_S, help="seconds in which all must end after the faults"
+    )
     parser.add_argument("--data", help="where to keep everything; it is kept then")
     parser.add_argument("--json", help="write the verdicts here as well")
     return parser.parse_args()
@@ -69,9 +75,13 @@ def main() -> int:
         data = data_folder(wanted.data, Layout.read({}))
         tell.heading(f"soak: {name} ({part.what}), {seconds:.0f} s, seed {seed}")
         began = time.monotonic()
-        outcome = asyncio.run(
-            run(part, seed=seed, seconds=seconds, per_s=wanted.rate or part.per_s, data=data, base=base)
-        )
+        if name == OVERLOAD:
+            outcome = asyncio.run(overload.run(seed=seed, seconds=seconds, data=data, base=base))
+        else:
+            per_s = wanted.rate or part.per_s
+            outcome = asyncio.run(
+                run(part, seed=seed, seconds=seconds, per_s=per_s, within_s=wanted.within, data=data, base=base)
+            )
         show(outcome)
         keep(outcome)
         outcomes.append(outcome)

@@ -134,9 +134,7 @@ def undos(found: Evidence, _: Journal) -> Verdict:
         if _is(call, "POST", "/payments/void") and saga_id not in intents:
             wrong.append(f"{call['subject']}: voided, and no undo says so")
     trials = sum(len(owned[saga_id]) for saga_id in aborted)
-    return Verdict(
-        "G8", trials, tuple(wrong), f"undos of {len(aborted):,} aborted orders: all settled, last in first out"
-    )
+    return Verdict("G8", trials, tuple(wrong), "undos of aborted orders: all settled, last in first out")
 
 
 def balance(found: Evidence, _: Journal) -> Verdict:

@@ -6,7 +6,7 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -243,9 +243,3 @@ def _rss_kb(pid: int) -> int:
 def data_folder(given: str | None, layout: Layout) -> Path:
     """Return a folder of its own under the development data."""
     return Path(given) if given else layout.data / f"soak-{time.strftime('%H%M%S')}-{secrets.token_hex(2)}"
-
-
-def seconds_of(deaths: Sequence[Death], replica: str, at: float) -> float | None:
-    """Tell how long before `at` this replica has died or frozen."""
-    before = [death.at for death in deaths if death.replica == replica and death.at <= at]
-    return at - max(before) if before else None

@@ -22,6 +22,8 @@ EVERYTHING: Faults = {
     "postgres restart": Gaps(5, 40),
     **NETWORK,
 }
+OVERLOAD = "overload"
+"""The part that has no faults but too many customers; its time is that of each rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Part:
     name: str
     what: str
     faults: Faults
-    per_s: float = 5.0
+    per_s: float = 3.0
     seconds: float = 90.0
     idle: bool = False
     outside: bool = False
@@ -62,6 +64,7 @@ PARTS: Mapping[str, Part] = {
             "replicas frozen for longer than the lease",
             {"freeze orchestrator": Gaps(1.5, 3), "freeze": Gaps(8, 14)},
         ),
+        Part(OVERLOAD, "customers at 1.5 and 10 times the sustainable rate", {}, seconds=20),
         Part("network", "lost COMMITs and answers, half-open and slow connections", NETWORK, outside=True),
     )
 }

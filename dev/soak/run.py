@@ -4,26 +4,26 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from dev import tell
 from dev.credentials import secrets_of
-from dev.soak import checks, evidence, watch
+from dev.soak import checks, evidence
 from dev.soak.acts import LEASE_S
 from dev.soak.chaos import Chaos, schedule
 from dev.soak.checks import Verdict
 from dev.soak.evidence import Evidence
-from dev.soak.fleet import Fleet, launch, seconds_of
+from dev.soak.fleet import Fleet, launch
+from dev.soak.outcome import Outcome, counted
 from dev.soak.parts import Part
-from dev.soak.plans import LANDS_S, PRICE_MINOR, SCARCE, SCARCE_STOCK, SKUS, STOCK, Plan, plans
-from dev.soak.settle import PROMISED_S, Settled, settle
+from dev.soak.plans import Plan, plans
+from dev.soak.settle import PATIENCE_S, Settled, settle
 from dev.soak.shopper import Journal, Shopper
+from dev.soak.world import behave, furnish, land_late, misbehave
 
 SETTINGS: Mapping[str, str] = {
     "LEASE_S": str(LEASE_S),
@@ -31,66 +31,42 @@ SETTINGS: Mapping[str, str] = {
     "PAYMENT_TIMEOUT_S": "15",
     "APPROVAL_TIMEOUT_S": "25",
     "APPROVAL_REMINDER_S": "9",
-}
-OUTSIDE: Mapping[str, Sequence[dict[str, Any]]] = {
-    "payment": (
-        {"kind": "webhook_lost", "times": None, "probability": 0.15},
-        {"kind": "webhook_duplicated", "times": None, "probability": 0.15},
-        {"kind": "lost_answer", "path": "/payments", "times": None, "probability": 0.03},
-        {"kind": "status", "path": "/payments", "times": None, "probability": 0.03},
-        {"kind": "lands_late", "path": "/payments", "times": None, "probability": 0.03, "latency_s": 4},
-    ),
-    "carrier": (
-        {"kind": "lost_answer", "path": "/parcels", "times": None, "probability": 0.03},
-        {"kind": "status", "path": "/parcels", "times": None, "probability": 0.03},
-        {"kind": "lands_late", "path": "/parcels", "times": None, "probability": 0.03, "latency_s": 4},
-    ),
+    "REQUESTS_IN_PROGRESS_MAX": "64",
 }
 TAKEOVER_P99_S = 10.0
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one part has shown."""
-
-    part: str
-    seed: int
-    verdicts: Sequence[Verdict]
-    said: Sequence[str]
-
-    @property
-    def broken(self) -> int:
-        return sum(len(verdict.wrong) for verdict in self.verdicts)
-
-
-async def run(part: Part, *, seed: int, seconds: float, per_s: float, data: Path, base: int) -> Outcome:
+async def run(
+    part: Part, *, seed: int, seconds: float, per_s: float, within_s: float, data: Path, base: int
+) -> Outcome:
     """Start everything, let it run under faults, wait until it is at rest, and check."""
     fleet = await launch(data, base, random.Random(f"{seed} fleet"), SETTINGS)  # noqa: S311
     journal = Journal()
     shopper = Shopper(fleet.urls, secrets_of(os.environ), journal, random.Random(f"{seed} shopper"))  # noqa: S311
     chaos = Chaos(fleet)
+    customers: list[asyncio.Task[None]] = []
+    background: list[asyncio.Task[None]] = []
     try:
-        await _furnish(fleet, shopper)
+        await furnish(fleet, shopper)
         if part.outside:
-            await _script(fleet, OUTSIDE, seed)
+            await misbehave(fleet, seed)
         tell.done(f"three orchestrators, two sessions, two shippings on ports from {base}, data in {data}")
         admin = asyncio.create_task(shopper.approve())
-        customers: list[asyncio.Task[None]] = []
         load = asyncio.create_task(_order(fleet, shopper, plans(seed), per_s, seconds, customers))
+        background += [admin, load]
         await chaos.run(schedule(seed, part.name, part.faults, seconds), seconds, idle=part.idle)
         await load
-        shopper.until = time.monotonic() + PROMISED_S * 4
-        await _clear(fleet)
+        shopper.until = time.monotonic() + PATIENCE_S
+        await behave(fleet)
         tell.done(f"{len(customers):,} orders under faults; now they stop")
-        settled = await settle(fleet, shopper, customers)
+        settled = await settle(fleet, shopper, customers, within_s=within_s)
         if admin.done():
             admin.result()
-        admin.cancel()
-        for task in customers:
-            task.cancel()
-        await asyncio.gather(admin, *customers, return_exceptions=True)
         found = await evidence.gather(fleet)
     finally:
+        for task in (*background, *customers):
+            task.cancel()
+        await asyncio.gather(*background, *customers, return_exceptions=True)
         await chaos.stop()
         await shopper.close()
         await fleet.stop()
@@ -98,32 +74,6 @@ async def run(part: Part, *, seed: int, seconds: float, per_s: float, data: Path
         part, fleet, chaos, found, journal, settled
     )
     return Outcome(part.name, seed, verdicts, _said(fleet, chaos, found, journal, settled))
-
-
-async def _furnish(fleet: Fleet, shopper: Shopper) -> None:
-    orchestrator = await fleet.admin("orchestrator")
-    try:
-        await watch.install(orchestrator)
-    finally:
-        await orchestrator.close()
-    for sku, stock in [*((sku, STOCK) for sku in SKUS), (SCARCE, SCARCE_STOCK)]:
-        price = {"amount_minor": PRICE_MINOR, "currency": "USD"}
-        await shopper.call(
-            "PUT", "session", f"/catalog/{sku}", sub="admin", json={"name": sku, "price": price, "stock": stock}
-        )
-
-
-async def _script(fleet: Fleet, faults: Mapping[str, Sequence[dict[str, Any]]], seed: int | None) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
-        for name, of in faults.items():
-            body = {"faults": list(of)} | ({} if seed is None else {"seed": seed})
-            (await http.post(f"{fleet.urls[name][0]}/_control/faults", json=body)).raise_for_status()
-
-
-async def _clear(fleet: Fleet) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http:
-        for name in OUTSIDE:
-            (await http.delete(f"{fleet.urls[name][0]}/_control/faults")).raise_for_status()
 
 
 async def _order(
@@ -142,15 +92,8 @@ async def _order(
         await asyncio.sleep(max(0.0, began + at - time.monotonic()))
         plan = next(drawn)
         if plan.order_id.startswith("LANDS_LATE"):
-            late = {
-                "kind": "lands_late",
-                "method": "POST",
-                "path": "/payments",
-                "subject": plan.order_id,
-                "latency_s": LANDS_S,
-            }
             with suppress(httpx.HTTPError):
-                await _script(fleet, {"payment": [late]}, None)
+                await land_late(fleet, plan)
         customers.append(asyncio.create_task(shopper.order(plan), name=plan.order_id))
 
 
@@ -166,7 +109,7 @@ def _of_the_run(
     ]
     lived = tuple(fleet.surprises) + tuple(f"no answer: {one}" for one in journal.unanswered)
     verdicts = [
-        Verdict("G2", len(found.sagas), ended, f"sagas, {PROMISED_S:.0f} s after the last fault"),
+        Verdict("G2", len(found.sagas), ended, "sagas, a minute after the last fault (or what --within says)"),
         Verdict(
             "G6", len(stale), tuple(found.seen), "sagas taken from frozen holders that thawed, watched by triggers"
         ),
@@ -176,7 +119,9 @@ def _of_the_run(
     if part.name == "takeover" and late:
         p99 = late[int(len(late) * 0.99)]
         slow = (f"p99 is {p99:.1f} s",) if p99 > TAKEOVER_P99_S else ()
-        verdicts.append(Verdict("G13", len(late), slow, f"sagas of dead and frozen replicas went on, p99 {p99:.1f} s"))
+        verdicts.append(
+            Verdict("G13", len(late), slow, "sagas of dead and frozen replicas, taken over; p99 within 10 s")
+        )
     return verdicts
 
 
@@ -184,9 +129,9 @@ def late_s(fleet: Fleet, found: Evidence) -> list[float]:
     """How long after its holder's death or freeze each saga went on, sorted; while Postgres was up."""
     waits = []
     for one in found.takeovers:
-        since = seconds_of(fleet.deaths, one.former, one.at)
-        if since is not None and not any(down <= one.at and one.at - since <= up + 1 for down, up in fleet.outages):
-            waits.append(since)
+        ends = [d.at for d in fleet.deaths if d.replica == one.former and one.held_since <= d.at <= one.at]
+        if ends and not any(down <= one.at and ends[0] <= up + 1 for down, up in fleet.outages):
+            waits.append(one.at - ends[0])
     return sorted(waits)
 
 
@@ -197,16 +142,13 @@ def _said(fleet: Fleet, chaos: Chaos, found: Evidence, journal: Journal, settled
         statuses[order["status"]] = statuses.get(order["status"], 0) + 1
     spread = f"p50 {late[len(late) // 2]:.1f} s, p99 {late[int(len(late) * 0.99)]:.1f} s" if late else "none"
     return [
-        "faults: " + _counts(chaos.done),
-        "on the lines: " + _counts(fleet.proxy.hits),
-        f"orders: {_counts(statuses)}",
+        "faults: " + counted(chaos.done),
+        "on the lines: " + counted(fleet.proxy.hits),
+        f"orders: {counted(statuses)}",
         f"customers: {len(journal.acks):,} acknowledgements, {journal.tries:,} tries",
-        f"refused: {_counts(journal.refused)}",
+        f"refused: {counted(journal.refused)}",
         f"at rest {settled.took_s:.0f} s after the last fault; stuck and retried: {len(settled.stuck)}",
         *(f"  stuck: {one}" for one in settled.stuck[:10]),
-        f"takeovers: {len(found.takeovers)} of {found.claims:,} claims; from death to the next holder: {spread}",
+        f"takeovers: {len(found.takeovers)} of {found.claims:,} claims",
+        f"{len(late)} of them from the dead and the frozen while Postgres was up: {spread} after",
     ]
-
-
-def _counts(of: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(of.items(), key=lambda item: -item[1])) or "none"

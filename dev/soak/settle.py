@@ -15,7 +15,7 @@ from dev.soak.fleet import Fleet
 from dev.soak.shopper import Shopper, Unanswered
 
 PROMISED_S = 60.0
-PATIENCE_S = 240.0
+PATIENCE_S = 300.0
 LOOK_S = 1.0
 WHY_LENGTH_MAX = 300
 
@@ -26,19 +26,26 @@ class Settled:
 
     took_s: float
     unfinished: tuple[str, ...]
-    """What was alive after a minute and was neither stuck with a reason nor waiting for something still to come."""
+    """What was alive after the promised time, and neither stuck with a reason nor waiting for what is still to come."""
     stuck: tuple[str, ...]
     at_rest: bool
 
 
-async def settle(fleet: Fleet, shopper: Shopper, customers: Sequence["asyncio.Task[None]"]) -> Settled:
+async def settle(
+    fleet: Fleet,
+    shopper: Shopper,
+    customers: Sequence["asyncio.Task[None]"],
+    *,
+    within_s: float = PROMISED_S,
+    patience_s: float = PATIENCE_S,
+) -> Settled:
     """Wait until all is quiet; what is stuck is retried as an operator would, once."""
     began = time.monotonic()
     unfinished: tuple[str, ...] | None = None
     stuck: dict[str, str] = {}
     while True:
         took_s = time.monotonic() - began
-        if unfinished is None and took_s >= PROMISED_S:
+        if unfinished is None and took_s >= within_s:
             unfinished = await _overdue(fleet, customers)
         with suppress(OSError, asyncpg.PostgresError, TimeoutError, httpx.HTTPError):
             sagas, waiting = await evidence.live(fleet)
@@ -46,7 +53,7 @@ async def settle(fleet: Fleet, shopper: Shopper, customers: Sequence["asyncio.Ta
             quiet = not sagas and not waiting and all(task.done() for task in customers)
             if quiet and not await evidence.undelivered(fleet):
                 return Settled(took_s, unfinished or (), tuple(stuck.values()), at_rest=True)
-        if took_s > PATIENCE_S:
+        if took_s > patience_s:
             return Settled(took_s, unfinished or (), tuple(stuck.values()), at_rest=False)
         await asyncio.sleep(LOOK_S)
 

@@ -15,8 +15,10 @@ from dev.credentials import Secrets, user_token
 from dev.demo.world import ADDRESS
 from dev.soak.plans import Plan
 
-TRY_S = 8.0
+TRY_S = 15.0
 PAUSE_S = 0.2
+PAUSE_FACTOR = 1.6
+PAUSE_MAX_S = 5.0
 CONNECTIONS = 400
 AGAIN = frozenset({408, 425, 429})
 APPROVALS_S = 0.5
@@ -94,9 +96,10 @@ class Shopper:
         headers = {"Authorization": f"Bearer {self._token(sub)}"} if sub else {}
         if key:
             headers["Idempotency-Key"] = key
+        pause_s = PAUSE_S
         while time.monotonic() < self.until:
             self.journal.tries += 1
-            pause_s = PAUSE_S
+            asked_s = 0.0
             try:
                 url = next(self._turns[service]) + path
                 async with self._http.request(method, url, headers=headers, json=json) as answer:
@@ -104,10 +107,11 @@ class Shopper:
                     status = answer.status
                     if status < 500 and status not in AGAIN and not (status == 409 and "Retry-After" in answer.headers):
                         return status, body
-                    pause_s = min(float(answer.headers.get("Retry-After", pause_s)), 2.0)
+                    asked_s = float(answer.headers.get("Retry-After", 0))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
                 pass
-            await asyncio.sleep(pause_s * self._dice.uniform(0.5, 1.5))
+            await asyncio.sleep(max(asked_s, pause_s) * self._dice.uniform(0.5, 1.5))
+            pause_s = min(PAUSE_MAX_S, pause_s * PAUSE_FACTOR)
         raise Unanswered(f"{method} {service} {path}")
 
     def _token(self, sub: str) -> str:
