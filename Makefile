@@ -99,6 +99,10 @@ scenarios: $(READY) ## The catalogue of behaviours and the tests that cover each
 figures: $(READY) ## Write the figures of docs/guarantees.md; ARGS="--full" first runs all falsifiers at full size
 	@$(BIN)/python -m dev.guarantees $(ARGS)
 
+.PHONY: mutants
+mutants: $(READY) ## Plant known bugs in copies of the tree: each falsifier must go red; ARGS="--only fence-by-name"
+	@$(BIN)/python -m dev.mutants $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## Rates, latencies and CPU per order of the engine and the whole system, in under three minutes
 	@$(BIN)/python -m bench $(ARGS)
@@ -106,6 +110,10 @@ bench: $(READY) ## Rates, latencies and CPU per order of the engine and the whol
 .PHONY: bench-peers
 bench-peers: $(READY) ## The same beside DBOS, Restate and Absurd, which it installs under .data; an hour
 	@$(BIN)/python -m bench peers $(ARGS)
+
+.PHONY: pgbouncer-test
+pgbouncer-test: $(READY) ## Run the orders through PgBouncer in transaction mode; skipped where none is installed
+	@$(BIN)/python -m dev.pgbouncer $(ARGS)
 
 .PHONY: compose-test
 compose-test: $(READY) ## Build the image and run the order scenarios against docker compose

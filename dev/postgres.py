@@ -56,11 +56,11 @@ class Server:
 
     def stop(self) -> None:
         """Stop it fast: sessions are ended, the data is flushed."""
-        _stop(self.data, _account())
+        _stop(self.data, server_account())
 
     def crash(self) -> None:
         """Stop it hard, as a power cut would: nothing is flushed, the next start recovers from the log."""
-        _control(self.data, _account(), "stop", "-m", "immediate", "-w", "-t", str(STOP_TIMEOUT_S))
+        _control(self.data, server_account(), "stop", "-m", "immediate", "-w", "-t", str(STOP_TIMEOUT_S))
 
 
 def start(data: Path, *, port: int = 0, settings: Mapping[str, str] | None = None) -> Server:
@@ -69,7 +69,7 @@ def start(data: Path, *, port: int = 0, settings: Mapping[str, str] | None = Non
     A server left over on the same directory by a killed parent is stopped first.
     """
     data = data.absolute()
-    account = _account()
+    account = server_account()
     if not (data / "PG_VERSION").exists():
         _create(data, account)
     elif not data.is_dir() or (data / "PG_VERSION").read_text().strip() != _major():
@@ -152,7 +152,7 @@ def _create(data: Path, account: pwd.struct_passwd | None) -> None:
         text=True,
         check=False,
         cwd="/",
-        **_as(account),
+        **as_account(account),
     )
     if done.returncode:
         raise PostgresError(f"initdb failed: {done.stderr.strip() or done.stdout.strip()}")
@@ -169,8 +169,8 @@ def _major() -> str:
     return done.stdout.split()[2].split(".")[0]
 
 
-def _account() -> pwd.struct_passwd | None:
-    """Whom to run as: nobody else, unless we are root."""
+def server_account() -> pwd.struct_passwd | None:
+    """Return whom to run servers as: nobody else, unless we are root."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -181,7 +181,8 @@ def _account() -> pwd.struct_passwd | None:
     raise PostgresError("PostgreSQL does not run as root and there is no user postgres or nobody: run this as a user")
 
 
-def _as(account: pwd.struct_passwd | None) -> dict[str, Any]:
+def as_account(account: pwd.struct_passwd | None) -> dict[str, Any]:
+    """Return the words by which `subprocess` runs a program as this account."""
     return {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
 
@@ -205,7 +206,7 @@ def _control(data: Path, account: pwd.struct_passwd | None, *words: str) -> subp
         stderr=subprocess.DEVNULL,
         check=False,
         cwd="/",
-        **_as(account),
+        **as_account(account),
     )
 
 

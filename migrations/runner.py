@@ -7,13 +7,16 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 INI = Path(__file__).parent.parent / "alembic.ini"
 
 SERVICES = ("session", "shipping", "orchestrator")
+
+POOLER = "pooler"
+"""The word in an address by which services know that a pooler answers there."""
 
 METADATA = {
     "session": "services.session.store.tables:metadata",
@@ -29,7 +32,11 @@ class MigrationError(Exception):
 
 def async_url(url: str) -> str:
     """Return the same database address for SQLAlchemy on asyncpg."""
-    return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    return _address(url).render_as_string(hide_password=False)
+
+
+def _address(url: str) -> URL:
+    return make_url(url).difference_update_query([POOLER]).set(drivername="postgresql+asyncpg")
 
 
 def database_url(service: str) -> str:
@@ -55,7 +62,8 @@ async def lock(connection: AsyncConnection, service: str) -> None:
 
 async def upgrade(service: str, url: str, revision: str = "head") -> bool:
     """Upgrade `service`'s database at `url` in one transaction; True if there was anything to do."""
-    engine = create_async_engine(async_url(url), poolclass=NullPool)
+    unnamed = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}  # what works behind any pooler
+    engine = create_async_engine(_address(url), poolclass=NullPool, connect_args=unnamed)
     try:
         async with engine.begin() as connection:
             await lock(connection, service)

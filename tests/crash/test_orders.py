@@ -14,6 +14,7 @@ import pytest
 from dev.demo.stage import own_stack
 from dev.demo.world import PRICE_MINOR, DeviationError, World
 from dev.layout import Layout
+from tests.support import server
 
 T = TypeVar("T")
 
@@ -24,6 +25,7 @@ FIRST_PORT = 12_000
 """Every worker of a test run looks for free ports in a thousand of its own."""
 MOMENTS = ("accepted", "payment-requested", "payment-settled", "awaiting-approval", "approved")
 USER = "alice"
+SERVICES = ("session", "shipping", "orchestrator")
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -80,6 +82,13 @@ class Life:
         assert found.available == STOCK - sold
 
 
+async def databases(name: str) -> dict[str, str]:
+    """Settings by which a stack uses databases behind the pooler of this run; without one it starts a server itself."""
+    if server.POOLER_VARIABLE not in os.environ:
+        return {}
+    return {f"{of.upper()}_DATABASE_URL": await server.clone(of, f"{name}_{of}") for of in SERVICES}
+
+
 def killer(layout: Layout, service: str) -> Callable[[], None]:
     """SIGKILL for the process that runs this service now; the stack starts it again."""
     return lambda: os.kill(int(layout.pid_file(service).read_text()), signal.SIGKILL)
@@ -89,7 +98,7 @@ def killer(layout: Layout, service: str) -> Callable[[], None]:
 @pytest.mark.parametrize("service", ["session", "shipping", "orchestrator"])
 async def test_orders_survive_the_death_of_a_service(tmp_path: Path, worker_id: str, service: str) -> None:
     """Killed at each of five moments of an order, a service costs nobody anything."""
-    settings = {"LEASE_S": "1", "DELIVERY_WINDOW_S": "1"}
+    settings = {"LEASE_S": "1", "DELIVERY_WINDOW_S": "1"} | await databases(f"crash_{service}_{worker_id}")
     first_port = FIRST_PORT + 1_000 * int(re.sub(r"\D", "", worker_id) or "0")
     stack = own_stack(tmp_path, settings, first_port=first_port)
     async with stack as (layout, running), httpx.AsyncClient(trust_env=False) as http:

@@ -4,7 +4,8 @@ Workers of pytest-xdist are processes of their own: the leader makes a directory
 first process that needs a database takes the lock there, starts the server and migrates the templates; the others wait
 for it. A run that was killed leaves its directory behind: the next run stops that server and clears it.
 
-`TEST_POSTGRES_URL` names another server to use instead (any PostgreSQL >= 15, as a superuser).
+`TEST_POSTGRES_URL` names another server to use instead (any PostgreSQL >= 15, as a superuser), and `TEST_POOLER_URL`
+a pooler in front of it: then services reach their databases through that, and the tests themselves do not.
 """
 
 import asyncio
@@ -21,11 +22,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from dev import postgres
+from dev import pgbouncer, postgres
 from migrations.runner import upgrade
 
 RUN_VARIABLE = "ORDER_SAGA_TEST_RUN"
-OTHER_VARIABLE = "TEST_POSTGRES_URL"
+OTHER_VARIABLE = pgbouncer.DIRECT_VARIABLE
+POOLER_VARIABLE = pgbouncer.POOLER_VARIABLE
 PREFIX = "order-saga-tests-"
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
@@ -96,7 +98,18 @@ async def clone(service: str, name: str) -> str:
         await execute(
             running, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name} TEMPLATE {source}"
         )
-    return running.url(name)
+    return pooled(running.url(name))
+
+
+def pooled(url: str) -> str:
+    """Return the address of a database as services get it: the pooler's, where there is one."""
+    pooler = os.environ.get(POOLER_VARIABLE)
+    return urlsplit(pooler)._replace(path=urlsplit(url).path).geturl() if pooler else url
+
+
+def direct(url: str) -> str:
+    """Return the address of the same database on the server itself."""
+    return server().url(urlsplit(url).path.lstrip("/")) if os.environ.get(POOLER_VARIABLE) else url
 
 
 async def execute(running: Server, *statements: str) -> None:

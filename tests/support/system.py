@@ -189,34 +189,46 @@ def failed(payment: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def running(urls: Mapping[str, str], clock: ManualClock, **orchestrator: Any) -> AsyncIterator[System]:
-    """Run everything on the databases at `urls` (by service); further settings are the orchestrator's."""
+async def outside(clock: ManualClock) -> AsyncIterator[System]:
+    """Run the processor and the carrier; their books live as long as this does."""
     impatient = ImpatientClock(clock)
     async with AsyncExitStack() as stack:
         board = Switchboard()
         http = await stack.enter_async_context(httpx.AsyncClient(transport=board))
-        every: dict[str, Any] = {f"{name}_url": url for name, url in URLS.items()} | {
-            "public_url": URLS["orchestrator"]
-        }
         board.apps |= {
             "payment": payment.create_app(clock=impatient, http=http, delay_s=0, in_process=True),
             "carrier": carrier.create_app(clock=impatient, in_process=True),
-            "session": create_session(
-                SessionSettings(database_url=urls["session"], seed_catalog=False, **every),
-                clock=clock,
-                http=http,
-                background=False,
-            ),
-            "shipping": create_shipping(
-                ShippingSettings(database_url=urls["shipping"], **every), clock=impatient, http=http, background=False
-            ),
-            "orchestrator": create_orchestrator(
-                OrchestratorSettings(database_url=urls["orchestrator"], **every, **orchestrator),
-                clock=clock,
-                http=http,
-                background=False,
-            ),
         }
         for app in board.apps.values():
             await stack.enter_async_context(app.router.lifespan_context(app))
         yield System(clock, board, http)
+
+
+@asynccontextmanager
+async def inside(system: System, urls: Mapping[str, str], **orchestrator: Any) -> AsyncIterator[None]:
+    """Run the services on the databases at `urls`; they may end, and others begin, while the outside goes on."""
+    every: dict[str, Any] = {f"{name}_url": url for name, url in URLS.items()} | {"public_url": URLS["orchestrator"]}
+    how: dict[str, Any] = {"http": system.http, "background": False}
+    ours = {
+        "session": create_session(
+            SessionSettings(database_url=urls["session"], seed_catalog=False, **every), clock=system.clock, **how
+        ),
+        "shipping": create_shipping(
+            ShippingSettings(database_url=urls["shipping"], **every), clock=ImpatientClock(system.clock), **how
+        ),
+        "orchestrator": create_orchestrator(
+            OrchestratorSettings(database_url=urls["orchestrator"], **every, **orchestrator), clock=system.clock, **how
+        ),
+    }
+    system.switchboard.apps |= ours
+    async with AsyncExitStack() as stack:
+        for app in ours.values():
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        yield
+
+
+@asynccontextmanager
+async def running(urls: Mapping[str, str], clock: ManualClock, **orchestrator: Any) -> AsyncIterator[System]:
+    """Run everything on the databases at `urls` (by service); further settings are the orchestrator's."""
+    async with outside(clock) as system, inside(system, urls, **orchestrator):
+        yield system

@@ -12,6 +12,7 @@ import structlog
 from services.chassis import logs
 from services.session.domain.checkout import saga_id
 from tests.postgres.orchestrator.browser import PASSWORD, Browser
+from tests.support import server
 from tests.support.system import System, signed
 from tests.system.steps import ended
 
@@ -46,7 +47,7 @@ async def rows(system: System) -> str:
     told = []
     for service in SERVICES:
         url = system.apps[service].state.database.engine.url.render_as_string(hide_password=False)
-        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        connection = await asyncpg.connect(server.direct(url.replace("+asyncpg", "")))
         try:
             tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
             for table in tables:

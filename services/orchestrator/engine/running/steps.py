@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from services.chassis import ids
+from services.chassis.errors import KeyReused
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
@@ -99,7 +100,7 @@ class StepBook:
             case Verdict.OK:
                 self._record_value(run, command, call, attempted)
             case Verdict.REFUSED:
-                if not call.unknown:
+                if not call.unknown and attempted.info().code != KeyReused.code:
                     self._waive(run, command)
                 self._record_error(run, command, call, attempted.info())
             case Verdict.MISCONFIGURED:
