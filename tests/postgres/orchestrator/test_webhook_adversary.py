@@ -89,6 +89,19 @@ async def test_a_changed_body_or_an_old_event_is_401(system: System) -> None:
         assert answer.status_code == status, offset
 
 
+async def test_the_signature_is_over_the_raw_bytes(system: System) -> None:
+    """The same event in another spelling is another body: its signature does not hold."""
+    payment = await unpaid(system)
+    raw = json.dumps(succeeded(payment)).encode()
+    headers = signed(raw, event_id="evt_1", at=system.clock.now())
+    for other in (raw + b" ", raw.replace(b": ", b":"), json.dumps(json.loads(raw), sort_keys=True).encode()):
+        assert other != raw
+        answer = await system.call("POST", "orchestrator", "/webhooks/payments", content=other, headers=headers)
+        assert answer.status_code == 401
+    answer = await system.call("POST", "orchestrator", "/webhooks/payments", content=raw, headers=headers)
+    assert answer.status_code == 200
+
+
 async def test_signed_nonsense_is_refused_politely(system: System) -> None:
     """A genuine signature over something else than an event is 4xx, never 5xx, and is not quoted."""
     for raw, status in NONSENSE:

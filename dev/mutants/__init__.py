@@ -1,0 +1,1 @@
+"""Planted bugs: small edits of the product that its falsifiers must catch (`make mutants`)."""

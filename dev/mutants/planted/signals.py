@@ -1,0 +1,114 @@
+"""Bugs of signals, waits, timers, and of money that comes late."""
+
+from dev.mutants.mutant import Edit, Mutant
+
+QUERIES = "services/orchestrator/engine/store/queries.sql"
+EXECUTOR = "services/orchestrator/engine/running/executor.py"
+SETTLING = "services/orchestrator/engine/operations/settling.py"
+JOURNAL = "services/orchestrator/engine/running/journal.py"
+ENGINE = "tests/postgres/engine"
+ORCHESTRATOR = "tests/postgres/orchestrator"
+FALSIFIERS = "tests/falsifiers"
+
+SIGNALS = (
+    Mutant(
+        "check-then-wait",
+        "G10",
+        "A saga looks for news and then waits, in two steps: what comes between them wakes nobody.",
+        (
+            Edit(
+                EXECUTOR,
+                "            waits=run.waits(),\n            knows_signals=run.log.signal_no,\n",
+                "            waits=run.waits(),\n            knows_signals=None,\n",
+            ),
+        ),
+        (
+            f"{ENGINE}/test_signal_races.py::test_a_callback_at_any_moment_wakes_the_saga",
+            f"{FALSIFIERS}/test_callbacks.py::test_no_callback_is_lost_at_any_offset",
+        ),
+    ),
+    Mutant(
+        "expiry-unchecked",
+        "G11",
+        "A wait expires without looking whether it has been settled meanwhile.",
+        (
+            Edit(
+                EXECUTOR,
+                "expired=names, knows_signals=run.log.signal_no)",
+                "expired=names, knows_signals=None)",
+            ),
+        ),
+        (f"{ENGINE}/test_signal_races.py::test_timeout_and_success_have_one_winner",),
+    ),
+    Mutant(
+        "last-write-wins",
+        "G11",
+        "A signal that is settled already is settled again.",
+        (
+            Edit(
+                QUERIES,
+                "            settled_at = excluded.settled_at\n        where g.status = 'open'\n",
+                "            settled_at = excluded.settled_at\n        where g.status <> 'expired'\n",
+            ),
+        ),
+        (
+            f"{ENGINE}/test_promises.py::test_approval_and_rejection_have_one_winner",
+            f"{FALSIFIERS}/test_first_write.py::test_whoever_settles_first_has_settled",
+        ),
+    ),
+    Mutant(
+        "late-money-kept",
+        "G9",
+        "Money that comes too late to settle anything is kept.",
+        (
+            Edit(
+                SETTLING,
+                "        started = None\n        if proposal.otherwise is not None:\n",
+                "        started = None\n        if proposal.otherwise is not None and saga is None:\n",
+            ),
+        ),
+        (
+            f"{ENGINE}/test_signals.py::test_money_after_the_timeout_is_given_back_once",
+            f"{ORCHESTRATOR}/test_checkout_paths.py::test_an_unpaid_order_expires_and_late_money_comes_back",
+        ),
+    ),
+    Mutant(
+        "timer-by-replica-clock",
+        "G12",
+        "Timers go by the replica's own clock: what the database says about the time is not taken over.",
+        (
+            Edit(
+                "services/chassis/clock.py",
+                "        self._offset_s = db_now.timestamp() - received_at_monotonic\n",
+                "        self._told = db_now.timestamp() - received_at_monotonic\n",
+            ),
+            Edit(
+                "services/orchestrator/engine/running/log.py",
+                "return max(self.saga.claimed_at, self._clock.now())",
+                "return self._clock.now()",
+            ),
+        ),
+        (f"{FALSIFIERS}/test_many_timers.py::test_no_timer_is_early_or_fires_twice",),
+    ),
+    Mutant(
+        "sleep-extended",
+        "G12",
+        "A sleep begins anew when its saga is taken up again.",
+        (
+            Edit(
+                JOURNAL,
+                'since, due_at = record.started_at, datetime.fromisoformat(json.loads(record.output or ""))\n',
+                "since = self._log.now()\n"
+                "            due_at = moment if moment is not None else since + (duration or timedelta(0))\n",
+            ),
+        ),
+        (f"{ENGINE}/test_timers.py::test_restarts_do_not_extend_a_sleep",),
+    ),
+    Mutant(
+        "wake-forgotten",
+        "G2",
+        "A signal is settled, but the saga that waits for it is not made due.",
+        (Edit(QUERIES, "when news.waits then moment.at else s.due_at end", "else s.due_at end"),),
+        (f"{ENGINE}/test_signals.py::test_a_callback_reaches_its_waiter",),
+    ),
+)

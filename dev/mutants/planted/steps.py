@@ -1,0 +1,208 @@
+"""Bugs of steps, their keys and attempts, of undos, of replay, and of how a saga ends."""
+
+from dev.mutants.mutant import Edit, Mutant
+
+STEPS_PY = "services/orchestrator/engine/running/steps.py"
+EXECUTOR = "services/orchestrator/engine/running/executor.py"
+COMPENSATOR = "services/orchestrator/engine/running/compensator.py"
+STEERING = "services/orchestrator/engine/operations/steering.py"
+REPLAY = "services/orchestrator/engine/model/replay.py"
+ORDERS = "tests/postgres/orchestrator/test_fulfillment_paths.py"
+ENGINE = "tests/postgres/engine"
+
+ADD_UNDO = (
+    "            if command.undo_name is not None:\n"
+    '                run.pending.add_undo(command.undo_name, command.undo_args or "[]",'
+    " command.position, command.position)\n"
+)
+
+STEPS = (
+    Mutant(
+        "call-before-record",
+        "G3",
+        "A call goes out before its intent, and the results before it, are durable.",
+        (
+            Edit(
+                EXECUTOR,
+                "            await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.LEASED))\n"
+                "            await self._call(run, ready)\n",
+                "            await self._call(run, ready)\n"
+                "            await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.LEASED))\n",
+            ),
+        ),
+        (f"{ENGINE}/test_steps.py::test_a_call_starts_after_everything_before_it_is_durable",),
+    ),
+    Mutant(
+        "key-per-attempt",
+        "G4",
+        "Every attempt of a step carries a key of its own.",
+        (
+            Edit(
+                "services/orchestrator/engine/running/calls.py",
+                'key=f"{saga.id}:{position}",',
+                'key=f"{saga.id}:{position}:{number}",',
+            ),
+        ),
+        (
+            f"{ENGINE}/test_retries.py::test_it_succeeds_at_the_last_attempt_allowed",
+            f"{ENGINE}/test_recovery.py::test_a_crash_at_any_point_changes_nothing",
+        ),
+    ),
+    Mutant(
+        "attempts-start-anew",
+        "G4",
+        "A restart forgets how often a step was tried.",
+        (
+            Edit(
+                STEPS_PY,
+                "calls[command.position] = known.next_attempt()",
+                "calls[command.position] = replace(known, retry_at=None)",
+            ),
+        ),
+        (f"{ENGINE}/test_retries.py::test_attempts_are_counted_on_after_a_restart",),
+    ),
+    Mutant(
+        "undo-after-effect",
+        "G8",
+        "An undo is registered when its step has succeeded, not before it is called.",
+        (
+            Edit(STEPS_PY, ADD_UNDO, ""),
+            Edit(
+                STEPS_PY,
+                "        self._record(run, command, call, output=output, error=None)\n",
+                ADD_UNDO.replace("            if", "        if").replace("                run", "            run")
+                + "        self._record(run, command, call, output=output, error=None)\n",
+            ),
+        ),
+        (
+            f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone",
+            f"{ENGINE}/test_recovery.py::test_a_crash_at_any_point_changes_nothing",
+        ),
+    ),
+    Mutant(
+        "undo-order-reversed",
+        "G8",
+        "Undos run in the order of their steps.",
+        (Edit(COMPENSATOR, "key=lambda undo: undo.seq, reverse=True)", "key=lambda undo: undo.seq, reverse=False)"),),
+        (f"{ENGINE}/test_compensation.py::test_a_failure_undoes_what_came_before",),
+    ),
+    Mutant(
+        "unknown-not-undone",
+        "G8",
+        "A step that gives up without knowing its outcome is not undone.",
+        (
+            Edit(
+                STEPS_PY,
+                '        message = f"{command.name} gave up after',
+                '        self._waive(run, command)\n        message = f"{command.name} gave up after',
+            ),
+        ),
+        (
+            f"{ENGINE}/test_retries.py::test_one_attempt_is_one_call",
+            f"{ENGINE}/test_steps.py::test_a_step_of_one_attempt_is_never_called_again",
+        ),
+    ),
+    Mutant(
+        "refused-after-unknown-not-undone",
+        "G8",
+        "A refusal waives the undo although an earlier attempt may have taken effect.",
+        (Edit(STEPS_PY, "if not call.unknown", "if call is not None"),),
+        (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone",),
+    ),
+    Mutant(
+        "crash-is-not-unknown",
+        "G8",
+        "A step that was under way when its replica died is taken for one that was never sent.",
+        (
+            Edit(
+                STEPS_PY,
+                "call = replace(call, unknown=True, error=INTERRUPTED)",
+                "call = replace(call, error=INTERRUPTED)",
+            ),
+        ),
+        (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone",),
+    ),
+    Mutant(
+        "cancelled-call-not-undone",
+        "G8",
+        "A cancel forgets the call that was under way.",
+        (
+            Edit(
+                COMPENSATOR,
+                "if undo.status is UndoStatus.OWED]\n",
+                "if undo.status is UndoStatus.OWED\n"
+                "                and undo.step_position not in {c.position for c in pending.saga.calls}]\n",
+            ),
+        ),
+        (f"{ENGINE}/test_cancel.py::test_a_cancel_in_a_call_unwinds_and_the_call_counts_as_unknown",),
+    ),
+    Mutant(
+        "failed-undo-passed-over",
+        "G9",
+        "An undo that is refused is passed over, and the saga ends as if it had been done.",
+        (
+            Edit(
+                COMPENSATOR,
+                '            await self._get_stuck(definition, pending, undo, "undo-failed", message)\n'
+                "            return False\n",
+                "            return bool(message)\n",
+            ),
+        ),
+        (
+            f"{ENGINE}/test_compensation.py::test_an_exhausted_undo_stops_the_saga_for_an_operator",
+            f"{ORDERS}::test_a_stuck_order_needs_attention_and_goes_on_after_a_retry",
+        ),
+    ),
+    Mutant(
+        "divergence-unchecked",
+        "G17",
+        "Replay gives the record at a position whatever the code asks for there.",
+        (
+            Edit(
+                REPLAY,
+                "        if record.kind is not kind or record.name != name:\n",
+                "        if record.position != position:\n",
+            ),
+        ),
+        (
+            f"{ENGINE}/test_versions.py::test_diverging_code_is_stopped_before_any_effect",
+            "tests/falsifiers/test_divergence.py::test_every_kind_of_change_is_caught",
+        ),
+    ),
+    Mutant(
+        "removed-step-unchecked",
+        "G17",
+        "Code that ends, calls or waits although its log knows more is not stopped.",
+        (Edit(EXECUTOR, "                run.log.replay.check_all_taken()\n", "                pass\n"),),
+        (
+            f"{ENGINE}/test_versions.py::test_code_that_ends_before_the_log_does_is_stopped",
+            "tests/falsifiers/test_divergence.py::test_every_kind_of_change_is_caught",
+        ),
+    ),
+    Mutant(
+        "end-overwritten",
+        "G7",
+        "A cancel is carried out whether the saga has ended or not.",
+        (Edit(STEERING, "            if saga.phase is Phase.ENDED:\n", "            if saga.phase is None:\n"),),
+        (
+            f"{ENGINE}/test_cancel.py::test_a_completed_saga_cannot_be_cancelled",
+            "tests/falsifiers/test_cancel_races.py::test_a_cancel_at_any_offset_has_one_answer",
+        ),
+    ),
+    Mutant(
+        "cancel-without-epoch",
+        "G7",
+        "A cancel leaves the holder of the saga its epoch: what it writes then overwrites the cancel.",
+        (
+            Edit(
+                "services/orchestrator/engine/store/queries.sql",
+                "    outcome = :outcome,\n    epoch = epoch + 1,\n",
+                "    outcome = :outcome,\n    epoch = epoch,\n",
+            ),
+        ),
+        (
+            f"{ENGINE}/test_cancel.py::test_cancel_and_completion_have_one_winner",
+            "tests/falsifiers/test_cancel_races.py::test_a_cancel_at_any_offset_has_one_answer",
+        ),
+    ),
+)

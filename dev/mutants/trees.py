@@ -1,0 +1,51 @@
+"""Private copies of the tree under `.data/mutants`: one as it stands now, and one for each mutant."""
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from dev.layout import ROOT
+from dev.mutants.mutant import Mutant
+
+PLACE = ROOT / ".data" / "mutants"
+CLEAN = "clean"
+
+
+def snapshot(revision: str | None) -> Path:
+    """Copy a commit; without one, what git knows and what it would add, as it stands in the work tree now."""
+    clear()
+    clean = PLACE / CLEAN
+    if revision is not None:
+        packed = subprocess.run(("git", "archive", revision), cwd=ROOT, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            archive.extractall(clean, filter="data")
+        return clean
+    listed = subprocess.run(
+        ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in listed.rstrip("\0").split("\0"):
+        source, target = ROOT / name, clean / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    return clean
+
+
+def planted(clean: Path, mutant: Mutant) -> Path:
+    """Copy the snapshot, sharing its files, and plant a mutant there."""
+    tree = clean.with_name(mutant.name)
+    shutil.copytree(clean, tree, copy_function=os.link, ignore=shutil.ignore_patterns("__pycache__", ".data"))
+    mutant.plant(tree)
+    return tree
+
+
+def clear() -> None:
+    """Remove every copy."""
+    shutil.rmtree(PLACE, ignore_errors=True)

@@ -1,0 +1,59 @@
+"""A claim takes no more than its limit, whichever way Postgres chooses to run it."""
+
+import pytest
+from sqlalchemy import text
+
+from services.chassis.db import Database
+from services.orchestrator.engine import StartRequest, WorkflowContext, workflow
+from services.orchestrator.engine.store.columns import queries
+from tests.postgres.engine.conftest import ClusterOf
+from tests.support.engine import LEASE_S, ONE, only
+from tests.support.world import act
+
+DUE = 40
+LIMIT = 5
+WAYS = {
+    "as-planned": (),
+    "no-hash": ("hashjoin", "hashagg"),
+    "nested-loops": ("hashjoin", "mergejoin", "hashagg", "sort", "material", "memoize"),
+    "nested-loops-over-whole-tables": (
+        *("hashjoin", "mergejoin", "hashagg", "sort", "material", "memoize"),
+        *("indexscan", "indexonlyscan", "bitmapscan"),
+    ),
+}
+
+
+@workflow("brief", version=1)
+async def brief(ctx: WorkflowContext, _: None) -> str:
+    """One step."""
+    return await ctx.run(act, "a")
+
+
+@only(ONE)
+@pytest.mark.scenario("CC2", "G20")
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+async def test_no_plan_claims_more_than_asked_for(
+    cluster_of: ClusterOf, orchestrator_database: Database, way: tuple[str, ...]
+) -> None:
+    """With far more due than a claim asks for, it gives exactly its limit, also by plans that repeat a subquery."""
+    cluster = cluster_of(brief)
+    for number in range(DUE):
+        await cluster.operations.start(StartRequest(workflow=brief.name, key=f"k-{number}", input=None, delay_s=1))
+    cluster.clock.advance(2)
+    async with orchestrator_database.begin() as conn:
+        for kind in way:
+            await conn.execute(text(f"set local enable_{kind} = off"))
+        claimed = await conn.execute(
+            queries()["claim"],
+            {
+                "versions": ["brief@1"],
+                "owner": "somebody",
+                "lease_s": float(LEASE_S),
+                "suspect": 2,
+                "limit": LIMIT,
+                "now": cluster.clock.now(),
+            },
+        )
+        assert len(claimed.all()) == LIMIT
+        leased = await conn.execute(text("select count(*) from sagas where run_state = 'leased'"))
+        assert leased.scalar_one() == LIMIT
