@@ -68,10 +68,10 @@ async def _write_rest(conn: AsyncConnection, applied: Sequence[Flush], *, now: d
 
 
 def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
-    records = [(flush.saga_id, record) for flush in batch for record in flush.records]
+    records = [(flush, record) for flush in batch for record in flush.records]
     return {
-        **_rows_of_undos([undo for flush in batch for undo in flush.undos]),
-        **_rows_of_signals([signal for flush in batch for signal in flush.opened]),
+        **_rows_of_undos([(flush.epoch, undo) for flush in batch for undo in flush.undos]),
+        **_rows_of_signals([(flush.epoch, signal) for flush in batch for signal in flush.opened]),
         "now": now,
         "ids": [flush.saga_id for flush in batch],
         "epochs": [flush.epoch for flush in batch],
@@ -93,7 +93,8 @@ def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
         "error_messages": [flush.error and flush.error.message for flush in batch],
         "attentions": [write_attention(flush.attention) for flush in batch],
         "outputs": [flush.output for flush in batch],
-        "step_saga_ids": [saga_id for saga_id, _ in records],
+        "step_saga_ids": [flush.saga_id for flush, _ in records],
+        "step_epochs": [flush.epoch for flush, _ in records],
         "step_positions": [record.position for _, record in records],
         "step_kinds": [record.kind for _, record in records],
         "step_names": [record.name for _, record in records],
@@ -106,25 +107,28 @@ def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
     }
 
 
-def _rows_of_undos(undos: Sequence[Undo]) -> dict[str, Any]:
+def _rows_of_undos(undos: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
     return {
-        "undo_saga_ids": [undo.saga_id for undo in undos],
-        "undo_seqs": [undo.seq for undo in undos],
-        "undo_names": [undo.name for undo in undos],
-        "undo_positions": [undo.position for undo in undos],
-        "undo_steps": [undo.step_position for undo in undos],
-        "undo_args": [undo.args for undo in undos],
+        "undo_saga_ids": [undo.saga_id for _, undo in undos],
+        "undo_epochs": [epoch for epoch, _ in undos],
+        "undo_seqs": [undo.seq for _, undo in undos],
+        "undo_names": [undo.name for _, undo in undos],
+        "undo_positions": [undo.position for _, undo in undos],
+        "undo_steps": [undo.step_position for _, undo in undos],
+        "undo_args": [undo.args for _, undo in undos],
     }
 
 
-def _rows_of_signals(opened: Sequence[Signal]) -> dict[str, Any]:
+def _rows_of_signals(opened: Sequence[tuple[int, Signal]]) -> dict[str, Any]:
     """Give one row for a signal that is opened and waited for in the same flush: what it is, and until when."""
-    merged: dict[tuple[UUID, str], Signal] = {}
-    for signal in opened:
-        known = merged.get((signal.saga_id, signal.name))
-        merged[signal.saga_id, signal.name] = signal if known is None else replace(known, until=signal.until)
+    merged: dict[tuple[UUID, int, str], Signal] = {}
+    for epoch, signal in opened:
+        name = (signal.saga_id, epoch, signal.name)
+        known = merged.get(name)
+        merged[name] = signal if known is None else replace(known, until=signal.until)
     rows = merged.values()
     return {
+        "signal_epochs": [epoch for _, epoch, _ in merged],
         "signal_saga_ids": [signal.saga_id for signal in rows],
         "signal_names": [signal.name for signal in rows],
         "signal_kinds": [signal.kind for signal in rows],

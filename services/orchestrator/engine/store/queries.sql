@@ -107,7 +107,8 @@ returning s.id
 
 -- name: flush
 -- Writes the flushes of many sagas: locks their rows at their epochs, then writes for those it got. One row per saga held:
--- `fresh` if this statement has applied it, otherwise `before` if an earlier one had.
+-- `fresh` if this statement has applied it, otherwise `before` if an earlier one had. A replica that holds a saga again may send
+-- what its former lease had to write in the same batch: so every row names its epoch too.
 with wanted as (
     select *
     from unnest(
@@ -135,29 +136,29 @@ with wanted as (
     select r.saga_id, r.position, r.kind, r.name, r.attempts, r.started_at, r.finished_at, r.output, r.error_code,
            r.error_message
     from unnest(
-        cast(:step_saga_ids as uuid[]), cast(:step_positions as text[]), cast(:step_kinds as text[]),
+        cast(:step_saga_ids as uuid[]), cast(:step_epochs as bigint[]), cast(:step_positions as text[]), cast(:step_kinds as text[]),
         cast(:step_names as text[]), cast(:step_attempts as integer[]), cast(:step_starts as timestamptz[]),
         cast(:step_ends as timestamptz[]), cast(:step_outputs as text[]), cast(:step_error_codes as text[]),
         cast(:step_error_messages as text[])
-    ) as r(saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
-    join fresh on fresh.id = r.saga_id
+    ) as r(saga_id, epoch, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
+    join fresh on fresh.id = r.saga_id and fresh.epoch = r.epoch
 ), registered as (
     insert into compensations (saga_id, seq, name, position, step_position, args, status, attempts)
     select u.saga_id, u.seq, u.name, u.position, u.step_position, u.args, 'owed', 0
     from unnest(
-        cast(:undo_saga_ids as uuid[]), cast(:undo_seqs as integer[]), cast(:undo_names as text[]),
+        cast(:undo_saga_ids as uuid[]), cast(:undo_epochs as bigint[]), cast(:undo_seqs as integer[]), cast(:undo_names as text[]),
         cast(:undo_positions as text[]), cast(:undo_steps as text[]), cast(:undo_args as text[])
-    ) as u(saga_id, seq, name, position, step_position, args)
-    join fresh on fresh.id = u.saga_id
+    ) as u(saga_id, epoch, seq, name, position, step_position, args)
+    join fresh on fresh.id = u.saga_id and fresh.epoch = u.epoch
 ), opened as (
     insert into signals as g (saga_id, name, kind, status, shape, expects, opened_at, until)
     select o.saga_id, o.name, o.kind, 'open', o.shape, o.expects, o.opened_at, o.until
     from unnest(
-        cast(:signal_saga_ids as uuid[]), cast(:signal_names as text[]), cast(:signal_kinds as text[]),
+        cast(:signal_saga_ids as uuid[]), cast(:signal_epochs as bigint[]), cast(:signal_names as text[]), cast(:signal_kinds as text[]),
         cast(:signal_shapes as text[]), cast(:signal_expects as text[]), cast(:signal_openings as timestamptz[]),
         cast(:signal_untils as timestamptz[])
-    ) as o(saga_id, name, kind, shape, expects, opened_at, until)
-    join fresh on fresh.id = o.saga_id
+    ) as o(saga_id, epoch, name, kind, shape, expects, opened_at, until)
+    join fresh on fresh.id = o.saga_id and fresh.epoch = o.epoch
     on conflict (saga_id, name) do update set until = excluded.until where g.status = 'open'
 ), moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
