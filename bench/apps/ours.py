@@ -26,7 +26,7 @@ from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.ids import derived_uuid
 from services.chassis.settings import ChassisSettings
 from services.orchestrator.codec import PydanticCodec
-from services.orchestrator.engine import Engine, Operations, Registry, StartRequest
+from services.orchestrator.engine import Engine, EngineSettings, Operations, Registry, StartRequest
 
 HELD_OPEN_S = 60.0
 POOL = 5
@@ -135,6 +135,7 @@ def create_app(options: Options) -> FastAPI:
                 database=own,
                 operations_database=requests,
                 clock=clock,
+                settings=EngineSettings(replica=f"worker-{options.port}"),
             )
             app.state.engine, app.state.clock = engine, clock
             await engine.start()

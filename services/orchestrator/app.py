@@ -153,7 +153,7 @@ def _wire(
         database=engine_database,
         operations_database=database,
         clock=clock,
-        settings=EngineSettings(lease_s=settings.lease_s),
+        settings=EngineSettings(lease_s=settings.lease_s, replica=settings.replica or ""),
         hooks=engine_hooks or Telemetry(chassis.metrics),
         on_enqueued=relay.nudge,
     )

@@ -118,11 +118,11 @@ class OrchestratorSettings(ChassisSettings):
     approval_reminder_s: Seconds = 86_400
     delivery_window_s: Annotated[float, Field(ge=0, le=_MAX_S, allow_inf_nan=False)] = 5
     lease_s: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 5
+    replica: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
 
     payment_webhook_secrets: SecretList = (SecretStr(DEVELOPMENT_WEBHOOK_SECRET),)
     approval_secrets: SecretList = (SecretStr(DEVELOPMENT + "approval-secret"),)
     admin_users: AdminUsers = Field(default_factory=dict)
-    encryption_keys: SecretList = (SecretStr(DEVELOPMENT_ENCRYPTION_KEY),)
 
     smtp_url: SmtpUrl = None
     mail_from: Mailbox = "order-saga@localhost"

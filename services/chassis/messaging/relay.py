@@ -18,6 +18,8 @@ from services.chassis.sealing import Sealer
 
 LEASE_S: Final = 10.0
 POLL_S: Final = 0.5
+IDLE_FACTOR: Final = 2
+"""How much longer to wait as long as nothing is found: only what another replica has left is found by looking."""
 CONCURRENCY: Final = 32
 PER_KEY: Final = 50
 _MEASURED_EVERY_S: Final = 5.0
@@ -90,7 +92,9 @@ class Relay:
                 task = asyncio.create_task(self._deliver(lease, messages.get(lease.key, [])), name=f"send:{lease.key}")
                 self._deliveries.add(task)
                 task.add_done_callback(self._delivered)
-        return 0 if len(leases) == room else self._poll_s
+        if len(leases) == room:
+            return 0
+        return self._poll_s if leases else self._poll_s * IDLE_FACTOR
 
     async def measure(self) -> None:
         """Set the gauges: how old the oldest message is, how many were refused."""

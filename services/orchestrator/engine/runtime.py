@@ -3,10 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
-from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.loop import Loop
@@ -49,7 +47,7 @@ class Engine:
         With an `operations_database`, a pool of their own to the same database, however many requests wait for a
         connection, the engine's own work never waits behind them.
         """
-        settings = _named(settings or EngineSettings())
+        settings = settings or EngineSettings()
         hooks = hooks or EngineHooks()
         self._clock = clock
         self._database = database
@@ -93,7 +91,12 @@ class Engine:
         )
 
     async def start(self) -> None:
-        """Begin to claim; needs a migrated database."""
+        """Begin to claim; needs a migrated database.
+
+        A replica with a name of its own ends the leases that an earlier process of that name has left: it need not
+        wait until they run out. Should that process still live, its epochs are old as soon as its sagas are claimed.
+        """
+        await self._scheduler.succeed()
         self._committer.start()
         for loop in self._loops():
             loop.start()
@@ -136,7 +139,7 @@ class Engine:
                     await _finished(task)
                 if not tasks and delay_s > 0:
                     break
-        await self._lookout.run_once()
+        await self._lookout.look(self._ends.waited_for())
 
     def _loops(self) -> tuple[Loop, ...]:
         return (self._heartbeat.loop, self._scheduler.loop, self._janitor.loop, self._lookout.loop)
@@ -164,10 +167,6 @@ class Engine:
             self._scheduler.loop.nudge()
         for saga in flush.starts:
             self._hooks.started(saga)
-
-
-def _named(settings: EngineSettings) -> EngineSettings:
-    return settings if settings.replica else replace(settings, replica=ids.new_id("replica"))
 
 
 async def _finished(task: "asyncio.Task[None]") -> None:

@@ -1,6 +1,8 @@
 """Looks for the ends of sagas that somebody here waits for and another replica has ended."""
 
 import math
+from collections.abc import Collection
+from uuid import UUID
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -11,21 +13,30 @@ from services.orchestrator.engine.store import views
 
 
 class Lookout:
-    """One query every `poll_s` seconds serves all who wait; none while nobody does."""
+    """One query every `poll_s` seconds serves all who have waited that long; none while nobody has.
+
+    Most waits end sooner, by the saga's end in this process.
+    """
 
     def __init__(self, *, database: Database, clock: Clock, ends: Ends, settings: EngineSettings) -> None:
         """Take who waits."""
         self._database = database
         self._ends = ends
         self._settings = settings
+        self._waited_before: frozenset[UUID] = frozenset()
         self.loop = Loop("engine lookout", self.run_once, clock=clock)
 
     async def run_once(self) -> float:
-        """Look once; give the seconds until the next time."""
-        waited_for = self._ends.waited_for()
-        if not waited_for:
-            return math.inf
-        async with self._database.autocommit() as conn:
-            for saga_id in await views.ended_of(conn, waited_for):
+        """Look for those who waited at the last time already; give the seconds until the next time."""
+        waited_for = frozenset(self._ends.waited_for())
+        await self.look(waited_for & self._waited_before)
+        self._waited_before = waited_for
+        return self._settings.poll_s if waited_for else math.inf
+
+    async def look(self, saga_ids: Collection[UUID]) -> None:
+        """Tell those who wait for these sagas which of them have ended."""
+        if not saga_ids:
+            return
+        async with self._database.direct() as conn:
+            for saga_id in await views.ended_of(conn, saga_ids):
                 self._ends.announce(saga_id)
-        return self._settings.poll_s

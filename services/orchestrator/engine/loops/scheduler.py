@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.loop import Loop
@@ -28,7 +29,7 @@ class Scheduler:
     """One claim statement serves everything that is due; `active` has the turns of this replica.
 
     It runs when nudged (somebody started or settled something here), when a saga of this replica is due (a hint),
-    and every `poll_s` seconds for what other replicas have left.
+    and every `poll_s` seconds for what other replicas have left, half as often while nothing is found.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Scheduler:
         self._turns = turns
         self._hooks = hooks
         self._settings = settings
+        self._owner = settings.replica or ids.new_id("replica")
         self._versions = versions
         self._hints: list[datetime] = []
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
@@ -63,6 +65,13 @@ class Scheduler:
             if sooner:
                 self.loop.nudge()
 
+    async def succeed(self) -> None:
+        """End the leases that an earlier process of this replica's name has left, if it was given one."""
+        if not self._settings.replica:
+            return
+        async with self._database.begin() as conn:
+            await sagas.end_leases(conn, self._owner, lease_s=self._settings.lease_s, now=self._clock.sql_now())
+
     async def run_once(self) -> float:
         """Claim one batch and start its turns; give the seconds until the next look."""
         capacity = min(self._settings.claim_batch, self._settings.max_running - len(self.active))
@@ -74,7 +83,7 @@ class Scheduler:
             return 0.0
         if hinted and not self.claimed:
             return HINT_SLACK_S
-        return self._until_next_hint()
+        return self._until_next_hint(self._settings.poll_s if self.claimed else self._settings.idle_poll_s)
 
     async def _claim(self, limit: int) -> int:
         sent_at = self._clock.monotonic()
@@ -83,7 +92,7 @@ class Scheduler:
             claimed = await sagas.claim(
                 conn,
                 versions=self._versions,
-                owner=self._settings.replica,
+                owner=self._owner,
                 lease_s=self._settings.lease_s,
                 suspect=self._settings.suspect_takeovers,
                 limit=limit,
@@ -105,7 +114,7 @@ class Scheduler:
 
     def birth(self, new: Sequence[UUID]) -> sagas.Birth:
         """Say which of the sagas about to be started this replica can run at once."""
-        return sagas.Birth(new[: self._room()], self._settings.replica, self._settings.lease_s)
+        return sagas.Birth(new[: self._room()], self._owner, self._settings.lease_s)
 
     def adopt(self, new: NewSaga, created_at: datetime, sent_at: float) -> None:
         """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""
@@ -124,7 +133,7 @@ class Scheduler:
     def waking(self, lent: Mapping[UUID, Run]) -> signals.Wake:
         """Say under which epochs lent runs are kept, and what lease they go on with."""
         epochs = {saga_id: run.saga.epoch for saga_id, run in lent.items()}
-        return signals.Wake(epochs, self._settings.replica, self._settings.lease_s)
+        return signals.Wake(epochs, self._owner, self._settings.lease_s)
 
     def wake(self, run: Run, lease: signals.Woken, news: Sequence[Signal], sent_at: float) -> None:
         """Let a lent run go on under the lease that the settling of `news` has given."""
@@ -190,8 +199,8 @@ class Scheduler:
             found = True
         return found
 
-    def _until_next_hint(self) -> float:
+    def _until_next_hint(self, pause_s: float) -> float:
         if not self._hints:
-            return self._settings.poll_s
+            return pause_s
         seconds = (self._hints[0] - self._clock.now()).total_seconds()
-        return min(self._settings.poll_s, max(0.0, seconds))
+        return min(pause_s, max(0.0, seconds))

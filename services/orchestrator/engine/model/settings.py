@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class EngineSettings:
     """How one replica's engine behaves; times in seconds.
 
-    `lease_s`: how long a silent replica keeps its sagas. `poll_s`: how late another replica's news may be seen.
+    `lease_s`: how long a silent replica keeps its sagas. `poll_s`: how often to look for what others have left or
+    ended; `idle_poll_s`: as long as nothing is found.
     `max_running`: sagas leased at once. `max_residents`: waiting sagas kept in memory; the others are replayed.
     `claim_batch`: sagas per claim. `always_suspend`: give a saga back after every step (finds replay bugs).
     `max_takeovers`: how often a saga may lose its replica without progress before it is parked as poison.
@@ -15,11 +16,13 @@ class EngineSettings:
     `max_faults`: how often workflow code may fail with a bug before the saga is stuck.
     `payload_limit`: bytes of one payload. `retention_days`: how long an ended saga is kept.
     `key_life_days`: how long a step's key is trusted; receivers keep keys for seven days.
-    `replica`: this replica's name, for people; empty: a random one.
+    `replica`: this replica's name. One that outlives the process (of a container, a pod of a stateful set) lets the
+    next process of that name take its sagas up at once. Empty: a random one.
     """
 
     lease_s: float = 5.0
     poll_s: float = 0.5
+    idle_poll_s: float = 1.0
     max_running: int = 256
     max_residents: int = 10_000
     claim_batch: int = 100

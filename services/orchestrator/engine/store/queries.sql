@@ -98,8 +98,7 @@ with held as materialized (
     for no key update of s
 )
 update sagas s
-set run_state = 'ready',
-    owner = null,
+set run_state = 'ready', owner = null,
     due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
 from held
 where s.id = held.id

@@ -31,6 +31,12 @@ left join steps s on s.saga_id = c.saga_id and s.position = c.step_position
 where c.saga_id = any(cast(:saga_ids as uuid[]))
 order by c.saga_id, c.seq
 
+-- name: ended_of
+-- Reads which of some sagas have ended.
+select id
+from sagas
+where id = any(cast(:saga_ids as uuid[])) and finished_at is not null
+
 -- name: sagas_of
 -- Reads sagas for people.
 select *

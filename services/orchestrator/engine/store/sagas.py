@@ -2,17 +2,24 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.db import Direct, Row
 from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
-from services.orchestrator.engine.store.columns import error_of, queries, read_attention, read_calls, write_calls
+from services.orchestrator.engine.store.columns import (
+    error_of,
+    moment,
+    queries,
+    read_attention,
+    read_calls,
+    write_calls,
+)
 from services.orchestrator.engine.store.tables import sagas
 
 
@@ -150,6 +157,21 @@ async def started_with(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dic
         return {}
     rows = await conn.execute(select(sagas.c.id, sagas.c.input).where(sagas.c.id.in_(saga_ids)))
     return {row[0]: row[1] for row in rows}
+
+
+async def end_leases(conn: AsyncConnection, owner: str, *, lease_s: float, now: datetime | None) -> None:
+    """End the leases of up to `lease_s` seconds of an owner that is no more; their next claims count them as lost."""
+    present = select(moment(now)).scalar_subquery()
+    ends_by = select(moment(now) + timedelta(seconds=lease_s)).scalar_subquery()
+    held = (
+        select(sagas.c.id)
+        .where(sagas.c.due_at.between(present, ends_by), sagas.c.owner == owner, sagas.c.run_state == RunState.LEASED)
+        .order_by(sagas.c.id)
+        .with_for_update(key_share=True, skip_locked=True)
+        .cte("held")
+        .prefix_with("materialized")
+    )
+    await conn.execute(update(sagas).where(sagas.c.id == held.c.id).values(due_at=present))
 
 
 async def delete_finished(conn: AsyncConnection, *, before: datetime, limit: int) -> int:

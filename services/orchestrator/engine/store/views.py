@@ -104,10 +104,9 @@ async def find(conn: AsyncConnection, selection: Selection) -> list[SagaRow]:
     return [_row(row) for row in (await conn.execute(statement)).mappings()]
 
 
-async def ended_of(conn: AsyncConnection, saga_ids: Collection[UUID]) -> list[UUID]:
+async def ended_of(conn: Direct, saga_ids: Collection[UUID]) -> list[UUID]:
     """Read which of these sagas have ended."""
-    statement = select(sagas.c.id).where(sagas.c.id.in_(saga_ids), sagas.c.finished_at.is_not(None))
-    return list(await conn.scalars(statement))
+    return [row["id"] for row in await conn.fetch(reads().direct("ended_of"), {"saga_ids": list(saga_ids)})]
 
 
 async def count_live(conn: AsyncConnection) -> dict[tuple[str, str], int]:
