@@ -16,7 +16,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 SAGAS = """
 select id::text, workflow, key, phase, run_state, outcome, error_code, attention, due_at > clock_timestamp() as later,
-       takeovers
+       takeovers, extract(epoch from created_at)::float8 as born
 from sagas
 """
 STEPS = "select saga_id::text, position, kind, name, attempts, error_code, finished_at from steps"

@@ -16,8 +16,8 @@ NETWORK: Faults = {
     "slow line": Gaps(6, 14),
 }
 EVERYTHING: Faults = {
-    "kill": Gaps(4, 12),
-    "freeze": Gaps(6, 16),
+    "kill": Gaps(6, 14),
+    "freeze": Gaps(8, 18),
     "terminate backend": Gaps(0.5, 0.5),
     "postgres restart": Gaps(5, 40),
     **NETWORK,

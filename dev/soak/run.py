@@ -28,9 +28,9 @@ from dev.soak.world import behave, furnish, land_late, misbehave
 SETTINGS: Mapping[str, str] = {
     "LEASE_S": str(LEASE_S),
     "DELIVERY_WINDOW_S": "1",
-    "PAYMENT_TIMEOUT_S": "15",
-    "APPROVAL_TIMEOUT_S": "25",
-    "APPROVAL_REMINDER_S": "9",
+    "PAYMENT_TIMEOUT_S": "12",
+    "APPROVAL_TIMEOUT_S": "15",
+    "APPROVAL_REMINDER_S": "6",
     "REQUESTS_IN_PROGRESS_MAX": "64",
 }
 TAKEOVER_P99_S = 10.0

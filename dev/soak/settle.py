@@ -40,13 +40,13 @@ async def settle(
     patience_s: float = PATIENCE_S,
 ) -> Settled:
     """Wait until all is quiet; what is stuck is retried as an operator would, once."""
-    began = time.monotonic()
+    began, ceased_at = time.monotonic(), time.time()
     unfinished: tuple[str, ...] | None = None
     stuck: dict[str, str] = {}
     while True:
         took_s = time.monotonic() - began
         if unfinished is None and took_s >= within_s:
-            unfinished = await _overdue(fleet, customers)
+            unfinished = await _overdue(fleet, ceased_at)
         with suppress(OSError, asyncpg.PostgresError, TimeoutError, httpx.HTTPError):
             sagas, waiting = await evidence.live(fleet)
             await _retry(shopper, sagas, stuck)
@@ -68,11 +68,11 @@ async def _retry(shopper: Shopper, sagas: evidence.Rows, stuck: dict[str, str]) 
                 )
 
 
-async def _overdue(fleet: Fleet, customers: Sequence["asyncio.Task[None]"]) -> tuple[str, ...]:
+async def _overdue(fleet: Fleet, ceased_at: float) -> tuple[str, ...]:
+    """Name what was accepted before the faults had ended; who was accepted later has later begun to wait."""
     sagas, _ = await evidence.live(fleet)
-    late = [_named(saga) for saga in sagas if saga["run_state"] != "stuck" and not _waits(saga)]
-    asking = sum(not task.done() for task in customers)
-    return (*late, *([f"{asking} customers still have no answer"] if asking else []))
+    old = [saga for saga in sagas if saga["born"] < ceased_at]
+    return tuple(_named(saga) for saga in old if saga["run_state"] != "stuck" and not _waits(saga))
 
 
 def _waits(saga: Mapping[str, Any]) -> bool:
@@ -81,4 +81,5 @@ def _waits(saga: Mapping[str, Any]) -> bool:
 
 def _named(saga: Mapping[str, Any]) -> str:
     why = str(saga["attention"] or "")
-    return f"{saga['workflow']} {saga['key']}: {saga['phase']}, {saga['run_state']} {why[:WHY_LENGTH_MAX]}".rstrip()
+    state = f"{saga['phase']}, {saga['run_state']}, {saga['takeovers']} takeovers {why[:WHY_LENGTH_MAX]}".rstrip()
+    return f"{saga['workflow']} {saga['key']}: {state}"
