@@ -52,6 +52,7 @@ TRANSITIONS: dict[str, tuple[tuple[State, State], ...]] = {
         ((Phase.COMPENSATING, RunState.LEASED), (Phase.COMPENSATING, RunState.WAITING)),
     ),
     "signal": (((Phase.FORWARD, RunState.WAITING), (Phase.FORWARD, RunState.READY)),),
+    "signal where it is kept": (((Phase.FORWARD, RunState.WAITING), (Phase.FORWARD, RunState.LEASED)),),
     "release": (
         ((Phase.FORWARD, RunState.LEASED), (Phase.FORWARD, RunState.READY)),
         ((Phase.COMPENSATING, RunState.LEASED), (Phase.COMPENSATING, RunState.READY)),
