@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from services.chassis.clock import Clock
@@ -29,14 +30,19 @@ from services.orchestrator.engine.running.run import Run
 class ReplayLog:
     """A logger for workflow code: silent while the code walks over recorded ground."""
 
-    def __init__(self, log: Any, replay: Replay) -> None:
-        """Take the logger and what tells whether the code is replaying."""
-        self._log = log
+    def __init__(self, saga: Saga, replay: Replay) -> None:
+        """Take whose code it is and what tells whether it is replaying; the logger is made when it is used."""
+        self._saga = saga
         self._replay = replay
 
     def __getattr__(self, name: str) -> Any:
         """Give the logger's method, or one that does nothing."""
         return _silence if self._replay.replaying else getattr(self._log, name)
+
+    @cached_property
+    def _log(self) -> Any:
+        saga = self._saga
+        return get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
 
 
 def _silence(*_: object, **__: object) -> None:
@@ -128,9 +134,8 @@ class Turns:
         replay = Replay(history.records, saga.calls)
         log = RunLog(saga, replay, self.clock)
         journal = Journal(log, definition, codec=self.codec, clients=self.clients)
-        logger = get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
         context = WorkflowContext(
-            journal, saga_id=str(saga.id), key=saga.key, subject=saga.subject, log=ReplayLog(logger, replay)
+            journal, saga_id=str(saga.id), key=saga.key, subject=saga.subject, log=ReplayLog(saga, replay)
         )
         value = self.codec.decode(saga.input, definition.input_type)
         code: Any = definition.fn(context, value)
