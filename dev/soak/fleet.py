@@ -109,7 +109,8 @@ class Fleet:
             self.signal(name, signal.SIGCONT)
         services = [child for name, child in self.children.items() if name not in SIMULATORS]
         await asyncio.gather(*(child.stop() for child in services))
-        await asyncio.gather(*(self.children[name].stop() for name in SIMULATORS))
+        simulators = [child for name, child in self.children.items() if name in SIMULATORS]
+        await asyncio.gather(*(child.stop() for child in simulators))
         await self.proxy.stop()
         await asyncio.to_thread(self.server.stop)
 
@@ -127,20 +128,19 @@ async def launch(data: Path, base: int, dice: random.Random, settings: Mapping[s
     await asyncio.to_thread(layout.run.mkdir, parents=True, exist_ok=True)
     server_settings = {"max_connections": str(IDLE + OTHERS), "superuser_reserved_connections": "10"}
     server = await asyncio.to_thread(postgres.start, data / "postgres", settings=server_settings)
+    proxy = Proxy(_lines(base, server.port), dice)
+    urls = {
+        service: [f"http://{HOST}:{proxy.lines[f'front {service}-{n + 1}'].port}" for n in range(REPLICAS[service])]
+        for service in ("orchestrator", "session")
+    }
+    urls |= {name: [layout.part(name).url] for name in SIMULATORS}
+    fleet = Fleet(layout, server, proxy, {}, urls, server_settings)
     try:
         await _prepare(server, layout)
-        proxy = Proxy(_lines(base, server.port), dice)
-        urls = {
-            service: [f"http://{HOST}:{proxy.lines[f'front {service}-{n + 1}'].port}" for n in range(count)]
-            for service, count in REPLICAS.items()
-            if service != "shipping"
-        }
-        urls |= {name: [layout.part(name).url] for name in SIMULATORS}
-        fleet = Fleet(layout, server, proxy, {}, urls, server_settings)
         await proxy.start()
         await _start_children(fleet, base, dice, settings)
     except BaseException:
-        await asyncio.to_thread(server.stop)
+        await fleet.stop()
         raise
     return fleet
 
