@@ -26,6 +26,8 @@ SIMULATORS = {"payment": 11, "carrier": 12}
 DATABASE_LINE, LINES, FRONTS = 50, 51, 60
 WIDTH = 100
 """How many ports from its base a soak may use."""
+NAMED = "orchestrator-1"
+"""The one replica whose name outlives its process."""
 IDLE = 300
 OTHERS = 140
 READY_LINE = '"event": "service.ready"'
@@ -200,6 +202,8 @@ async def _start_children(fleet: Fleet, base: int, dice: random.Random, settings
             port = base + DATABASE_LINE
             address = f"postgresql://{role}:{fleet.server.password}@{HOST}:{port}/{service}"
             own |= {f"{service.upper()}_DATABASE_URL": address, "CLOCK_SKEW_S": str(skews[part.name])}
+            if part.name == NAMED:
+                own["REPLICA"] = part.name
         else:
             own["SIMULATOR_DATA"] = str(layout.data / part.name)
         fleet.children[part.name] = Child(layout, part, common | own, _reporter(fleet, part.name))

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import httpx
 
 from dev import tell
@@ -40,6 +42,7 @@ async def run(
     part: Part, *, seed: int, seconds: float, per_s: float, within_s: float, data: Path, base: int
 ) -> Outcome:
     """Start everything, let it run under faults, wait until it is at rest, and check."""
+    asyncio.get_running_loop().set_exception_handler(_heard)
     fleet = await launch(data, base, random.Random(f"{seed} fleet"), SETTINGS)  # noqa: S311
     journal = Journal()
     shopper = Shopper(fleet.urls, secrets_of(os.environ), journal, random.Random(f"{seed} shopper"))  # noqa: S311
@@ -74,6 +77,12 @@ async def run(
         part, fleet, chaos, found, journal, settled
     )
     return Outcome(part.name, seed, verdicts, _said(fleet, chaos, found, journal, settled))
+
+
+def _heard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of our own connections that a fault has cut; there are many."""
+    if not isinstance(context.get("exception"), (OSError, asyncpg.InterfaceError)):
+        loop.default_exception_handler(context)
 
 
 async def _order(
