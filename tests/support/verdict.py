@@ -32,7 +32,20 @@ async def contradictions(
             wrong.append(f"not failed: {view.explanation}; undone {backward}")
         if not in_sequence(backward, oracle.owed + doubtful, backwards=True):
             wrong.append(f"undone {backward}, owed {oracle.owed + doubtful}")
+    wrong += await _called_again(cluster, view.saga_id)
     messages = await messages_of(cluster, view.key)
     if not in_sequence(messages, oracle.messages):
         wrong.append(f"messages {messages}, expected {oracle.messages}")
     return wrong, oracle.children
+
+
+async def _called_again(cluster: Cluster, saga_id: str) -> list[str]:
+    """Find calls of a step after its record: attempts are numbered, and the record has the number of the last."""
+    calls = cluster.world.calls_of(saga_id)
+    wrong = []
+    for step in await cluster.operations.steps(saga_id):
+        numbers = [call.attempt for call in calls if call.key == f"{saga_id}:{step.position}"]
+        recorded = step.kind == "step" and step.finished_at is not None
+        if recorded and (len(numbers) != len(set(numbers)) or max(numbers, default=0) > step.attempts):
+            wrong.append(f"{step.name} was recorded after attempt {step.attempts}, and called as {numbers}")
+    return wrong
