@@ -112,9 +112,9 @@ def verdict_of(falsifier: str, found: Trial, red: dict[str, str]) -> Verdict:
     why = found.caught_by(falsifier)
     if why is not None:
         return Verdict(CAUGHT, why)
-    if found.ran(falsifier):
-        return Verdict(SURVIVED)
-    return Verdict("no answer in time" if not found.in_time else "did not run", _last_word(found))
+    if not found.in_time:
+        return Verdict("no answer in time")
+    return Verdict(SURVIVED) if found.ran(falsifier) else Verdict("did not run", _last_word(found))
 
 
 def _last_word(found: Trial) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 REPORT_VARIABLE = "MUTANTS_REPORT"
 WHOLE_VARIABLE = "MUTANTS_WHOLE"
+WHY_MAX = 300
 _RED: set[str] = set()
 
 
@@ -19,8 +20,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped or (report.when != "call" and not report.failed):
         return
     crash = getattr(report.longrepr, "reprcrash", None)
-    why = str(getattr(crash, "message", report.longrepr or "")).strip().partition("\n")[0]
-    line = {"test": report.nodeid, "when": report.when, "red": report.failed, "why": why}
+    why = " ".join(str(getattr(crash, "message", report.longrepr or "")).split())
+    line = {"test": report.nodeid, "when": report.when, "red": report.failed, "why": why[:WHY_MAX]}
     with Path(os.environ[REPORT_VARIABLE]).open("a") as file:
         file.write(json.dumps(line) + "\n")
     if report.when == "call" and report.failed:

@@ -36,8 +36,8 @@ EDGES = (
         (
             Edit(
                 IDEMPOTENCY,
-                "    if row.fingerprint != key.fingerprint:\n",
-                "    if row.fingerprint is None:\n",
+                '        key.count("mismatch")\n        raise KeyReused\n',
+                '        key.count("mismatch")\n',
             ),
         ),
         (f"{CHASSIS}/test_idempotency.py::test_another_body_is_a_mismatch_and_another_spelling_is_not",),

@@ -123,7 +123,7 @@ LEASES = (
             ),
         ),
         (
-            f"{ENGINE}/test_retries.py::test_a_saga_that_kills_its_workers_is_parked",
+            f"{ENGINE}/test_retries.py::test_a_saga_that_kills_its_workers_is_parked[C1]",
             f"{FALSIFIERS}/test_poison.py::test_a_poisonous_saga_is_parked_at_exactly_five",
         ),
     ),
@@ -167,7 +167,7 @@ LEASES = (
                 "select * from held where stands <= flush_no and (",
             ),
         ),
-        (f"{ENGINE}/test_recovery.py::test_a_broken_connection_changes_nothing",),
+        (f"{ENGINE}/test_recovery.py::test_a_broken_connection_changes_nothing[completed-answer-lost-C1]",),
     ),
     Mutant(
         "lost-connection-is-final",
@@ -180,7 +180,7 @@ LEASES = (
                 "                if error is not None:\n",
             ),
         ),
-        (f"{ENGINE}/test_recovery.py::test_a_broken_connection_changes_nothing",),
+        (f"{ENGINE}/test_recovery.py::test_a_broken_connection_changes_nothing[completed-never-sent-C1]",),
     ),
     Mutant(
         "durability-unchecked",

@@ -36,7 +36,7 @@ MESSAGES = (
                 "    def __init__(  # noqa: PLR0913",
             ),
         ),
-        (f"{COMMITS}::test_what_commits_behind_something_newer_is_sent", STORM),
+        (f"{COMMITS}::test_what_commits_behind_something_newer_is_sent",),
     ),
     Mutant(
         "row-relay-skip-locked",

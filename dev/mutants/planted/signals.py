@@ -23,7 +23,7 @@ SIGNALS = (
             ),
         ),
         (
-            f"{ENGINE}/test_signal_races.py::test_a_callback_at_any_moment_wakes_the_saga",
+            f"{ENGINE}/test_signal_races.py::test_a_callback_at_any_moment_wakes_the_saga[C1-at-once]",
             f"{FALSIFIERS}/test_callbacks.py::test_no_callback_is_lost_at_any_offset",
         ),
     ),
@@ -38,7 +38,7 @@ SIGNALS = (
                 "expired=names, knows_signals=None)",
             ),
         ),
-        (f"{ENGINE}/test_signal_races.py::test_timeout_and_success_have_one_winner",),
+        (f"{ENGINE}/test_signal_races.py::test_timeout_and_success_have_one_winner[C1-at-once]",),
     ),
     Mutant(
         "last-write-wins",
@@ -52,7 +52,7 @@ SIGNALS = (
             ),
         ),
         (
-            f"{ENGINE}/test_promises.py::test_approval_and_rejection_have_one_winner",
+            f"{ENGINE}/test_promises.py::test_approval_and_rejection_have_one_winner[C2]",
             f"{FALSIFIERS}/test_first_write.py::test_whoever_settles_first_has_settled",
         ),
     ),
@@ -68,24 +68,28 @@ SIGNALS = (
             ),
         ),
         (
-            f"{ENGINE}/test_signals.py::test_money_after_the_timeout_is_given_back_once",
-            f"{ORCHESTRATOR}/test_checkout_paths.py::test_an_unpaid_order_expires_and_late_money_comes_back",
+            f"{ENGINE}/test_signals.py::test_money_after_the_timeout_is_given_back_once[C1]",
+            f"{ORCHESTRATOR}/test_webhooks.py::test_money_that_comes_after_the_timeout_is_refunded_once",
         ),
     ),
     Mutant(
         "timer-by-replica-clock",
         "G12",
-        "Timers go by the replica's own clock: what the database says about the time is not taken over.",
+        "Whether a timer is due is decided by the replica's own clock instead of the database's.",
         (
             Edit(
                 "services/chassis/clock.py",
                 "        self._offset_s = db_now.timestamp() - received_at_monotonic\n",
-                "        self._told = db_now.timestamp() - received_at_monotonic\n",
+                "        self.own_s = getattr(self, 'own_s', self._offset_s)\n"
+                "        self._offset_s = db_now.timestamp() - received_at_monotonic\n",
             ),
             Edit(
-                "services/orchestrator/engine/running/log.py",
-                "return max(self.saga.claimed_at, self._clock.now())",
-                "return self._clock.now()",
+                EXECUTOR,
+                "                now = run.log.now()\n                for timer in run.driver.settle(now):\n",
+                "                now = run.log.now()\n"
+                "                off_s = getattr(self._clock, 'own_s', self._clock._offset_s) - self._clock._offset_s\n"
+                "                now += timedelta(seconds=off_s)\n"
+                "                for timer in run.driver.settle(now):\n",
             ),
         ),
         (f"{FALSIFIERS}/test_many_timers.py::test_no_timer_is_early_or_fires_twice",),
@@ -102,13 +106,13 @@ SIGNALS = (
                 "            due_at = moment if moment is not None else since + (duration or timedelta(0))\n",
             ),
         ),
-        (f"{ENGINE}/test_timers.py::test_restarts_do_not_extend_a_sleep",),
+        (f"{ENGINE}/test_timers.py::test_restarts_do_not_extend_a_sleep[C1]",),
     ),
     Mutant(
         "wake-forgotten",
         "G2",
         "A signal is settled, but the saga that waits for it is not made due.",
         (Edit(QUERIES, "when news.waits then moment.at else s.due_at end", "else s.due_at end"),),
-        (f"{ENGINE}/test_signals.py::test_a_callback_reaches_its_waiter",),
+        (f"{ENGINE}/test_signals.py::test_a_callback_reaches_its_waiter[C1]",),
     ),
 )

@@ -30,7 +30,7 @@ STEPS = (
                 "            await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.LEASED))\n",
             ),
         ),
-        (f"{ENGINE}/test_steps.py::test_a_call_starts_after_everything_before_it_is_durable",),
+        (f"{ENGINE}/test_steps.py::test_a_call_starts_after_everything_before_it_is_durable[C1]",),
     ),
     Mutant(
         "key-per-attempt",
@@ -44,8 +44,8 @@ STEPS = (
             ),
         ),
         (
-            f"{ENGINE}/test_retries.py::test_it_succeeds_at_the_last_attempt_allowed",
-            f"{ENGINE}/test_recovery.py::test_a_crash_at_any_point_changes_nothing",
+            f"{ENGINE}/test_retries.py::test_it_succeeds_at_the_last_attempt_allowed[C1]",
+            f"{ENGINE}/test_recovery.py::test_a_crash_at_any_point_changes_nothing[failed-C1]",
         ),
     ),
     Mutant(
@@ -59,7 +59,7 @@ STEPS = (
                 "calls[command.position] = replace(known, retry_at=None)",
             ),
         ),
-        (f"{ENGINE}/test_retries.py::test_attempts_are_counted_on_after_a_restart",),
+        (f"{ENGINE}/test_retries.py::test_attempts_are_counted_on_after_a_restart[C1]",),
     ),
     Mutant(
         "undo-after-effect",
@@ -75,8 +75,8 @@ STEPS = (
             ),
         ),
         (
-            f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone",
-            f"{ENGINE}/test_recovery.py::test_a_crash_at_any_point_changes_nothing",
+            f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone[C1-last0-first0]",
+            f"{ENGINE}/test_cancel.py::test_a_cancel_in_a_call_unwinds_and_the_call_counts_as_unknown[C1]",
         ),
     ),
     Mutant(
@@ -84,7 +84,7 @@ STEPS = (
         "G8",
         "Undos run in the order of their steps.",
         (Edit(COMPENSATOR, "key=lambda undo: undo.seq, reverse=True)", "key=lambda undo: undo.seq, reverse=False)"),),
-        (f"{ENGINE}/test_compensation.py::test_a_failure_undoes_what_came_before",),
+        (f"{ENGINE}/test_compensation.py::test_a_failure_undoes_what_came_before[C1-e-abcd]",),
     ),
     Mutant(
         "unknown-not-undone",
@@ -98,8 +98,8 @@ STEPS = (
             ),
         ),
         (
-            f"{ENGINE}/test_retries.py::test_one_attempt_is_one_call",
-            f"{ENGINE}/test_steps.py::test_a_step_of_one_attempt_is_never_called_again",
+            f"{ENGINE}/test_retries.py::test_one_attempt_is_one_call[C1]",
+            f"{ENGINE}/test_steps.py::test_a_step_of_one_attempt_is_never_called_again[C1-after-effect]",
         ),
     ),
     Mutant(
@@ -107,7 +107,7 @@ STEPS = (
         "G8",
         "A refusal waives the undo although an earlier attempt may have taken effect.",
         (Edit(STEPS_PY, "if not call.unknown", "if call is not None"),),
-        (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone",),
+        (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone[C1-last0-first0]",),
     ),
     Mutant(
         "crash-is-not-unknown",
@@ -120,7 +120,7 @@ STEPS = (
                 "call = replace(call, error=INTERRUPTED)",
             ),
         ),
-        (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone",),
+        (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone[C1-last0-first2]",),
     ),
     Mutant(
         "cancelled-call-not-undone",
@@ -134,7 +134,7 @@ STEPS = (
                 "                and undo.step_position not in {c.position for c in pending.saga.calls}]\n",
             ),
         ),
-        (f"{ENGINE}/test_cancel.py::test_a_cancel_in_a_call_unwinds_and_the_call_counts_as_unknown",),
+        (f"{ENGINE}/test_cancel.py::test_a_cancel_in_a_call_unwinds_and_the_call_counts_as_unknown[C1]",),
     ),
     Mutant(
         "failed-undo-passed-over",
@@ -149,7 +149,7 @@ STEPS = (
             ),
         ),
         (
-            f"{ENGINE}/test_compensation.py::test_an_exhausted_undo_stops_the_saga_for_an_operator",
+            f"{ENGINE}/test_compensation.py::test_an_exhausted_undo_stops_the_saga_for_an_operator[C1-retry]",
             f"{ORDERS}::test_a_stuck_order_needs_attention_and_goes_on_after_a_retry",
         ),
     ),
@@ -165,7 +165,7 @@ STEPS = (
             ),
         ),
         (
-            f"{ENGINE}/test_versions.py::test_diverging_code_is_stopped_before_any_effect",
+            f"{ENGINE}/test_versions.py::test_diverging_code_is_stopped_before_any_effect[reordered-act-second-C1]",
             "tests/falsifiers/test_divergence.py::test_every_kind_of_change_is_caught",
         ),
     ),
@@ -174,10 +174,7 @@ STEPS = (
         "G17",
         "Code that ends, calls or waits although its log knows more is not stopped.",
         (Edit(EXECUTOR, "                run.log.replay.check_all_taken()\n", "                pass\n"),),
-        (
-            f"{ENGINE}/test_versions.py::test_code_that_ends_before_the_log_does_is_stopped",
-            "tests/falsifiers/test_divergence.py::test_every_kind_of_change_is_caught",
-        ),
+        (f"{ENGINE}/test_versions.py::test_code_that_ends_before_the_log_does_is_stopped[C1]",),
     ),
     Mutant(
         "end-overwritten",
@@ -185,7 +182,7 @@ STEPS = (
         "A cancel is carried out whether the saga has ended or not.",
         (Edit(STEERING, "            if saga.phase is Phase.ENDED:\n", "            if saga.phase is None:\n"),),
         (
-            f"{ENGINE}/test_cancel.py::test_a_completed_saga_cannot_be_cancelled",
+            f"{ENGINE}/test_cancel.py::test_a_completed_saga_cannot_be_cancelled[C1]",
             "tests/falsifiers/test_cancel_races.py::test_a_cancel_at_any_offset_has_one_answer",
         ),
     ),
@@ -201,7 +198,7 @@ STEPS = (
             ),
         ),
         (
-            f"{ENGINE}/test_cancel.py::test_cancel_and_completion_have_one_winner",
+            f"{ENGINE}/test_cancel.py::test_cancel_and_completion_have_one_winner[C1-at-once]",
             "tests/falsifiers/test_cancel_races.py::test_a_cancel_at_any_offset_has_one_answer",
         ),
     ),
