@@ -22,6 +22,7 @@ from structlog.typing import FilteringBoundLogger
 from services.chassis import docs, errors, idempotency, logs, metrics, problems
 from services.chassis.auth import Authenticator, ServiceTokens
 from services.chassis.clock import Clock
+from services.chassis.fingerprints import Fingerprints
 from services.chassis.gate import Gate
 from services.chassis.health import Health
 from services.chassis.hooks import ChassisHooks
@@ -52,6 +53,7 @@ class Chassis:
     authenticator: Authenticator
     tokens: ServiceTokens
     limits: Limits
+    fingerprints: Fingerprints
 
 
 def build_app(
@@ -146,6 +148,7 @@ def _chassis(name: str, settings: ChassisSettings, clock: Clock, keys_http: http
             key_set=key_set,
         ),
         tokens=ServiceTokens(secret=service_secret, issuer=name, clock=clock),
+        fingerprints=Fingerprints([key.get_secret_value() for key in settings.encryption_keys]),
         limits=Limits(
             clock=clock,
             address_per_s=settings.address_requests_per_s,

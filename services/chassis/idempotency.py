@@ -41,12 +41,13 @@ Outcome = Literal["new", "replayed", "mismatch", "in_flight", "invalid"]
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A key in its scope, and the fingerprint of what was sent with it."""
+    """A key in its scope, and the fingerprint of what was sent with it; `former`: the same under older keys."""
 
     caller: str
     route: str
     key: str
     fingerprint: str
+    former: tuple[str, ...] = ()
     metrics: Metrics | None = field(default=None, compare=False, repr=False)
     limits: Limits | None = field(default=None, compare=False, repr=False)
     """What bounds how many keys its caller may have stored; None sets no limit."""
@@ -109,7 +110,8 @@ def idempotency_key(required: bool) -> Callable[..., Awaitable[IdempotencyKey | 
             raise
         route = f"{request.method} {request.url.path}"
         limits: Limits | None = request.app.state.chassis.limits if principal.kind == "user" else None
-        return IdempotencyKey(principal.caller, route, key, await _fingerprint(request), metrics, limits)
+        fingerprint, *former = request.app.state.chassis.fingerprints.of(await _content(request))
+        return IdempotencyKey(principal.caller, route, key, fingerprint, tuple(former), metrics, limits)
 
     return key_of_request
 
@@ -124,11 +126,12 @@ def _unquoted(values: list[str]) -> str:
     return key
 
 
-async def _fingerprint(request: Request) -> str:
+async def _content(request: Request) -> bytes:
+    """Return what a repeat must have in common with the request."""
     body = await request.body()
     if body and strict_json.is_json(request.headers.get("content-type")):
         body = strict_json.canonical(json.loads(body)).encode()
-    return hashlib.sha256(b"\0".join((request.url.query.encode(), body))).hexdigest()
+    return b"\0".join((request.url.query.encode(), body))
 
 
 async def answer_once(
@@ -197,7 +200,7 @@ async def recall(conn: AsyncConnection, key: IdempotencyKey, *, now: datetime | 
         if key.limits is not None:
             key.limits.check_key(key.caller)
         return None
-    if row.fingerprint != key.fingerprint:
+    if row.fingerprint not in (key.fingerprint, *key.former):
         key.count("mismatch")
         raise KeyReused
     return StoredAnswer(row.status, row.body, row.headers)

@@ -137,6 +137,7 @@ class ChassisSettings(BaseSettings):
 
     `trusted_proxies` may say whom a request comes from (X-Forwarded-For). An address pays for requests that proved
     nothing, a user for all. `head_timeout_s`, `body_timeout_s`: how long a request may take to arrive.
+    `encryption_keys`: the first seals and fingerprints what is stored, all open and recognise it.
     """
 
     model_config = SettingsConfigDict(
@@ -173,6 +174,7 @@ class ChassisSettings(BaseSettings):
     auth_jwks_url: HttpUrl | None = None
     auth_jwt_secret: UserSecret = SecretStr(DEVELOPMENT_USER_SECRET)
     service_token_secret: Secret = SecretStr(DEVELOPMENT_SERVICE_SECRET)
+    encryption_keys: SecretList = (SecretStr(DEVELOPMENT_ENCRYPTION_KEY),)
 
     session_url: HttpUrl = "http://127.0.0.1:8001"
     shipping_url: HttpUrl = "http://127.0.0.1:8002"

@@ -12,7 +12,6 @@ from pydantic_settings import NoDecode
 
 from services.chassis.settings import (
     DEVELOPMENT,
-    DEVELOPMENT_ENCRYPTION_KEY,
     ChassisSettings,
     DatabaseUrl,
     SecretList,
@@ -106,8 +105,7 @@ AdminUsers = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_read_
 class OrchestratorSettings(ChassisSettings):
     """The chassis's settings, how long an order waits for what (seconds), and whom to tell.
 
-    `encryption_keys`: the first seals what is stored, all open it. With `smtp_url` the administrators in `mail_to` are
-    told by mail what waits for them.
+    With `smtp_url` the administrators in `mail_to` are told by mail what waits for them.
     """
 
     database_url: DatabaseUrl = Field(validation_alias="ORCHESTRATOR_DATABASE_URL")

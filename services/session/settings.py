@@ -2,22 +2,20 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from services.chassis.settings import DEVELOPMENT_ENCRYPTION_KEY, ChassisSettings, DatabaseUrl, SecretList
+from services.chassis.settings import ChassisSettings, DatabaseUrl
 
 
 class SessionSettings(ChassisSettings):
     """What session reads from its environment.
 
     `currency` is that of an empty basket's total. `seed_catalog` puts a few products into the catalogue, and
-    `default_payment_token` pays for a checkout that names none: both in development only. `encryption_keys`: the
-    first seals what is stored, all open it.
+    `default_payment_token` pays for a checkout that names none: both in development only.
     """
 
     database_url: DatabaseUrl = Field(validation_alias="SESSION_DATABASE_URL")
     port: Annotated[int, Field(ge=1, le=65_535)] | None = 8001
-    encryption_keys: SecretList = (SecretStr(DEVELOPMENT_ENCRYPTION_KEY),)
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     seed_catalog: bool = True
     default_payment_token: Annotated[str, Field(min_length=1, max_length=255)] = "tok_ok"  # noqa: S105 - the simulator's

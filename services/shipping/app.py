@@ -85,6 +85,7 @@ def _dispatch(
         carrier=CarrierClient(carrier, clock=clock, timeout_s=settings.carrier_timeout_s),
         metrics=app.state.chassis.metrics,
         lease_s=settings.shipment_lease_s,
+        fingerprints=app.state.chassis.fingerprints,
     )
 
 

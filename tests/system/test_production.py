@@ -28,16 +28,19 @@ from tests.support.tree import ROOT
 
 GOOD = "a-secret-of-our-own-that-is-long-enough"
 ADMIN = "root:$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$4AZ3kbnZpRRHfDYyxYuHI6XhdVlTJyoEyV0q7kHD3UI"
-COMMON = {"AUTH_JWT_SECRET": f"{GOOD}-1", "SERVICE_TOKEN_SECRET": f"{GOOD}-2"}
+COMMON = {
+    "AUTH_JWT_SECRET": f"{GOOD}-1",
+    "SERVICE_TOKEN_SECRET": f"{GOOD}-2",
+    "ENCRYPTION_KEYS": f"{GOOD}-3",
+}
 SERVICES: dict[str, tuple[type[ChassisSettings], Any, dict[str, str]]] = {
     "shipping": (ShippingSettings, shipping_app, COMMON),
-    "session": (SessionSettings, session_app, COMMON | {"ENCRYPTION_KEYS": f"{GOOD}-3"}),
+    "session": (SessionSettings, session_app, COMMON),
     "orchestrator": (
         OrchestratorSettings,
         orchestrator_app,
         COMMON
         | {
-            "ENCRYPTION_KEYS": f"{GOOD}-3",
             "PAYMENT_WEBHOOK_SECRETS": "whsec_" + base64.b64encode(GOOD.encode()).decode(),
             "APPROVAL_SECRETS": f"{GOOD}-4",
             "ADMIN_USERS": ADMIN,

@@ -4,7 +4,6 @@ No transaction is held over a call. A create works under the lease of its row; w
 written down first (refused or cancelled, with the undo owed) and confirmed by the carrier afterwards, by reference.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -12,6 +11,7 @@ from services.chassis import audit, ids
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.errors import InFlight, RemoteError, RemoteUnknown
+from services.chassis.fingerprints import Fingerprints
 from services.chassis.logs import get_logger
 from services.chassis.metrics import Metrics
 from services.contracts.shipping import CreateShipment
@@ -47,13 +47,21 @@ class Dispatch:
     """Creates and cancels shipments; it holds no state, any number of replicas may run."""
 
     def __init__(
-        self, *, database: Database, clock: Clock, carrier: CarrierClient, metrics: Metrics, lease_s: float
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        carrier: CarrierClient,
+        metrics: Metrics,
+        lease_s: float,
+        fingerprints: Fingerprints,
     ) -> None:
         self._database = database
         self._clock = clock
         self._carrier = carrier
         self._metrics = metrics
         self._lease_s = lease_s
+        self._fingerprints = fingerprints
 
     async def create(self, wanted: CreateShipment) -> Made:
         """Return the shipment of the order; refusals, and a carrier that does not answer, are raised."""
@@ -105,18 +113,18 @@ class Dispatch:
     async def _enter(self, wanted: CreateShipment) -> StoredShipment | Claim:
         """Take the lease, or find that there is nothing to do."""
         now = self._clock.sql_now()
-        fingerprint = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
+        fingerprints = self._fingerprints.of(wanted.model_dump_json().encode())
         async with self._database.begin() as conn:
             await shipments.open_row(
                 conn,
                 wanted.order_id,
                 shipment_id=ids.new_id("shp"),
                 attempt=wanted.attempt,
-                fingerprint=fingerprint,
+                fingerprint=fingerprints[0],
                 now=now,
             )
             shipment = await shipments.lock(conn, wanted.order_id, now=now)
-            todo = next_of_create(shipment, fingerprint)
+            todo = next_of_create(shipment, fingerprints)
             if todo is Next.CREATE:
                 return Claim(*await shipments.take_lease(conn, wanted.order_id, lease_s=self._lease_s, now=now))
             if todo is Next.UNDO:

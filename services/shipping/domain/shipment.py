@@ -11,6 +11,7 @@ have taken effect unseen, so that a refusal is believed only after a cancel by r
 that there must be no parcel, and the carrier has not confirmed it yet.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -59,11 +60,14 @@ class Next(Enum):
     UNDO = "the shipment was refused, and the carrier has yet to confirm that nothing is left of it"
 
 
-def next_of_create(shipment: StoredShipment, fingerprint: str) -> Next:
-    """Decide what a create means for the shipment as it stands; refusals are raised."""
+def next_of_create(shipment: StoredShipment, fingerprints: Collection[str]) -> Next:
+    """Decide what a create means for the shipment as it stands; refusals are raised.
+
+    `fingerprints` are all by which the request may be known.
+    """
     if shipment.status == "cancelled":
         raise ShipmentCancelled
-    if shipment.fingerprint != fingerprint:
+    if shipment.fingerprint not in fingerprints:
         raise ShipmentConflict
     if shipment.status == "refused":
         if shipment.undo_owed:

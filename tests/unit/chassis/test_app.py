@@ -124,6 +124,7 @@ async def test_docs_are_off_in_production(clock: ManualClock) -> None:
     """In production there is neither /docs nor /openapi.json unless they are asked for."""
     good = "a-secret-of-our-own-that-is-long-enough-"
     values: dict[str, Any] = {"env": "production", "auth_jwt_secret": good + "1", "service_token_secret": good + "2"}
+    values["encryption_keys"] = good + "3"
     for docs, status in ((None, 404), ("public", 200)):
         app = new_app(clock, ChassisSettings(**values, docs=docs, trusted_hosts=("test",)))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:

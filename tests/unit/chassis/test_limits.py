@@ -152,6 +152,7 @@ async def test_another_host_name_is_refused_in_production(clock: ManualClock, ho
     """Only names of the settings are answered to; probes go by address."""
     good = "a-secret-of-our-own-that-is-long-enough-"
     values: dict[str, Any] = {"env": "production", "auth_jwt_secret": good + "1", "service_token_secret": good + "2"}
+    values["encryption_keys"] = good + "3"
     async with asking(clock, **values, trusted_hosts="shop.example", session_url="http://session:8001") as http:
         check_problem(await http.get("/lines/a", headers={"Host": host}), 400, "unknown-host")
         assert (await http.get("/healthz", headers={"Host": host})).status_code == 200

@@ -24,7 +24,16 @@ class Settings(ChassisSettings):
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("ENV", "SESSION_DATABASE_URL", "AUTH_JWT_SECRET", "SERVICE_TOKEN_SECRET", "PORT", "LOG_LEVEL"):
+    names = (
+        "ENV",
+        "SESSION_DATABASE_URL",
+        "AUTH_JWT_SECRET",
+        "SERVICE_TOKEN_SECRET",
+        "ENCRYPTION_KEYS",
+        "PORT",
+        "LOG_LEVEL",
+    )
+    for name in names:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
 
@@ -82,6 +91,7 @@ def test_production_refuses_every_development_secret_at_once(monkeypatch: pytest
         Settings.load()
     assert sorted(fault.split(" ", 1)[0] for fault in caught.value.faults) == [
         "AUTH_JWT_SECRET",
+        "ENCRYPTION_KEYS",
         "SERVICE_TOKEN_SECRET",
         "WEBHOOK_SECRETS",
     ]
@@ -106,6 +116,7 @@ def test_production_starts_with_secrets_from_files(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
     (tmp_path / "auth_jwt_secret").write_text(GOOD + "1\n")
     (tmp_path / "SERVICE_TOKEN_SECRET").write_text(GOOD + "2\n")
+    (tmp_path / "encryption_keys").write_text(GOOD + "3\n")
     (tmp_path / "webhook_secrets").write_text("whsec_" + base64.b64encode(GOOD.encode()).decode())
     settings = Settings.load()
     assert settings.service_token_secret.get_secret_value() == GOOD + "2"
@@ -119,6 +130,7 @@ def test_a_key_set_replaces_the_development_secret(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ENV", "production")
     monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
     monkeypatch.setenv("SERVICE_TOKEN_SECRET", GOOD)
+    monkeypatch.setenv("ENCRYPTION_KEYS", GOOD)
     monkeypatch.setenv("WEBHOOK_SECRETS", "whsec_" + base64.b64encode(GOOD.encode()).decode())
     monkeypatch.setenv("AUTH_JWKS_URL", "https://id.example/keys")
     assert Settings.load().user_secret is None

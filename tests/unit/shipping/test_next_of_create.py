@@ -36,7 +36,7 @@ REGISTERED = replace(FRESH, status="registered", parcel=Parcel("par_1", "express
 )
 def test_what_is_to_be_done(shipment: StoredShipment, todo: Next) -> None:
     """A free or lapsed lease is taken, a held one respected, a shipment answered, an owed undo made up for."""
-    assert next_of_create(shipment, "same") is todo
+    assert next_of_create(shipment, ["same"]) is todo
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_what_is_to_be_done(shipment: StoredShipment, todo: Next) -> None:
 def test_what_is_refused(changes: dict[str, Any], error: type[Exception]) -> None:
     """A settled refusal, a tombstone and other content are final; the tombstone is told first."""
     with pytest.raises(error):
-        next_of_create(replace(FRESH, **changes), "same")
+        next_of_create(replace(FRESH, **changes), ["same"])
 
 
 def test_a_refusal_says_why() -> None:
     """The carrier's reason is told again."""
     with pytest.raises(CarrierRejected, match="no such street"):
-        next_of_create(replace(FRESH, status="refused", refusal="no such street"), "same")
+        next_of_create(replace(FRESH, status="refused", refusal="no such street"), ["same"])
