@@ -91,6 +91,10 @@ types: $(READY) ## mypy --strict
 arch: $(READY) ## Who may import whom
 	@$(BIN)/lint-imports
 
+.PHONY: sweep
+sweep: $(READY) ## An order with a crash at every point, then pairs of crashes: ARGS="--pairs 2000 --seed 42"
+	@$(BIN)/python -m dev.sweep $(ARGS)
+
 .PHONY: scenarios
 scenarios: $(READY) ## The catalogue of behaviours and the tests that cover each
 	@$(BIN)/python -m dev.scenarios $(ARGS)

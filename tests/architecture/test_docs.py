@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from services.chassis.hooks import ChassisHooks
 from services.chassis.settings import ChassisSettings
 from services.orchestrator.engine import EngineHooks
 from services.orchestrator.engine.model.states import TRANSITIONS
@@ -179,7 +180,12 @@ def test_the_diagram_is_the_state_machine() -> None:
 
 def test_the_crash_points_are_the_hooks() -> None:
     """The page lists each method of the hooks, and no other."""
-    hooks = {name for name, _ in inspect.getmembers(EngineHooks, callable) if not name.startswith("_")}
+    hooks = {
+        name
+        for kind in (EngineHooks, ChassisHooks)
+        for name, _ in inspect.getmembers(kind, callable)
+        if not name.startswith("_")
+    }
     assert first_column(section(read(ENGINE), "Crash points")) == hooks
 
 

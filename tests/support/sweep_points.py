@@ -46,14 +46,18 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """A crash at the event number `at` of a run, from 0, of the kind that `choose` picks there."""
+    """A crash at the event number `at` of a run, from 0, of the kind that `choose` picks there.
+
+    With a `point`, at the time number `at` that it is passed: for runs whose processes go on side by side.
+    """
 
     at: int
     choose: Callable[[Sequence[str]], str]
+    point: str | None = None
 
     @classmethod
-    def of(cls, at: int, kind: str) -> "Strike":
-        return cls(at, lambda _kinds: kind)
+    def of(cls, at: int, kind: str, point: str | None = None) -> "Strike":
+        return cls(at, lambda _kinds: kind, point)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from services.chassis.db import Database
 from tests.support.clock import ManualClock
 from tests.support.sweep_process import Ground
 from tests.support.sweep_report import Report
+from tests.support.sweep_town import Town, town
 from tests.support.sweep_world import Outside
 
 CRITICAL = 50
@@ -53,3 +54,19 @@ def pairs_report() -> Iterator[Report]:
     report = Report()
     yield report
     report.publish("test_two_crashes_of_an_order", "two crashes of one order, at points and of kinds drawn by lot")
+
+
+@pytest.fixture
+async def crashing(
+    session_database: Database,
+    shipping_database: Database,
+    orchestrator_database: Database,
+    session_url: str,
+    shipping_url: str,
+    orchestrator_url: str,
+) -> AsyncIterator[Town]:
+    """The whole product with a thousand books on sale; its services die and are started again."""
+    urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
+    async with town(urls) as running:
+        await running.shelve("book", 10_000)
+        yield running

@@ -1,0 +1,1 @@
+"""The sweep of crash points, as a command."""
