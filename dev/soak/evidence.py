@@ -91,6 +91,15 @@ async def live(fleet: Fleet) -> tuple[Rows, int]:
     return [dict(saga) for saga in sagas], waiting
 
 
+async def under_way(fleet: Fleet) -> int:
+    """Count the orders that have not ended, as far as sagas go."""
+    connection = await fleet.admin("orchestrator")
+    try:
+        return int(await connection.fetchval("select count(*) from sagas where phase <> 'ended'", timeout=5))
+    finally:
+        connection.terminate()
+
+
 async def undelivered(fleet: Fleet) -> int:
     """Count the webhooks that the processor still has to deliver."""
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:

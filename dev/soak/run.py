@@ -36,6 +36,8 @@ SETTINGS: Mapping[str, str] = {
     "REQUESTS_IN_PROGRESS_MAX": "64",
 }
 TAKEOVER_P99_S = 10.0
+UNDER_WAY_MAX = 100
+LOOK_S = 1.0
 
 
 async def run(
@@ -93,12 +95,21 @@ async def _order(
     seconds: float,
     customers: list["asyncio.Task[None]"],
 ) -> None:
-    """Send customers in, however those before them fare."""
+    """Send customers in at a rate, unless so many orders are under way that they would only wait for each other."""
     dice = random.Random(f"{per_s} gaps")  # noqa: S311
-    began = time.monotonic()
-    at = 0.0
-    while (at := at + dice.expovariate(per_s)) < seconds:
-        await asyncio.sleep(max(0.0, began + at - time.monotonic()))
+    until = time.monotonic() + seconds
+    alive = 0
+    looked_at = 0.0
+    while True:
+        await asyncio.sleep(dice.expovariate(per_s))
+        if time.monotonic() > until:
+            return
+        if time.monotonic() - looked_at > LOOK_S:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                alive = await evidence.under_way(fleet)
+            looked_at = time.monotonic()
+        if alive + sum(not task.done() for task in customers) >= UNDER_WAY_MAX:
+            continue
         plan = next(drawn)
         if plan.order_id.startswith("LANDS_LATE"):
             with suppress(httpx.HTTPError):
