@@ -6,8 +6,7 @@ belongs to a session may be counted on: no statement by its name, and no setting
 """
 
 from typing import Any, Final
-
-from sqlalchemy import URL, make_url
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 POOLER: Final = "pooler"
 _TRANSACTION: Final = "transaction"
@@ -34,13 +33,13 @@ _CONNECT_TIMEOUT_S: Final = 10.0
 
 def is_pooled(url: str) -> bool:
     """Whether an address says that a pooler in transaction mode answers there."""
-    mode = make_url(url).query.get(POOLER)
+    mode = dict(parse_qsl(urlsplit(url).query)).get(POOLER)
     if mode not in (None, _TRANSACTION):
         raise ValueError(f"{POOLER} is {mode!r} in the address of a database; it may only be {_TRANSACTION!r}")
     return mode is not None
 
 
-def way_to(url: str, application_name: str) -> tuple[URL, dict[str, Any]]:
+def way_to(url: str, application_name: str) -> tuple[str, dict[str, Any]]:
     """Return the address as SQLAlchemy takes it, and how to connect."""
     pooled = is_pooled(url)
     settings = {"application_name": application_name, **(_TRACKED if pooled else _SESSION_SETTINGS)}
@@ -51,4 +50,6 @@ def way_to(url: str, application_name: str) -> tuple[URL, dict[str, Any]]:
     }
     if pooled:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-    return make_url(url).difference_update_query([POOLER]).set(drivername="postgresql+asyncpg"), arguments
+    parts = urlsplit(url)
+    query = urlencode([pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != POOLER])
+    return parts._replace(scheme="postgresql+asyncpg", query=query).geturl(), arguments

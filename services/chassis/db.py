@@ -209,6 +209,7 @@ class Database:
             clock.calibrate(db_now, (sent_at + clock.monotonic()) / 2)
 
     async def close(self) -> None:
+        self._spare_max = 0  # what is in use still goes back to the pool
         await self._give_back_spare()
         await self.engine.dispose()
 

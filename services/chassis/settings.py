@@ -165,7 +165,7 @@ class ChassisSettings(BaseSettings):
     address_requests_per_s: Amount = 200
     user_requests_per_s: Amount = 200
     user_keys_max: Annotated[int, Field(ge=0, le=1_000_000_000)] = 100_000
-    requests_in_progress_max: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    requests_in_progress_max: Annotated[int, Field(ge=1, le=100_000)] = 300
     connections_max: Annotated[int, Field(ge=1, le=100_000)] = 4_000
     head_timeout_s: Annotated[float, Field(gt=0, le=600)] = 10
     body_timeout_s: Annotated[float, Field(gt=0, le=600)] = 20

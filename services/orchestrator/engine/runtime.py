@@ -157,6 +157,8 @@ class Engine:
 
     def _applied(self, flush: Flush) -> None:
         """Pass on what a durable flush means for the others in this process."""
+        if flush.takeovers == 0:
+            self._turns.quarantine.clear(flush.saga_id)
         if flush.due_at is not None:
             self._scheduler.hint(flush.due_at)
         if flush.phase is Phase.ENDED:

@@ -1,6 +1,5 @@
 """One turn of one saga: from its claim until its lease is given back, whatever happens in between."""
 
-import asyncio
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -23,6 +22,7 @@ from services.orchestrator.engine.running.journal import Journal
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.quarantine import Quarantine
 from services.orchestrator.engine.running.residents import Residents
 from services.orchestrator.engine.running.run import Run
 
@@ -51,7 +51,10 @@ def _silence(*_: object, **__: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """The parts that a turn needs; suspects of killing their replicas pass the `quarantine` one by one."""
+    """The parts that a turn needs.
+
+    Suspects of killing their replicas pass the `quarantine` one by one, each until its turn ends or has made progress.
+    """
 
     registry: Registry
     executor: Executor
@@ -62,7 +65,7 @@ class Turns:
     clock: Clock
     clients: Any
     settings: EngineSettings
-    quarantine: asyncio.Lock = field(default_factory=asyncio.Lock)
+    quarantine: Quarantine = field(default_factory=Quarantine)
 
     def drain(self) -> None:
         """Let every turn give its lease back as soon as no call is under way."""
@@ -76,7 +79,7 @@ class Turns:
         if not self.settings.suspect_takeovers <= saga.takeovers < self.settings.max_takeovers:
             await self._take(saga, history, lease, kept)
             return
-        async with self.quarantine:
+        async with self.quarantine.of(saga.id):
             self.endings.hooks.isolate_before(saga)
             if await self.executor.loader.isolate(saga.id, saga.epoch):
                 await self._take(saga, history, lease, kept)
