@@ -37,23 +37,20 @@ async def frozen(ctx: WorkflowContext, kind: str) -> str:
     return "done"
 
 
-class Pair:
-    """A replica behind a wire that can freeze it, and another one that takes over."""
+class Freezer:
+    """Holds back one request of a cluster's replica, counted from its claim of a saga."""
 
-    def __init__(self, zombies: Cluster, wire: Wire, fresh: Cluster, watching: Database) -> None:
-        self.zombies = zombies
+    def __init__(self, cluster: Cluster, wire: Wire) -> None:
         self.wire = wire
-        self.fresh = fresh
-        self.watching = watching
         self.frozen_at: Counter[str] = Counter()
-        self._counting = False
         self._countdown = 0
+        self._counting = False
         self._last = ""
         wire.fate = self._fate
-        zombies.on_event = self._hear
+        cluster.on_event = self._hear
 
     def freeze_at(self, request: int) -> None:
-        """Hold back that request of the holder, counted from its claim; nothing else of it gets through either."""
+        """Choose the request; 0 lets everything through."""
         self._counting, self._countdown = False, request
         self.wire.held.clear()
         self.wire.let_go.clear()
@@ -71,6 +68,17 @@ class Pair:
         self.frozen_at[self._last] += 1
         return Fate.HOLD
 
+
+class Pair:
+    """A replica that is frozen, and another one that takes over, which may be frozen too."""
+
+    def __init__(self, zombies: Cluster, wire: Wire, fresh: Cluster, other_wire: Wire, watching: Database) -> None:
+        self.zombies = zombies
+        self.first = Freezer(zombies, wire)
+        self.fresh = fresh
+        self.second = Freezer(fresh, other_wire)
+        self.watching = watching
+
     async def rows(self, saga_id: str) -> dict[str, list[Any]]:
         """Read every row of a saga in every table."""
         found = {}
@@ -87,15 +95,17 @@ class Pair:
 @pytest.fixture
 async def pair(orchestrator_url: str, orchestrator_database: Database, clock: ManualClock) -> AsyncIterator[Pair]:
     """Two clusters of one replica each in one world."""
-    wire, world = Wire(), World(clock)
+    wire, other, world = Wire(), Wire(), World(clock)
     zombies = Cluster(await wire.connect(orchestrator_url), clock, ONE, world, [frozen])
-    fresh = Cluster(orchestrator_url, clock, ONE, world, [frozen])
+    fresh = Cluster(await other.connect(orchestrator_url), clock, ONE, world, [frozen])
     fresh.add()
-    yield Pair(zombies, wire, fresh, orchestrator_database)
+    yield Pair(zombies, wire, fresh, other, orchestrator_database)
     wire.let_go.set()
+    other.let_go.set()
     await zombies.close()
     await fresh.close()
     await wire.close()
+    await other.close()
 
 
 @pytest.mark.scenario("G6", "CC3", "CC5", "CC14")
@@ -106,11 +116,13 @@ async def test_a_thawed_holder_changes_no_row(pair: Pair) -> None:
     violations: list[str] = []
     with structlog.testing.capture_logs():
         number = 0
-        while pair.frozen_at.total() < count:
+        while pair.first.frozen_at.total() < count:
             number += 1
             violations += await _frozen(pair, f"frozen-{number}", rolls)
-    what = "holders frozen with a write on its way, past their lease, thawed after or during the work of the next one"
-    measured = ", ".join(f"{times} after {event}" for event, times in pair.frozen_at.most_common(4))
+    what = (
+        "holders frozen with a write on its way, past their lease, thawed once the next has claimed, calls or is done"
+    )
+    measured = ", ".join(f"{times} after {event}" for event, times in pair.first.frozen_at.most_common(4))
     figure("G6", trials=count, violations=len(violations), what=what, measured=measured)
     assert not violations
 
@@ -120,12 +132,13 @@ async def _frozen(pair: Pair, key: str, rolls: Random) -> list[str]:
     kind = " ".join(word for word in ("waits", "fails") if rolls.random() < 0.5)
     zombie = pair.zombies.add()
     saga_id = await pair.fresh.start(frozen, kind, key=key)
-    pair.freeze_at(rolls.randint(1, REQUESTS))
+    pair.first.freeze_at(rolls.randint(1, REQUESTS))
+    pair.second.freeze_at(0)
     working = asyncio.create_task(zombie.engine.run_until_idle())
-    freezing = asyncio.create_task(pair.wire.held.wait())
+    freezing = asyncio.create_task(pair.first.wire.held.wait())
     await asyncio.wait({working, freezing}, return_when=asyncio.FIRST_COMPLETED)
     wrong: list[str] = []
-    if pair.wire.held.is_set():
+    if pair.first.wire.held.is_set():
         wrong = await _taken_over(pair, saga_id, zombie, working, rolls)
     freezing.cancel()
     await asyncio.gather(working, freezing, return_exceptions=True)
@@ -138,24 +151,28 @@ async def _taken_over(
 ) -> list[str]:
     world = pair.fresh.world
     pair.fresh.clock.advance(LEASE_S + 1)
-    gate = Gate()
-    if rolls.random() < 0.5:  # the next holder is in the middle of a call when the frozen one thaws
+    gate, how = Gate(), rolls.choice(("claimed", "in a call", "idle"))
+    if how == "claimed":  # the next holder has written nothing yet when the frozen one thaws
+        pair.second.freeze_at(1)
+    elif how == "in a call":
         world.script(rolls.choice(("a", "b", "undo a")), held(gate))
     fresh = asyncio.create_task(pair.fresh.settle())
-    reached = asyncio.create_task(gate.reached.wait())
-    await asyncio.wait({fresh, reached}, return_when=asyncio.FIRST_COMPLETED)
+    stopped = [asyncio.create_task(event.wait()) for event in (gate.reached, pair.second.wire.held)]
+    await asyncio.wait({fresh, *stopped}, return_when=asyncio.FIRST_COMPLETED)
     before, calls = await pair.rows(saga_id), len(world.calls)
     if rolls.random() < 0.5:
         await zombie.engine._heartbeat.run_once()
-    pair.wire.let_go.set()
+    pair.first.wire.let_go.set()
     await asyncio.wait({working})
     await zombie.engine.stop(grace_s=0)
     after = await pair.rows(saga_id)
     wrong = [f"{table} changed: {before[table]} {after[table]}" for table in before if before[table] != after[table]]
     wrong += [f"called {call}" for call in world.calls[calls:]]
     gate.open()
-    reached.cancel()
-    await asyncio.gather(fresh, reached, return_exceptions=True)
+    pair.second.wire.let_go.set()
+    for stop in stopped:
+        stop.cancel()
+    await asyncio.gather(fresh, *stopped, return_exceptions=True)
     world._scripts.clear()
     return wrong
 
