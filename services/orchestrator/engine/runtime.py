@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
+from services.chassis.db import Database, is_transient
+from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
@@ -115,9 +117,7 @@ class Engine:
         await self._cancel_turns()
         await self._committer.stop()
         if leases:
-            self._hooks.lease_before(len(leases))
-            async with self._database.autocommit() as conn:
-                await sagas.release(conn, leases, now=self._clock.sql_now())
+            await self._give_back(leases)
         self._turns.residents.close()
 
     async def crash(self) -> None:
@@ -154,6 +154,16 @@ class Engine:
         for task in tasks:
             with suppress(BaseException):
                 await task
+
+    async def _give_back(self, leases: dict[UUID, int]) -> None:
+        try:
+            self._hooks.lease_before(len(leases))
+            async with self._database.autocommit() as conn:
+                await sagas.release(conn, leases, now=self._clock.sql_now())
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            get_logger("engine").warning("engine.leases_left", sagas=len(leases), error=type(error).__name__)
 
     def _applied(self, flush: Flush) -> None:
         """Pass on what a durable flush means for the others in this process."""

@@ -80,6 +80,26 @@ async def test_a_call_longer_than_the_lease_keeps_it(cluster_of: ClusterOf) -> N
 
 
 @only(ONE)
+@pytest.mark.scenario("CC6", "G13")
+async def test_a_stop_that_cannot_give_its_leases_back_leaves_them(cluster_of: ClusterOf) -> None:
+    """Postgres goes away while a replica stops in the middle of a call: it stops, and the lease ends by itself."""
+    cluster = cluster_of(lasting)
+    cluster.world.script("a", held(Gate()))
+    beats = Beats(cluster)
+    saga_id = await cluster.start(lasting)
+    (owner,) = cluster.replicas
+    await owner.engine.start()
+    await cluster.world.until_called("a")
+    beats.failing = True
+    await owner.engine.stop(grace_s=0)
+    beats.failing = False
+    assert (await cluster.view(saga_id)).status == "running"
+    cluster.add()
+    await cluster.advance(LEASE_S + 1)
+    assert (await cluster.finish(saga_id)).status == "completed"
+
+
+@only(ONE)
 @pytest.mark.scenario("CC5", "CC3", "G6")
 async def test_a_replica_that_cannot_beat_stops_itself(cluster_of: ClusterOf) -> None:
     """When heartbeats fail past the lease the holder abandons its call; nothing is doubled."""
