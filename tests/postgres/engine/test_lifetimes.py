@@ -94,6 +94,7 @@ async def test_a_stop_that_cannot_give_its_leases_back_leaves_them(cluster_of: C
     await owner.engine.stop(grace_s=0)
     beats.failing = False
     assert (await cluster.view(saga_id)).status == "running"
+    await cluster.kill(owner)
     cluster.add()
     await cluster.advance(LEASE_S + 1)
     assert (await cluster.finish(saga_id)).status == "completed"
