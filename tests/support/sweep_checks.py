@@ -69,7 +69,9 @@ async def _check(run: Run, log: Log | None) -> tuple[list[Violation], Log]:
     undos = await ground.look.fetch(UNDOS, stands["id"])
     recorded = tuple(tuple(row) for row in await ground.look.fetch(LOG, stands["id"]))
     found = [Violation("G3", f"called after its record: {call}") for call in ground.calls_after_record]
+    found += [Violation("G8", f"called without a recorded intent: {call}") for call in ground.calls_without_intent]
     ground.calls_after_record.clear()
+    ground.calls_without_intent.clear()
     found += [Violation("G4", what) for what in _keys(arrivals)]
     told = [status for _, status in ground.outside.told[run.order_id]]
     if told != list(path.told):

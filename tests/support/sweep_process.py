@@ -44,10 +44,13 @@ TERMS = OrderTerms(
     approval_reminder=timedelta(days=1),
     delivery_window=timedelta(seconds=5),
 )
-RECORDED = """
+NOTED = """
 SELECT exists (SELECT FROM steps WHERE saga_id = $1 AND position = $2)
-    OR exists (SELECT FROM compensations WHERE saga_id = $1 AND position = $2 AND status <> 'owed')
+    OR exists (SELECT FROM compensations WHERE saga_id = $1 AND position = $2 AND status <> 'owed') AS outcome,
+       exists (SELECT FROM sagas WHERE id = $1 AND strpos(calls, '"' || $2 || '"') > 0)
+    OR exists (SELECT FROM compensations WHERE saga_id = $1 AND position = $2 AND attempts > 0) AS intent
 """
+"""What the database has of an attempt while its call is under way: the intent, and not yet the outcome."""
 
 
 def names_of(hooks: type) -> list[str]:
@@ -76,16 +79,22 @@ class Ground:
     look: asyncpg.Connection
     metrics: Metrics = field(default_factory=Metrics)
     calls_after_record: list[str] = field(default_factory=list)
+    calls_without_intent: list[str] = field(default_factory=list)
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def clear(self) -> None:
         """Forget every order that has not ended as it should, so that the next one is alone."""
         await self.look.execute(DELETE_ALL)
 
-    async def is_recorded(self, attempt: tuple[str, str]) -> bool:
-        """Whether the database has the outcome of a step or an undo already."""
+    async def look_at(self, attempt: tuple[str, str], asked: Asked) -> None:
+        """Note a call whose intent is not durable, or whose outcome is so already."""
         async with self.looking:
-            return bool(await self.look.fetchval(RECORDED, *attempt))
+            (noted,) = await self.look.fetch(NOTED, *attempt)
+        what = f"{asked[0]} {asked[1]} at {attempt[1]}"
+        if noted["outcome"]:
+            self.calls_after_record.append(what)
+        elif not noted["intent"]:
+            self.calls_without_intent.append(what)
 
 
 class Process:
@@ -149,8 +158,8 @@ class Process:
         """Carry a call to the world and its answer back, if both live."""
         await self._hang_if_dead()
         attempt = ATTEMPT.get()
-        if attempt is not None and await self.ground.is_recorded(attempt):
-            self.ground.calls_after_record.append(f"{asked[0]} {asked[1]} at {attempt[1]}")
+        if attempt is not None:
+            await self.ground.look_at(attempt, asked)
         if asked[:2] == self.stops_during:
             self.stopping.set()
             await asyncio.Event().wait()
