@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,13 @@ WITHIN_S = 180
 CHECKED = {"G1", "G2", "G3", "G4", "G6", "G8", "G9", "G10", "G14", "G15", "G16"}
 
 pytestmark = pytest.mark.timeout(1_200)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder through which Postgres may pass: pytest closes its own whenever another pytest starts."""
+    with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
 
 
 def soak(part: str, seconds: int, folder: Path, worker_id: str) -> dict[str, int]:
@@ -44,15 +53,15 @@ def soak(part: str, seconds: int, folder: Path, worker_id: str) -> dict[str, int
 
 
 @pytest.mark.scenario("G1", "G2", "G3", "G4", "G6", "G8", "G9", "G10", "G14", "G15")
-def test_everything_fails_at_once_and_every_promise_holds(tmp_path: Path, worker_id: str) -> None:
+def test_everything_fails_at_once_and_every_promise_holds(folder: Path, worker_id: str) -> None:
     """Replicas die and freeze, Postgres restarts, networks and the outside fail; whatever was accepted ends right."""
-    tried = soak("chaos", trials(CHAOS_S), tmp_path, worker_id)
+    tried = soak("chaos", trials(CHAOS_S), folder, worker_id)
     assert set(tried) >= CHECKED
     assert {guarantee for guarantee, count in tried.items() if not count} <= {"G6"}, "chance may freeze no holder"
 
 
 @pytest.mark.scenario("G20", "G9")
-def test_too_many_customers_are_refused_before_anything_is_accepted(tmp_path: Path, worker_id: str) -> None:
+def test_too_many_customers_are_refused_before_anything_is_accepted(folder: Path, worker_id: str) -> None:
     """At 1.5 and 10 times the sustainable rate the refused are told when to come back, the accepted are delivered."""
-    tried = soak("overload", trials(OVERLOAD_S), tmp_path, worker_id)
+    tried = soak("overload", trials(OVERLOAD_S), folder, worker_id)
     assert tried["G20"] > 0
