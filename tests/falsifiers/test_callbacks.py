@@ -1,5 +1,6 @@
 """G10: a callback that was answered before, during or after the wait is registered wakes exactly its saga, once."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
@@ -8,12 +9,15 @@ import pytest
 
 from services.orchestrator.engine import Operations, Settlement
 from tests.falsifiers.trying import Sometime, Trying
-from tests.postgres.engine.payment import PAYMENT_WORKFLOWS, asked, money, payment
+from tests.postgres.engine.payment import PAYMENT_WORKFLOWS, TIMEOUT_S, asked, money, payment
 from tests.support.engine import ONE, Cluster
 from tests.support.events import AtPoint, Crash
 from tests.support.figures import dice, figure, trials
+from tests.support.world import meanwhile
 
 EVENTS = 18
+EARLY = 0.3
+"""The share of trials in which the callback is answered before its request is."""
 KILLED = 0.4
 """The share of trials in which a replica dies meanwhile."""
 
@@ -56,9 +60,17 @@ class Door:
                 await replica.close()
 
 
+async def _answered_first(callback: Sometime) -> None:
+    """Call back as soon as the request has arrived, and answer the request when that is settled."""
+    callback("arrived", ())
+    assert callback.task is not None
+    await asyncio.wait({callback.task})
+
+
 async def _called_back(cluster: Cluster, door: Door, key: str, rolls: Random, kill: int | None) -> list[str]:
     """Run a saga and call back meanwhile; what is wrong with what came of it."""
     saga_id = await cluster.start(payment, 500, key=key)
+    began = cluster.clock.now()
     value, cut = f"pay_{key}", door.cut
 
     async def call_back() -> Settlement:
@@ -69,6 +81,9 @@ async def _called_back(cluster: Cluster, door: Door, key: str, rolls: Random, ki
         return bool(cluster.world.called("request", saga_id))
 
     callback = Sometime.rolled(call_back, rolls, EVENTS, requested)
+    if rolls.random() < EARLY:
+        callback = Sometime(call_back, 0, 0, requested)
+        cluster.world.script("request", meanwhile(lambda *_: _answered_first(callback)))
     death = AtPoint(kill if kill is not None else -2, counts=lambda _event: requested())
 
     def hear(event: str, facts: tuple[object, ...]) -> None:
@@ -86,6 +101,8 @@ async def _called_back(cluster: Cluster, door: Door, key: str, rolls: Random, ki
         wrong.append(f"{key}: the callback was told {answer.outcome}")
     if (view.status, view.output) != ("completed", value):
         wrong.append(f"{key}: {view.explanation}")
+    if (cluster.clock.now() - began).total_seconds() >= TIMEOUT_S:
+        wrong.append(f"{key}: the callback woke nobody; the saga found it when its wait was over")
     if sorted(cluster.world.happened(saga_id)) != ["request", "ship"]:
         wrong.append(f"{key}: {cluster.world.happened(saga_id)}")
     return wrong
