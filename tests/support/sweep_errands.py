@@ -39,6 +39,7 @@ async def errand(
         events.on = True
         await town.check_out(order_id, user=user, payment_token="tok_ok")
         await _until(town, order_id, user, "awaiting_approval")
+        events.decided_at = len(events.heard)
         await _decide(town, name, order_id, user)
         await _until(town, order_id, user, ERRANDS[name][-1])
         events.on = False

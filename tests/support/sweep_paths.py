@@ -31,6 +31,11 @@ class Path:
     stops_during: tuple[str, str] | None = None
 
     @property
+    def like_delivered(self) -> bool:
+        """Whether it is the way to the delivery up to its own incident."""
+        return self.shipped and (self.stops_during is not None or self.refused_cancel)
+
+    @property
     def shipped(self) -> bool:
         """Whether the customer gets a parcel and pays for it."""
         return self.ends == "completed"

@@ -72,6 +72,7 @@ class Events:
 
     strikes: Sequence[Strike] = ()
     on: bool = False
+    decided_at: int = 0
     heard: list[Heard] = field(default_factory=list)
     struck: list[tuple[Heard, str]] = field(default_factory=list)
 
