@@ -26,6 +26,8 @@ from dev.mutants.trial import Trial
 LIMIT_S = 240.0
 CLEAN_S = 60.0
 """How much longer for each falsifier, where all of them run as they are."""
+SHARE = 10
+"""Falsifiers in one run without bugs, so that one that breaks its run takes few with it."""
 CAUGHT, SURVIVED = "caught", "SURVIVED"
 
 
@@ -69,7 +71,6 @@ class Bench:
         """Take the snapshot and the bounds."""
         self._clean = clean
         self._room = asyncio.Semaphore(jobs)
-        self._jobs = jobs
         self._seed = seed
         self._limit_s = limit_s
         self._reasons = reasons
@@ -77,10 +78,10 @@ class Bench:
     async def red_without(self, mutants: Sequence[Mutant]) -> dict[str, str]:
         """Run the falsifiers as they are; give those that are not green, and why."""
         falsifiers = sorted({falsifier for mutant in mutants for falsifier in mutant.falsifiers})
-        shares = [falsifiers[index :: self._jobs] for index in range(min(self._jobs, len(falsifiers)))]
+        shares = [falsifiers[first : first + SHARE] for first in range(0, len(falsifiers), SHARE)]
         trials = await asyncio.gather(*(self._try_clean(index, share) for index, share in enumerate(shares)))
         return {
-            falsifier: found.caught_by(falsifier) or _last_word(found)
+            falsifier: found.caught_by(falsifier) or f"it did not come to its end; {_last_word(found)}"
             for share, found in zip(shares, trials, strict=True)
             for falsifier in share
             if not found.ran(falsifier) or found.caught_by(falsifier) is not None
@@ -90,7 +91,8 @@ class Bench:
         tree = self._clean.with_name(f"{trees.CLEAN}-{index}")
         shutil.copytree(self._clean, tree, copy_function=os.link)
         limit_s = self._limit_s + CLEAN_S * len(falsifiers)
-        return await trial.run(tree, falsifiers, seed=self._seed, limit_s=limit_s, whole=True)
+        async with self._room:
+            return await trial.run(tree, falsifiers, seed=self._seed, limit_s=limit_s, whole=True)
 
     async def trial_of(self, mutant: Mutant, red: dict[str, str]) -> Row:
         """Plant a mutant and see what its falsifiers say."""

@@ -16,8 +16,8 @@ from dev.mutants.listener import REPORT_VARIABLE, WHOLE_VARIABLE
 REPORT = "mutants.jsonl"
 LISTENER = "dev.mutants.listener"
 GRACE_S = 15.0
-TEST_S = 90
-"""For one case of a test: a bug may well keep it from ever coming to its end."""
+TEST_S, WHOLE_TEST_S = 90, 600
+"""For one case of a test: a bug may well keep it from ever coming to its end; without one, only a busy machine."""
 OURS = ("ORDER_SAGA_TEST_RUN", "FIGURES_RUN", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS")
 """Variables by which a run of pytest knows its own; a run inside one must not take them for its own."""
 
@@ -51,7 +51,7 @@ async def run(tree: Path, tests: Sequence[str], *, seed: str, limit_s: float, wh
     with said.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *(*words, "--timeout", str(TEST_S), *tests),
+            *(*words, "--timeout", str(WHOLE_TEST_S if whole else TEST_S), *tests),
             cwd=tree,
             env=_environment(tree, seed, whole=whole),
             stdin=asyncio.subprocess.DEVNULL,
