@@ -1,4 +1,7 @@
-"""Private copies of the tree under `.data/mutants`: one as it stands now, and one for each mutant."""
+"""Private copies of the tree under `.data/mutants`: one as it stands now, and one for each mutant.
+
+Each run has a folder named by its process, so that runs beside each other do not meet.
+"""
 
 import io
 import os
@@ -10,13 +13,13 @@ from pathlib import Path
 from dev.layout import ROOT
 from dev.mutants.mutant import Mutant
 
-PLACE = ROOT / ".data" / "mutants"
+PLACE = ROOT / ".data" / "mutants" / str(os.getpid())
 CLEAN = "clean"
 
 
 def snapshot(revision: str | None) -> Path:
     """Copy a commit; without one, what git knows and what it would add, as it stands in the work tree now."""
-    clear()
+    _clear_left()
     clean = PLACE / CLEAN
     if revision is not None:
         packed = subprocess.run(("git", "archive", revision), cwd=ROOT, capture_output=True, check=True).stdout
@@ -47,5 +50,22 @@ def planted(clean: Path, mutant: Mutant) -> Path:
 
 
 def clear() -> None:
-    """Remove every copy."""
+    """Remove the copies of this run."""
     shutil.rmtree(PLACE, ignore_errors=True)
+
+
+def _clear_left() -> None:
+    """Remove what runs have left behind whose processes are gone, or had our number."""
+    for left in PLACE.parent.glob("*"):
+        if left == PLACE or not left.name.isdigit() or not _alive(int(left.name)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
