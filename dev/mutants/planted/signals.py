@@ -22,7 +22,10 @@ SIGNALS = (
                 "            waits=run.waits(),\n            knows_signals=None,\n",
             ),
         ),
-        (f"{ENGINE}/test_signal_races.py::test_a_callback_at_any_moment_wakes_the_saga[C1-at-once]",),
+        (
+            f"{ENGINE}/test_signal_races.py::test_a_callback_at_any_moment_wakes_the_saga[C1-at-once]",
+            f"{FALSIFIERS}/test_callbacks.py::test_no_callback_is_lost_at_any_offset",
+        ),
     ),
     Mutant(
         "expiry-unchecked",
