@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from services.chassis.limits import WAITING_SHARE
+from services.chassis.settings import ChassisSettings
 from tests.postgres.orchestrator.acts import (
     start,
 )
@@ -189,7 +191,7 @@ async def test_only_so_many_wait_for_an_end(system: System) -> None:
     await system.settle()
     path = f"/sagas/{(await system.saga('order-1'))['saga_id']}/result"
     with ExitStack() as stack:
-        for _ in range(250):
+        for _ in range(ChassisSettings().requests_in_progress_max // WAITING_SHARE):
             stack.enter_context(limits.waiting.held())
         refused = await system.call("GET", "orchestrator", f"{path}?wait_s=30", headers=system.admin)
         assert refused.status_code == 503
