@@ -175,9 +175,9 @@ LEASES = (
         "A flush whose connection was lost is not sent again.",
         (
             Edit(
-                "services/orchestrator/engine/running/committer.py",
-                "                if not is_transient(error):\n",
-                "                if error is not None:\n",
+                "services/orchestrator/engine/running/insistence.py",
+                "            if not is_transient(error):\n",
+                "            if error is not None:\n",
             ),
         ),
         (f"{ENGINE}/test_recovery.py::test_a_broken_connection_changes_nothing[completed-never-sent-C1]",),

@@ -9,16 +9,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database, is_transient
+from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
+from services.orchestrator.engine.running.insistence import insist
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.store import flushes
-
-RETRY_S = 0.05
-RETRY_MAX_S = 1.0
 
 Waiter = tuple[Flush, "asyncio.Future[FlushAnswer]"]
 
@@ -121,22 +119,20 @@ class Committer:
 
     async def _commit(self, batch: Sequence[Flush]) -> flushes.Answers:
         """Commit a batch; after a lost connection again, until it is known what became of it."""
-        pause_s = RETRY_S
-        while True:
+
+        async def write() -> tuple[flushes.Answers, float]:
             started = self._clock.monotonic()
-            try:
-                self._hooks.flush_before(batch)
-                answers = await flushes.write(self._database, batch, now=self._clock.sql_now())
-                self._hooks.flush_unseen(batch)
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
-                await self._clock.sleep(pause_s)
-                pause_s = min(RETRY_MAX_S, pause_s * 2)
-                continue
-            self._hooks.flushed(batch, self._clock.monotonic() - started)
-            return answers
+            self._hooks.flush_before(batch)
+            answers = await flushes.write(self._database, batch, now=self._clock.sql_now())
+            self._hooks.flush_unseen(batch)
+            return answers, self._clock.monotonic() - started
+
+        def told(error: Exception) -> None:
+            self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
+
+        answers, seconds = await insist(write, self._clock, told)
+        self._hooks.flushed(batch, seconds)
+        return answers
 
     def _fail_all(self, error: BaseException) -> None:
         queued, self._queue = self._queue, []

@@ -6,15 +6,14 @@ from typing import TypeVar
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database, is_transient
+from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.model.records import History, LogRecord, Signal, Undo
 from services.orchestrator.engine.running.batcher import Batcher
+from services.orchestrator.engine.running.insistence import insist
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 
 T = TypeVar("T")
-RETRY_S = 0.05
-RETRY_MAX_S = 1.0
 
 
 class Loader:
@@ -72,13 +71,8 @@ class Loader:
         return await self._insist(read)
 
     async def _insist(self, read: Callable[[], Awaitable[T]]) -> T:
-        pause_s = RETRY_S
-        while True:
-            try:
-                return await read()
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                get_logger("engine.loader").warning("engine.read_retried", error=str(error)[:200])
-            await self._clock.sleep(pause_s)
-            pause_s = min(RETRY_MAX_S, pause_s * 2)
+        return await insist(read, self._clock, _told)
+
+
+def _told(error: Exception) -> None:
+    get_logger("engine.loader").warning("engine.read_retried", error=str(error)[:200])

@@ -92,8 +92,6 @@ class Turns:
             raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
         pending = Pending.of(saga)
         pending.discard()
-        if kept is not None and not self._may_go_on(saga):
-            kept.close()
         try:
             if saga.takeovers >= self.settings.max_takeovers:
                 message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
@@ -101,7 +99,7 @@ class Turns:
             elif saga.phase is Phase.COMPENSATING:
                 await self.compensator.unwind(definition, pending, lease)
             else:
-                run = kept or self._open(saga, definition, history)
+                run, kept = kept or self._open(saga, definition, history), None
                 pending = run.pending
                 await self._drive(run, saga, history, lease)
         except LeaseLost:
@@ -110,9 +108,9 @@ class Turns:
             get_logger("engine.turns").exception("saga.engine_error", saga_id=str(saga.id))
             pending.discard()
             await self._give_up(definition, pending, error)
-
-    def _may_go_on(self, saga: Saga) -> bool:
-        return saga.phase is Phase.FORWARD and saga.takeovers < self.settings.max_takeovers
+        finally:
+            if kept is not None:
+                kept.close()
 
     async def _drive(self, run: Run, saga: Saga, history: History, lease: Lease) -> None:
         run.lease = lease

@@ -1,0 +1,28 @@
+"""Asking Postgres until it answers: a connection that is lost is no fault of what was asked for."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from services.chassis.clock import Clock
+from services.chassis.db import is_transient
+
+T = TypeVar("T")
+RETRY_S = 0.05
+RETRY_MAX_S = 1.0
+
+
+async def insist(ask: Callable[[], Awaitable[T]], clock: Clock, on_retry: Callable[[Exception], None]) -> T:
+    """Ask again, with growing pauses, as long as only the connection or the server is at fault.
+
+    What was asked for may have been done all the same: it must be something that may be done twice.
+    """
+    pause_s = RETRY_S
+    while True:
+        try:
+            return await ask()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            on_retry(error)
+        await clock.sleep(pause_s)
+        pause_s = min(RETRY_MAX_S, pause_s * 2)
