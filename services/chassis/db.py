@@ -5,7 +5,7 @@ a lock for ever and a retry does not block on its own ghost.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
@@ -146,21 +146,16 @@ class Database:
             yield direct
         finally:
             if direct.lost:
-                await self._drop_spare()  # what has ended one connection has most often ended all
+                await self._part_with_spare(Direct.drop)  # what has ended one connection has most often ended all
             elif len(self._spare) >= self._spare_max:
                 await direct.close()
             else:
                 self._spare.append(direct)
 
-    async def _give_back_spare(self) -> None:
+    async def _part_with_spare(self, part_with: Callable[[Direct], Awaitable[None]]) -> None:
         spare, self._spare = self._spare, []
         for direct in spare:
-            await direct.close()
-
-    async def _drop_spare(self) -> None:
-        spare, self._spare = self._spare, []
-        for direct in spare:
-            await direct.drop()
+            await part_with(direct)
 
     async def ping(self) -> None:
         """Ask for the simplest answer; a readiness check."""
@@ -210,7 +205,7 @@ class Database:
 
     async def close(self) -> None:
         self._spare_max = 0  # what is in use still goes back to the pool
-        await self._give_back_spare()
+        await self._part_with_spare(Direct.close)
         await self.engine.dispose()
 
 
