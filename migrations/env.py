@@ -11,7 +11,8 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from migrations.runner import METADATA, async_url, database_url, lock
+from migrations.runner import METADATA, database_url, lock
+from services.chassis.connecting import address_of
 
 service = context.config.config_ini_section
 
@@ -31,7 +32,7 @@ def run(connection: Connection, metadata: MetaData | None = None) -> None:
 
 
 async def run_with_own_connection() -> None:
-    engine = create_async_engine(async_url(database_url(service)), poolclass=NullPool)
+    engine = create_async_engine(address_of(database_url(service)), poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await lock(connection, service)

@@ -7,16 +7,15 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
+
+from services.chassis.connecting import address_of
 
 INI = Path(__file__).parent.parent / "alembic.ini"
 
 SERVICES = ("session", "shipping", "orchestrator")
-
-POOLER = "pooler"
-"""The word in an address by which services know that a pooler answers there."""
 
 METADATA = {
     "session": "services.session.store.tables:metadata",
@@ -28,15 +27,6 @@ METADATA = {
 
 class MigrationError(Exception):
     """The database could not be brought to its newest schema."""
-
-
-def async_url(url: str) -> str:
-    """Return the same database address for SQLAlchemy on asyncpg."""
-    return _address(url).render_as_string(hide_password=False)
-
-
-def _address(url: str) -> URL:
-    return make_url(url).difference_update_query([POOLER]).set(drivername="postgresql+asyncpg")
 
 
 def database_url(service: str) -> str:
@@ -63,7 +53,7 @@ async def lock(connection: AsyncConnection, service: str) -> None:
 async def upgrade(service: str, url: str, revision: str = "head") -> bool:
     """Upgrade `service`'s database at `url` in one transaction; True if there was anything to do."""
     unnamed = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}  # what works behind any pooler
-    engine = create_async_engine(_address(url), poolclass=NullPool, connect_args=unnamed)
+    engine = create_async_engine(address_of(url), poolclass=NullPool, connect_args=unnamed)
     try:
         async with engine.begin() as connection:
             await lock(connection, service)

@@ -39,6 +39,13 @@ def is_pooled(url: str) -> bool:
     return mode is not None
 
 
+def address_of(url: str) -> str:
+    """Return the address as SQLAlchemy takes it, on asyncpg, without what only we understand."""
+    parts = urlsplit(url)
+    query = urlencode([pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != POOLER])
+    return parts._replace(scheme="postgresql+asyncpg", query=query).geturl()
+
+
 def way_to(url: str, application_name: str) -> tuple[str, dict[str, Any]]:
     """Return the address as SQLAlchemy takes it, and how to connect."""
     pooled = is_pooled(url)
@@ -50,6 +57,4 @@ def way_to(url: str, application_name: str) -> tuple[str, dict[str, Any]]:
     }
     if pooled:
         arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-    parts = urlsplit(url)
-    query = urlencode([pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != POOLER])
-    return parts._replace(scheme="postgresql+asyncpg", query=query).geturl(), arguments
+    return address_of(url), arguments

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from migrations.runner import METADATA, SERVICES, async_url, config, upgrade
+from migrations.runner import METADATA, SERVICES, config, upgrade
+from services.chassis.connecting import address_of
 
 
 def differences(connection: Connection, service: str) -> list[Any]:
@@ -26,7 +27,7 @@ def differences(connection: Connection, service: str) -> list[Any]:
 async def test_the_newest_schema_is_what_the_code_declares(service: str, empty_database: str) -> None:
     """`upgrade head` and the tables in the code are the same schema."""
     assert await upgrade(service, empty_database)
-    engine = create_async_engine(async_url(empty_database), poolclass=NullPool)
+    engine = create_async_engine(address_of(empty_database), poolclass=NullPool)
     async with engine.connect() as connection:
         assert await connection.run_sync(differences, service) == []
     await engine.dispose()
