@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dev import postgres
 from dev.layout import Layout
+from dev.processes import alive
 
 WATCH_S = 0.5
 
@@ -51,9 +52,6 @@ async def keep_running(server: postgres.Server, report: Callable[[str, str], Non
 
 def _alive(data: Path) -> bool:
     try:
-        os.kill(int((data / "postmaster.pid").read_text().split("\n", 1)[0]), 0)
-    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return alive(int((data / "postmaster.pid").read_text().split("\n", 1)[0]))
+    except (FileNotFoundError, ValueError):
         return False
-    except PermissionError:
-        return True
-    return True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dev.layout import ROOT
 from dev.mutants.mutant import Mutant
+from dev.processes import alive
 
 PLACE = ROOT / ".data" / "mutants" / str(os.getpid())
 CLEAN = "clean"
@@ -57,15 +58,5 @@ def clear() -> None:
 def _clear_left() -> None:
     """Remove what runs have left behind whose processes are gone, or had our number."""
     for left in PLACE.parent.glob("*"):
-        if left == PLACE or not left.name.isdigit() or not _alive(int(left.name)):
+        if left == PLACE or not left.name.isdigit() or not alive(int(left.name)):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from dev import pgbouncer, postgres
+from dev.processes import alive
 from migrations.runner import upgrade
 
 RUN_VARIABLE = "ORDER_SAGA_TEST_RUN"
@@ -51,7 +52,7 @@ def lead_run() -> Path:
     """Make this run's directory; whoever is started from here finds it in the environment."""
     for base in _places():
         for left in base.glob(f"{PREFIX}*"):
-            if not _alive(int(left.name.removeprefix(PREFIX).split("-")[0])):
+            if not alive(int(left.name.removeprefix(PREFIX).split("-")[0])):
                 _clear(left)
     run = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_places()[0]))
     os.environ[RUN_VARIABLE] = str(run)
@@ -132,16 +133,6 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _clear(run: Path) -> None:
