@@ -120,3 +120,17 @@ def empty_database(worker_id: str) -> Iterator[str]:
     name = f"empty_{worker_id}"
     yield server.bare_database(name)
     server.drop_database(name)
+
+
+@pytest.fixture
+def product_urls(
+    session_url: str,
+    shipping_url: str,
+    orchestrator_url: str,
+    session_database: Database,
+    shipping_database: Database,
+    orchestrator_database: Database,
+) -> dict[str, str]:
+    """The addresses of the three empty databases by service; they are emptied afterwards."""
+    del session_database, shipping_database, orchestrator_database
+    return {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}

@@ -117,19 +117,12 @@ async def _check_baskets(shop: Shop, expected: dict[str, Counter[str]]) -> None:
 
 @pytest.mark.scenario("I1")
 async def test_a_key_starts_one_saga(
-    session_url: str,
-    shipping_url: str,
-    orchestrator_url: str,
-    session_database: Database,
-    shipping_database: Database,
-    orchestrator_database: Database,
+    product_urls: dict[str, str],
     clock: ManualClock,
 ) -> None:
     """Concurrent starts with two inputs under one workflow key: one saga, one input; the other is a conflict."""
-    del session_database, shipping_database, orchestrator_database  # emptied afterwards
-    urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
     storm = Storm(dice("storm"))
-    async with running(urls, clock) as system:
+    async with running(product_urls, clock) as system:
         inputs: dict[str, str] = {}
 
         async def one(number: int) -> None:

@@ -58,15 +58,9 @@ def pairs_report() -> Iterator[Report]:
 
 @pytest.fixture
 async def crashing(
-    session_database: Database,
-    shipping_database: Database,
-    orchestrator_database: Database,
-    session_url: str,
-    shipping_url: str,
-    orchestrator_url: str,
+    product_urls: dict[str, str],
 ) -> AsyncIterator[Town]:
     """The whole product with a thousand books on sale; its services die and are started again."""
-    urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
-    async with town(urls) as running:
+    async with town(product_urls) as running:
         await running.shelve("book", 10_000)
         yield running

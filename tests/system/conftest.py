@@ -4,24 +4,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.chassis.db import Database
 from tests.support.clock import ManualClock
 from tests.support.system import System, running
 
 
 @pytest.fixture
 async def product(
-    session_database: Database,
-    shipping_database: Database,
-    orchestrator_database: Database,
-    session_url: str,
-    shipping_url: str,
-    orchestrator_url: str,
+    product_urls: dict[str, str],
     clock: ManualClock,
 ) -> AsyncIterator[System]:
     """Run three services and two simulators with ten books on the shelf."""
-    urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
-    async with running(urls, clock) as product:
+    async with running(product_urls, clock) as product:
         await product.shelve("book", 10)
         yield product
 

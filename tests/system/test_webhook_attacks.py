@@ -13,7 +13,6 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from services.chassis.db import Database
 from services.orchestrator.settings import DEVELOPMENT_WEBHOOK_SECRET
 from tests.support.clock import ManualClock
 from tests.support.system import System, failed, running, succeeded
@@ -176,19 +175,12 @@ async def test_the_opposite_and_the_late_event_are_recorded_only(system: System)
 
 
 async def test_secrets_rotate_without_a_gap(
-    session_url: str,
-    shipping_url: str,
-    orchestrator_url: str,
-    session_database: Database,
-    shipping_database: Database,
-    orchestrator_database: Database,
+    product_urls: dict[str, str],
     clock: ManualClock,
 ) -> None:
     """With both secrets set, events by either are believed; with one gone, its events are not."""
-    del session_database, shipping_database, orchestrator_database  # emptied afterwards
-    urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
     both = f"{NEW},{DEVELOPMENT_WEBHOOK_SECRET}"
-    async with running(urls, clock, payment_webhook_secrets=both) as system:
+    async with running(product_urls, clock, payment_webhook_secrets=both) as system:
         await system.shelve("book", 10)
         for order_id, secret in (("order-1", DEVELOPMENT_WEBHOOK_SECRET), ("order-2", NEW)):
             payment = await unpaid(system, order_id)
@@ -196,7 +188,7 @@ async def test_secrets_rotate_without_a_gap(
             assert (await send(system, raw, headers)).status_code == 200
             await system.settle()
             assert await system.status(order_id) == "awaiting_approval"
-    async with running(urls, clock, payment_webhook_secrets=NEW) as system:
+    async with running(product_urls, clock, payment_webhook_secrets=NEW) as system:
         for secret, status in ((DEVELOPMENT_WEBHOOK_SECRET, 401), (NEW, 404)):
             event = succeeded(payment, awakeable_id="awk_" + "0" * 60)
             raw, headers = genuine(event, system.clock.now(), secret=secret)

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from services.orchestrator.engine import SagaFilter, StartRequest, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
+from tests.postgres.engine.overslept import overslept
 from tests.support.engine import LEASE_S, ONE, THREE, Configuration, only
 from tests.support.world import Gate, act, held
 
@@ -105,24 +106,18 @@ async def test_a_thawed_zombie_writes_nothing_and_starts_nothing(cluster_of: Clu
 async def test_a_zombie_thaws_while_the_new_owner_is_in_the_call(cluster_of: ClusterOf) -> None:
     """The stale answer comes first: it is not recorded, only the new owner's is, and the next step starts once."""
     cluster = cluster_of(double)
-    stale, present = Gate(), Gate()
-    cluster.world.script("a", held(stale), held(present))
-    saga_id = await cluster.start(double)
-    (zombie,) = cluster.replicas
-    async with cluster.running(zombie):
-        await stale.reached.wait()
-        cluster.clock.advance(LEASE_S + 1)
+    async with overslept(cluster, double, "a") as late:
         fresh = cluster.add()
         async with cluster.running(fresh):
-            await present.reached.wait()
-            stale.open()
+            await late.present.reached.wait()
+            late.stale.open()
             for _ in range(500):
                 await asyncio.sleep(0)
             assert cluster.world.called("b") == []
-            present.open()
-    assert (await cluster.view(saga_id)).status == "completed"
+            late.present.open()
+    assert (await cluster.view(late.saga_id)).status == "completed"
     assert [(call.name, call.replica) for call in cluster.world.calls] == [
-        ("a", zombie.name),
+        ("a", late.zombie.name),
         ("a", fresh.name),
         ("b", fresh.name),
     ]

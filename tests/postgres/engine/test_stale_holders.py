@@ -7,6 +7,7 @@ import pytest
 
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
+from tests.postgres.engine.overslept import overslept
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
 from tests.support.events import Crash, crash
 from tests.support.world import Gate, act, held
@@ -92,26 +93,20 @@ async def test_a_flush_behind_a_takeover_is_refused(cluster_of: ClusterOf, name:
 async def test_a_stale_heartbeat_extends_nothing(cluster_of: ClusterOf) -> None:
     """A thawed replica beats for a saga that another holds: it stops, and the other's death is noticed in time."""
     cluster = cluster_of(brief)
-    stale, present = Gate(), Gate()
-    cluster.world.script("a", held(stale), held(present))
-    saga_id = await cluster.start(brief)
-    (zombie,) = cluster.replicas
-    async with cluster.running(zombie):
-        await stale.reached.wait()
-        cluster.clock.advance(LEASE_S + 1)
+    async with overslept(cluster, brief, "a") as late:
         holder = cluster.add()
         async with cluster.running(holder):
-            await present.reached.wait()
+            await late.present.reached.wait()
             cluster.clock.advance(LEASE_S - 1)
-            await beat(zombie)
+            await beat(late.zombie)
             await cluster.kill(holder)
-    assert stale.abandoned.is_set()
+    assert late.stale.abandoned.is_set()
     cluster.clock.advance(2)
     third = cluster.add()
     async with cluster.running(third):
         pass
-    assert (await cluster.view(saga_id)).status == "completed"
-    assert callers(cluster) == [zombie.name, holder.name, third.name]
+    assert (await cluster.view(late.saga_id)).status == "completed"
+    assert callers(cluster) == [late.zombie.name, holder.name, third.name]
 
 
 @only(ONE)
@@ -119,22 +114,16 @@ async def test_a_stale_heartbeat_extends_nothing(cluster_of: ClusterOf) -> None:
 async def test_a_stale_release_gives_nothing_back(cluster_of: ClusterOf) -> None:
     """A thawed replica that stops gives back no lease of another: nobody claims the saga while that one calls."""
     cluster = cluster_of(brief)
-    stale, present = Gate(), Gate()
-    cluster.world.script("a", held(stale), held(present))
-    saga_id = await cluster.start(brief)
-    (zombie,) = cluster.replicas
-    async with cluster.running(zombie):
-        await stale.reached.wait()
-        cluster.clock.advance(LEASE_S + 1)
+    async with overslept(cluster, brief, "a") as late:
         holder, third = cluster.add(), cluster.add()
         async with cluster.running(holder):
-            await present.reached.wait()
-            await zombie.engine.stop(grace_s=0)
+            await late.present.reached.wait()
+            await late.zombie.engine.stop(grace_s=0)
             async with cluster.running(third):
                 pass
-            present.open()
-    assert (await cluster.view(saga_id)).status == "completed"
-    assert callers(cluster) == [zombie.name, holder.name]
+            late.present.open()
+    assert (await cluster.view(late.saga_id)).status == "completed"
+    assert callers(cluster) == [late.zombie.name, holder.name]
 
 
 @only(ONE)
