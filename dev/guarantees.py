@@ -19,7 +19,14 @@ from dev.layout import ROOT
 PROMISES = ROOT / "docs" / "guarantees.toml"
 PAGE = ROOT / "docs" / "guarantees.md"
 BEGIN, END = "<!-- make figures writes this -->", "<!-- until here -->"
-FALSIFIERS = ("tests/falsifiers", "tests/properties")
+FALSIFIERS = (
+    "tests/falsifiers",
+    "tests/properties",
+    *(
+        f"tests/system/test_{name}.py"
+        for name in ("webhook_attacks", "approval", "browser", "authorisation", "production")
+    ),
+)
 TEST = re.compile(r"def (test_\w+)\(")
 
 

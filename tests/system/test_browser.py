@@ -12,12 +12,13 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 
 from services.orchestrator.settings import DEVELOPMENT_ADMIN
 from tests.support.browsers import chromium, served, shot
+from tests.support.figures import figure, trials
 from tests.support.system import System
 from tests.system.steps import ended, paid
 
 USER, PASSWORD = DEVELOPMENT_ADMIN
 PHONE = {"width": 390, "height": 844}
-BOTS = 10
+OPENINGS = trials(10, 100)
 
 
 @asynccontextmanager
@@ -130,7 +131,8 @@ async def test_the_list_leads_to_every_order_that_waits(system: System) -> None:
     assert await ended(system, "order-1") == "completed"
 
 
-@pytest.mark.scenario("P8")
+@pytest.mark.scenario("P8", "G22")
+@pytest.mark.timeout(120 + 10 * OPENINGS)
 async def test_bots_that_run_scripts_decide_nothing(system: System) -> None:
     """A browser that opens the link again and again, signed in, and loads everything it names, decides nothing."""
     await paid(system, "order-1")
@@ -139,10 +141,13 @@ async def test_bots_that_run_scripts_decide_nothing(system: System) -> None:
         page, _, _ = await watched(context)
         await page.goto(url + link)
         await sign_in(page)
-        for _ in range(BOTS):
+        for _ in range(OPENINGS):
             await page.goto(url + link, wait_until="networkidle")
             await page.evaluate("Promise.all([...document.links].map(link => fetch(link.href).catch(() => 0)))")
             await page.evaluate("for (const form of document.forms) fetch(form.action).catch(() => 0)")
     await system.settle()
-    assert await system.status("order-1") == "awaiting_approval"
+    decided = await system.status("order-1") != "awaiting_approval"
+    what = "openings of an approval link in Chromium, signed in, with every link and form of the page fetched"
+    figure("G22", trials=OPENINGS, violations=int(decided), what=what)
+    assert not decided
     assert (await system.decide("order-1")).status_code == 200
