@@ -95,6 +95,22 @@ SIGNALS = (
         (f"{FALSIFIERS}/test_many_timers.py::test_no_timer_is_early_or_fires_twice",),
     ),
     Mutant(
+        "clock-ahead",
+        "G12",
+        "A clock is set as if the way to the database took as long as the way back.",
+        (
+            Edit(
+                "services/chassis/db.py",
+                '            db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()\n'
+                "            clock.calibrate(db_now, clock.monotonic())\n",
+                "            sent_at = clock.monotonic()\n"
+                '            db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()\n'
+                "            clock.calibrate(db_now, (sent_at + clock.monotonic()) / 2)\n",
+            ),
+        ),
+        ("tests/postgres/chassis/test_calibration.py::test_the_clock_is_never_ahead_of_the_database",),
+    ),
+    Mutant(
         "sleep-extended",
         "G12",
         "A sleep begins anew when its saga is taken up again.",

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError
 
 from services.chassis import audit, idempotency
-from services.chassis.clock import Clock
 from services.chassis.db import Database, is_data_error, is_transient
 from services.chassis.errors import SettingsError
 from services.chassis.messaging import inbox, outbox
@@ -214,16 +212,6 @@ async def _setting(database: Database, name: str) -> str:
     async with database.autocommit() as conn:
         value: str = (await conn.execute(text(f"show {name}"))).scalar_one()
     return value
-
-
-async def test_the_clock_is_set_by_the_database(database: Database) -> None:
-    """A clock that is an hour off is right after its calibration."""
-    clock = Clock()
-    clock._offset_s += 3_600
-    await database.calibrate(clock)
-    async with database.autocommit() as conn:
-        db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()
-    assert abs(clock.now() - db_now) < timedelta(seconds=1)
 
 
 async def test_a_message_is_new_once(database: Database, clock: ManualClock) -> None:

@@ -1,0 +1,40 @@
+"""A service's clock, set by the database's."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+
+
+async def test_the_clock_is_set_by_the_database(database: Database) -> None:
+    """A clock that is an hour off is right after its calibration."""
+    clock = Clock()
+    clock._offset_s += 3_600
+    await database.calibrate(clock)
+    async with database.autocommit() as conn:
+        db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()
+    assert abs(clock.now() - db_now) < timedelta(seconds=1)
+
+
+@pytest.mark.scenario("G12")
+async def test_the_clock_is_never_ahead_of_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a request is on its way: a clock that is ahead would let a timer fire early."""
+    clock = Clock()
+    ask = AsyncConnection.execute
+
+    async def slowly(conn: AsyncConnection, *what: Any) -> Any:
+        await asyncio.sleep(0.2)
+        return await ask(conn, *what)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AsyncConnection, "execute", slowly)
+        await database.calibrate(clock)
+    now = clock.now()
+    async with database.autocommit() as conn:
+        assert now <= (await conn.execute(text("select clock_timestamp()"))).scalar_one()
