@@ -24,6 +24,7 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.ids import derived_uuid
+from services.chassis.serving import spare_what_stays
 from services.chassis.settings import ChassisSettings
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, EngineSettings, Operations, Registry, StartRequest
@@ -140,6 +141,7 @@ def create_app(options: Options) -> FastAPI:
             app.state.engine, app.state.clock = engine, clock
             await engine.start()
             stack.push_async_callback(engine.stop)
+            spare_what_stays()
             yield
 
     if options.variant == "chassis":

@@ -1,18 +1,13 @@
 """A service's FastAPI application: everything that every service does alike, around the routes that it brings."""
 
-import importlib
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from types import FrameType
 from typing import Any, Final
 
 import httpx
 import structlog
-import uvicorn
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -31,13 +26,11 @@ from services.chassis.ingress import Ingress
 from services.chassis.keyset import KeySet
 from services.chassis.limits import Limits
 from services.chassis.metrics import Metrics
-from services.chassis.protocol import bounded
 from services.chassis.settings import ChassisSettings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _JSON: Final = "application/json"
 _ALIVE: Final = {"status": "ok"}
-PORTS: Final = {"orchestrator": 8000, "session": 8001, "shipping": 8002}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,53 +201,3 @@ def _describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
-
-
-class _Server(uvicorn.Server):
-    """Says "not ready" from the moment it is told to stop, and ends with 0 once it has stopped."""
-
-    def __init__(self, config: uvicorn.Config, health: Health) -> None:
-        super().__init__(config)
-        self._health = health
-
-    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
-        self._health.drain()
-        if self.should_exit and sig == signal.SIGINT:
-            self.force_exit = True  # a second Ctrl-C does not wait
-        self.should_exit = True
-
-
-def serve(name: str, settings: ChassisSettings) -> None:
-    """Run the service until SIGTERM or SIGINT; then be unready, finish the requests, stop the loops and end."""
-    logs.configure(service=name, level=settings.log_level, format=settings.log_format)
-    app: FastAPI = importlib.import_module(f"services.{name}.app").create_app(settings)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port or PORTS.get(name, 8000),
-        loop="uvloop",
-        http=bounded(head_timeout_s=settings.head_timeout_s, connections_max=settings.connections_max),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
-    )
-    server = _Server(config, app.state.chassis.health)
-    server.run()
-    if not server.started:
-        sys.exit(3)
-
-
-def run(name: str, load: Callable[[], ChassisSettings]) -> None:
-    """Load the settings and serve; what is wrong with them is told without a traceback."""
-    try:
-        settings = load()
-    except errors.SettingsError as error:
-        sys.stderr.write(f"{name}: {error.message}\n")
-        sys.exit(2)
-    serve(name, settings)

@@ -1,6 +1,6 @@
 """`python -m services.orchestrator`: run the orchestrator."""
 
-from services.chassis.app import run
+from services.chassis.serving import run
 from services.orchestrator.settings import OrchestratorSettings
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`python -m services.session`: run the session service."""
 
-from services.chassis.app import run
+from services.chassis.serving import run
 from services.session.settings import SessionSettings
 
 if __name__ == "__main__":

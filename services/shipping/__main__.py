@@ -1,6 +1,6 @@
 """`python -m services.shipping`: run the shipping service."""
 
-from services.chassis.app import run
+from services.chassis.serving import run
 from services.shipping.settings import ShippingSettings
 
 if __name__ == "__main__":

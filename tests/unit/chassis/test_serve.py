@@ -5,22 +5,25 @@ import json
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import uvicorn
 
-from services.chassis.app import _Server
 from services.chassis.health import Health
+from services.chassis.serving import _Server
 
 ROOT = Path(__file__).parents[3]
 
 SERVICE = """
-import asyncio, sys, types
+import asyncio, gc, sys, types, weakref
 from contextlib import asynccontextmanager
 from fastapi import APIRouter
-from services.chassis.app import build_app, run
+from services.chassis.app import build_app
 from services.chassis.loop import Loop
+from services.chassis.serving import run
 from services.chassis.settings import ChassisSettings
 
 router = APIRouter()
@@ -35,6 +38,19 @@ async def slow():
 @router.get("/inside")
 async def is_inside():
     await inside.wait()
+
+class Knot:
+    pass
+
+def tied():
+    knot = Knot()
+    knot.itself = knot
+    return weakref.ref(knot)
+
+@router.get("/garbage")
+async def garbage():
+    knots = [tied() for _ in range(20_000)]
+    return {"spared": gc.get_freeze_count(), "left": sum(knot() is not None for knot in knots)}
 
 @asynccontextmanager
 async def lifespan(app):
@@ -75,8 +91,9 @@ async def start(environment: dict[str, str]) -> asyncio.subprocess.Process:
     )
 
 
-async def test_sigterm_finishes_what_has_begun() -> None:
-    """A request in progress is answered, the loops are stopped, the process ends with 0; every log line is JSON."""
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[asyncio.subprocess.Process, httpx.AsyncClient, list[bytes]]]:
+    """Run the service until it answers; give its process, a client, and the lines that it has logged."""
     port = free_port()
     process = await start({"PORT": str(port), "SHUTDOWN_GRACE_S": "10", "LOG_FORMAT": "json", "PATH": ""})
     try:
@@ -86,16 +103,22 @@ async def test_sigterm_finishes_what_has_begun() -> None:
             while not any(b"Uvicorn running" in line for line in lines):
                 lines.append(await asyncio.wait_for(process.stdout.readline(), 30))
                 assert lines[-1], (await process.communicate())[1].decode()
-            assert (await client.get("/readyz")).status_code == 200
-            slow = asyncio.create_task(client.get("/slow"))
-            await client.get("/inside")
-            process.send_signal(signal.SIGTERM)
-            assert (await slow).json() == {"done": True}
-        out, err = await asyncio.wait_for(process.communicate(), 20)
+            yield process, client, lines
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def test_sigterm_finishes_what_has_begun() -> None:
+    """A request in progress is answered, the loops are stopped, the process ends with 0; every log line is JSON."""
+    async with serving() as (process, client, lines):
+        assert (await client.get("/readyz")).status_code == 200
+        slow = asyncio.create_task(client.get("/slow"))
+        await client.get("/inside")
+        process.send_signal(signal.SIGTERM)
+        assert (await slow).json() == {"done": True}
+        out, err = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0, err.decode()
     events = [json.loads(line) for line in [*lines, *out.splitlines()]]
     names = [event["event"] for event in events]
@@ -112,6 +135,14 @@ async def test_bad_settings_are_told_without_a_traceback() -> None:
     assert b"PORT" in err
     assert b"LOG_LEVEL" in err
     assert b"Traceback" not in err
+
+
+async def test_what_stays_is_spared_and_garbage_is_not() -> None:
+    """What was loaded is looked through no more; what is made and left afterwards is collected as it comes."""
+    async with serving() as (_, client, _):
+        found = (await client.get("/garbage")).json()
+    assert found["spared"] > 10_000
+    assert found["left"] < 10_000
 
 
 def test_a_service_is_unready_from_the_signal_on() -> None:
