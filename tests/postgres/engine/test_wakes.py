@@ -1,17 +1,30 @@
 """Wakes: a settlement lets a saga that is kept in memory go on at once; whatever is kept elsewhere is claimed."""
 
 import asyncio
+from collections.abc import Collection
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
-from services.orchestrator.engine import Operations, SagaView, WorkflowContext, workflow
+from services.chassis.db import Direct
+from services.orchestrator.engine import (
+    Operations,
+    SagaView,
+    Settlement,
+    UnknownSignal,
+    WorkflowContext,
+    workflow,
+)
+from services.orchestrator.engine.model.records import Signal
+from services.orchestrator.engine.store import signals
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
 from tests.support.events import Crash, crash
 from tests.support.world import act
 
 MANY = 6
+Looked = dict[signals.Place, tuple[signals.Addressee | None, Signal | None]]
 
 
 @workflow("patient", version=1, promises={"go": str})
@@ -57,6 +70,41 @@ async def test_a_settlement_leases_what_is_kept_here(cluster_of: ClusterOf) -> N
     assert await epoch_of(cluster, saga_id) == 2
     assert [call.name for call in cluster.world.calls] == ["first", "second"]
     await replica.engine.stop()
+
+
+@only(ONE)
+@pytest.mark.scenario("G11", "W14")
+async def test_what_is_kept_here_may_have_ended_elsewhere(
+    cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read to settle a declared promise of a saga that is kept; whether it is open, the row alone says."""
+    cluster = cluster_of(patient)
+    keeper, other = cluster.replicas[0], cluster.add()
+    read: list[object] = []
+    look_up = signals.look_up
+
+    async def watched(conn: Direct, places: Collection[signals.Place]) -> Looked:
+        read.extend(places)
+        return await look_up(conn, places)
+
+    monkeypatch.setattr(signals, "look_up", watched)
+    first, second = [await cluster.start(patient, "first", key=key) for key in ("k-1", "k-2")]
+    await keeper.engine.run_until_idle()
+    assert (await resolve(keeper, first, "second")).outcome == "accepted"
+    assert not read
+    assert (await resolve(other, second, "second")).outcome == "accepted"
+    assert read == [(UUID(second), "go")]
+    await other.engine.run_until_idle()
+    for saga_id in (first, second):
+        assert (await cluster.view(saga_id)).status == "completed"
+    assert (await resolve(keeper, second, "second")).outcome == "repeat"
+    assert (await resolve(keeper, second, "third")).outcome == "conflict"
+    with pytest.raises(UnknownSignal):
+        await keeper.engine.operations.resolve_promise(second, "stop", "now", by="somebody")
+
+
+async def resolve(replica: Replica, saga_id: str, value: str) -> Settlement:
+    return await replica.engine.operations.resolve_promise(saga_id, "go", value, by="somebody")
 
 
 @only(ONE)

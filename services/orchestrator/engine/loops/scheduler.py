@@ -52,7 +52,7 @@ class Scheduler:
         self._versions = versions
         self._hints: list[datetime] = []
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
-        self._epochs: dict[UUID, int] = {}
+        self._running: dict[UUID, Saga] = {}
         self._driven = False
         self.claimed = 0
         self.loop = Loop("engine scheduler", self.run_once, clock=clock)
@@ -147,7 +147,11 @@ class Scheduler:
 
     def holds(self, saga_id: UUID) -> bool:
         """Say whether a saga runs or is kept here, so that its end will be heard of here too."""
-        return saga_id in self._epochs or saga_id in self._turns.residents
+        return saga_id in self._running or saga_id in self._turns.residents
+
+    def saga(self, saga_id: UUID) -> Saga | None:
+        """Give a saga that runs or is kept here, as its last claim read it; None if it does neither."""
+        return self._running.get(saga_id) or self._turns.residents.saga(saga_id)
 
     @contextmanager
     def driven(self) -> Iterator[None]:
@@ -170,7 +174,7 @@ class Scheduler:
         turn = self._turns.take(saga, history, lease, kept)
         task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
         self.active[key] = (lease, task)
-        self._epochs[saga.id] = saga.epoch
+        self._running[saga.id] = saga
         task.add_done_callback(partial(self._ended, key, kept))
 
     async def _load(self, claimed: Sequence[Saga], kept: Mapping[UUID, Run]) -> Mapping[UUID, History]:
@@ -186,8 +190,9 @@ class Scheduler:
         was_full = len(self.active) >= self._settings.max_running
         self.active.pop(key, None)
         saga_id, epoch = key
-        if self._epochs.get(saga_id) == epoch:
-            del self._epochs[saga_id]
+        running = self._running.get(saga_id)
+        if running is not None and running.epoch == epoch:
+            del self._running[saga_id]
         if was_full:
             self.loop.nudge()
 

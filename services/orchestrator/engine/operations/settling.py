@@ -102,7 +102,7 @@ class Settling:
         plain: dict[signals.Place, Signal] = {}
         answers: dict[int, Settlement | Exception] = {}
         async with self._database.direct() as conn:
-            known = await signals.look_up(conn, {request.place for request in requests})
+            known = await self._look_up(conn, requests)
             for index, request in enumerate(requests):
                 try:
                     proposed = self._plainly(request, *known[request.place])
@@ -123,6 +123,18 @@ class Settling:
             answers[index] if index in answers else await self._settle_one(request)
             for index, request in enumerate(requests)
         ]
+
+    async def _look_up(
+        self, conn: Direct, requests: Sequence[Request]
+    ) -> Mapping[signals.Place, tuple[signals.Addressee | None, Signal | None]]:
+        """Give what sagas and signals are. The promises of a saga that is here its code declares: none is read."""
+        declared: dict[signals.Place, tuple[signals.Addressee | None, Signal | None]] = {}
+        for request in requests:
+            saga = self._scheduler.saga(request.saga_id) if request.kind is SignalKind.PROMISE else None
+            if saga is not None:
+                to = signals.Addressee(saga.workflow, saga.version, saga.key, Phase.FORWARD)
+                declared[request.place] = (to, None)
+        return declared | await signals.look_up(conn, {request.place for request in requests} - declared.keys())
 
     async def _settle_open(self, conn: Direct, plain: Mapping[signals.Place, Signal]) -> dict[signals.Place, Signal]:
         """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due."""

@@ -44,6 +44,11 @@ class Residents:
         """Give away the run of a saga that may be woken here; it is kept again if it is not."""
         return self._runs.pop(saga_id, None)
 
+    def saga(self, saga_id: UUID) -> Saga | None:
+        """Give the saga of a run that is kept, None if it is not."""
+        run = self._runs.get(saga_id)
+        return None if run is None else run.saga
+
     def __contains__(self, saga_id: UUID) -> bool:
         """Say whether a run of a saga is kept."""
         return saga_id in self._runs

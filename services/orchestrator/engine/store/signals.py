@@ -112,6 +112,8 @@ Place = tuple[UUID, str]
 
 async def look_up(conn: Direct, places: Collection[Place]) -> dict[Place, tuple[Addressee | None, Signal | None]]:
     """Read many signals and what their sagas are."""
+    if not places:
+        return {}
     rows = await conn.fetch(
         reads().direct("look_up"),
         {"saga_ids": [saga_id for saga_id, _ in places], "names": [name for _, name in places]},
