@@ -80,10 +80,11 @@ def written(all_promises: Sequence[Promise], figures: Sequence[Figure]) -> str:
 
 
 def _last(figures: Sequence[Figure]) -> str:
-    """Tell the figure of one test, the worst, else the largest; the others stand in the second table."""
+    """Tell the figure of one test or of all parts of one program, the worst, else the largest."""
     if not figures:
         return "none recorded"
-    of_tests = [[one for one in figures if one.test == test] for test in {one.test for one in figures}]
+    programs = [(one.test.partition(" ARGS=")[0], one) for one in figures]
+    of_tests = [[one for name, one in programs if name == program] for program in {name for name, _ in programs}]
     sums = [(sum(one.violations for one in some), sum(one.trials for one in some)) for some in of_tests]
     violations, trials = max(sums)
     return f"{violations:,} of {trials:,}"

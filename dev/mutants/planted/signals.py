@@ -85,11 +85,11 @@ SIGNALS = (
             ),
             Edit(
                 EXECUTOR,
-                "                now = run.log.now()\n                for timer in run.driver.settle(now):\n",
-                "                now = run.log.now()\n"
-                "                off_s = getattr(self._clock, 'own_s', self._clock._offset_s) - self._clock._offset_s\n"
-                "                now += timedelta(seconds=off_s)\n"
-                "                for timer in run.driver.settle(now):\n",
+                "        now = run.log.now()\n        for timer in run.driver.settle(now):\n",
+                "        now = run.log.now()\n"
+                "        off_s = getattr(self._clock, 'own_s', self._clock._offset_s) - self._clock._offset_s\n"
+                "        now += timedelta(seconds=off_s)\n"
+                "        for timer in run.driver.settle(now):\n",
             ),
         ),
         (f"{FALSIFIERS}/test_many_timers.py::test_no_timer_is_early_or_fires_twice",),

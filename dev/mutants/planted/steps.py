@@ -39,8 +39,8 @@ STEPS = (
         (
             Edit(
                 "services/orchestrator/engine/running/calls.py",
-                'key=f"{saga.id}:{position}",',
-                'key=f"{saga.id}:{position}:{number}",',
+                'key=f"{saga_id}:{position}",',
+                'key=f"{saga_id}:{position}:{number}",',
             ),
         ),
         (
@@ -116,8 +116,8 @@ STEPS = (
         (
             Edit(
                 STEPS_PY,
-                "call = replace(call, unknown=True, error=INTERRUPTED)",
-                "call = replace(call, error=INTERRUPTED)",
+                "call = call._replace(unknown=True, error=INTERRUPTED)",
+                "call = call._replace(error=INTERRUPTED)",
             ),
         ),
         (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone[C1-last0-first2]",),

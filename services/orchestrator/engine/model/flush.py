@@ -1,8 +1,8 @@
-"""A flush: everything one saga writes at once, as a value."""
+"""A flush: everything one saga writes at once, as a value; a named tuple, as one is made for every step."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.messaging.outbox import Message
@@ -20,8 +20,7 @@ from services.orchestrator.engine.model.records import (
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 
 
-@dataclass(frozen=True, slots=True)
-class Flush:
+class Flush(NamedTuple):
     """One saga's writes, applied whole or not at all.
 
     It is applied only if the saga's row still has `epoch`, and only once: the row then carries `flush_no`. With

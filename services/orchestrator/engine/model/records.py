@@ -1,8 +1,12 @@
-"""What the engine keeps in Postgres, as values: sagas, log records, calls under way, undos and signals."""
+"""What the engine keeps in Postgres, as values: sagas, log records, calls under way, undos and signals.
 
-from dataclasses import dataclass, field, replace
+What is made for every step is a named tuple, which costs a third of a frozen dataclass.
+"""
+
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
@@ -33,8 +37,7 @@ class ErrorInfo:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(NamedTuple):
     """One finished fact of a saga's log; `output` is JSON text, and exactly one of output and error is set."""
 
     position: str
@@ -47,8 +50,7 @@ class LogRecord:
     attempts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A call that was allowed to start and has not been recorded yet; kept on the saga's row until it is.
 
     `unknown` is true once an attempt may have taken effect without our knowing; then its undo is owed for good.
@@ -64,7 +66,7 @@ class Call:
 
     def next_attempt(self) -> "Call":
         """Give the call as the next attempt writes it, before it is sent."""
-        return replace(self, attempt=self.attempt + 1, retry_at=None)
+        return self._replace(attempt=self.attempt + 1, retry_at=None)
 
 
 class UndoStatus(StrEnum):

@@ -79,12 +79,13 @@ class Caller:
     ) -> Attempted:
         """Make attempt `number` of the step or undo at `position`, within `timeout_s` seconds."""
         started = self._clock.monotonic()
+        saga_id = str(saga.id)
         step = Step(
-            key=f"{saga.id}:{position}",
+            key=f"{saga_id}:{position}",
             attempt=number,
             deadline=started + timeout_s,
             clients=self._clients,
-            saga_id=str(saga.id),
+            saga_id=saga_id,
             acting_user=saga.subject,
             log=self._log,
         )

@@ -16,7 +16,7 @@ One turn of the loop::
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from services.chassis.clock import Clock
@@ -73,9 +73,8 @@ class Executor:
                 if run.log.fault is not None:
                     raise run.log.fault
                 self._book.admit(run)
-                now = run.log.now()
-                for timer in run.driver.settle(now):
-                    self._hooks.timer_fired(run.saga, timer.due_at, now)
+                if run.driver.waits:
+                    self._answer_waits(run)
                 if run.driver.has_runnable and not run.driver.finished:
                     continue
                 run.log.replay.check_all_taken()
@@ -85,7 +84,7 @@ class Executor:
             if run.driver.finished:
                 await self._finish(run)
                 return False
-            if await self._expire(run, now):
+            if run.driver.waits and await self._expire(run):
                 continue
             if await self._move(run):
                 return not self._settings.always_suspend
@@ -155,8 +154,15 @@ class Executor:
 
     # waiting
 
-    async def _expire(self, run: Run, now: datetime) -> bool:
+    def _answer_waits(self, run: Run) -> None:
+        """Let branches go on whose signal is settled or whose time has come."""
+        now = run.log.now()
+        for timer in run.driver.settle(now):
+            self._hooks.timer_fired(run.saga, timer.due_at, now)
+
+    async def _expire(self, run: Run) -> bool:
         """Close the signals whose deadline has passed; False if there are none."""
+        now = run.log.now()
         expired = run.driver.expired(now)
         if not expired:
             return False

@@ -1,6 +1,5 @@
 """What an attempt's outcome means for a saga: recorded, refused, or tried again."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 from services.chassis import ids
@@ -108,12 +107,12 @@ class StepBook:
                 run.pending.alarms.append(alarm)
                 self._hooks.alarm(alarm.kind, run.saga, alarm.message)
                 retry_at = run.log.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
-                run.pending.calls[command.position] = replace(call, retry_at=retry_at, error=attempted.info())
+                run.pending.calls[command.position] = call._replace(retry_at=retry_at, error=attempted.info())
             case _:
-                self._unknown(run, command, replace(call, unknown=True), attempted)
+                self._unknown(run, command, call._replace(unknown=True), attempted)
 
     def _take_up_interrupted(self, run: Run, command: RunStep, call: Call) -> None:
-        call = replace(call, unknown=True, error=INTERRUPTED)
+        call = call._replace(unknown=True, error=INTERRUPTED)
         run.pending.calls[command.position] = call
         if command.retry.allows_another(call.attempt, Interrupted(INTERRUPTED.message)):
             run.ready.append(command)
@@ -128,7 +127,7 @@ class StepBook:
             return
         delay_s = command.retry.delay_s(call.attempt, ids.jitter(0.0, 1.0), attempted.retry_after_s)
         retry_at = run.log.now() + timedelta(seconds=delay_s)
-        run.pending.calls[command.position] = replace(call, retry_at=retry_at, error=attempted.info())
+        run.pending.calls[command.position] = call._replace(retry_at=retry_at, error=attempted.info())
 
     def _exhausted(self, run: Run, command: RunStep, call: Call, last: ErrorInfo, code: str) -> None:
         message = f"{command.name} gave up after attempt {call.attempt}; last: {last.code}: {last.message}"
