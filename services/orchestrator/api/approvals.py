@@ -10,10 +10,10 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
 
 from services.chassis.auth import current_principal
-from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, UnsupportedMedia
+from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, Unavailable, UnsupportedMedia
 from services.chassis.idempotency import StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
-from services.chassis.problems import problem_responses
+from services.chassis.problems import problem_responses, status_of
 from services.orchestrator.api.bodies import read_form, read_json
 from services.orchestrator.api.decisions import (
     ApprovalClosed,
@@ -32,6 +32,7 @@ from services.orchestrator.api.decisions import (
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.keyed import KeyedAnswers
 from services.orchestrator.api.pages import moment_words, order_shown, page, with_html
+from services.orchestrator.api.refusals import VersionElsewhere, engine_refusals
 from services.orchestrator.api.signin import SignedIn, same_origin
 
 router = APIRouter(tags=["approvals"])
@@ -69,9 +70,10 @@ _DECIDING = with_html(
     404,
     409,
     410,
+    503,
     responses={
         303: {"description": "The form: sign in first"},
-        **problem_responses(ApprovalUnknown, ApprovalDecided, ApprovalClosed, ApprovalExpired),
+        **problem_responses(ApprovalUnknown, ApprovalDecided, ApprovalClosed, ApprovalExpired, VersionElsewhere),
     },
 )
 _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
@@ -88,7 +90,8 @@ _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
         404,
         409,
         410,
-        responses={303: {"description": "Sign in first"}, **problem_responses(ApprovalUnknown)},
+        503,
+        responses={303: {"description": "Sign in first"}, **problem_responses(ApprovalUnknown, VersionElsewhere)},
     ),
 )
 async def show(token: str, request: Request, desk: DeskOf) -> Response:
@@ -100,7 +103,11 @@ async def show(token: str, request: Request, desk: DeskOf) -> Response:
         case = await case_of(desk, token)
     except NotFound as unknown:
         return _told(unknown)
-    signal = await desk.operations.promise(case.link.saga_id, case.link.promise)
+    try:
+        with engine_refusals():
+            signal = await desk.operations.promise(case.link.saga_id, case.link.promise)
+    except Unavailable as elsewhere:
+        return _told(elsewhere, case)
     if signal.status != "open":
         return _outcome(case, signal.standing)
     if case.saga.finished_at is not None or case.saga.status == "compensating":
@@ -183,7 +190,7 @@ async def _by_form(token: str, request: Request, desk: Desk) -> Response:
         return _told(unknown)
     try:
         taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
-    except (Conflict, Gone) as refusal:
+    except (Conflict, Gone, Unavailable) as refusal:
         return _told(refusal, case)
     return _shown(case, taken)
 
@@ -229,6 +236,5 @@ def _shown(case: Case, taken: Decided) -> Response:
 
 
 def _told(refusal: RequestError, case: Case | None = None) -> Response:
-    status = 410 if isinstance(refusal, Gone) else 409 if isinstance(refusal, Conflict) else 404
     shown = order_shown(case.placed, since=None, until=None) if case else None
-    return page("decided.html", status=status, told=refusal.message, tone="stop", order=shown)
+    return page("decided.html", status=status_of(type(refusal)), told=refusal.message, tone="stop", order=shown)

@@ -23,6 +23,7 @@ from services.orchestrator.api.refusals import (
     SignalLate,
     SignalMismatch,
     SignalUnknown,
+    VersionElsewhere,
     engine_refusals,
 )
 from services.orchestrator.api.shapes import SagaId, actor
@@ -32,7 +33,15 @@ from services.orchestrator.workflows import PaymentCaptured
 router = APIRouter(
     tags=["signals"],
     responses=problem_responses(
-        SignalUnknown, SagaUnknown, SignalConflict, SignalMismatch, SignalLate, Invalid, KeyReused, InvalidPayload
+        SignalUnknown,
+        SagaUnknown,
+        SignalConflict,
+        SignalMismatch,
+        SignalLate,
+        Invalid,
+        KeyReused,
+        InvalidPayload,
+        VersionElsewhere,
     ),
 )
 

@@ -13,7 +13,8 @@ from services.chassis.logs import get_logger
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.links import ApprovalLink
-from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga, UnknownSignal
+from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga
 from services.orchestrator.workflows import ADMIN_APPROVAL, Approval, order
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, scopes=["admin"])]
@@ -86,10 +87,11 @@ async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | No
     """Decide, once: the same decision again gives the first one, the opposite is refused with the one that stands."""
     approval = Approval(approved=decision == "approve", reason=reason)
     try:
-        settled = await desk.operations.resolve_promise(
-            case.link.saga_id, case.link.promise, approval.model_dump(mode="json"), by=by
-        )
-    except (UnknownSaga, UnknownSignal):
+        with engine_refusals():
+            settled = await desk.operations.resolve_promise(
+                case.link.saga_id, case.link.promise, approval.model_dump(mode="json"), by=by
+            )
+    except NotFound:
         raise ApprovalUnknown from None
     stands = what_stands(settled.standing)
     if settled.outcome == "accepted":

@@ -14,15 +14,17 @@ RequestError
 │   ├── SignalConflict
 │   ├── SignalMismatch
 │   └── SignalLate
-└── Invalid
-    └── InvalidPayload
+├── Invalid
+│   └── InvalidPayload
+└── Unavailable
+    └── VersionElsewhere
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-from services.chassis.errors import Conflict, Invalid, NotFound, RequestError
+from services.chassis.errors import Conflict, Invalid, NotFound, RequestError, Unavailable
 from services.orchestrator.engine import (
     CannotCancel,
     CannotOperate,
@@ -32,6 +34,7 @@ from services.orchestrator.engine import (
     SagaConflict,
     UnknownSaga,
     UnknownSignal,
+    UnknownVersion,
     UnknownWorkflow,
 )
 
@@ -109,6 +112,12 @@ class InvalidPayload(Invalid):
     code: ClassVar[str] = "invalid-value"
 
 
+class VersionElsewhere(Unavailable):
+    """This replica does not have the saga's version of its workflow; ask again, for another one that has it."""
+
+    code: ClassVar[str] = "version-elsewhere"
+
+
 _CANCEL_REFUSED: dict[str, type[Conflict]] = {
     "final": SagaFinal,
     "no-return": SagaPastNoReturn,
@@ -116,6 +125,7 @@ _CANCEL_REFUSED: dict[str, type[Conflict]] = {
 }
 _REFUSED: tuple[tuple[type[EngineError], type[RequestError]], ...] = (
     (UnknownWorkflow, WorkflowUnknown),
+    (UnknownVersion, VersionElsewhere),
     (UnknownSaga, SagaUnknown),
     (UnknownSignal, SignalUnknown),
     (SagaConflict, SagaExists),

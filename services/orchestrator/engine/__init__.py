@@ -26,6 +26,7 @@ from services.orchestrator.engine.model.errors import (
     UndeclaredName,
     UnknownSaga,
     UnknownSignal,
+    UnknownVersion,
     UnknownWorkflow,
 )
 from services.orchestrator.engine.model.flush import Flush
@@ -95,6 +96,7 @@ __all__ = [
     "UndeclaredName",
     "UnknownSaga",
     "UnknownSignal",
+    "UnknownVersion",
     "UnknownWorkflow",
     "Wait",
     "WorkflowContext",

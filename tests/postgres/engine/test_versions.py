@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine import WorkflowContext, WorkflowDefinition, workflow
+from services.orchestrator.engine import UnknownVersion, WorkflowContext, WorkflowDefinition, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, SUSPENDING, THREE, only
 from tests.support.world import HOUR, act, act_on, dies, undo
@@ -234,3 +234,29 @@ async def test_a_cancel_waits_for_the_version_too(cluster_of: ClusterOf) -> None
     await cluster.restart()
     assert (await cluster.finish(parked)).status == "cancelled"
     assert cluster.world.happened() == ["a", "b", "undo a"]
+
+
+@workflow("asked", version=1, promises={"go": bool, "on": bool})
+async def asked(ctx: WorkflowContext, _: None) -> bool:
+    """Wait for one promise, then for another."""
+    return bool(await ctx.promise("go").result() and await ctx.promise("on").result())
+
+
+@only(ONE)
+@pytest.mark.scenario("V8", "G18")
+async def test_promises_are_settled_without_the_version(cluster_of: ClusterOf) -> None:
+    """A replica without the saga's version settles what is waited for; of the rest it says that others know it."""
+    cluster = cluster_of(asked)
+    parked = await cluster.start(asked)
+    await cluster.settle()
+    await cluster.restart([version(1)])
+    assert (await cluster.operations.promise(parked, "go")).status == "open"
+    with pytest.raises(UnknownVersion):
+        await cluster.operations.promise(parked, "on")
+    with pytest.raises(UnknownVersion):
+        await cluster.operations.resolve_promise(parked, "on", value=True, by="ann")
+    for outcome in ("accepted", "repeat"):
+        assert (await cluster.operations.resolve_promise(parked, "go", value=True, by="ann")).outcome == outcome
+    await cluster.restart()
+    assert (await cluster.operations.resolve_promise(parked, "on", value=True, by="ann")).outcome == "accepted"
+    assert (await cluster.finish(parked)).output is True

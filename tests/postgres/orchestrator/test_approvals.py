@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
 from services.orchestrator.api.links import ApprovalLink
 from tests.postgres.orchestrator.acts import (
@@ -48,6 +49,27 @@ async def test_a_decision_under_a_key_is_answered_again_word_for_word(system: Sy
     assert [answer.status_code for answer in answers] == [200, 200, 422]
     assert answers[1].text == answers[0].text
     assert answers[1].headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.scenario("V8", "G18")
+async def test_an_approval_needs_no_replica_with_the_version(system: System) -> None:
+    """While a newer version is rolled back its orders are shown and decided, and go on when it comes back."""
+    path = await waiting(system)
+    await _give_version(system, 2)
+    browser = Browser(system)
+    await browser.sign_in()
+    assert (await browser.get(path)).status_code == 200
+    for _ in range(2):
+        assert (await system.decide("order-1", path=path)).status_code == 200
+    await _give_version(system, 1)
+    await system.settle()
+    assert await system.status("order-1") == "shipped"
+
+
+async def _give_version(system: System, version: int) -> None:
+    database = system.apps["orchestrator"].state.database
+    async with database.begin() as conn:
+        await conn.execute(text("update sagas set version = :version"), {"version": version})
 
 
 @pytest.mark.scenario("P4")

@@ -8,7 +8,7 @@
     │   ├── SignalTimeout         nobody settled the signal in time
     │   └── SignalRejected        somebody rejected the signal
     └── EngineError               what a caller of the operations did wrong, or came too late for
-        ├── UnknownWorkflow  UnknownSaga  UnknownSignal
+        ├── UnknownWorkflow  UnknownVersion  UnknownSaga  UnknownSignal
         ├── SagaConflict  CannotCancel  CannotOperate
         ├── InvalidValue  PayloadError
         └── Divergence  ForeignAwait  UndeclaredName     faults of workflow code: the saga becomes stuck
@@ -65,6 +65,18 @@ class UnknownWorkflow(EngineError):
     """No workflow of this name is registered."""
 
     code = "workflow-unknown"
+
+
+class UnknownVersion(EngineError):
+    """This replica does not have the version of the workflow that the saga runs on: one that has it can answer."""
+
+    code = "version-unknown"
+
+    def __init__(self, workflow: str, version: int) -> None:
+        """Take the workflow and the version that are missing."""
+        super().__init__(
+            f"This replica does not have version {version} of {workflow!r}; ask again, for one that has it."
+        )
 
 
 class UnknownSaga(EngineError):

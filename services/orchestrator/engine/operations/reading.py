@@ -11,9 +11,17 @@ from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
-from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal
+from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal, UnknownVersion
 from services.orchestrator.engine.model.explain import explain
-from services.orchestrator.engine.model.records import Call, LogRecord, Signal, SignalStatus, Undo, UndoStatus
+from services.orchestrator.engine.model.records import (
+    Call,
+    LogRecord,
+    Signal,
+    SignalKind,
+    SignalStatus,
+    Undo,
+    UndoStatus,
+)
 from services.orchestrator.engine.model.states import RunState
 from services.orchestrator.engine.operations.views import (
     CompensationView,
@@ -102,15 +110,14 @@ class Reading:
         ]
 
     async def promise(self, saga_id: str, name: str) -> PromiseView:
-        """Give how a declared promise stands; UnknownSaga, UnknownSignal."""
+        """Give how a declared promise stands; UnknownSaga, UnknownVersion, UnknownSignal."""
         async with self._database.autocommit() as conn:
             row = await views.get(conn, saga_uuid(saga_id))
             if row is None:
                 raise UnknownSaga
-            definition = self._registry.get(row.workflow, row.version)
-            if definition is None or name not in definition.promises:
-                raise UnknownSignal
             signal = await signals.get(conn, row.id, name)
+        if signal is None or signal.kind is not SignalKind.PROMISE:
+            declared(self._registry, row.workflow, row.version, name)
         if signal is None:
             return PromiseView("open", None, None, None)
         return PromiseView(str(signal.status), standing_of(signal), signal.opened_at, signal.until)
@@ -128,6 +135,15 @@ class Reading:
     def _ids_of_key(self, key: str, workflow: str | None) -> list[UUID]:
         names = [workflow] if workflow is not None else self._registry.names()
         return [ids.derived_uuid("saga", name, key) for name in names]
+
+
+def declared(registry: Registry, workflow: str, version: int, name: str) -> None:
+    """Make sure that a workflow declares a promise that nothing is kept of; UnknownVersion, UnknownSignal."""
+    definition = registry.get(workflow, version)
+    if definition is None:
+        raise UnknownVersion(workflow, version)
+    if name not in definition.promises:
+        raise UnknownSignal
 
 
 def saga_uuid(saga_id: str) -> UUID:

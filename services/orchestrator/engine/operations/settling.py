@@ -23,7 +23,7 @@ from services.orchestrator.engine.model.errors import (
 )
 from services.orchestrator.engine.model.records import ErrorInfo, Saga, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.operations.reading import saga_uuid, standing_of
+from services.orchestrator.engine.operations.reading import declared, saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement, StartRequest
 from services.orchestrator.engine.running.batcher import Batcher
@@ -94,7 +94,7 @@ class Settling:
         return await self._batcher.ask(request)
 
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
-        """Settle a declared promise of a saga, also before it is waited for; UnknownSaga, UnknownSignal."""
+        """Settle a declared promise, also before it is waited for; UnknownSaga, UnknownVersion, UnknownSignal."""
         return await self._batcher.ask(Request(saga_uuid(saga_id), name, SignalKind.PROMISE, proposal))
 
     async def _settle_many(self, requests: Sequence[Request]) -> Sequence[Settlement | Exception]:
@@ -187,13 +187,13 @@ class Settling:
         return settlement
 
     def _declared(self, saga: Saga | None, request: Request, signal: Signal | None) -> Signal:
-        """Give a promise, also one that nobody has waited for yet; UnknownSaga, UnknownSignal."""
+        """Give a promise, also one that nobody has waited for yet; UnknownSaga, UnknownVersion, UnknownSignal."""
         if saga is None:
             raise UnknownSaga
-        definition = self._registry.get(saga.workflow, saga.version)
-        if definition is None or request.name not in definition.promises:
-            raise UnknownSignal
-        return signal or Signal(saga.id, request.name, SignalKind.PROMISE, opened_at=saga.claimed_at)
+        if signal is not None and signal.kind is SignalKind.PROMISE:
+            return signal
+        declared(self._registry, saga.workflow, saga.version, request.name)
+        return Signal(saga.id, request.name, SignalKind.PROMISE, opened_at=saga.claimed_at)
 
     async def _decide(
         self, conn: Connection, saga: Saga | None, signal: Signal, proposal: Proposal
