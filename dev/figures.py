@@ -43,6 +43,11 @@ class Figure:
         return self.id, self.test, self.what
 
     @property
+    def program(self) -> str:
+        """What was run, without the part of it: the figures of all parts count together."""
+        return self.test.partition(" ARGS=")[0]
+
+    @property
     def told(self) -> str:
         """What was tried, and what was measured on the way."""
         return f"{self.what}: {self.measured}" if self.measured else self.what

@@ -83,9 +83,8 @@ def _last(figures: Sequence[Figure]) -> str:
     """Tell the figure of one test or of all parts of one program, the worst, else the largest."""
     if not figures:
         return "none recorded"
-    programs = [(one.test.partition(" ARGS=")[0], one) for one in figures]
-    of_tests = [[one for name, one in programs if name == program] for program in {name for name, _ in programs}]
-    sums = [(sum(one.violations for one in some), sum(one.trials for one in some)) for some in of_tests]
+    programs = [[one for one in figures if one.program == program] for program in {one.program for one in figures}]
+    sums = [(sum(one.violations for one in some), sum(one.trials for one in some)) for some in programs]
     violations, trials = max(sums)
     return f"{violations:,} of {trials:,}"
 

@@ -159,11 +159,11 @@ async def test_every_route_lets_in_whom_it_names_and_nobody_else(product: System
     assert len(every) == 35
     asked = [Try(*one, *caller) for one in every for caller in callers(product, one[0].service).items()]
     before = await state(product)
-    violations = [await refusal(product, one, names) for one in asked if not one.allowed]
+    violations = [await fault(product, one, names) for one in asked if not one.allowed]
     if await state(product) != before:
         violations.append("a refused call left a trace")
     let_in = sorted((one for one in asked if one.allowed), key=lambda one: one.route.method)  # what only looks is first
-    violations += [await admission(product, one, names) for one in let_in]
+    violations += [await fault(product, one, names) for one in let_in]
     violations = [one for one in violations if one]
     figure("G23", trials=len(asked), violations=len(violations), what="callers of a kind at every route of OpenAPI")
     assert not violations
@@ -188,27 +188,28 @@ class Try:
         return 401 if self.caller == NOBODY else 404 if ROLE[self.caller] in ROUTES[self.route.name] else 403
 
 
-async def refusal(system: System, one: Try, names: Mapping[str, str]) -> str:
-    """Say what is wrong with how a caller is refused who may not call; nothing if all is well."""
+async def fault(system: System, one: Try, names: Mapping[str, str]) -> str:
+    """Say what is wrong with how a caller is answered; nothing if all is well."""
     answer = await call(system, one.route, one.body, one.headers, names)
-    well = (
-        answer.status_code == one.refusal
-        and answer.headers["content-type"] == "application/problem+json"
-        and ("www-authenticate" in answer.headers) == (one.refusal == 401)
-    )
+    well = is_let_in(answer) if one.allowed else is_refused(answer, one.refusal)
     return "" if well else f"{one.route.name} {one.caller}: {answer.status_code}: {answer.text}"
 
 
-async def admission(system: System, one: Try, names: Mapping[str, str]) -> str:
-    """Say what is wrong with how a caller is answered who may call; nothing if all is well."""
-    answer = await call(system, one.route, one.body, one.headers, names)
+def is_refused(answer: httpx.Response, status: int) -> bool:
+    return (
+        answer.status_code == status
+        and answer.headers["content-type"] == "application/problem+json"
+        and ("www-authenticate" in answer.headers) == (status == 401)
+    )
+
+
+def is_let_in(answer: httpx.Response) -> bool:
     unknown_by_example = answer.json().get("code", "") if answer.status_code == 404 else ""
-    well = (
+    return (
         answer.status_code not in {401, 403}
         and answer.status_code < 500
         and unknown_by_example in {"", "workflow-unknown", "shipment-unknown"}
     )
-    return "" if well else f"{one.route.name} {one.caller}: {answer.status_code}: {answer.text}"
 
 
 async def state(system: System) -> Any:

@@ -44,10 +44,13 @@ async def suspended(cluster: Cluster, *keys: str) -> tuple[Replica, list[str]]:
     return replica, sagas
 
 
+async def resolve(operations: Operations, saga_id: str, value: str) -> Settlement:
+    return await operations.resolve_promise(saga_id, "go", value, by="somebody")
+
+
 async def resolved(operations: Operations, saga_id: str, value: str = "second") -> SagaView:
     """The saga at its end, after its promise."""
-    settlement = await operations.resolve_promise(saga_id, "go", value, by="somebody")
-    assert settlement.outcome == "accepted"
+    assert (await resolve(operations, saga_id, value)).outcome == "accepted"
     return await operations.result(saga_id, wait_s=LEASE_S)
 
 
@@ -80,6 +83,7 @@ async def test_what_is_kept_here_may_have_ended_elsewhere(
     """Nothing is read to settle a declared promise of a saga that is kept; whether it is open, the row alone says."""
     cluster = cluster_of(patient)
     keeper, other = cluster.replicas[0], cluster.add()
+    here, elsewhere = keeper.engine.operations, other.engine.operations
     read: list[object] = []
     look_up = signals.look_up
 
@@ -90,21 +94,17 @@ async def test_what_is_kept_here_may_have_ended_elsewhere(
     monkeypatch.setattr(signals, "look_up", watched)
     first, second = [await cluster.start(patient, "first", key=key) for key in ("k-1", "k-2")]
     await keeper.engine.run_until_idle()
-    assert (await resolve(keeper, first, "second")).outcome == "accepted"
+    assert (await resolve(here, first, "second")).outcome == "accepted"
     assert not read
-    assert (await resolve(other, second, "second")).outcome == "accepted"
+    assert (await resolve(elsewhere, second, "second")).outcome == "accepted"
     assert read == [(UUID(second), "go")]
     await other.engine.run_until_idle()
     for saga_id in (first, second):
         assert (await cluster.view(saga_id)).status == "completed"
-    assert (await resolve(keeper, second, "second")).outcome == "repeat"
-    assert (await resolve(keeper, second, "third")).outcome == "conflict"
+    assert (await resolve(here, second, "second")).outcome == "repeat"
+    assert (await resolve(here, second, "third")).outcome == "conflict"
     with pytest.raises(UnknownSignal):
-        await keeper.engine.operations.resolve_promise(second, "stop", "now", by="somebody")
-
-
-async def resolve(replica: Replica, saga_id: str, value: str) -> Settlement:
-    return await replica.engine.operations.resolve_promise(saga_id, "go", value, by="somebody")
+        await here.resolve_promise(second, "stop", "now", by="somebody")
 
 
 @only(ONE)
@@ -113,7 +113,7 @@ async def test_a_settlement_elsewhere_leaves_the_saga_due(cluster_of: ClusterOf)
     """Whoever does not keep the saga does not lease it; its next claim takes it up where it is kept, without replay."""
     cluster = cluster_of(patient)
     replica, (saga_id,) = await suspended(cluster, "k")
-    cluster.elsewhere(lambda operations: operations.resolve_promise(saga_id, "go", "second", by="somebody"))
+    cluster.elsewhere(lambda operations: resolve(operations, saga_id, "second"))
     assert await epoch_of(cluster, saga_id) == 1
     cluster.clock.advance(1)
     view = await replica.engine.operations.result(saga_id, wait_s=LEASE_S)

@@ -147,7 +147,7 @@ class Scheduler:
 
     def holds(self, saga_id: UUID) -> bool:
         """Say whether a saga runs or is kept here, so that its end will be heard of here too."""
-        return saga_id in self._running or saga_id in self._turns.residents
+        return self.saga(saga_id) is not None
 
     def saga(self, saga_id: UUID) -> Saga | None:
         """Give a saga that runs or is kept here, as its last claim read it; None if it does neither."""

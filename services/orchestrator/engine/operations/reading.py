@@ -117,7 +117,7 @@ class Reading:
                 raise UnknownSaga
             signal = await signals.get(conn, row.id, name)
         if signal is None or signal.kind is not SignalKind.PROMISE:
-            declared(self._registry, row.workflow, row.version, name)
+            require_declared(self._registry, row.workflow, row.version, name)
         if signal is None:
             return PromiseView("open", None, None, None)
         return PromiseView(str(signal.status), standing_of(signal), signal.opened_at, signal.until)
@@ -137,7 +137,7 @@ class Reading:
         return [ids.derived_uuid("saga", name, key) for name in names]
 
 
-def declared(registry: Registry, workflow: str, version: int, name: str) -> None:
+def require_declared(registry: Registry, workflow: str, version: int, name: str) -> None:
     """Make sure that a workflow declares a promise that nothing is kept of; UnknownVersion, UnknownSignal."""
     definition = registry.get(workflow, version)
     if definition is None:

@@ -23,7 +23,7 @@ from services.orchestrator.engine.model.errors import (
 )
 from services.orchestrator.engine.model.records import ErrorInfo, Saga, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.operations.reading import declared, saga_uuid, standing_of
+from services.orchestrator.engine.operations.reading import require_declared, saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement, StartRequest
 from services.orchestrator.engine.running.batcher import Batcher
@@ -128,13 +128,13 @@ class Settling:
         self, conn: Direct, requests: Sequence[Request]
     ) -> Mapping[signals.Place, tuple[signals.Addressee | None, Signal | None]]:
         """Give what sagas and signals are. The promises of a saga that is here its code declares: none is read."""
-        declared: dict[signals.Place, tuple[signals.Addressee | None, Signal | None]] = {}
+        here: dict[signals.Place, tuple[signals.Addressee | None, Signal | None]] = {}
         for request in requests:
             saga = self._scheduler.saga(request.saga_id) if request.kind is SignalKind.PROMISE else None
             if saga is not None:
                 to = signals.Addressee(saga.workflow, saga.version, saga.key, Phase.FORWARD)
-                declared[request.place] = (to, None)
-        return declared | await signals.look_up(conn, {request.place for request in requests} - declared.keys())
+                here[request.place] = (to, None)
+        return here | await signals.look_up(conn, {request.place for request in requests} - here.keys())
 
     async def _settle_open(self, conn: Direct, plain: Mapping[signals.Place, Signal]) -> dict[signals.Place, Signal]:
         """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due."""
@@ -192,7 +192,7 @@ class Settling:
             raise UnknownSaga
         if signal is not None and signal.kind is SignalKind.PROMISE:
             return signal
-        declared(self._registry, saga.workflow, saga.version, request.name)
+        require_declared(self._registry, saga.workflow, saga.version, request.name)
         return Signal(saga.id, request.name, SignalKind.PROMISE, opened_at=saga.claimed_at)
 
     async def _decide(

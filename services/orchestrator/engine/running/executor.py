@@ -16,7 +16,7 @@ One turn of the loop::
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.chassis.clock import Clock
@@ -73,8 +73,7 @@ class Executor:
                 if run.log.fault is not None:
                     raise run.log.fault
                 self._book.admit(run)
-                if run.driver.waits:
-                    self._answer_waits(run)
+                now = self._answer_waits(run)
                 if run.driver.has_runnable and not run.driver.finished:
                     continue
                 run.log.replay.check_all_taken()
@@ -84,7 +83,7 @@ class Executor:
             if run.driver.finished:
                 await self._finish(run)
                 return False
-            if run.driver.waits and await self._expire(run):
+            if now is not None and await self._expire(run, now):
                 continue
             if await self._move(run):
                 return not self._settings.always_suspend
@@ -154,15 +153,17 @@ class Executor:
 
     # waiting
 
-    def _answer_waits(self, run: Run) -> None:
-        """Let branches go on whose signal is settled or whose time has come."""
+    def _answer_waits(self, run: Run) -> datetime | None:
+        """Let branches go on whose signal is settled or whose time has come; give the time, None if none waited."""
+        if not run.driver.waits:
+            return None
         now = run.log.now()
         for timer in run.driver.settle(now):
             self._hooks.timer_fired(run.saga, timer.due_at, now)
+        return now
 
-    async def _expire(self, run: Run) -> bool:
+    async def _expire(self, run: Run, now: datetime) -> bool:
         """Close the signals whose deadline has passed; False if there are none."""
-        now = run.log.now()
         expired = run.driver.expired(now)
         if not expired:
             return False

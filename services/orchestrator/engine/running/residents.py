@@ -49,10 +49,6 @@ class Residents:
         run = self._runs.get(saga_id)
         return None if run is None else run.saga
 
-    def __contains__(self, saga_id: UUID) -> bool:
-        """Say whether a run of a saga is kept."""
-        return saga_id in self._runs
-
     def close(self) -> None:
         """Let go of all."""
         for run in self._runs.values():
