@@ -215,3 +215,17 @@ async def test_only_what_was_expected_is_believed(cluster_of: ClusterOf) -> None
     genuine = await resolve(asked(cluster), money(), by="processor", facts={"amount_minor": 500, "currency": "USD"})
     assert genuine.outcome == "accepted"
     assert (await cluster.finish(saga_id)).output == "pay_1"
+
+
+@pytest.mark.scenario("W16", "G21")
+async def test_a_callback_is_no_promise(cluster_of: ClusterOf) -> None:
+    """What a callback expects cannot be got around by naming it as a promise, wherever its saga is kept."""
+    cluster = cluster_of(*PAYMENT_WORKFLOWS)
+    saga_id = await cluster.start(payment, 500)
+    await cluster.settle()
+    for _ in range(2):
+        with pytest.raises(UnknownSignal):
+            await cluster.operations.resolve_promise(saga_id, asked(cluster), money(), by="ann")
+        await cluster.restart()
+    settlement = await cluster.operations.resolve_awakeable(asked(cluster), money(), by="processor")
+    assert settlement.outcome == "accepted"

@@ -163,7 +163,9 @@ class Settling:
             if request.kind is not SignalKind.PROMISE or definition is None or request.name not in definition.promises:
                 return None
             signal = Signal(request.saga_id, request.name, SignalKind.PROMISE)
-        if signal.status is not SignalStatus.OPEN or _mismatches(signal, request.proposal.facts):
+        if signal.kind is not request.kind or signal.status is not SignalStatus.OPEN:
+            return None
+        if _mismatches(signal, request.proposal.facts):
             return None
         return self._proposed(signal, request.proposal, self._shape(saga, signal))
 
