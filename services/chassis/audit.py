@@ -1,34 +1,21 @@
 """Who did what, when and why: rows that are only ever added."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, MetaData, Table, Text, bindparam, text
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.chassis.connection import Connection
+from services.chassis.sql import Queries
 
 SYSTEM = "system"
 """The actor of what no person asked for."""
-
-_RECORD = text(
-    """
-    insert into audit (at, action, subject_id, actor, reason, details)
-    values (coalesce(cast(:now as timestamptz), clock_timestamp()), :action, :subject_id, :actor, :reason, :details)
-    """,
-).bindparams(bindparam("details", type_=JSONB))
-
-_FIND = text(
-    """
-    select id, at, action, subject_id, actor, reason, details
-    from audit
-    where (cast(:subject_id as text) is null or subject_id = :subject_id)
-      and (cast(:cursor as bigint) is null or id < :cursor)
-    order by id desc
-    limit :limit
-    """,
-).columns(details=JSONB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +32,7 @@ class Entry:
 
 
 async def record(
-    conn: AsyncConnection,
+    conn: Connection,
     *,
     action: str,
     subject_id: str,
@@ -55,29 +42,34 @@ async def record(
     now: datetime | None,
 ) -> None:
     """Add an entry, in the transaction of what it tells of."""
-    await conn.execute(
-        _RECORD,
+    await conn.fetch(
+        _queries()["record"],
         {
             "now": now,
             "action": action,
             "subject_id": subject_id,
             "actor": actor,
             "reason": reason,
-            "details": dict(details or {}),
+            "details": json.dumps(dict(details or {})),
         },
     )
 
 
 async def find(
-    conn: AsyncConnection,
+    conn: Connection,
     *,
     subject_id: str | None = None,
     cursor: int | None = None,
     limit: int = 100,
 ) -> Sequence[Entry]:
     """Return entries, newest first; `cursor` is the `id` of the last one seen."""
-    rows = await conn.execute(_FIND, {"subject_id": subject_id, "cursor": cursor, "limit": limit})
-    return [Entry(**row) for row in rows.mappings()]
+    rows = await conn.fetch(_queries()["find"], {"subject_id": subject_id, "cursor": cursor, "limit": limit})
+    return [Entry(**dict(row)) for row in rows]
+
+
+@cache
+def _queries() -> Queries:
+    return Queries.load(Path(__file__).with_name("audit.sql"))
 
 
 def add_tables(metadata: MetaData) -> None:

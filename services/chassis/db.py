@@ -1,48 +1,26 @@
-"""Postgres: connections with bounded waits, and what its errors mean.
+"""Postgres: a database and its connections, with bounded waits.
 
 Every wait has an end (statements, locks, idle transactions, dead peers), so that a half-open connection cannot hold
 a lock for ever and a retry does not block on its own ghost.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
 
-import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
 from services.chassis.connecting import LIMITS, way_to
+from services.chassis.connection import Connection
+from services.chassis.db_errors import is_transient
 from services.chassis.errors import SettingsError
 from services.chassis.hooks import ChassisHooks
-from services.chassis.sql import Statement
-
-Connection = AsyncConnection
-"""A connection in a transaction, for those who pass it on and write no SQL themselves."""
 
 _POOL_TIMEOUT_S: Final = 10.0
 
-_TRANSIENT_CLASSES: Final = ("08", "53")  # connection lost; out of connections, memory or disk
-_TRANSIENT_STATES: Final = frozenset(
-    {
-        "40001",  # serialization failure
-        "40P01",  # deadlock
-        "55P03",  # lock timeout
-        "57014",  # statement timeout
-        "57P01",  # admin shutdown
-        "57P02",  # crash shutdown
-        "57P03",  # starting up
-        "57P05",  # idle session timeout
-        "25P03",  # idle in transaction timeout
-        "25006",  # read-only: the primary has moved
-    },
-)
-_DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nesting of JSON
 _DURABLE: Final = {
     "fsync": {"on"},
     "full_page_writes": {"on"},
@@ -50,57 +28,8 @@ _DURABLE: Final = {
 }
 
 
-class Row(Protocol):
-    """A row that is read by its column names, whoever has fetched it."""
-
-    def __getitem__(self, name: str, /) -> Any: ...
-
-
-class Direct:
-    """A connection past SQLAlchemy, where its cost per statement counts: every statement is its own transaction."""
-
-    __slots__ = ("_conn", "_driver", "lost")
-
-    def __init__(self, conn: AsyncConnection, driver: asyncpg.Connection) -> None:
-        self._conn = conn
-        self._driver = driver
-        self.lost = False
-
-    @classmethod
-    async def of(cls, engine: AsyncEngine) -> "Direct":
-        """Take a connection out of the pool, for as long as it is kept."""
-        conn = await engine.connect()
-        proxied = conn.sync_connection
-        driver = None if proxied is None else proxied.connection.driver_connection
-        if driver is None:
-            raise RuntimeError("a connection that is closed cannot be used")
-        return cls(conn, driver)
-
-    async def fetch(self, statement: Statement, parameters: Mapping[str, Any]) -> Sequence[Row]:
-        """Run a named statement; a connection whose state is then unknown does not go back to the pool."""
-        try:
-            rows: Sequence[Row] = await self._driver.fetch(
-                statement.positional, *[parameters[name] for name in statement.parameters]
-            )
-        except BaseException as error:
-            if not isinstance(error, asyncpg.PostgresError) or is_transient(error):
-                await self.drop(error)
-            raise
-        return rows
-
-    async def drop(self, error: BaseException | None = None) -> None:
-        """Close the connection itself; the pool makes another."""
-        self.lost = True
-        await self._conn.invalidate(error)
-        await self._conn.close()
-
-    async def close(self) -> None:
-        """Give the connection back to the pool."""
-        await self._conn.close()
-
-
 class Database:
-    """One Postgres database: a pool and the three ways to use it."""
+    """One Postgres database: a pool and the two ways to use it."""
 
     def __init__(
         self, url: str, *, application_name: str, pool_size: int = 10, hooks: ChassisHooks | None = None
@@ -117,45 +46,54 @@ class Database:
         )
         self._hooks = hooks
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._spare: list[Direct] = []
-        self._spare_max = pool_size // 2
+        self._idle: list[Connection] = []
+        self._queueing = 0
+        self._closed = False
 
-    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Connection]:
         """One transaction: committed at the end of the block, rolled back by an exception."""
-        return self.engine.begin() if self._hooks is None else self._heard(self._hooks)
+        async with self.autocommit() as conn:
+            async with conn.transaction():
+                yield conn
+                if self._hooks is not None:
+                    self._hooks.commit_before()
+            if self._hooks is not None:
+                self._hooks.commit_unseen()
 
     @asynccontextmanager
-    async def _heard(self, hooks: ChassisHooks) -> AsyncIterator[AsyncConnection]:
-        async with self.engine.begin() as conn:
-            yield conn
-            hooks.commit_before()
-        hooks.commit_unseen()
+    async def autocommit(self) -> AsyncIterator[Connection]:
+        """Every statement its own commit.
 
-    def autocommit(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """Every statement its own commit, on a connection of the same pool."""
-        return self._autocommit.connect()
-
-    @asynccontextmanager
-    async def direct(self) -> AsyncIterator[Direct]:
-        """As `autocommit`, past SQLAlchemy; for named statements on a hot path.
-
-        Up to half of the pool stays taken out between two uses, because taking out costs as much as a statement.
+        A connection stays taken out of the pool between two uses, because taking out costs as much as a statement; it
+        goes back when somebody queues for one.
         """
-        direct = self._spare.pop() if self._spare else await Direct.of(self.engine)
+        conn = self._idle.pop() if self._idle else await self._take_out()
         try:
-            yield direct
+            yield conn
         finally:
-            if direct.lost:
-                await self._part_with_spare(Direct.drop)  # what has ended one connection has most often ended all
-            elif len(self._spare) >= self._spare_max:
-                await direct.close()
+            if conn.is_server_lost:
+                await self._part_with_idle(Connection.drop)
+            elif conn.is_lost:
+                pass  # the pool makes another
+            elif self._closed:
+                await conn.drop()  # its pool is no more
+            elif self._queueing:
+                await conn.close()
             else:
-                self._spare.append(direct)
+                self._idle.append(conn)
 
-    async def _part_with_spare(self, part_with: Callable[[Direct], Awaitable[None]]) -> None:
-        spare, self._spare = self._spare, []
-        for direct in spare:
-            await part_with(direct)
+    async def _take_out(self) -> Connection:
+        self._queueing += 1
+        try:
+            return await Connection.of(self._autocommit)
+        finally:
+            self._queueing -= 1
+
+    async def _part_with_idle(self, part_with: Callable[[Connection], Awaitable[None]]) -> None:
+        idle, self._idle = self._idle, []
+        for conn in idle:
+            await part_with(conn)
 
     async def ping(self) -> None:
         """Ask for the simplest answer; a readiness check."""
@@ -203,46 +141,6 @@ class Database:
             clock.calibrate(db_now, clock.monotonic())
 
     async def close(self) -> None:
-        self._spare_max = 0  # what is in use still goes back to the pool
-        await self._part_with_spare(Direct.close)
+        self._closed = True
+        await self._part_with_idle(Connection.close)
         await self.engine.dispose()
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart.
-
-    The statement may nevertheless have been applied: retry only what is idempotent.
-    """
-    if isinstance(error, (ConnectionError, asyncio.TimeoutError, PoolTimeoutError, OSError)):
-        return True
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        driver = _driver_error(error)
-        return driver is not None and is_transient(driver)
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
-    if isinstance(error, asyncpg.InterfaceError):
-        return not isinstance(error, ValueError) and "clos" in str(error)
-    return False
-
-
-def is_data_error(error: BaseException) -> bool:
-    """Whether Postgres, or the driver on its behalf, refuses the values themselves."""
-    if isinstance(error, DBAPIError):
-        driver = _driver_error(error)
-        return driver is not None and is_data_error(driver)
-    if isinstance(error, (UnicodeEncodeError, asyncpg.DataError)):
-        return True
-    if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "").startswith(_DATA_STATES)
-    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-
-
-def _driver_error(error: DBAPIError) -> BaseException | None:
-    """Find asyncpg's own exception below SQLAlchemy's."""
-    cause: BaseException | None = error.orig
-    while cause is not None and not isinstance(cause, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-        cause = cause.__cause__ or getattr(cause, "driver_exception", None)
-    return cause

@@ -19,12 +19,12 @@ from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 from sqlalchemy import Column, DateTime, Index, Integer, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from services.chassis import problems, strict_json
 from services.chassis.auth import Principal, current_principal
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.errors import InFlight, KeyReused, Malformed, RequestError
 from services.chassis.limits import Budgets, Limits
@@ -138,7 +138,7 @@ async def answer_once(
     database: Database,
     clock: Clock,
     key: IdempotencyKey | None,
-    handler: Callable[[AsyncConnection], Awaitable[StoredAnswer]],
+    handler: Callable[[Connection], Awaitable[StoredAnswer]],
 ) -> Response:
     """Run `handler` in one transaction with its stored answer, once per key; later, give that answer again.
 
@@ -166,12 +166,12 @@ async def _answer(
     database: Database,
     clock: Clock,
     key: IdempotencyKey,
-    handler: Callable[[AsyncConnection], Awaitable[StoredAnswer]],
+    handler: Callable[[Connection], Awaitable[StoredAnswer]],
 ) -> Response:
     now = clock.sql_now()
     async with database.begin() as conn:
-        locked = await conn.execute(_queries()["lock"], {"number": _number(key)})
-        if not locked.scalar_one():
+        locked = await conn.first(_queries()["lock"], {"number": _number(key)})
+        if locked is None or not locked["is_ours"]:
             key.count("in_flight")
             raise InFlight
         stored = await recall(conn, key, now=now)
@@ -189,28 +189,27 @@ async def _ready(answer: StoredAnswer) -> StoredAnswer:
     return answer
 
 
-async def recall(conn: AsyncConnection, key: IdempotencyKey, *, now: datetime | None) -> StoredAnswer | None:
+async def recall(conn: Connection, key: IdempotencyKey, *, now: datetime | None) -> StoredAnswer | None:
     """Return the answer that was given to this key; KeyReused if it came with another body.
 
     TooManyRequests if there is none and its caller may not store another.
     """
-    rows = await conn.execute(_queries()["recall"], _scope(key) | {"now": now, "kept_days": KEPT_DAYS})
-    row = rows.first()
+    row = await conn.first(_queries()["recall"], _scope(key) | {"now": now, "kept_days": KEPT_DAYS})
     if row is None:
         if key.limits is not None:
             key.limits.check_key(key.caller)
         return None
-    if row.fingerprint not in (key.fingerprint, *key.former):
+    if row["fingerprint"] not in (key.fingerprint, *key.former):
         key.count("mismatch")
         raise KeyReused
-    return StoredAnswer(row.status, row.body, row.headers)
+    return StoredAnswer(row["status"], row["body"], row["headers"])
 
 
-async def store(conn: AsyncConnection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> None:
+async def store(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> None:
     """Keep this answer for the key; one that is there already stays."""
     if key.limits is not None:
         key.limits.charge_key(key.caller)
-    await conn.execute(
+    await conn.fetch(
         _queries()["store"],
         _scope(key)
         | {
@@ -234,18 +233,15 @@ def key_budgets(most: int, clock: Clock) -> Budgets:
 
 
 async def purge(
-    conn: AsyncConnection,
+    conn: Connection,
     *,
     older_than_days: int = KEPT_DAYS,
     limit: int = 1_000,
     now: datetime | None,
 ) -> int:
     """Forget answers that nobody may ask for any more; return how many."""
-    result = await conn.execute(
-        _queries()["purge"],
-        {"older_than_days": older_than_days, "limit": limit, "now": now},
-    )
-    return int(result.rowcount)
+    values = {"older_than_days": older_than_days, "limit": limit, "now": now}
+    return await conn.affect(_queries()["purge"], values)
 
 
 def _scope(key: IdempotencyKey) -> dict[str, Any]:

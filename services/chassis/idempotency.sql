@@ -4,7 +4,7 @@
 -- with the transaction, so that a request that died holds none, and it survives poolers.
 
 -- name: lock
-select pg_try_advisory_xact_lock(:number)
+select pg_try_advisory_xact_lock(:number) as is_ours
 
 -- name: recall
 select fingerprint, status, body, headers

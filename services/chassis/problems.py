@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from services.chassis import db, errors, strict_json
+from services.chassis import db_errors, errors, strict_json
 from services.chassis.logs import context
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -130,9 +130,9 @@ def as_known(error: Exception) -> errors.OrderSagaError | None:
     """Return what an exception from below means to the caller; None: a bug of ours."""
     if isinstance(error, errors.OrderSagaError):
         return error if status_of(type(error)) != 500 else None
-    if db.is_data_error(error):
+    if db_errors.is_data_error(error):
         return errors.Invalid("The request holds a value that cannot be stored.")
-    if db.is_transient(error):
+    if db_errors.is_transient(error):
         return errors.Unavailable()
     return None
 

@@ -1,4 +1,4 @@
-"""Named statements: blocks of .sql files, as SQLAlchemy and as the driver take them."""
+"""Named statements: blocks of .sql files, as the driver takes them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import TextClause, text
-
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A named statement as the driver takes it: `$1`, `$2`, … for its `parameters`, in this order."""
+    """A named statement: as it was written, and as the driver takes it, with `$1`, `$2`, … for its `parameters`."""
 
+    text: str
     positional: str
     parameters: tuple[str, ...]
 
@@ -28,10 +27,10 @@ class Statement:
             return f"${names.index(match[1]) + 1}"
 
         positional = _PARAMETER.sub(number, sql)
-        return cls(positional, tuple(names))
+        return cls(sql, positional, tuple(names))
 
 
-class Queries(Mapping[str, TextClause]):
+class Queries(Mapping[str, Statement]):
     """The named statements of one .sql file: blocks headed by `-- name: claim_due`.
 
     Comments before the first block are the header. A name that is unknown, or given twice, is refused.
@@ -39,9 +38,8 @@ class Queries(Mapping[str, TextClause]):
 
     _HEADING: Final = re.compile(r"^-- name:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 
-    def __init__(self, statements: Mapping[str, TextClause], *, origin: str) -> None:
+    def __init__(self, statements: Mapping[str, Statement], *, origin: str) -> None:
         self._statements = dict(statements)
-        self._direct: dict[str, Statement] = {}
         self._origin = origin
 
     @classmethod
@@ -49,7 +47,7 @@ class Queries(Mapping[str, TextClause]):
         parts = cls._HEADING.split(path.read_text(encoding="utf-8"))
         if re.sub(r"--.*", "", parts[0]).strip():
             raise ValueError(f"{path.name}: a statement before the first name")
-        statements: dict[str, TextClause] = {}
+        statements: dict[str, Statement] = {}
         for name, sql in zip(parts[1::2], parts[2::2], strict=True):
             if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
                 raise ValueError(f"{path.name}: {name!r} is not a name")
@@ -58,10 +56,10 @@ class Queries(Mapping[str, TextClause]):
             statement = re.sub(r"^\s*--.*$", "", sql, flags=re.MULTILINE).strip().rstrip(";")
             if not statement:
                 raise ValueError(f"{path.name}: {name} is empty")
-            statements[name] = text(statement)
+            statements[name] = Statement.of(statement)
         return cls(statements, origin=path.name)
 
-    def __getitem__(self, name: str) -> TextClause:
+    def __getitem__(self, name: str) -> Statement:
         try:
             return self._statements[name]
         except KeyError:
@@ -72,13 +70,6 @@ class Queries(Mapping[str, TextClause]):
 
     def __len__(self) -> int:
         return len(self._statements)
-
-    def direct(self, name: str) -> Statement:
-        """Give a statement as `Direct.fetch` takes it."""
-        found = self._direct.get(name)
-        if found is None:
-            found = self._direct[name] = Statement.of(self[name].text)
-        return found
 
     @property
     def names(self) -> frozenset[str]:

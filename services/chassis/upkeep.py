@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from services.chassis.clock import Clock
-from services.chassis.db import Connection, Database
+from services.chassis.connection import Connection
+from services.chassis.db import Database
 from services.chassis.loop import Loop
 
 JANITOR_S: Final = 60.0

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.chassis import idempotency, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
 from services.chassis.http import Answer, ServiceClient, outbound_http
@@ -24,7 +25,6 @@ from services.session.api.resources import Resources
 from services.session.domain.cart import Product
 from services.session.settings import SessionSettings
 from services.session.store import addresses, stock
-from services.session.store.queries import Connection
 
 NAME: Final = "session"
 DESCRIPTION: Final = (

@@ -158,7 +158,7 @@ async def _raced(
 
 def _in_use(database: Database) -> bool:
     pool: Any = database.engine.pool
-    return bool(pool.checkedout() > len(database._spare))
+    return bool(pool.checkedout() > len(database._idle))
 
 
 async def _saga_client(clients: Clients, who: str, doors: list[Operations]) -> None:

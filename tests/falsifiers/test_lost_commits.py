@@ -9,7 +9,8 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from services.chassis.db import Database, is_transient
+from services.chassis.db import Database
+from services.chassis.db_errors import is_transient
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine import (
     Operations,

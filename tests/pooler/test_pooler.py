@@ -14,7 +14,7 @@ from dev.pgbouncer import Pooler
 from services.chassis.connecting import LIMITS, is_pooled
 from services.chassis.db import Database
 from services.chassis.errors import SettingsError
-from services.chassis.sql import Queries
+from services.chassis.sql import Statement
 from tests.support import server
 from tests.support.clock import ManualClock
 from tests.support.system import System, running
@@ -67,14 +67,15 @@ async def lived(product: System) -> None:
 async def test_statements_find_their_connection(databases: dict[str, str]) -> None:
     """Many connections of ours on two of the server's: transactions and single statements never meet another's."""
     database = Database(databases["session"], application_name="test", pool_size=AT_ONCE)
-    statement = Queries({"echo": text("select cast(:value as text) as value")}, origin="here").direct("echo")
+    statement = Statement.of("select cast(:value as text) as value")
 
     async def all_ways(value: str) -> list[str]:
         async with database.begin() as conn:
             first = (await conn.execute(text("select cast(:v as text)"), {"v": value})).scalar_one()
             await conn.execute(text("select set_config('application.secret', :v, true)"), {"v": value})
             second = (await conn.execute(text("select current_setting('application.secret')"))).scalar_one()
-        async with database.direct() as direct:
+            between = (await conn.fetch(statement, {"value": value}))[0]["value"]
+        async with database.autocommit() as direct:
             third = (await direct.fetch(statement, {"value": value}))[0]["value"]
         async with database.autocommit() as conn:
             fourth = (await conn.execute(text("select cast(:v as text)"), {"v": value})).scalar_one()
@@ -82,13 +83,13 @@ async def test_statements_find_their_connection(databases: dict[str, str]) -> No
                 await conn.execute(text("select count(*) from pg_stat_activity where datname = current_database()"))
             ).scalar_one()
         assert servers <= 2
-        return [first, second, third, fourth]
+        return [first, between, second, third, fourth]
 
     values = [f"value {number}" for number in range(AT_ONCE)]
     try:
         for _ in range(3):
             answers = await asyncio.gather(*map(all_ways, values))
-            assert answers == [[value] * 4 for value in values]
+            assert answers == [[value] * 5 for value in values]
     finally:
         await database.close()
 

@@ -26,7 +26,7 @@ EDGES = (
         "key-without-lock",
         "G16",
         "Two requests under one key run beside each other.",
-        (Edit(IDEMPOTENCY, "        if not locked.scalar_one():\n", "        if locked.scalar_one() is None:\n"),),
+        (Edit(IDEMPOTENCY, '        if locked is None or not locked["is_ours"]:\n', "        if locked is None:\n"),),
         (f"{CHASSIS}/test_idempotency.py::test_of_concurrent_requests_one_runs",),
     ),
     Mutant(

@@ -195,4 +195,30 @@ LEASES = (
         ),
         ("tests/postgres/chassis/test_database.py::test_durability_is_checked",),
     ),
+    Mutant(
+        "rollback-taken-for-commit",
+        "G1",
+        "A transaction in which a statement has failed unheeded is taken for committed.",
+        (
+            Edit(
+                "services/chassis/connection.py",
+                '            if await self._command("commit") != "COMMIT":\n                raise RolledBack\n',
+                '            await self._command("commit")\n',
+            ),
+        ),
+        ("tests/postgres/chassis/test_connections.py::test_a_failure_that_goes_unheeded_is_not_taken_for_a_commit",),
+    ),
+    Mutant(
+        "transaction-left-open",
+        "G15",
+        "A request that ends between two statements leaves its transaction open, and whoever comes next commits it.",
+        (
+            Edit(
+                "services/chassis/connection.py",
+                "            if not self.is_lost:\n",
+                "            if not self.is_lost and isinstance(error, Exception):\n",
+            ),
+        ),
+        ("tests/postgres/chassis/test_connections.py::test_a_cancel_between_statements_rolls_back",),
+    ),
 )

@@ -24,10 +24,9 @@ MESSAGES = (
             Edit(RELAY, '{"limit": limit,', '{"after": Relay._after, "limit": limit,'),
             Edit(
                 RELAY,
-                "            return [Lease(row.key, row.epoch, row.attempts, until) for row in rows]",
-                "            rows = rows.all()\n"
-                "            Relay._after = max([row.was for row in rows], default=Relay._after)\n"
-                "            return [Lease(row.key, row.epoch, row.attempts, until) for row in rows]",
+                '        return [Lease(row["key"], row["epoch"], row["attempts"], until) for row in rows]',
+                '        Relay._after = max([row["was"] for row in rows], default=Relay._after)\n'
+                '        return [Lease(row["key"], row["epoch"], row["attempts"], until) for row in rows]',
             ),
             Edit(
                 RELAY,
@@ -113,11 +112,9 @@ MESSAGES = (
         (
             Edit(
                 "services/chassis/messaging/outbox.py",
-                '    await conn.execute(\n        queries()["enqueue"],\n        {\n            "now": now,',
-                "    from sqlalchemy.ext.asyncio import AsyncEngine\n\n"
-                "    other = await AsyncEngine(conn.sync_connection.engine).connect()\n"
-                "    await other.execution_options(isolation_level='AUTOCOMMIT')\n"
-                "    await other.execute(\n"
+                '    await conn.fetch(\n        queries()["enqueue"],\n        {\n            "now": now,',
+                "    other = await Connection.of(conn._conn.engine)\n"
+                "    await other.fetch(\n"
                 '        queries()["enqueue"],\n        {\n            "now": now,',
             ),
             Edit(
@@ -133,7 +130,13 @@ MESSAGES = (
         "inbox-forgets",
         "G15",
         "An event that was applied already is applied again when it is delivered again.",
-        (Edit("services/chassis/messaging/inbox.py", "return rows.first() is not None", "return rows is not None"),),
+        (
+            Edit(
+                "services/chassis/messaging/inbox.py",
+                'return await conn.first(queries()["first_time"], values) is not None',
+                'return await conn.fetch(queries()["first_time"], values) is not None',
+            ),
+        ),
         ("tests/postgres/session/test_events.py::test_a_repeated_event_changes_nothing",),
     ),
 )

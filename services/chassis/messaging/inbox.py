@@ -3,38 +3,32 @@
 from datetime import datetime
 
 from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.connection import Connection
 from services.chassis.messaging.outbox import queries
 
 KEPT_DAYS = 7
 
 
-async def first_time(conn: AsyncConnection, source: str, message_id: str, *, now: datetime | None) -> bool:
+async def first_time(conn: Connection, source: str, message_id: str, *, now: datetime | None) -> bool:
     """Remember a message in the transaction that applies it; False: it was applied before.
 
     A second delivery at the same time waits until the first one's transaction has ended.
     """
-    rows = await conn.execute(
-        queries()["first_time"],
-        {"source": source, "message_id": message_id, "now": now},
-    )
-    return rows.first() is not None
+    values = {"source": source, "message_id": message_id, "now": now}
+    return await conn.first(queries()["first_time"], values) is not None
 
 
 async def purge(
-    conn: AsyncConnection,
+    conn: Connection,
     *,
     older_than_days: int = KEPT_DAYS,
     limit: int = 1_000,
     now: datetime | None,
 ) -> int:
     """Forget messages that no sender repeats any more; return how many."""
-    result = await conn.execute(
-        queries()["purge_inbox"],
-        {"older_than_days": older_than_days, "limit": limit, "now": now},
-    )
-    return int(result.rowcount)
+    values = {"older_than_days": older_than_days, "limit": limit, "now": now}
+    return await conn.affect(queries()["purge_inbox"], values)
 
 
 def add_tables(metadata: MetaData) -> None:

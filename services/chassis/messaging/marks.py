@@ -9,18 +9,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.db import Database, is_transient
+from services.chassis.connection import Connection
+from services.chassis.db import Database
+from services.chassis.db_errors import is_transient
 from services.chassis.http import Answer
 from services.chassis.logs import get_logger
 from services.chassis.messaging.delivery import MISCONFIGURED_PAUSE_S, Alarm, Outcome, backoff_s
 from services.chassis.messaging.outbox import Message, queries
 from services.chassis.metrics import Metrics
 
-AnswerHandler = Callable[[AsyncConnection, Message, Answer], Awaitable[None]]
+AnswerHandler = Callable[[Connection, Message, Answer], Awaitable[None]]
 """What to do with a message's answer, in the transaction of its mark; locks rows of its own, enqueues nothing."""
 
 _PAUSE_S: Final = 0.1
@@ -103,12 +103,12 @@ class Marks:
             ours = [outcome for outcome in batch if outcome.lease.key in held]
             delivered = [message.id for outcome in ours for message, _ in outcome.delivered]
             if delivered:
-                await conn.execute(queries()["delete_delivered"], {"ids": delivered})
+                await conn.fetch(queries()["delete_delivered"], {"ids": delivered})
             await self._audit(conn, ours, now)
             await self._bury(conn, [outcome for outcome in ours if outcome.dead is not None], now)
             return await self._release(conn, [outcome for outcome in ours if outcome.dead is None], now)
 
-    async def _handle_answers(self, conn: AsyncConnection, batch: Sequence[Outcome]) -> frozenset[str]:
+    async def _handle_answers(self, conn: Connection, batch: Sequence[Outcome]) -> frozenset[str]:
         """Call the handlers of what was delivered; return the keys for which there was one."""
         keys = set()
         for outcome in batch:
@@ -119,21 +119,21 @@ class Marks:
                     keys.add(message.key)
         return frozenset(keys)
 
-    async def _hold(self, conn: AsyncConnection, batch: Sequence[Outcome]) -> frozenset[str]:
-        rows = await conn.execute(
+    async def _hold(self, conn: Connection, batch: Sequence[Outcome]) -> frozenset[str]:
+        rows = await conn.fetch(
             queries()["hold"],
             {
                 "keys": [outcome.lease.key for outcome in batch],
                 "epochs": [outcome.lease.epoch for outcome in batch],
             },
         )
-        return frozenset(rows.scalars())
+        return frozenset(row["key"] for row in rows)
 
-    async def _bury(self, conn: AsyncConnection, refused: Sequence[Outcome], now: datetime | None) -> None:
+    async def _bury(self, conn: Connection, refused: Sequence[Outcome], now: datetime | None) -> None:
         dead = [outcome.dead for outcome in refused if outcome.dead is not None]
         if not dead:
             return
-        await conn.execute(
+        await conn.fetch(
             queries()["bury"],
             {
                 "ids": [d.message.id for d in dead],
@@ -143,7 +143,7 @@ class Marks:
             },
         )
 
-    async def _audit(self, conn: AsyncConnection, outcomes: Sequence[Outcome], now: datetime | None) -> None:
+    async def _audit(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> None:
         """Leave a row for an alarm; once, however often it is tried again."""
         for outcome in outcomes:
             if outcome.alarm is not None and outcome.attempts <= 1:
@@ -157,10 +157,10 @@ class Marks:
                     now=now,
                 )
 
-    async def _release(self, conn: AsyncConnection, outcomes: Sequence[Outcome], now: datetime | None) -> bool:
+    async def _release(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> bool:
         if not outcomes:
             return False
-        rows = await conn.execute(
+        rows = await conn.fetch(
             queries()["release"],
             {
                 "keys": [outcome.lease.key for outcome in outcomes],
@@ -169,7 +169,7 @@ class Marks:
                 "now": now,
             },
         )
-        return any(row.due for row in rows)
+        return any(row["due"] for row in rows)
 
     def _tell(self, batch: Sequence[Outcome]) -> None:
         """Count and alarm, once it is committed."""

@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import Sequence as DatabaseSequence
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis import ids
+from services.chassis.connection import Connection
 from services.chassis.sql import Queries
 
 
@@ -52,11 +52,11 @@ class Message:
     traceparent: str | None = None
 
 
-async def enqueue(conn: AsyncConnection, messages: Sequence[Message], *, now: datetime | None) -> None:
+async def enqueue(conn: Connection, messages: Sequence[Message], *, now: datetime | None) -> None:
     """Write messages in the caller's transaction; once per transaction, after everything else it locks."""
     if not messages:
         return
-    await conn.execute(
+    await conn.fetch(
         queries()["enqueue"],
         {
             "now": now,
@@ -90,29 +90,19 @@ class DeadLetter:
     waiting_behind: int
 
 
-async def dead_letters(conn: AsyncConnection, *, limit: int = 100) -> Sequence[DeadLetter]:
+async def dead_letters(conn: Connection, *, limit: int = 100) -> Sequence[DeadLetter]:
     """Return what was refused, oldest first."""
-    rows = await conn.execute(
-        text(
-            """
-            select o.id, o.key, o.name, o.service, o.path, o.dead_at, o.dead_code as code, o.dead_detail as detail,
-                   (select count(*) from outbox b where b.key = o.key and b.seq > o.seq) as waiting_behind
-            from outbox o where o.dead_at is not null order by o.dead_at, o.id limit :limit
-            """,
-        ),
-        {"limit": limit},
-    )
-    return [DeadLetter(**row) for row in rows.mappings()]
+    rows = await conn.fetch(queries()["dead_letters"], {"limit": limit})
+    return [DeadLetter(**dict(row)) for row in rows]
 
 
-async def revive(conn: AsyncConnection, key: str, *, drop: bool, now: datetime | None) -> bool:
+async def revive(conn: Connection, key: str, *, drop: bool, now: datetime | None) -> bool:
     """Unblock a key: send its dead letter again, or `drop` it; say whether the key was blocked."""
-    held = await conn.execute(queries()["hold_blocked"], {"key": key})
-    if held.first() is None:
+    if await conn.first(queries()["hold_blocked"], {"key": key}) is None:
         return False
     if drop:
-        await conn.execute(queries()["drop_dead"], {"key": key})
-    await conn.execute(queries()["unblock"], {"key": key, "now": now})
+        await conn.fetch(queries()["drop_dead"], {"key": key})
+    await conn.fetch(queries()["unblock"], {"key": key, "now": now})
     return True
 
 

@@ -136,6 +136,14 @@ set leased = false,
 from dead
 where k.key = dead.key
 
+-- name: dead_letters
+select o.id, o.key, o.name, o.service, o.path, o.dead_at, o.dead_code as code, o.dead_detail as detail,
+       (select count(*) from outbox b where b.key = o.key and b.seq > o.seq) as waiting_behind
+from outbox o
+where o.dead_at is not null
+order by o.dead_at, o.id
+limit :limit
+
 -- name: hold_blocked
 select key from outbox_keys where key = :key and blocked_at is not null for update
 

@@ -100,40 +100,40 @@ class Relay:
         """Set the gauges: how old the oldest message is, how many were refused."""
         self._measured_at = self._clock.monotonic()
         async with self._database.autocommit() as conn:
-            row = (await conn.execute(queries()["measure_outbox"], {"now": self._clock.sql_now()})).one()
-        self._lag_s.set(float(row.lag_s))
-        self._dead.set(row.dead)
+            (row,) = await conn.fetch(queries()["measure_outbox"], {"now": self._clock.sql_now()})
+        self._lag_s.set(float(row["lag_s"]))
+        self._dead.set(row["dead"])
 
     async def _claim(self, limit: int) -> list[Lease]:
         until = self._clock.monotonic() + self._lease_s  # counted from before the claim is sent
         async with self._database.autocommit() as conn:
-            rows = await conn.execute(
+            rows = await conn.fetch(
                 queries()["claim_keys"],
                 {"limit": limit, "lease_s": self._lease_s, "now": self._clock.sql_now()},
             )
-            return [Lease(row.key, row.epoch, row.attempts, until) for row in rows]
+        return [Lease(row["key"], row["epoch"], row["attempts"], until) for row in rows]
 
     async def _read(self, keys: Sequence[str]) -> dict[str, list[Message]]:
         async with self._database.autocommit() as conn:
-            rows = await conn.execute(
+            rows = await conn.fetch(
                 queries()["read_messages"],
                 {"keys": list(keys), "per_key": PER_KEY, "now": self._clock.sql_now()},
             )
-            messages = [
-                Message(
-                    id=row.id,
-                    key=row.key,
-                    service=row.service,
-                    method=row.method,
-                    path=row.path,
-                    name=row.name,
-                    body=row.body,
-                    settled_by=tuple(row.settled_by),
-                    acting_user=row.acting_user,
-                    traceparent=row.traceparent,
-                )
-                for row in rows
-            ]
+        messages = [
+            Message(
+                id=row["id"],
+                key=row["key"],
+                service=row["service"],
+                method=row["method"],
+                path=row["path"],
+                name=row["name"],
+                body=row["body"],
+                settled_by=tuple(row["settled_by"]),
+                acting_user=row["acting_user"],
+                traceparent=row["traceparent"],
+            )
+            for row in rows
+        ]
         return {key: list(group) for key, group in groupby(messages, key=lambda message: message.key)}
 
     async def _deliver(self, lease: Lease, messages: Sequence[Message]) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database, is_transient
+from services.chassis.db import Database
+from services.chassis.db_errors import is_transient
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.orchestrator.engine.authoring.definition import Registry

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from services.chassis.auth import Principal, owner
+from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import get_logger
@@ -19,7 +20,6 @@ from services.session.api.resources import Wired, answer
 from services.session.domain.cart import MAX_QUANTITY, Basket
 from services.session.domain.errors import BasketFull, LineLimit, MixedCurrencies, UnknownSku
 from services.session.store import carts
-from services.session.store.queries import Connection
 
 router = APIRouter(prefix="/users/{user_id}/cart", tags=["cart"])
 

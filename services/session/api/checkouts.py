@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
 from services.chassis.auth import Principal, authenticated, owner
+from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import bind, get_logger
@@ -38,7 +39,6 @@ from services.session.domain.checkout import (
 from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderConflict, OrderIdTaken
 from services.session.settings import SessionSettings
 from services.session.store import checkouts
-from services.session.store.queries import Connection
 
 router = APIRouter(tags=["checkout"])
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from services.chassis import audit
 from services.chassis.auth import Principal, authenticated
+from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, Invalid, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import bind, get_logger
@@ -21,7 +22,6 @@ from services.contracts.orchestrator import EraseUser
 from services.session.api.resources import Wired, answer
 from services.session.domain.errors import OrdersOpen
 from services.session.store import erasure
-from services.session.store.queries import Connection
 
 router = APIRouter(tags=["customers"])
 

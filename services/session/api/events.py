@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
 
 from services.chassis.auth import Principal, authenticated
+from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.logs import bind, get_logger
@@ -15,7 +16,6 @@ from services.contracts.events import CloudEvent, OrderEvent
 from services.session.api.resources import Resources, Wired, alarm, answer
 from services.session.domain.order import Applied, News, Payment, Shipment
 from services.session.store import orders, stock
-from services.session.store.queries import Connection
 
 router = APIRouter(tags=["events"])
 

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from services.chassis.auth import Principal, owner
+from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.http import Answer
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
@@ -30,7 +31,6 @@ from services.session.domain.checkout import saga_id
 from services.session.domain.errors import OrderEnded, OrderShipped
 from services.session.domain.order import CANCEL_REFUSED, DETAILS, Order, Position, is_cancellable
 from services.session.store import orders
-from services.session.store.queries import Connection
 
 router = APIRouter(prefix="/users/{user_id}/orders", tags=["orders"])
 

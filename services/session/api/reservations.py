@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends, Query
 
 from services.chassis.auth import Principal, authenticated
+from services.chassis.connection import Connection
 from services.chassis.logs import bind, get_logger
 from services.chassis.problems import problem_responses
 from services.chassis.requests import PathId, QueryInt
@@ -15,7 +16,6 @@ from services.session.domain.errors import OutOfStock, ReservationMismatch, Rese
 from services.session.domain.order import ENDED
 from services.session.domain.stock import RELEASED, SOLD, Hold, merged
 from services.session.store import checkouts, orders, stock
-from services.session.store.queries import Connection
 
 router = APIRouter(prefix="/reservations", tags=["reservations"])
 

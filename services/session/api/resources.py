@@ -9,13 +9,13 @@ from pydantic import BaseModel
 
 from services.chassis import audit
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
 from services.chassis.sealing import Sealer
 from services.session.settings import SessionSettings
-from services.session.store.queries import Connection
 
 
 @dataclass(frozen=True, slots=True)

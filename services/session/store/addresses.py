@@ -7,9 +7,9 @@ from typing import Any, Final
 from sqlalchemy import select, tuple_, type_coerce, update
 from sqlalchemy.dialects.postgresql import JSONB
 
+from services.chassis.connection import Connection
 from services.chassis.sealing import Sealer
 from services.session.domain.order import Address
-from services.session.store.queries import Connection
 from services.session.store.tables import attempts
 
 ERASED: Final = Address(name="erased", street="erased", city="erased", postal_code="erased", country="ZZ")

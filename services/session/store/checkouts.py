@@ -1,12 +1,12 @@
 """Checkouts: an attempt at an order, frozen from the basket, and the mark that its payment succeeded."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, insert, select, update
-
+from services.chassis.connection import Connection
 from services.chassis.errors import NotFound
 from services.chassis.sealing import Sealer
 from services.session.domain.cart import Basket, Line
@@ -15,8 +15,7 @@ from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotRes
 from services.session.domain.order import DETAILS
 from services.session.domain.stock import HELD, merged
 from services.session.store import addresses, carts, stock
-from services.session.store.queries import Connection, query
-from services.session.store.tables import attempts, instant, order_history, orders
+from services.session.store.queries import query
 
 PENDING = "pending_payment"
 
@@ -39,11 +38,7 @@ async def place(conn: Connection, wanted: Wanted, *, sealer: Sealer, now: dateti
     if standing is None:
         await _insert_order(conn, wanted, now=now)
     else:
-        await conn.execute(
-            update(orders)
-            .where(orders.c.order_id == wanted.order_id)
-            .values(attempt=attempt, status=PENDING, checkout_open=True, updated_at=instant(now))
-        )
+        await conn.fetch(query("try_again"), {"order_id": wanted.order_id, "attempt": attempt, "now": now})
     address = addresses.sealed(wanted.address, sealer)
     await _freeze(conn, wanted, attempt, basket, address=address, now=now)
     return Placed(wanted.order_id, wanted.user_id, attempt, PENDING, wanted.address, basket.lines, fresh=True)
@@ -54,33 +49,29 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
 
     The mark belongs to the attempt and is never cleared, whatever becomes of the basket.
     """
-    user_id = await conn.scalar(select(orders.c.user_id).where(orders.c.order_id == order_id))
-    if user_id is None:
+    owner = await conn.first(query("read_order"), {"order_id": order_id})
+    if owner is None:
         raise NotFound
+    user_id: str = owner["user_id"]
     basket = await carts.lock(conn, user_id)
-    order = (await conn.execute(query("lock_order"), {"order_id": order_id})).one()
-    this_attempt = (attempts.c.order_id == order_id) & (attempts.c.attempt == attempt)
-    frozen = (await conn.execute(select(attempts.c.lines, attempts.c.executed_at).where(this_attempt))).one_or_none()
-    if frozen is not None and frozen.executed_at is not None:
+    (order,) = await conn.fetch(query("lock_order"), {"order_id": order_id})
+    this_attempt = {"order_id": order_id, "attempt": attempt}
+    frozen = await conn.first(query("read_attempt"), this_attempt)
+    if frozen is not None and frozen["executed_at"] is not None:
         return Executed(user_id, fresh=False, cleared=False)
     hold = await stock.lock(conn, order_id, attempt)
-    if frozen is None or order.attempt != attempt or hold is None or hold.status != HELD:
+    if frozen is None or order["attempt"] != attempt or hold is None or hold.status != HELD:
         raise NotReserved
-    await conn.execute(update(attempts).where(this_attempt).values(executed_at=instant(now)))
-    await conn.execute(
-        update(orders).where(orders.c.order_id == order_id).values(checkout_open=False, updated_at=instant(now))
-    )
-    left = basket.minus(merged((line["sku"], line["quantity"]) for line in frozen.lines))
+    await conn.fetch(query("mark_executed"), {**this_attempt, "now": now})
+    left = basket.minus(merged((line["sku"], line["quantity"]) for line in frozen["lines"]))
     await carts.save(conn, basket, left)
     return Executed(user_id, fresh=True, cleared=left != basket)
 
 
 async def frozen_pieces(conn: Connection, order_id: str, attempt: int) -> Mapping[str, int] | None:
     """Return the pieces per sku that an attempt froze, sorted by sku; None if it is not known."""
-    lines = await conn.scalar(
-        select(attempts.c.lines).where(attempts.c.order_id == order_id, attempts.c.attempt == attempt)
-    )
-    return None if lines is None else merged((line["sku"], line["quantity"]) for line in lines)
+    row = await conn.first(query("read_attempt"), {"order_id": order_id, "attempt": attempt})
+    return None if row is None else merged((line["sku"], line["quantity"]) for line in row["lines"])
 
 
 def lines_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Line, ...]:
@@ -89,71 +80,54 @@ def lines_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Line, ...]:
 
 
 async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Standing | None:
-    order = (await conn.execute(query("lock_order"), {"order_id": order_id})).one_or_none()
+    order = await conn.first(query("lock_order"), {"order_id": order_id})
     if order is None:
         return None
-    attempt = (
-        await conn.execute(
-            select(attempts.c.address, attempts.c.token_hash, attempts.c.key_hash).where(
-                attempts.c.order_id == order_id, attempts.c.attempt == order.attempt
-            )
-        )
-    ).one()
+    (attempt,) = await conn.fetch(query("read_attempt"), {"order_id": order_id, "attempt": order["attempt"]})
     return Standing(
-        user_id=order.user_id,
+        user_id=order["user_id"],
         order_id=order_id,
-        attempt=order.attempt,
-        status=order.status,
-        address=addresses.opened(attempt.address, sealer),
-        token_hash=attempt.token_hash,
-        key_hash=attempt.key_hash,
+        attempt=order["attempt"],
+        status=order["status"],
+        address=addresses.opened(attempt["address"], sealer),
+        token_hash=attempt["token_hash"],
+        key_hash=attempt["key_hash"],
     )
 
 
 async def _placed(conn: Connection, order_id: str, sealer: Sealer) -> Placed:
-    row = (
-        await conn.execute(
-            select(orders.c.user_id, orders.c.attempt, orders.c.status, attempts.c.address, attempts.c.lines)
-            .join_from(orders, attempts, attempts.c.order_id == orders.c.order_id)
-            .where(orders.c.order_id == order_id, attempts.c.attempt == orders.c.attempt)
-        )
-    ).one()
-    address, lines = addresses.opened(row.address, sealer), lines_of(row.lines)
-    return Placed(order_id, row.user_id, row.attempt, row.status, address, lines, fresh=False)
+    (order,) = await conn.fetch(query("read_order"), {"order_id": order_id})
+    (attempt,) = await conn.fetch(query("read_attempt"), {"order_id": order_id, "attempt": order["attempt"]})
+    address, lines = addresses.opened(attempt["address"], sealer), lines_of(attempt["lines"])
+    return Placed(order_id, order["user_id"], order["attempt"], order["status"], address, lines, fresh=False)
 
 
 async def _has_open_checkout(conn: Connection, user_id: str) -> bool:
-    open_checkout = exists().where(orders.c.user_id == user_id, orders.c.checkout_open)
-    return bool(await conn.scalar(select(open_checkout)))
+    return await conn.first(query("open_checkout"), {"user_id": user_id}) is not None
 
 
 async def _insert_order(conn: Connection, wanted: Wanted, *, now: datetime | None) -> None:
-    inserted = await conn.scalar(
-        query("insert_order"), {"order_id": wanted.order_id, "user_id": wanted.user_id, "now": now}
-    )
-    if inserted is None:
+    values = {"order_id": wanted.order_id, "user_id": wanted.user_id, "now": now}
+    if await conn.first(query("insert_order"), values) is None:
         raise OrderIdTaken
 
 
 async def _freeze(
     conn: Connection, wanted: Wanted, attempt: int, basket: Basket, *, address: str, now: datetime | None
 ) -> None:
-    lines: Sequence[dict[str, Any]] = [asdict(line) for line in basket.lines]
-    await conn.execute(
-        insert(attempts).values(
-            order_id=wanted.order_id,
-            attempt=attempt,
-            lines=lines,
-            total_minor=basket.total_minor,
-            currency=basket.currency,
-            address=address,
-            token_hash=wanted.token_hash,
-            key_hash=wanted.key_hash,
-            placed_at=instant(now),
-        )
-    )
-    await conn.execute(
-        insert(order_history).values(
-            order_id=wanted.order_id, attempt=attempt, at=instant(now), status=PENDING, detail=DETAILS[PENDING]
-        )
+    await conn.fetch(
+        query("freeze"),
+        {
+            "order_id": wanted.order_id,
+            "attempt": attempt,
+            "lines": json.dumps([asdict(line) for line in basket.lines]),
+            "total_minor": basket.total_minor,
+            "currency": basket.currency,
+            "address": json.dumps(address),
+            "token_hash": wanted.token_hash,
+            "key_hash": wanted.key_hash,
+            "status": PENDING,
+            "detail": DETAILS[PENDING],
+            "now": now,
+        },
     )

@@ -1,13 +1,15 @@
 """Orders as the customer sees them: their status, moved by events, and a history that only grows."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, tuple_, update
+from sqlalchemy import Row, Select, select, tuple_
 
+from services.chassis.connection import Connection
 from services.chassis.errors import NotFound
 from services.chassis.sealing import Sealer
 from services.session.domain.order import (
@@ -28,8 +30,8 @@ from services.session.domain.order import (
 )
 from services.session.store import addresses
 from services.session.store.checkouts import lines_of
-from services.session.store.queries import Connection, query
-from services.session.store.tables import attempts, instant, order_history, orders
+from services.session.store.queries import query
+from services.session.store.tables import attempts, order_history, orders
 
 
 async def find(conn: Connection, user_id: str, order_id: str, *, sealer: Sealer) -> Order:
@@ -59,36 +61,32 @@ async def page(
 
 async def known_attempt(conn: Connection, order_id: str) -> tuple[int, str] | None:
     """Lock an order until the transaction ends; return its attempt and status, None if it is not known."""
-    row = (await conn.execute(query("lock_order"), {"order_id": order_id})).one_or_none()
-    return None if row is None else (row.attempt, row.status)
+    row = await conn.first(query("lock_order"), {"order_id": order_id})
+    return None if row is None else (row["attempt"], row["status"])
 
 
 async def apply(conn: Connection, news: News, *, now: datetime | None) -> Applied:
     """Write what an event tells of an attempt; only the present attempt's can move the order."""
-    row = (await conn.execute(query("lock_order"), {"order_id": news.order_id})).one_or_none()
+    row = await conn.first(query("lock_order"), {"order_id": news.order_id})
     if row is None:
         return Applied(known=False, moved=False)
-    current = news.attempt == row.attempt
-    moved = current and moves(row.status, news.status)
-    if moved:
-        await conn.execute(
-            update(orders)
-            .where(orders.c.order_id == news.order_id)
-            .values(
-                status=news.status,
-                checkout_open=row.checkout_open and news.status in OPEN,
-                updated_at=instant(now),
-            )
-        )
-    facts = {name: asdict(fact) for name, fact in (("payment", news.payment), ("shipment", news.shipment)) if fact}
-    if facts:
-        await conn.execute(
-            update(attempts)
-            .where(attempts.c.order_id == news.order_id, attempts.c.attempt == news.attempt)
-            .values(facts)
-        )
-    if moved or not current or news.status != row.status or news.detail:
-        await record(conn, news.order_id, news.attempt, news.status, detail_of(news, current=row.attempt), now=now)
+    current = news.attempt == row["attempt"]
+    moved = current and moves(row["status"], news.status)
+    await conn.fetch(
+        query("write_news"),
+        {
+            "order_id": news.order_id,
+            "attempt": news.attempt,
+            "status": news.status,
+            "moved": moved,
+            "checkout_open": row["checkout_open"] and news.status in OPEN,
+            "payment": json.dumps(asdict(news.payment)) if news.payment else None,
+            "shipment": json.dumps(asdict(news.shipment)) if news.shipment else None,
+            "told": bool(moved or not current or news.status != row["status"] or news.detail),
+            "detail": detail_of(news, current=row["attempt"]),
+            "now": now,
+        },
+    )
     return Applied(known=True, moved=moved)
 
 
@@ -99,38 +97,31 @@ async def request_cancel(
 
     A wish that was refused may be uttered again; one still under way is not repeated.
     """
-    row = (await conn.execute(query("lock_order"), {"order_id": order_id})).one_or_none()
-    if row is None or row.user_id != user_id:
+    row = await conn.first(query("lock_order"), {"order_id": order_id})
+    if row is None or row["user_id"] != user_id:
         raise NotFound
-    check_cancellable(row.status)
-    last = await conn.scalar(
-        select(order_history.c.status)
-        .where(
-            order_history.c.order_id == order_id,
-            order_history.c.attempt == row.attempt,
-            order_history.c.status.in_((CANCEL_REQUESTED, CANCEL_REFUSED)),
-        )
-        .order_by(order_history.c.entry_no.desc())
-        .limit(1)
-    )
-    fresh = last != CANCEL_REQUESTED
+    attempt, status = row["attempt"], row["status"]
+    check_cancellable(status)
+    wishes = [CANCEL_REQUESTED, CANCEL_REFUSED]
+    last = await conn.first(query("last_told"), {"order_id": order_id, "attempt": attempt, "statuses": wishes})
+    fresh = last is None or last["status"] != CANCEL_REQUESTED
     if fresh:
-        await record(conn, order_id, row.attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
-    return row.attempt, row.status, fresh
+        await record(conn, order_id, attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
+    return attempt, status, fresh
 
 
 async def record(
     conn: Connection, order_id: str, attempt: int, status: str, detail: str, *, now: datetime | None
 ) -> None:
     """Add a line to an order's history; takes no lock on the order."""
-    await conn.execute(
-        insert(order_history).values(order_id=order_id, attempt=attempt, at=instant(now), status=status, detail=detail)
-    )
+    values = {"order_id": order_id, "attempt": attempt, "status": status, "detail": detail, "now": now}
+    await conn.fetch(query("tell"), values)
 
 
 async def latest_attempt(conn: Connection, order_id: str) -> int | None:
     """Return the number of an order's present attempt; None if the order is not known."""
-    return await conn.scalar(select(orders.c.attempt).where(orders.c.order_id == order_id))
+    row = await conn.first(query("read_order"), {"order_id": order_id})
+    return None if row is None else row["attempt"]
 
 
 def _orders(user_id: str) -> Select[Any]:

@@ -3,13 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import TextClause
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from services.chassis.sql import Queries
-
-Connection = AsyncConnection
-"""A connection inside a transaction; what every store function takes first."""
+from services.chassis.sql import Queries, Statement
 
 
 @cache
@@ -17,6 +11,6 @@ def _queries() -> Queries:
     return Queries.load(Path(__file__).with_name("queries.sql"))
 
 
-def query(name: str) -> TextClause:
+def query(name: str) -> Statement:
     """Return the statement of this name."""
     return _queries()[name]

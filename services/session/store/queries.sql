@@ -1,4 +1,4 @@
--- Every statement of the session store that takes a lock.
+-- The statements that an order costs, and every statement of the session store that takes a lock.
 --
 -- Lock order (each transaction takes a subset, in this order):
 --   1. the idempotency key                 (chassis; never waited for)
@@ -28,10 +28,40 @@ SELECT version FROM carts WHERE user_id = :user_id FOR NO KEY UPDATE;
 -- name: create_cart
 INSERT INTO carts (user_id) VALUES (:user_id) ON CONFLICT (user_id) DO NOTHING;
 
--- name: put_line
-INSERT INTO cart_items AS line (user_id, sku, quantity)
-VALUES (:user_id, :sku, :quantity)
-ON CONFLICT (user_id, sku) DO UPDATE SET quantity = excluded.quantity;
+-- name: read_cart
+-- One statement, so that version and lines belong together; a line of nulls for a basket that is empty.
+SELECT carts.version, products.sku, products.name, cart_items.quantity, products.price_minor, products.currency
+FROM carts
+LEFT JOIN cart_items ON cart_items.user_id = carts.user_id
+LEFT JOIN products ON products.sku = cart_items.sku
+WHERE carts.user_id = :user_id
+ORDER BY products.sku COLLATE "C";
+
+-- name: read_product
+SELECT sku, name, price_minor, currency, on_hand - held AS available FROM products WHERE sku = :sku;
+
+-- name: save_cart
+-- Writes what has changed of a locked basket: lines that are gone, lines that are new or of another quantity, the version.
+WITH gone AS (
+    DELETE FROM cart_items WHERE user_id = :user_id AND sku = ANY(cast(:gone AS text[]))
+), put AS (
+    INSERT INTO cart_items AS line (user_id, sku, quantity)
+    SELECT :user_id, changed.sku, changed.quantity
+    FROM unnest(cast(:skus AS text[]), cast(:quantities AS integer[])) AS changed (sku, quantity)
+    ON CONFLICT (user_id, sku) DO UPDATE SET quantity = excluded.quantity
+)
+UPDATE carts SET version = :version WHERE user_id = :user_id;
+
+-- name: read_order
+SELECT user_id, attempt, status FROM orders WHERE order_id = :order_id;
+
+-- name: read_attempt
+SELECT lines, address, token_hash, key_hash, executed_at
+FROM attempts
+WHERE order_id = :order_id AND attempt = :attempt;
+
+-- name: open_checkout
+SELECT order_id FROM orders WHERE user_id = :user_id AND checkout_open;
 
 -- name: lock_order
 SELECT order_id, user_id, attempt, status, checkout_open
@@ -54,6 +84,73 @@ FROM (SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at) AS mo
 ON CONFLICT (order_id) DO NOTHING
 RETURNING order_id;
 
+-- name: try_again
+-- The next attempt at a locked order.
+UPDATE orders
+SET attempt = :attempt,
+    status = 'pending_payment',
+    checkout_open = true,
+    updated_at = coalesce(cast(:now AS timestamptz), clock_timestamp())
+WHERE order_id = :order_id;
+
+-- name: freeze
+-- Writes down what an attempt orders, and the first line of its history.
+WITH moment AS MATERIALIZED (
+    SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at
+), frozen AS (
+    INSERT INTO attempts (order_id, attempt, lines, total_minor, currency, address, token_hash, key_hash, placed_at)
+    SELECT cast(:order_id AS text), cast(:attempt AS integer), cast(cast(:lines AS text) AS jsonb), :total_minor,
+           :currency, cast(cast(:address AS text) AS jsonb), :token_hash, :key_hash, moment.at
+    FROM moment
+)
+INSERT INTO order_history (order_id, attempt, at, status, detail)
+SELECT cast(:order_id AS text), cast(:attempt AS integer), moment.at, :status, :detail
+FROM moment;
+
+-- name: mark_executed
+-- Marks a locked attempt as paid; its order no longer keeps its customer from another checkout.
+WITH moment AS MATERIALIZED (
+    SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at
+), marked AS (
+    UPDATE attempts SET executed_at = moment.at
+    FROM moment
+    WHERE attempts.order_id = :order_id AND attempts.attempt = :attempt
+)
+UPDATE orders SET checkout_open = false, updated_at = moment.at
+FROM moment
+WHERE orders.order_id = :order_id;
+
+-- name: write_news
+-- Writes what an event tells of a locked order: where it stands, what is known of the attempt, a line of history.
+WITH moment AS MATERIALIZED (
+    SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at
+), moved AS (
+    UPDATE orders SET status = :status, checkout_open = :checkout_open, updated_at = moment.at
+    FROM moment
+    WHERE cast(:moved AS boolean) AND orders.order_id = :order_id
+), known AS (
+    UPDATE attempts
+    SET payment = coalesce(cast(cast(:payment AS text) AS jsonb), payment),
+        shipment = coalesce(cast(cast(:shipment AS text) AS jsonb), shipment)
+    WHERE (cast(:payment AS text) IS NOT NULL OR cast(:shipment AS text) IS NOT NULL)
+      AND order_id = :order_id AND attempt = :attempt
+)
+INSERT INTO order_history (order_id, attempt, at, status, detail)
+SELECT :order_id, :attempt, moment.at, :status, :detail
+FROM moment
+WHERE cast(:told AS boolean);
+
+-- name: tell
+INSERT INTO order_history (order_id, attempt, at, status, detail)
+VALUES (:order_id, :attempt, coalesce(cast(:now AS timestamptz), clock_timestamp()), :status, :detail);
+
+-- name: last_told
+SELECT status
+FROM order_history
+WHERE order_id = :order_id AND attempt = :attempt AND status = ANY(cast(:statuses AS text[]))
+ORDER BY entry_no DESC
+LIMIT 1;
+
 -- name: insert_reservation
 -- Waits for another transaction that inserts the same attempt; no row back: it exists.
 INSERT INTO reservations (order_id, attempt, status, created_at, settled_at)
@@ -75,13 +172,56 @@ WHERE sku = ANY(cast(:skus AS text[]))
 ORDER BY sku
 FOR NO KEY UPDATE;
 
--- name: move_stock
--- The rows are locked by lock_products already. `held` and `on_hand` change by sign times the pieces.
+-- name: read_items
+SELECT sku, quantity
+FROM reservation_items
+WHERE order_id = :order_id AND attempt = :attempt
+ORDER BY sku COLLATE "C";
+
+-- name: lock_held_products
+-- The products of a locked reservation.
+SELECT products.sku
+FROM reservation_items
+JOIN products ON products.sku = reservation_items.sku
+WHERE reservation_items.order_id = :order_id AND reservation_items.attempt = :attempt
+ORDER BY products.sku
+FOR NO KEY UPDATE OF products;
+
+-- name: hold
+-- Holds pieces of products that are locked already, for a reservation that has just been inserted.
+WITH wanted AS MATERIALIZED (
+    SELECT * FROM unnest(cast(:skus AS text[]), cast(:quantities AS integer[])) AS wanted (sku, quantity)
+), noted AS (
+    INSERT INTO reservation_items (order_id, attempt, sku, quantity)
+    SELECT :order_id, :attempt, wanted.sku, wanted.quantity FROM wanted
+)
+UPDATE products SET held = products.held + wanted.quantity
+FROM wanted
+WHERE products.sku = wanted.sku;
+
+-- name: refuse
+UPDATE reservations
+SET status = 'refused',
+    refused_sku = :sku,
+    settled_at = coalesce(cast(:now AS timestamptz), clock_timestamp())
+WHERE order_id = :order_id AND attempt = :attempt;
+
+-- name: settle
+-- Ends a locked reservation as `released` or `sold`; what it held (its products are locked) is free again, or gone.
+WITH settled AS (
+    UPDATE reservations
+    SET status = :status,
+        refused_sku = NULL,
+        settled_at = coalesce(cast(:now AS timestamptz), clock_timestamp())
+    WHERE order_id = :order_id AND attempt = :attempt
+)
 UPDATE products
-SET held = products.held + change.quantity * :held_sign,
-    on_hand = products.on_hand + change.quantity * :on_hand_sign
-FROM unnest(cast(:skus AS text[]), cast(:quantities AS integer[])) AS change (sku, quantity)
-WHERE products.sku = change.sku;
+SET held = products.held - item.quantity,
+    on_hand = products.on_hand - CASE WHEN cast(:status AS text) = 'sold' THEN item.quantity ELSE 0 END
+FROM reservation_items AS item
+WHERE cast(:was_held AS boolean)
+  AND item.order_id = :order_id AND item.attempt = :attempt
+  AND products.sku = item.sku;
 
 -- name: insert_product
 INSERT INTO products (sku, name, price_minor, currency, on_hand)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 
+from services.chassis.connection import Connection
 from services.session.domain.cart import Product
 from services.session.domain.errors import (
     CurrencyFixed,
@@ -13,8 +14,8 @@ from services.session.domain.errors import (
     StockSold,
 )
 from services.session.domain.stock import HELD, REFUSED, RELEASED, SOLD, Hold, shortage
-from services.session.store.queries import Connection, query
-from services.session.store.tables import instant, products, reservation_items, reservations
+from services.session.store.queries import query
+from services.session.store.tables import products
 
 
 async def catalog(conn: Connection) -> Sequence[Product]:
@@ -29,9 +30,9 @@ async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Pr
     created = await insert_product(conn, product, on_hand=on_hand)
     held = 0
     if not created:
-        row = (await conn.execute(query("lock_product"), {"sku": product.sku})).one()
-        held = row.held
-        if row.currency != product.currency:
+        (row,) = await conn.fetch(query("lock_product"), {"sku": product.sku})
+        held = row["held"]
+        if row["currency"] != product.currency:
             raise CurrencyFixed
         if on_hand < held:
             raise StockHeld(f"Open orders hold {held} pieces; the stock cannot be less.")
@@ -41,7 +42,7 @@ async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Pr
 
 async def insert_product(conn: Connection, product: Product, *, on_hand: int) -> bool:
     """Create a product unless there is one of this sku; True if it was created."""
-    created = await conn.scalar(
+    created = await conn.first(
         query("insert_product"),
         {
             "sku": product.sku,
@@ -64,16 +65,13 @@ async def reserve(
     """
     if not await _insert(conn, order_id, attempt, HELD, now=now):
         return await _repeated(conn, order_id, attempt, wanted)
-    rows = await conn.execute(query("lock_products"), {"skus": list(wanted)})
-    missing = shortage(wanted, {row.sku: row.available for row in rows})
+    rows = await conn.fetch(query("lock_products"), {"skus": list(wanted)})
+    missing = shortage(wanted, {row["sku"]: row["available"] for row in rows})
     if missing is not None:
-        await _settle(conn, order_id, attempt, REFUSED, now=now, refused_sku=missing)
+        await conn.fetch(query("refuse"), {"order_id": order_id, "attempt": attempt, "sku": missing, "now": now})
         return Hold(order_id, attempt, REFUSED, missing)
-    await conn.execute(
-        insert(reservation_items),
-        [{"order_id": order_id, "attempt": attempt, "sku": sku, "quantity": n} for sku, n in wanted.items()],
-    )
-    await _move(conn, wanted, held_sign=1, on_hand_sign=0)
+    pieces = {"skus": list(wanted), "quantities": list(wanted.values())}
+    await conn.fetch(query("hold"), {"order_id": order_id, "attempt": attempt, **pieces})
     return Hold(order_id, attempt, HELD)
 
 
@@ -86,9 +84,7 @@ async def release(conn: Connection, order_id: str, attempt: int, *, now: datetim
         return Hold(order_id, attempt, RELEASED)
     if hold.status == SOLD:
         raise StockSold
-    if hold.status == HELD:
-        await _move_locked(conn, await items(conn, order_id, attempt), held_sign=-1, on_hand_sign=0)
-    await _settle(conn, order_id, attempt, RELEASED, now=now)
+    await _settle(conn, hold, RELEASED, now=now)
     return Hold(order_id, attempt, RELEASED)
 
 
@@ -98,15 +94,14 @@ async def sell(conn: Connection, order_id: str, attempt: int, *, now: datetime |
     if hold is None or hold.status in {RELEASED, REFUSED}:
         return False
     if hold.status == HELD:
-        await _move_locked(conn, await items(conn, order_id, attempt), held_sign=-1, on_hand_sign=-1)
-        await _settle(conn, order_id, attempt, SOLD, now=now)
+        await _settle(conn, hold, SOLD, now=now)
     return True
 
 
 async def lock(conn: Connection, order_id: str, attempt: int) -> Hold | None:
     """Lock an attempt's reservation until the transaction ends, and return it; None if it has none."""
-    row = (await conn.execute(query("lock_reservation"), {"order_id": order_id, "attempt": attempt})).one_or_none()
-    return None if row is None else Hold(order_id, attempt, row.status, row.refused_sku)
+    row = await conn.first(query("lock_reservation"), {"order_id": order_id, "attempt": attempt})
+    return None if row is None else Hold(order_id, attempt, row["status"], row["refused_sku"])
 
 
 async def bury(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
@@ -116,19 +111,13 @@ async def bury(conn: Connection, order_id: str, attempt: int, *, now: datetime |
 
 async def items(conn: Connection, order_id: str, attempt: int) -> dict[str, int]:
     """Return the pieces per sku of an attempt's reservation, sorted by sku."""
-    rows = await conn.execute(
-        select(reservation_items.c.sku, reservation_items.c.quantity)
-        .where(reservation_items.c.order_id == order_id, reservation_items.c.attempt == attempt)
-        .order_by(reservation_items.c.sku)
-    )
-    return {row.sku: row.quantity for row in rows}
+    rows = await conn.fetch(query("read_items"), {"order_id": order_id, "attempt": attempt})
+    return {row["sku"]: row["quantity"] for row in rows}
 
 
 async def _insert(conn: Connection, order_id: str, attempt: int, status: str, *, now: datetime | None) -> bool:
-    inserted = await conn.scalar(
-        query("insert_reservation"), {"order_id": order_id, "attempt": attempt, "status": status, "now": now}
-    )
-    return inserted is not None
+    values = {"order_id": order_id, "attempt": attempt, "status": status, "now": now}
+    return await conn.first(query("insert_reservation"), values) is not None
 
 
 async def _repeated(conn: Connection, order_id: str, attempt: int, wanted: Mapping[str, int]) -> Hold:
@@ -141,34 +130,9 @@ async def _repeated(conn: Connection, order_id: str, attempt: int, wanted: Mappi
     return hold
 
 
-async def _settle(
-    conn: Connection,
-    order_id: str,
-    attempt: int,
-    status: str,
-    *,
-    now: datetime | None,
-    refused_sku: str | None = None,
-) -> None:
-    await conn.execute(
-        update(reservations)
-        .where(reservations.c.order_id == order_id, reservations.c.attempt == attempt)
-        .values(status=status, refused_sku=refused_sku, settled_at=instant(now))
-    )
-
-
-async def _move_locked(conn: Connection, pieces: Mapping[str, int], *, held_sign: int, on_hand_sign: int) -> None:
-    await conn.execute(query("lock_products"), {"skus": list(pieces)})
-    await _move(conn, pieces, held_sign=held_sign, on_hand_sign=on_hand_sign)
-
-
-async def _move(conn: Connection, pieces: Mapping[str, int], *, held_sign: int, on_hand_sign: int) -> None:
-    await conn.execute(
-        query("move_stock"),
-        {
-            "skus": list(pieces),
-            "quantities": list(pieces.values()),
-            "held_sign": held_sign,
-            "on_hand_sign": on_hand_sign,
-        },
-    )
+async def _settle(conn: Connection, hold: Hold, status: str, *, now: datetime | None) -> None:
+    """End a reservation; what it holds goes back, or is sold."""
+    this_attempt = {"order_id": hold.order_id, "attempt": hold.attempt}
+    if hold.status == HELD:
+        await conn.fetch(query("lock_held_products"), this_attempt)
+    await conn.fetch(query("settle"), {**this_attempt, "status": status, "was_held": hold.status == HELD, "now": now})

@@ -7,15 +7,12 @@ is true from checkout until the executed mark or the end: a partial unique index
 user. The history only grows.
 """
 
-from datetime import datetime
-
 from sqlalchemy import (
     TIMESTAMP,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -25,8 +22,6 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
-    cast,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -156,8 +151,3 @@ idempotency.add_tables(metadata)
 audit.add_tables(metadata)
 outbox.add_tables(metadata)
 inbox.add_tables(metadata)
-
-
-def instant(now: datetime | None) -> ColumnElement[datetime]:
-    """Return the database clock's time, or the one a test passes."""
-    return func.coalesce(cast(now, INSTANT), func.clock_timestamp())

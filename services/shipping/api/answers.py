@@ -10,7 +10,8 @@ from fastapi.responses import Response
 
 from services.chassis import problems
 from services.chassis.clock import Clock
-from services.chassis.db import Connection, Database
+from services.chassis.connection import Connection
+from services.chassis.db import Database
 from services.chassis.errors import InFlight, RequestError
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, recall
 

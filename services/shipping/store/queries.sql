@@ -25,6 +25,14 @@ from shipments
 where order_id = :order_id
 for no key update;
 
+-- name: find_row
+-- Without a lock and without a look at the lease.
+select
+    order_id, status, shipment_id, fingerprint, carrier, parcel_id, tracking_number, refusal, uncertain, undo_owed, epoch,
+    'free' as lease
+from shipments
+where order_id = :order_id;
+
 -- A lapsed lease means that a call may have been sent by a process that died: its outcome is unknown.
 -- name: take_lease
 update shipments

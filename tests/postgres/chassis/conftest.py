@@ -29,7 +29,7 @@ def create_all(connection: Connection) -> None:
 
 async def migrate(url: str) -> None:
     database = Database(url, application_name="migration")
-    async with database.begin() as conn:
+    async with database.engine.begin() as conn:
         await conn.run_sync(create_all)
     await database.close()
 

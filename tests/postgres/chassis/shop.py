@@ -10,7 +10,8 @@ from starlette.responses import Response
 from services.chassis import audit
 from services.chassis.app import build_app
 from services.chassis.auth import mint_user_token
-from services.chassis.db import Connection, Database
+from services.chassis.connection import Connection
+from services.chassis.db import Database
 from services.chassis.errors import Conflict, Invalid
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.requests import RequestModel

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from services.chassis.db import Database, is_transient
+from services.chassis.db import Database
+from services.chassis.db_errors import is_transient
 
 SHORT = text("set local idle_in_transaction_session_timeout = '50ms'")
 WRITE = text("insert into inbox (source, message_id, received_at) values ('s', 'k', now())")

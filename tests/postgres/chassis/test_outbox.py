@@ -59,11 +59,10 @@ async def test_a_message_keeps_everything(database: Database) -> None:
     )
     await write(database, full)
     async with database.autocommit() as conn:
-        found = await conn.execute(queries()["read_messages"], {"keys": ["k"], "per_key": 9, "now": None})
-        row = found.one()
-    assert row.id.startswith("msg_")
-    assert (row.method, row.body, row.settled_by) == ("PUT", full.body, [202, 409])
-    assert (row.acting_user, row.traceparent) == ("alice", "00-x")
+        (row,) = await conn.fetch(queries()["read_messages"], {"keys": ["k"], "per_key": 9, "now": None})
+    assert row["id"].startswith("msg_")
+    assert (row["method"], row["body"], row["settled_by"]) == ("PUT", full.body, [202, 409])
+    assert (row["acting_user"], row["traceparent"]) == ("alice", "00-x")
 
 
 @pytest.mark.scenario("C10", "C6")
@@ -103,8 +102,8 @@ async def test_a_rolled_back_message_is_nowhere(database: Database) -> None:
 
 async def claim(database: Database, clock: ManualClock, limit: int = 10) -> dict[str, int]:
     async with database.autocommit() as conn:
-        found = await conn.execute(queries()["claim_keys"], {"limit": limit, "lease_s": 10.0, "now": clock.now()})
-        return {row.key: row.epoch for row in found}
+        found = await conn.fetch(queries()["claim_keys"], {"limit": limit, "lease_s": 10.0, "now": clock.now()})
+        return {row["key"]: row["epoch"] for row in found}
 
 
 async def test_a_key_is_leased_once_until_its_lease_ends(database: Database, clock: ManualClock) -> None:
@@ -134,8 +133,8 @@ async def test_a_claim_passes_over_keys_that_others_hold(database: Database, clo
     await write(database, message("claimed", 1), message("written", 1), message("free", 1), clock=clock)
     async with database.begin() as claiming, database.begin() as writing:
         values = {"limit": 1, "lease_s": 10.0, "now": clock.now()}
-        (taken,) = (await claiming.execute(queries()["claim_keys"], values)).all()
-        left = {"claimed", "written", "free"} - {taken.key}
+        (taken,) = await claiming.fetch(queries()["claim_keys"], values)
+        left = {"claimed", "written", "free"} - {taken["key"]}
         held = min(left)
         await enqueue(writing, [message(held, 2)], now=clock.now())
         claimed = await asyncio.wait_for(claim(database, clock), 5)
@@ -150,14 +149,13 @@ async def test_an_old_epoch_holds_nothing(database: Database, clock: ManualClock
     second = await claim(database, clock)
     async with database.begin() as conn:
         for epochs, expected in ((first, []), (second, ["k"])):
-            held = await conn.execute(queries()["hold"], {"keys": ["k"], "epochs": [epochs["k"]]})
-            assert list(held.scalars()) == expected
-        await conn.execute(queries()["delete_delivered"], {"ids": ["k-1"]})
-        await conn.execute(queries()["release"], {"keys": ["k"], "attempts": [0], "pauses": [0.0], "now": clock.now()})
+            held = await conn.fetch(queries()["hold"], {"keys": ["k"], "epochs": [epochs["k"]]})
+            assert [row["key"] for row in held] == expected
+        await conn.fetch(queries()["delete_delivered"], {"ids": ["k-1"]})
+        await conn.fetch(queries()["release"], {"keys": ["k"], "attempts": [0], "pauses": [0.0], "now": clock.now()})
     assert await rows(database, "select count(*) from outbox_keys") == [(0,)]
     await write(database, message("k", 2), clock=clock)
     third = await claim(database, clock)
     assert third["k"] > second["k"]
     async with database.begin() as conn:
-        held = await conn.execute(queries()["hold"], {"keys": ["k"], "epochs": [second["k"]]})
-        assert held.all() == []
+        assert await conn.fetch(queries()["hold"], {"keys": ["k"], "epochs": [second["k"]]}) == []

@@ -4,11 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
-from services.chassis import idempotency
+from services.chassis import audit, idempotency
 from services.chassis.db import Database
 from services.chassis.messaging.outbox import queries
+from services.chassis.sql import Statement
 
 FILL = """
 insert into outbox_keys (key, last_seq, due_at, waiting_since)
@@ -22,7 +23,9 @@ select 's', 'm' || n, now() - n * interval '1 minute' from generate_series(1, 20
 insert into idempotency (caller, route, key, fingerprint, status, body, headers, created_at)
 select 'user:u' || n, 'POST /x', 'k', 'f', 200, '', '{}', now() - n * interval '1 minute'
 from generate_series(1, 20000) n;
-analyze outbox_keys; analyze outbox; analyze inbox; analyze idempotency
+insert into audit (at, action, subject_id, actor, details)
+select now(), 'looked', 'k' || n, 'test', '{}' from generate_series(1, 20000) n;
+analyze outbox_keys; analyze outbox; analyze inbox; analyze idempotency; analyze audit
 """
 
 VALUES: dict[str, Any] = {
@@ -60,6 +63,16 @@ VALUES: dict[str, Any] = {
     "number": 1,
 }
 
+OF_AUDIT: dict[str, Any] = {
+    **VALUES,
+    "action": "looked",
+    "actor": "test",
+    "reason": None,
+    "subject_id": "k7",
+    "cursor": None,
+    "details": "{}",
+}
+
 WHOLE_TABLE = {"measure_outbox": {"outbox_keys"}}
 """A gauge, every five seconds: it looks at every key that waits, of which there are few."""
 
@@ -78,11 +91,10 @@ def scans(node: dict[str, Any]) -> set[str]:
     return found.union(*(scans(below) for below in node.get("Plans", [])))
 
 
-async def plan(database: Database, statement: TextClause) -> dict[str, Any]:
-    names = statement.compile().params
+async def plan(database: Database, statement: Statement, values: dict[str, Any]) -> dict[str, Any]:
     async with database.engine.connect() as conn:
         found = await conn.execute(
-            text(f"explain (format json) {statement.text}"), {name: VALUES[name] for name in names}
+            text(f"explain (format json) {statement.text}"), {name: values[name] for name in statement.parameters}
         )
         document = found.scalar_one()
         await conn.rollback()
@@ -92,10 +104,10 @@ async def plan(database: Database, statement: TextClause) -> dict[str, Any]:
 
 async def test_no_statement_reads_a_large_table_from_end_to_end(large: Database) -> None:
     """Each named query of the chassis, on 20,000 keys and 60,000 messages."""
-    tables = {"outbox_keys", "outbox", "inbox", "idempotency"}
-    for source in (queries(), idempotency._queries()):
+    tables = {"outbox_keys", "outbox", "inbox", "idempotency", "audit"}
+    for source, values in ((queries(), VALUES), (idempotency._queries(), VALUES), (audit._queries(), OF_AUDIT)):
         for name, statement in source.items():
-            read = scans(await plan(large, statement)) & tables
+            read = scans(await plan(large, statement, values)) & tables
             assert read <= WHOLE_TABLE.get(name, set()), (name, read)
 
 
@@ -103,5 +115,5 @@ async def test_a_claim_takes_the_longest_due(large: Database) -> None:
     """A claim goes by the index of due keys, and takes no more than its limit of them."""
     async with large.begin() as conn:
         await conn.execute(text("update outbox_keys set due_at = due_at - interval '1 hour'"))
-        claimed = await conn.execute(queries()["claim_keys"], {"now": None, "limit": 7, "lease_s": 10.0})
-        assert sorted(row.key for row in claimed) == [f"k{n}" for n in range(1, 8)]
+        claimed = await conn.fetch(queries()["claim_keys"], {"now": None, "limit": 7, "lease_s": 10.0})
+        assert sorted(row["key"] for row in claimed) == [f"k{n}" for n in range(1, 8)]

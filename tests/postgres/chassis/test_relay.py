@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis import audit
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.http import Answer
 from services.chassis.messaging.outbox import Message, enqueue
@@ -104,7 +104,7 @@ async def test_an_answer_that_settles_is_handled_with_the_mark(
 
     seen: list[Any] = []
 
-    async def handle(conn: AsyncConnection, sent: Message, answer: Answer) -> None:
+    async def handle(conn: Connection, sent: Message, answer: Answer) -> None:
         seen.append((sent.id, answer.status, answer.data["code"]))
         await audit.record(conn, action="cancel-refused", subject_id=sent.key, actor="relay", now=None)
 
@@ -123,7 +123,7 @@ async def test_a_broken_answer_handler_sets_back_its_own_key_only(
     """A handler that raises rolls back its mark: that message is tried again later, with an alarm; others are done."""
     broken = True
 
-    async def handle(conn: AsyncConnection, sent: Message, _answer: Answer) -> None:
+    async def handle(conn: Connection, sent: Message, _answer: Answer) -> None:
         await audit.record(conn, action="handled", subject_id=sent.id, actor="relay", now=None)
         if broken and sent.key == "bad":
             raise ValueError("a bug")

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis import audit
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.http import Answer
 from services.chassis.messaging.outbox import Message, dead_letters, revive
@@ -59,7 +59,7 @@ async def test_a_zombies_mark_changes_nothing(
             await gate.pass_through()
 
     def handler(who: str) -> Any:
-        async def handle(conn: AsyncConnection, sent: Message, _answer: Answer) -> None:
+        async def handle(conn: Connection, sent: Message, _answer: Answer) -> None:
             answered.append((who, sent.id))
             await audit.record(conn, action="answered", subject_id=sent.id, actor=who, now=None)
 
@@ -103,7 +103,7 @@ class LosesAnswers(Database):
         return self._begin()
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self) -> AsyncIterator[Connection]:
         async with super().begin() as conn:
             yield conn
         if self.to_lose:
@@ -118,7 +118,7 @@ async def test_a_marks_lost_answer_is_recognised(
     lossy = LosesAnswers(database.engine.url.render_as_string(hide_password=False), application_name="lossy")
     flowing = ManualClock(flowing=True)
 
-    async def handle(conn: AsyncConnection, sent: Message, _answer: Answer) -> None:
+    async def handle(conn: Connection, sent: Message, _answer: Answer) -> None:
         await audit.record(conn, action="answered", subject_id=sent.id, actor="relay", now=None)
 
     await write(database, message("k", 1), clock=clock)

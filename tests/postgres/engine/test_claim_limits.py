@@ -43,7 +43,7 @@ async def test_no_plan_claims_more_than_asked_for(
     async with orchestrator_database.begin() as conn:
         for kind in way:
             await conn.execute(text(f"set local enable_{kind} = off"))
-        claimed = await conn.execute(
+        claimed = await conn.fetch(
             queries()["claim"],
             {
                 "versions": ["brief@1"],
@@ -54,6 +54,6 @@ async def test_no_plan_claims_more_than_asked_for(
                 "now": cluster.clock.now(),
             },
         )
-        assert len(claimed.all()) == LIMIT
+        assert len(claimed) == LIMIT
         leased = await conn.execute(text("select count(*) from sagas where run_state = 'leased'"))
         assert leased.scalar_one() == LIMIT

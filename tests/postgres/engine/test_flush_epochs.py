@@ -27,7 +27,7 @@ async def held_twice(ctx: WorkflowContext, _: None) -> str:
 
 async def _claim(database: Database, clock: ManualClock) -> int:
     """Lease the saga, as a replica does; its new epoch."""
-    async with database.direct() as conn:
+    async with database.autocommit() as conn:
         (saga,) = await sagas.claim(
             conn, versions=["held-twice@1"], owner="r", lease_s=LEASE_S, suspect=2, limit=1, now=clock.now()
         )

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from services.chassis.db import Direct
+from services.chassis.connection import Connection
 from services.orchestrator.engine import (
     Operations,
     SagaView,
@@ -87,7 +87,7 @@ async def test_what_is_kept_here_may_have_ended_elsewhere(
     read: list[object] = []
     look_up = signals.look_up
 
-    async def watched(conn: Direct, places: Collection[signals.Place]) -> Looked:
+    async def watched(conn: Connection, places: Collection[signals.Place]) -> Looked:
         read.extend(places)
         return await look_up(conn, places)
 

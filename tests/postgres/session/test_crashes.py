@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from itertools import count
+from typing import Any
 
+import asyncpg
 import httpx
 import pytest
-from sqlalchemy import event
 
-from services.chassis.db import Database
 from tests.postgres.session.shop import Shop
 
 Call = Callable[[], Awaitable[httpx.Response]]
@@ -17,26 +17,27 @@ class Killed(BaseException):
     """The process ends here, as far as this request can tell."""
 
 
-async def killed_at(database: Database, moment: int, call: Call) -> bool:
-    """Make a call that dies before its n-th statement or commit; False if it was answered before that."""
+async def killed_at(moment: int, call: Call) -> bool:
+    """Make a call that dies before its n-th command to Postgres, commits among them; False if it was answered first."""
     passed = 0
 
-    def reached(*_: object) -> None:
-        nonlocal passed
-        if passed == moment:
-            raise Killed
-        passed += 1
+    def dying(command: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def run(*what: Any, **how: Any) -> Any:
+            nonlocal passed
+            passed += 1
+            if passed == moment + 1:
+                raise Killed
+            return await command(*what, **how)
 
-    engine = database.engine.sync_engine
-    for name in ("before_cursor_execute", "commit"):
-        event.listen(engine, name, reached)
-    try:
-        answer = await call()
-    except Killed:
-        return True
-    finally:
-        for name in ("before_cursor_execute", "commit"):
-            event.remove(engine, name, reached)
+        return run
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(asyncpg.Connection, "fetch", dying(asyncpg.Connection.fetch))
+        patched.setattr(asyncpg.Connection, "execute", dying(asyncpg.Connection.execute))
+        try:
+            answer = await call()
+        except Killed:
+            return True
     assert answer.is_success, answer.text
     return False
 
@@ -45,7 +46,7 @@ async def survives(shop: Shop, prepare: Callable[[int], Awaitable[Call]]) -> int
     """Kill a call at every moment of its life, on a fresh case each, and repeat it; return how many moments it has."""
     for moment in count():
         call = await prepare(moment)
-        killed = await killed_at(shop.database, moment, call)
+        killed = await killed_at(moment, call)
         answer = await call()
         assert answer.is_success, answer.text
         if not killed:

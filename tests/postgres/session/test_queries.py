@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import text
 
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.sealing import Sealer
 from services.chassis.sql import Queries
@@ -18,7 +19,6 @@ from services.session.domain.cart import Product
 from services.session.domain.checkout import Wanted
 from services.session.domain.order import Address, News
 from services.session.store import carts, checkouts, erasure, orders, stock
-from services.session.store.queries import Connection
 
 FOLDER = Path(store.__file__).parent
 QUERIES = Queries.load(FOLDER / "queries.sql")
@@ -28,14 +28,52 @@ ROWS = 5_000
 VALUES: dict[str, dict[str, Any]] = {
     "lock_cart": {"user_id": "user-7"},
     "create_cart": {"user_id": "user-new"},
-    "put_line": {"user_id": "user-7", "sku": "sku-7", "quantity": 2},
+    "read_cart": {"user_id": "user-7"},
+    "read_product": {"sku": "sku-7"},
+    "save_cart": {"user_id": "user-7", "version": 2, "gone": ["sku-7"], "skus": ["sku-8"], "quantities": [2]},
+    "read_order": {"order_id": "order-7"},
+    "read_attempt": {"order_id": "order-7", "attempt": 1},
+    "open_checkout": {"user_id": "user-7"},
+    "try_again": {"order_id": "order-7", "attempt": 2, "now": NOW},
+    "freeze": {
+        "order_id": "order-7",
+        "attempt": 2,
+        "lines": "[]",
+        "total_minor": 1,
+        "currency": "USD",
+        "address": '"sealed"',
+        "token_hash": "t",
+        "key_hash": "k",
+        "status": "pending_payment",
+        "detail": "placed",
+        "now": NOW,
+    },
+    "mark_executed": {"order_id": "order-7", "attempt": 1, "now": NOW},
+    "write_news": {
+        "order_id": "order-7",
+        "attempt": 1,
+        "status": "shipped",
+        "moved": True,
+        "checkout_open": False,
+        "payment": None,
+        "shipment": "{}",
+        "told": True,
+        "detail": "on its way",
+        "now": NOW,
+    },
+    "tell": {"order_id": "order-7", "attempt": 1, "status": "shipped", "detail": "on its way", "now": NOW},
+    "last_told": {"order_id": "order-7", "attempt": 1, "statuses": ["shipped"]},
     "lock_order": {"order_id": "order-7"},
     "lock_orders_of_user": {"user_id": "user-7"},
     "insert_order": {"order_id": "order-new", "user_id": "user-7", "now": NOW},
     "insert_reservation": {"order_id": "order-new", "attempt": 1, "status": "held", "now": NOW},
     "lock_reservation": {"order_id": "order-7", "attempt": 1},
     "lock_products": {"skus": ["sku-7", "sku-9"]},
-    "move_stock": {"skus": ["sku-7", "sku-9"], "quantities": [1, 2], "held_sign": 1, "on_hand_sign": 0},
+    "read_items": {"order_id": "order-7", "attempt": 1},
+    "lock_held_products": {"order_id": "order-7", "attempt": 1},
+    "hold": {"order_id": "order-7", "attempt": 1, "skus": ["sku-7", "sku-9"], "quantities": [1, 2]},
+    "refuse": {"order_id": "order-7", "attempt": 1, "sku": "sku-7", "now": NOW},
+    "settle": {"order_id": "order-7", "attempt": 1, "status": "sold", "was_held": True, "now": NOW},
     "insert_product": {"sku": "new", "name": "New", "price_minor": 1, "currency": "USD", "on_hand": 1},
     "lock_product": {"sku": "sku-7"},
 }
@@ -46,8 +84,13 @@ INSERT INTO carts SELECT 'user-' || n, 1 FROM generate_series(1, {ROWS}) n;
 INSERT INTO cart_items SELECT 'user-' || n, 'sku-' || n, 1 FROM generate_series(1, {ROWS}) n;
 INSERT INTO orders SELECT 'order-' || n, 'user-' || n, 1, 'approved', false, now(), now()
     FROM generate_series(1, {ROWS}) n;
+INSERT INTO attempts SELECT 'order-' || n, 1, '[]', 100, 'USD', '"sealed"', 't', 'k', now()
+    FROM generate_series(1, {ROWS}) n;
+INSERT INTO order_history (order_id, attempt, at, status, detail)
+    SELECT 'order-' || n, 1, now(), 'approved', '' FROM generate_series(1, {ROWS}) n;
 INSERT INTO reservations SELECT 'order-' || n, 1, 'held', NULL, now(), NULL FROM generate_series(1, {ROWS}) n;
-ANALYZE products, carts, cart_items, orders, reservations
+INSERT INTO reservation_items SELECT 'order-' || n, 1, 'sku-' || n, 1 FROM generate_series(1, {ROWS}) n;
+ANALYZE products, carts, cart_items, orders, attempts, order_history, reservations, reservation_items
 """
 
 

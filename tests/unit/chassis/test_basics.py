@@ -125,7 +125,7 @@ def test_queries_are_named_blocks(tmp_path: Path) -> None:
     """A file's header is skipped, each named block is one statement."""
     queries = Queries.load(write(tmp_path, "-- header\n\n-- name: one\nselect 1;\n\n-- name: two\n-- why\nselect 2\n"))
     assert queries.names == {"one", "two"}
-    assert str(queries["two"]) == "select 2"
+    assert queries["two"].text == "select 2"
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,6 @@ class Lookout:
         """Tell those who wait for these sagas which of them have ended."""
         if not saga_ids:
             return
-        async with self._database.direct() as conn:
+        async with self._database.autocommit() as conn:
             for saga_id in await views.ended_of(conn, saga_ids):
                 self._ends.announce(saga_id)

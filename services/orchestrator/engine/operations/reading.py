@@ -52,7 +52,7 @@ class Reading:
         return await self._looks.ask(saga_uuid(saga_id))
 
     async def _look_at_many(self, saga_ids: Sequence[UUID]) -> Sequence[SagaView | Exception]:
-        async with self._database.direct() as conn:
+        async with self._database.autocommit() as conn:
             rows = {row.id: row for row in await views.get_many(conn, saga_ids)}
             undos = await compensations.of_sagas(conn, [row.id for row in rows.values() if row.undo_no])
         found = {saga_id: saga_view(row, undos.get(saga_id, ())) for saga_id, row in rows.items()}
@@ -64,8 +64,7 @@ class Reading:
             row = await views.get(conn, saga_uuid(saga_id))
             if row is None:
                 raise UnknownSaga
-        async with self._database.direct() as direct:
-            records = [record for _, record in await steps.of_sagas(direct, [row.id])]
+            records = [record for _, record in await steps.of_sagas(conn, [row.id])]
         lines = [_recorded(record) for record in records] + [_under_way(call) for call in row.calls]
         return sorted(lines, key=lambda line: positions.order(line.position))
 
@@ -83,8 +82,7 @@ class Reading:
         )
         async with self._database.autocommit() as conn:
             rows = await views.find(conn, selection)
-        async with self._database.direct() as direct:
-            undos = await compensations.of_sagas(direct, [row.id for row in rows if row.undo_no])
+            undos = await compensations.of_sagas(conn, [row.id for row in rows if row.undo_no])
         items = [saga_view(row, undos.get(row.id, ())) for row in rows[: wanted.limit]]
         more = len(rows) > wanted.limit
         last = rows[wanted.limit - 1] if more else None

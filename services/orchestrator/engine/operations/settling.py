@@ -9,7 +9,8 @@ from uuid import UUID
 import orjson
 
 from services.chassis.clock import Clock
-from services.chassis.db import Connection, Database, Direct
+from services.chassis.connection import Connection
+from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.scheduler import Scheduler
@@ -101,7 +102,7 @@ class Settling:
         """Settle what is open in one statement; whatever that statement finds changed is decided under the lock."""
         plain: dict[signals.Place, Signal] = {}
         answers: dict[int, Settlement | Exception] = {}
-        async with self._database.direct() as conn:
+        async with self._database.autocommit() as conn:
             known = await self._look_up(conn, requests)
             for index, request in enumerate(requests):
                 try:
@@ -125,7 +126,7 @@ class Settling:
         ]
 
     async def _look_up(
-        self, conn: Direct, requests: Sequence[Request]
+        self, conn: Connection, requests: Sequence[Request]
     ) -> Mapping[signals.Place, tuple[signals.Addressee | None, Signal | None]]:
         """Give what sagas and signals are. The promises of a saga that is here its code declares: none is read."""
         here: dict[signals.Place, tuple[signals.Addressee | None, Signal | None]] = {}
@@ -136,7 +137,9 @@ class Settling:
                 here[request.place] = (to, None)
         return here | await signals.look_up(conn, {request.place for request in requests} - here.keys())
 
-    async def _settle_open(self, conn: Direct, plain: Mapping[signals.Place, Signal]) -> dict[signals.Place, Signal]:
+    async def _settle_open(
+        self, conn: Connection, plain: Mapping[signals.Place, Signal]
+    ) -> dict[signals.Place, Signal]:
         """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due."""
         sent_at = self._clock.monotonic()
         lent = self._scheduler.lend({saga_id for saga_id, _ in plain})

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from services.chassis import ids
 from services.chassis.clock import Clock
-from services.chassis.db import Connection, Database
+from services.chassis.connection import Connection
+from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.scheduler import Scheduler
@@ -65,7 +66,7 @@ class Starting:
             self._hooks.start_before(new)
         sent_at = self._clock.monotonic()
         birth = self._scheduler.birth([new.id for new in asked if not new.delay_s])
-        async with self._database.direct() as conn:
+        async with self._database.autocommit() as conn:
             created = await sagas.bear(conn, asked, birth, now=self._clock.sql_now())
         inputs = {} if len(created) == len(asked) else await self._inputs_of([new.id for new in asked])
         answers: list[Started | Exception] = []

@@ -9,7 +9,8 @@ import orjson
 
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.db import Connection, Database
+from services.chassis.connection import Connection
+from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, Saga, UndoStatus

@@ -34,7 +34,7 @@ class Loader:
         if not logs_of and not signals_of:
             return {}
         records: dict[UUID, list[LogRecord]] = defaultdict(list)
-        async with self._database.direct() as conn:
+        async with self._database.autocommit() as conn:
             for saga_id, record in await steps.of_sagas(conn, logs_of):
                 records[saga_id].append(record)
             news = await signals.news_of(conn, signals_of)
@@ -48,7 +48,7 @@ class Loader:
         return await self._insist(lambda: self._news.ask(saga_id))
 
     async def _read_news(self, saga_ids: Sequence[UUID]) -> Sequence[tuple[int, Sequence[Signal]]]:
-        async with self._database.direct() as conn:
+        async with self._database.autocommit() as conn:
             news = await signals.news_of(conn, saga_ids)
         return [news.get(saga_id, (0, ())) for saga_id in saga_ids]
 
@@ -65,7 +65,7 @@ class Loader:
         """Read all undos of a saga, with the results of their steps."""
 
         async def read() -> tuple[Undo, ...]:
-            async with self._database.direct() as conn:
+            async with self._database.autocommit() as conn:
                 return tuple((await compensations.of_sagas(conn, [saga_id])).get(saga_id, ()))
 
         return await self._insist(read)

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 from sqlalchemy import ColumnElement, DateTime, cast, func
 
-from services.chassis.db import Row
+from services.chassis.connection import Row
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
 

@@ -5,15 +5,14 @@ from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
 from sqlalchemy import bindparam, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Direct, Row
+from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
 from services.orchestrator.engine.store.columns import error_of, reads
 from services.orchestrator.engine.store.tables import compensations
 
 
-async def change(conn: AsyncConnection, undos: Sequence[Undo]) -> None:
+async def change(conn: Connection, undos: Sequence[Undo]) -> None:
     """Write what became of undos, found by their positions."""
     if not undos:
         return
@@ -44,17 +43,16 @@ async def change(conn: AsyncConnection, undos: Sequence[Undo]) -> None:
     )
 
 
-async def of_sagas(conn: Direct, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:
+async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:
     """Read the undos of many sagas, each in the order of registration, with the results of their steps."""
     if not saga_ids:
         return {}
-    return _by_saga(await conn.fetch(reads().direct("undos_of"), {"saga_ids": list(saga_ids)}))
+    return _by_saga(await conn.fetch(reads()["undos_of"], {"saga_ids": list(saga_ids)}))
 
 
-async def of_saga(conn: AsyncConnection, saga_id: UUID) -> list[Undo]:
-    """Read the undos of a saga, as `of_sagas` does, in the caller's transaction."""
-    rows = await conn.execute(reads()["undos_of"], {"saga_ids": [saga_id]})
-    return _by_saga(rows.mappings()).get(saga_id, [])
+async def of_saga(conn: Connection, saga_id: UUID) -> list[Undo]:
+    """Read the undos of a saga, as `of_sagas` does."""
+    return (await of_sagas(conn, [saga_id])).get(saga_id, [])
 
 
 def _by_saga(rows: Iterable[Row]) -> dict[UUID, list[Undo]]:

@@ -4,8 +4,8 @@ from functools import cache
 from pathlib import Path
 
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.chassis.connection import Connection
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.codec import ERASED
 from services.orchestrator.engine.model.states import Phase
@@ -18,13 +18,12 @@ def queries() -> Queries:
     return Queries.load(Path(__file__).with_name("erasure.sql"))
 
 
-async def erase(conn: AsyncConnection, subject: str, *, limit: int) -> int:
+async def erase(conn: Connection, subject: str, *, limit: int) -> int:
     """Blank the payloads of up to `limit` ended sagas of a subject; give how many."""
-    rows = await conn.execute(queries()["erase"], {"subject": subject, "erased": ERASED, "limit": limit})
-    return len(rows.all())
+    return len(await conn.fetch(queries()["erase"], {"subject": subject, "erased": ERASED, "limit": limit}))
 
 
-async def count_live(conn: AsyncConnection, subject: str) -> int:
+async def count_live(conn: Connection, subject: str) -> int:
     """Count a subject's sagas that have not ended."""
     live = select(func.count()).where(sagas.c.subject == subject, sagas.c.phase != Phase.ENDED)
     return int(await conn.scalar(live) or 0)

@@ -6,10 +6,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from services.chassis import audit
-from services.chassis.db import Database, Row
+from services.chassis.connection import Connection, Row
+from services.chassis.db import Database
 from services.chassis.messaging import outbox
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Signal, Undo
@@ -29,12 +28,11 @@ async def write(database: Database, batch: Sequence[Flush], *, now: datetime | N
     """
     if any(flush.has_more_than_one_statement for flush in batch):
         async with database.begin() as conn:
-            rows = await conn.execute(queries()["flush"], _parameters(batch, now))
-            answers, fresh = _read(rows.mappings())
+            answers, fresh = _read(await conn.fetch(queries()["flush"], _parameters(batch, now)))
             await _write_rest(conn, [flush for flush in batch if (flush.saga_id, flush.epoch) in fresh], now=now)
         return answers
-    async with database.direct() as conn:
-        answers, _ = _read(await conn.fetch(queries().direct("flush"), _parameters(batch, now)))
+    async with database.autocommit() as conn:
+        answers, _ = _read(await conn.fetch(queries()["flush"], _parameters(batch, now)))
         return answers
 
 
@@ -50,7 +48,7 @@ def _read(rows: Iterable[Row]) -> tuple[Answers, frozenset[FlushKey]]:
     return answers, frozenset(written)
 
 
-async def _write_rest(conn: AsyncConnection, applied: Sequence[Flush], *, now: datetime | None) -> None:
+async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: datetime | None) -> None:
     await compensations.change(conn, [undo for flush in applied for undo in flush.undo_changes])
     await signals.expire(conn, [(flush.saga_id, name) for flush in applied for name in flush.expired], now=now)
     await sagas.insert(conn, [saga for flush in applied for saga in flush.starts], now=now)

@@ -7,9 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Direct, Row
+from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.store.columns import (
@@ -32,17 +31,17 @@ class Birth:
     lease_s: float = 0.0
 
 
-async def insert(conn: AsyncConnection, new: Sequence[NewSaga], *, now: datetime | None) -> frozenset[UUID]:
+async def insert(conn: Connection, new: Sequence[NewSaga], *, now: datetime | None) -> frozenset[UUID]:
     """Start sagas in the caller's transaction; give the ids of those that did not exist yet."""
     if not new:
         return frozenset()
-    rows = await conn.execute(queries()["insert_sagas"], _births(new, Birth(), now))
-    return frozenset(row[0] for row in rows)
+    rows = await conn.fetch(queries()["insert_sagas"], _births(new, Birth(), now))
+    return frozenset(row["id"] for row in rows)
 
 
-async def bear(conn: Direct, new: Sequence[NewSaga], birth: Birth, *, now: datetime | None) -> dict[UUID, datetime]:
+async def bear(conn: Connection, new: Sequence[NewSaga], birth: Birth, *, now: datetime | None) -> dict[UUID, datetime]:
     """Start sagas, some of them leased; give the ids of those that did not exist yet, and when they were created."""
-    rows = await conn.fetch(queries().direct("insert_sagas"), _births(new, birth, now))
+    rows = await conn.fetch(queries()["insert_sagas"], _births(new, birth, now))
     return {row["id"]: row["created_at"] for row in rows}
 
 
@@ -66,7 +65,7 @@ def _births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[
 
 
 async def claim(
-    conn: Direct,
+    conn: Connection,
     *,
     versions: Sequence[str],
     owner: str,
@@ -77,7 +76,7 @@ async def claim(
 ) -> list[Saga]:
     """Lease up to `limit` sagas that are due, in `versions` (as ``name@version``), for `lease_s` seconds."""
     rows = await conn.fetch(
-        queries().direct("claim"),
+        queries()["claim"],
         {
             "versions": list(versions),
             "owner": owner,
@@ -90,33 +89,30 @@ async def claim(
     return [_saga(row) for row in rows]
 
 
-async def isolate(conn: AsyncConnection, saga_id: UUID, epoch: int) -> bool:
+async def isolate(conn: Connection, saga_id: UUID, epoch: int) -> bool:
     """Note that a suspect runs alone; False if its lease is lost."""
-    return (await conn.execute(queries()["isolate"], {"id": saga_id, "epoch": epoch})).first() is not None
+    return await conn.first(queries()["isolate"], {"id": saga_id, "epoch": epoch}) is not None
 
 
 async def heartbeat(
-    conn: AsyncConnection, leases: Mapping[UUID, int], *, lease_s: float, now: datetime | None
+    conn: Connection, leases: Mapping[UUID, int], *, lease_s: float, now: datetime | None
 ) -> tuple[frozenset[UUID], datetime | None]:
     """Extend leases given as epochs by saga; give those still held and the database's time."""
-    rows = (
-        await conn.execute(
-            queries()["heartbeat"],
-            {"ids": list(leases), "epochs": list(leases.values()), "lease_s": lease_s, "now": now},
-        )
-    ).all()
-    return frozenset(row[0] for row in rows), rows[0][1] if rows else None
+    rows = await conn.fetch(
+        queries()["heartbeat"],
+        {"ids": list(leases), "epochs": list(leases.values()), "lease_s": lease_s, "now": now},
+    )
+    return frozenset(row["id"] for row in rows), rows[0]["at"] if rows else None
 
 
-async def release(conn: AsyncConnection, leases: Mapping[UUID, int], *, now: datetime | None) -> int:
+async def release(conn: Connection, leases: Mapping[UUID, int], *, now: datetime | None) -> int:
     """Give leases back, given as epochs by saga; say how many were still held."""
-    rows = await conn.execute(queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "now": now})
-    return len(rows.all())
+    return await conn.affect(queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "now": now})
 
 
-async def lock(conn: AsyncConnection, saga_id: UUID, *, now: datetime | None) -> Saga | None:
+async def lock(conn: Connection, saga_id: UUID, *, now: datetime | None) -> Saga | None:
     """Hold one saga until the transaction ends; `claimed_at` is the present moment."""
-    row = (await conn.execute(queries()["lock_saga"], {"id": saga_id, "now": now})).mappings().first()
+    row = await conn.first(queries()["lock_saga"], {"id": saga_id, "now": now})
     return None if row is None else _saga(row)
 
 
@@ -132,10 +128,10 @@ class Operation:
     error: ErrorInfo | None
 
 
-async def operate(conn: AsyncConnection, saga_id: UUID, operation: Operation, *, at: datetime) -> None:
+async def operate(conn: Connection, saga_id: UUID, operation: Operation, *, at: datetime) -> None:
     """Change a saga's state from outside; under `lock`."""
     error = operation.error
-    await conn.execute(
+    await conn.fetch(
         queries()["operate"],
         {
             "id": saga_id,
@@ -151,7 +147,7 @@ async def operate(conn: AsyncConnection, saga_id: UUID, operation: Operation, *,
     )
 
 
-async def started_with(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dict[UUID, str]:
+async def started_with(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, str]:
     """Read the inputs that sagas were started with."""
     if not saga_ids:
         return {}
@@ -159,7 +155,7 @@ async def started_with(conn: AsyncConnection, saga_ids: Collection[UUID]) -> dic
     return {row[0]: row[1] for row in rows}
 
 
-async def end_leases(conn: AsyncConnection, owner: str, *, lease_s: float, now: datetime | None) -> None:
+async def end_leases(conn: Connection, owner: str, *, lease_s: float, now: datetime | None) -> None:
     """End the leases of up to `lease_s` seconds of an owner that is no more; their next claims count them as lost."""
     present = select(moment(now)).scalar_subquery()
     ends_by = select(moment(now) + timedelta(seconds=lease_s)).scalar_subquery()
@@ -174,10 +170,9 @@ async def end_leases(conn: AsyncConnection, owner: str, *, lease_s: float, now: 
     await conn.execute(update(sagas).where(sagas.c.id == held.c.id).values(due_at=present))
 
 
-async def delete_finished(conn: AsyncConnection, *, before: datetime, limit: int) -> int:
+async def delete_finished(conn: Connection, *, before: datetime, limit: int) -> int:
     """Remove up to `limit` whole sagas that ended before a moment; give how many."""
-    rows = await conn.execute(queries()["delete_finished"], {"before": before, "limit": limit})
-    return len(rows.all())
+    return len(await conn.fetch(queries()["delete_finished"], {"before": before, "limit": limit}))
 
 
 def _saga(row: Row) -> Saga:

@@ -7,16 +7,15 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Direct, Row
+from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
 from services.orchestrator.engine.store.columns import error_of, moment, queries, reads
 from services.orchestrator.engine.store.tables import sagas, signals
 
 
-async def expire(conn: AsyncConnection, expired: Sequence[tuple[UUID, str]], *, now: datetime | None) -> None:
+async def expire(conn: Connection, expired: Sequence[tuple[UUID, str]], *, now: datetime | None) -> None:
     """Close open signals whose deadline has passed; the flush has made sure that none was settled meanwhile."""
     if not expired:
         return
@@ -58,12 +57,12 @@ class Settled:
 
 
 async def settle_open(
-    conn: Direct, proposed: Sequence[Signal], wake: Wake, *, now: datetime | None
+    conn: Connection, proposed: Sequence[Signal], wake: Wake, *, now: datetime | None
 ) -> dict[tuple[UUID, str], Settled]:
     """Settle those of many signals that are open and whose sagas go forward; give these, and which sagas run here."""
     if not proposed:
         return {}
-    rows = await conn.fetch(queries().direct("settle"), _proposals(proposed, wake, now))
+    rows = await conn.fetch(queries()["settle"], _proposals(proposed, wake, now))
     return {(row["saga_id"], row["name"]): Settled(row["at"], _woken(row)) for row in rows}
 
 
@@ -71,10 +70,10 @@ def _woken(row: Row) -> Woken | None:
     return Woken(row["at"], row["signal_no"], row["epoch"]) if row["here"] else None
 
 
-async def settle_held(conn: AsyncConnection, proposed: Signal, *, now: datetime | None) -> datetime:
+async def settle_held(conn: Connection, proposed: Signal, *, now: datetime | None) -> datetime:
     """Settle a signal that is open, or was never opened, of a saga that goes forward; under `lock_saga`. Give when."""
-    row = (await conn.execute(queries()["settle"], _proposals([proposed], Wake(), now))).one()
-    at: datetime = row.at
+    (row,) = await conn.fetch(queries()["settle"], _proposals([proposed], Wake(), now))
+    at: datetime = row["at"]
     return at
 
 
@@ -110,12 +109,12 @@ Place = tuple[UUID, str]
 """Which signal: its saga and its name."""
 
 
-async def look_up(conn: Direct, places: Collection[Place]) -> dict[Place, tuple[Addressee | None, Signal | None]]:
+async def look_up(conn: Connection, places: Collection[Place]) -> dict[Place, tuple[Addressee | None, Signal | None]]:
     """Read many signals and what their sagas are."""
     if not places:
         return {}
     rows = await conn.fetch(
-        reads().direct("look_up"),
+        reads()["look_up"],
         {"saga_ids": [saga_id for saga_id, _ in places], "names": [name for _, name in places]},
     )
     return {
@@ -129,19 +128,19 @@ async def look_up(conn: Direct, places: Collection[Place]) -> dict[Place, tuple[
     }
 
 
-async def news_of(conn: Direct, saga_ids: Collection[UUID]) -> dict[UUID, tuple[int, list[Signal]]]:
+async def news_of(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, tuple[int, list[Signal]]]:
     """Read how many signals of each saga have been settled, as its row counts them, and these signals."""
     if not saga_ids:
         return {}
     news: dict[UUID, tuple[int, list[Signal]]] = {}
-    for row in await conn.fetch(reads().direct("news_of"), {"saga_ids": list(saga_ids)}):
+    for row in await conn.fetch(reads()["news_of"], {"saga_ids": list(saga_ids)}):
         _, found = news.setdefault(row["id"], (row["signal_no"], []))
         if row["name"] is not None:
             found.append(_signal(row))
     return news
 
 
-async def get(conn: AsyncConnection, saga_id: UUID, name: str) -> Signal | None:
+async def get(conn: Connection, saga_id: UUID, name: str) -> Signal | None:
     """Read one signal."""
     statement = select(signals).where(signals.c.saga_id == saga_id, signals.c.name == name)
     row = (await conn.execute(statement)).mappings().first()
@@ -166,7 +165,7 @@ _WAITED_FOR = and_(
 
 
 async def open_promises(
-    conn: AsyncConnection, name: str, *, after: tuple[datetime, UUID] | None, limit: int
+    conn: Connection, name: str, *, after: tuple[datetime, UUID] | None, limit: int
 ) -> list[WaitingSaga]:
     """Read the sagas that wait for a promise, the longest waiting first."""
     statement = (
@@ -188,7 +187,7 @@ async def open_promises(
     return [WaitingSaga(**row) for row in (await conn.execute(statement)).mappings()]
 
 
-async def count_open_promises(conn: AsyncConnection, name: str) -> int:
+async def count_open_promises(conn: Connection, name: str) -> int:
     """Count the sagas that wait for a promise."""
     statement = select(func.count()).select_from(signals.join(sagas, sagas.c.id == signals.c.saga_id))
     return int(await conn.scalar(statement.where(_WAITED_FOR, signals.c.name == name)) or 0)

@@ -3,23 +3,21 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from services.chassis.db import Direct, Row
+from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Kind, LogRecord
 from services.orchestrator.engine.store.columns import error_of, reads
 from services.orchestrator.engine.store.tables import steps
 
 
-async def of_sagas(conn: Direct, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:
+async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:
     """Read the logs of many sagas, in no particular order."""
     if not saga_ids:
         return []
-    rows = await conn.fetch(reads().direct("logs_of"), {"saga_ids": list(saga_ids)})
+    rows = await conn.fetch(reads()["logs_of"], {"saga_ids": list(saga_ids)})
     return [(row["saga_id"], _record(row)) for row in rows]
 
 
-async def insert(conn: AsyncConnection, saga_id: UUID, record: LogRecord) -> None:
+async def insert(conn: Connection, saga_id: UUID, record: LogRecord) -> None:
     """Write one record by hand; under `lock_saga`."""
     await conn.execute(
         steps.insert().values(

@@ -7,9 +7,8 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Boolean, ColumnElement, and_, func, literal_column, or_, select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.chassis.db import Direct, Row
+from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits, reads
@@ -73,18 +72,18 @@ class SagaRow:
     finished_at: datetime | None
 
 
-async def get(conn: AsyncConnection, saga_id: UUID) -> SagaRow | None:
+async def get(conn: Connection, saga_id: UUID) -> SagaRow | None:
     """Read one saga's row."""
     row = (await conn.execute(select(sagas).where(sagas.c.id == saga_id))).mappings().first()
     return None if row is None else _row(row)
 
 
-async def get_many(conn: Direct, saga_ids: Collection[UUID]) -> list[SagaRow]:
+async def get_many(conn: Connection, saga_ids: Collection[UUID]) -> list[SagaRow]:
     """Read many sagas' rows."""
-    return [_row(row) for row in await conn.fetch(reads().direct("sagas_of"), {"saga_ids": list(saga_ids)})]
+    return [_row(row) for row in await conn.fetch(reads()["sagas_of"], {"saga_ids": list(saga_ids)})]
 
 
-async def find(conn: AsyncConnection, selection: Selection) -> list[SagaRow]:
+async def find(conn: Connection, selection: Selection) -> list[SagaRow]:
     """Read the rows of a selection, newest first."""
     statement = select(sagas).order_by(sagas.c.created_at.desc(), sagas.c.id.desc()).limit(selection.limit)
     if selection.workflow is not None:
@@ -104,12 +103,12 @@ async def find(conn: AsyncConnection, selection: Selection) -> list[SagaRow]:
     return [_row(row) for row in (await conn.execute(statement)).mappings()]
 
 
-async def ended_of(conn: Direct, saga_ids: Collection[UUID]) -> list[UUID]:
+async def ended_of(conn: Connection, saga_ids: Collection[UUID]) -> list[UUID]:
     """Read which of these sagas have ended."""
-    return [row["id"] for row in await conn.fetch(reads().direct("ended_of"), {"saga_ids": list(saga_ids)})]
+    return [row["id"] for row in await conn.fetch(reads()["ended_of"], {"saga_ids": list(saga_ids)})]
 
 
-async def count_live(conn: AsyncConnection) -> dict[tuple[str, str], int]:
+async def count_live(conn: Connection) -> dict[tuple[str, str], int]:
     """Count the sagas that have not ended, by workflow and status word; all in one pass over the live ones."""
     begun = literal_column("(epoch > 0)", Boolean).label("begun")
     kinds = (sagas.c.workflow, _PHASE, _RUN_STATE, begun)

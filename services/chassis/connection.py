@@ -1,0 +1,135 @@
+"""A connection to Postgres: named statements go straight to its driver, expressions by way of SQLAlchemy.
+
+SQLAlchemy makes and pools the connections, and costs three times what the driver does for each statement; so what is
+run often is written in .sql files. Both ways see the same transaction.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Protocol
+
+import asyncpg
+from sqlalchemy import CursorResult, Executable
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from services.chassis.db_errors import is_data_error, is_lost
+from services.chassis.sql import Statement
+
+_NO_PARAMETERS: Final[Mapping[str, Any]] = {}
+
+
+class Row(Protocol):
+    """A row that is read by its column names, whoever has fetched it."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+    def keys(self) -> Iterable[Any]: ...
+
+
+class RolledBack(Exception):
+    """A transaction could not be committed, because the failure of one of its statements went unheeded."""
+
+
+class Connection:
+    """A connection, in a transaction or with every statement its own."""
+
+    __slots__ = ("_conn", "_driver", "is_lost", "is_server_lost")
+
+    def __init__(self, conn: AsyncConnection, driver: asyncpg.Connection) -> None:
+        self._conn = conn
+        self._driver = driver
+        self.is_lost = False
+        """Whether it is closed, and of no more use."""
+        self.is_server_lost = False
+        """Whether what has closed it has most likely ended the other connections as well."""
+
+    @classmethod
+    async def of(cls, engine: AsyncEngine) -> "Connection":
+        """Take a connection out of the pool of an engine in autocommit mode, for as long as it is kept."""
+        conn = await engine.connect()
+        proxied = conn.sync_connection
+        driver = None if proxied is None else proxied.connection.driver_connection
+        if driver is None:
+            raise RuntimeError("a connection that is closed cannot be used")
+        return cls(conn, driver)
+
+    async def fetch(self, statement: Statement, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> Sequence[Row]:
+        """Run a named statement, and return its rows."""
+        try:
+            rows: Sequence[Row] = await self._driver.fetch(
+                statement.positional, *[parameters[name] for name in statement.parameters]
+            )
+        except BaseException as error:
+            await self._drop_unless_sound(error)
+            raise
+        return rows
+
+    async def first(self, statement: Statement, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> Row | None:
+        """Run a named statement, and return its first row; None if there is none."""
+        rows = await self.fetch(statement, parameters)
+        return rows[0] if rows else None
+
+    async def affect(self, statement: Statement, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> int:
+        """Run a named statement, and return how many rows it has written."""
+        arguments = [parameters[name] for name in statement.parameters]
+        return int((await self._command(statement.positional, *arguments)).rsplit(" ", 1)[1])
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
+        """Run an expression, by way of SQLAlchemy."""
+        try:
+            return await self._conn.execute(statement, parameters)
+        except BaseException as error:
+            if self._conn.invalidated:
+                await self.drop(error)
+            raise
+
+    async def scalar(self, statement: Executable, parameters: Any = None) -> Any:
+        """Run an expression, and return the first column of its first row; None if there is none."""
+        return (await self.execute(statement, parameters)).scalar()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """One transaction: committed at the end of the block, rolled back by an exception."""
+        await self._command("begin isolation level read committed")
+        try:
+            yield
+            if await self._command("commit") != "COMMIT":
+                raise RolledBack
+        except BaseException as error:
+            if not self.is_lost:
+                await self._roll_back(error)
+            raise
+
+    async def _roll_back(self, cause: BaseException) -> None:
+        """Roll back; a connection that cannot even do that ends, and with it its transaction."""
+        try:
+            await self._command("rollback")
+        except Exception as error:  # noqa: BLE001 - the cause is what the caller has to know
+            await self.drop(error)
+            cause.add_note(f"and the rollback failed: {type(error).__name__}")
+
+    async def _command(self, sql: str, *arguments: object) -> str:
+        try:
+            status: str = await self._driver.execute(sql, *arguments)
+        except BaseException as error:
+            await self._drop_unless_sound(error)
+            raise
+        return status
+
+    async def _drop_unless_sound(self, error: BaseException) -> None:
+        """Close it if its state is unknown: whatever is neither an answer of the server nor a refused value."""
+        if is_lost(error) or not (isinstance(error, asyncpg.PostgresError) or is_data_error(error)):
+            await self.drop(error)
+
+    async def drop(self, error: BaseException | None = None) -> None:
+        """Close the connection itself; the pool makes another."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        self.is_server_lost = error is not None and is_lost(error)
+        await self._conn.invalidate(error)
+        await self._conn.close()
+
+    async def close(self) -> None:
+        """Give the connection back to the pool."""
+        await self._conn.close()

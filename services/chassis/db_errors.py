@@ -1,0 +1,80 @@
+"""What an error of Postgres, of its driver or of the way to it means: try again, refuse the values, or a bug."""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+_TRANSIENT_CLASSES: Final = ("08", "53")  # connection lost; out of connections, memory or disk
+_TRANSIENT_STATES: Final = frozenset(
+    {
+        "40001",  # serialization failure
+        "40P01",  # deadlock
+        "55P03",  # lock timeout
+        "57014",  # statement timeout
+        "57P01",  # admin shutdown
+        "57P02",  # crash shutdown
+        "57P03",  # starting up
+        "57P05",  # idle session timeout
+        "25P03",  # idle in transaction timeout
+        "25006",  # read-only: the primary has moved
+    },
+)
+_LOST_CLASS: Final = "08"
+_LOST_STATES: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
+_DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nesting of JSON
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart.
+
+    The statement may nevertheless have been applied: retry only what is idempotent.
+    """
+    if isinstance(error, (ConnectionError, asyncio.TimeoutError, PoolTimeoutError, OSError)):
+        return True
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        driver = _driver_error(error)
+        return driver is not None and is_transient(driver)
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError) and "clos" in str(error)
+    return False
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether this was the end of the connection, and most likely of the others to the same server."""
+    if isinstance(error, DBAPIError):
+        driver = _driver_error(error)
+        return error.connection_invalidated or (driver is not None and is_lost(driver))
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith(_LOST_CLASS) or state in _LOST_STATES
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError) and "clos" in str(error)
+    return isinstance(error, OSError)
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether Postgres, or the driver on its behalf, refuses the values themselves."""
+    if isinstance(error, DBAPIError):
+        driver = _driver_error(error)
+        return driver is not None and is_data_error(driver)
+    if isinstance(error, (UnicodeEncodeError, asyncpg.DataError)):
+        return True
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_DATA_STATES)
+    return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+
+
+def _driver_error(error: DBAPIError) -> BaseException | None:
+    """Find asyncpg's own exception below SQLAlchemy's."""
+    cause: BaseException | None = error.orig
+    while cause is not None and not isinstance(cause, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        cause = cause.__cause__ or getattr(cause, "driver_exception", None)
+    return cause
