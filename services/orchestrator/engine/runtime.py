@@ -177,7 +177,7 @@ class Engine:
         if flush.messages:
             self._on_enqueued()
         if flush.starts:
-            self._scheduler.loop.nudge()
+            self._scheduler.nudge()
         for saga in flush.starts:
             self._hooks.started(saga)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Collection
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,7 +19,7 @@ from services.orchestrator.engine import (
     workflow,
 )
 from services.orchestrator.engine.model.records import Signal
-from services.orchestrator.engine.store import signals
+from services.orchestrator.engine.store import sagas, signals
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
 from tests.support.events import Crash, crash
@@ -148,3 +150,58 @@ async def test_a_replica_that_dies_with_the_settlement_is_taken_over(cluster_of:
     await cluster.settle()
     assert (await cluster.finish(saga_id)).status == "completed"
     assert [call.name for call in cluster.world.calls] == ["first", "second"]
+
+
+@workflow("napping", version=1)
+async def napping(ctx: WorkflowContext, seconds: float) -> str:
+    """A step after a sleep."""
+    await ctx.sleep(timedelta(seconds=seconds))
+    return await ctx.run(act, "woken")
+
+
+@only(ONE)
+@pytest.mark.scenario("CC1", "W7")
+async def test_nothing_is_claimed_that_cannot_be_due(cluster_of: ClusterOf) -> None:
+    """Neither what goes on here by itself nor a timer before its time costs a claim; when it is due, it is claimed."""
+    cluster = cluster_of(patient, napping)
+    replica, (saga_id,) = await suspended(cluster, "k")
+    await asyncio.sleep(0.05)  # the claim of the loop's own start
+    claims = cluster.events.count("claim_before")
+    await resolved(replica.engine.operations, saga_id)
+    sleepers = [await cluster.start(napping, seconds, key=f"n-{seconds}") for seconds in (9.0, 0.4)]
+    while cluster.events.count("suspended") < 3:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)  # a claim that something has asked for comes at once
+    assert cluster.events.count("claim_before") == claims
+    cluster.clock.advance(0.4)
+    assert (await replica.engine.operations.result(sleepers[1], wait_s=LEASE_S)).status == "completed"
+    assert cluster.events.count("claim_before") > claims
+    cluster.clock.advance(9)
+    assert (await replica.engine.operations.result(sleepers[0], wait_s=LEASE_S)).status == "completed"
+    await replica.engine.stop()
+
+
+@only(ONE)
+@pytest.mark.scenario("CC1", "G13")
+async def test_a_claim_that_was_asked_for_and_failed_is_asked_again(
+    cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a settlement has made due is not left to the next poll because the claim for it has failed."""
+    cluster = cluster_of(patient, max_residents=0)
+    replica, (saga_id,) = await suspended(cluster, "k")
+    failures = [ConnectionResetError("gone")]
+    claim = sagas.claim
+
+    async def failing(*what: Any, **how: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await claim(*what, **how)
+
+    monkeypatch.setattr(sagas, "claim", failing)
+    waiting = asyncio.create_task(resolved(replica.engine.operations, saga_id))
+    while failures:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    cluster.clock.advance(0.2)  # the loop's pause after a failure, less than a poll
+    assert (await waiting).status == "completed"
+    await replica.engine.stop()

@@ -1,7 +1,6 @@
 """Claims whatever is due (a start, a wake-up, a timer, a retry, an undo, an expired lease) and gives it a turn."""
 
 import asyncio
-import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +12,7 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.loop import Loop
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.hints import Hints
 from services.orchestrator.engine.model.records import History, NewSaga, Saga, Signal, newborn
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.lease import Lease
@@ -20,7 +20,6 @@ from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.turns import Turns
 from services.orchestrator.engine.store import sagas, signals
 
-HINTS_MAX = 20_000
 HINT_SLACK_S = 0.005
 """How soon to look again when a hint came before the database's clock had reached it."""
 
@@ -50,20 +49,24 @@ class Scheduler:
         self._settings = settings
         self._owner = settings.replica or ids.new_id("replica")
         self._versions = versions
-        self._hints: list[datetime] = []
+        self._hints = Hints()
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
         self._running: dict[UUID, Saga] = {}
         self._driven = False
+        self._asked = False
+        self._look_by = 0.0
         self.claimed = 0
-        self.loop = Loop("engine scheduler", self.run_once, clock=clock)
+        self.loop = Loop("engine scheduler", self._look, clock=clock)
+
+    def nudge(self) -> None:
+        """Say that something may be due now."""
+        self._asked = True
+        self.loop.nudge()
 
     def hint(self, due_at: datetime) -> None:
         """Remember when time alone will move a saga of this replica on."""
-        if len(self._hints) < HINTS_MAX:
-            sooner = not self._hints or due_at < self._hints[0]
-            heapq.heappush(self._hints, due_at)
-            if sooner:
-                self.loop.nudge()
+        if self._hints.add(due_at):
+            self.loop.nudge()  # to look by then, and not now
 
     async def succeed(self) -> None:
         """End the leases that an earlier process of this replica's name has left, if it was given one."""
@@ -72,18 +75,33 @@ class Scheduler:
         async with self._database.begin() as conn:
             await sagas.end_leases(conn, self._owner, lease_s=self._settings.lease_s, now=self._clock.sql_now())
 
+    async def _look(self) -> float:
+        """Claim what is due, if anything may be; give the seconds until the next look."""
+        wait_s = self._hints.until_next(self._clock.now(), self._look_by - self._clock.monotonic())
+        if wait_s > 0 and not self._asked:
+            return wait_s
+        self._asked = False
+        try:
+            pause_s = await self.run_once()
+        except BaseException:
+            self._asked = True
+            raise
+        self._look_by = self._clock.monotonic() + pause_s
+        return pause_s
+
     async def run_once(self) -> float:
         """Claim one batch and start its turns; give the seconds until the next look."""
         capacity = min(self._settings.claim_batch, self._settings.max_running - len(self.active))
         if capacity <= 0:
             return self._settings.poll_s
-        hinted = self._pop_hints()
+        hinted = self._hints.pop(self._clock.now())
         self.claimed = await self._claim(capacity)
         if self.claimed == capacity:
             return 0.0
         if hinted and not self.claimed:
             return HINT_SLACK_S
-        return self._until_next_hint(self._settings.poll_s if self.claimed else self._settings.idle_poll_s)
+        pause_s = self._settings.poll_s if self.claimed else self._settings.idle_poll_s
+        return self._hints.until_next(self._clock.now(), pause_s)
 
     async def _claim(self, limit: int) -> int:
         sent_at = self._clock.monotonic()
@@ -194,18 +212,4 @@ class Scheduler:
         if running is not None and running.epoch == epoch:
             del self._running[saga_id]
         if was_full:
-            self.loop.nudge()
-
-    def _pop_hints(self) -> bool:
-        now = self._clock.now()
-        found = False
-        while self._hints and self._hints[0] <= now:
-            heapq.heappop(self._hints)
-            found = True
-        return found
-
-    def _until_next_hint(self, pause_s: float) -> float:
-        if not self._hints:
-            return pause_s
-        seconds = (self._hints[0] - self._clock.now()).total_seconds()
-        return min(pause_s, max(0.0, seconds))
+            self.nudge()

@@ -48,7 +48,7 @@ class Operations:
         self._clock = clock
         self._ends = ends
         self._scheduler = scheduler
-        self._on_due = scheduler.loop.nudge
+        self._on_due = scheduler.nudge
         self._reading = Reading(registry, database)
         self._starting = Starting(registry, codec, database, clock, hooks, scheduler)
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting, scheduler)
@@ -138,7 +138,7 @@ class Operations:
         signal is settled otherwise or the saga is past it, `otherwise` is started in the same transaction.
         """
         proposal = Proposal(by=by, value=value, identity=identity, facts=facts, otherwise=otherwise)
-        return self._noticed(await self._settling.awakeable(awakeable_id, proposal))
+        return await self._settling.awakeable(awakeable_id, proposal)
 
     async def reject_awakeable(
         self,
@@ -152,18 +152,13 @@ class Operations:
     ) -> Settlement:
         """Tell a callback's saga that there will be no value. UnknownSignal."""
         proposal = Proposal(by=by, error=ErrorInfo(code, message), identity=identity, facts=facts)
-        return self._noticed(await self._settling.awakeable(awakeable_id, proposal))
+        return await self._settling.awakeable(awakeable_id, proposal)
 
     async def resolve_promise(self, saga_id: str, name: str, value: Any, *, by: str) -> Settlement:
         """Give a declared promise its value, also before it is waited for. UnknownSaga, UnknownSignal, InvalidValue."""
-        return self._noticed(await self._settling.promise(saga_id, name, Proposal(by=by, value=value)))
+        return await self._settling.promise(saga_id, name, Proposal(by=by, value=value))
 
     async def reject_promise(self, saga_id: str, name: str, code: str, message: str, *, by: str) -> Settlement:
         """Reject a declared promise. UnknownSaga, UnknownSignal."""
         proposal = Proposal(by=by, error=ErrorInfo(code, message))
-        return self._noticed(await self._settling.promise(saga_id, name, proposal))
-
-    def _noticed(self, settlement: Settlement) -> Settlement:
-        if settlement.outcome == "accepted" or settlement.started is not None:
-            self._on_due()
-        return settlement
+        return await self._settling.promise(saga_id, name, proposal)

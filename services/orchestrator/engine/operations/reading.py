@@ -19,7 +19,6 @@ from services.orchestrator.engine.model.records import (
     Signal,
     SignalKind,
     SignalStatus,
-    Undo,
     UndoStatus,
 )
 from services.orchestrator.engine.model.states import RunState
@@ -34,8 +33,8 @@ from services.orchestrator.engine.operations.views import (
     StepView,
 )
 from services.orchestrator.engine.running.batcher import Batcher
-from services.orchestrator.engine.store import compensations, signals, steps, views
-from services.orchestrator.engine.store.views import SagaRow
+from services.orchestrator.engine.store import signals, steps, views
+from services.orchestrator.engine.store.views import SagaRow, UndoRow
 
 
 class Reading:
@@ -54,9 +53,7 @@ class Reading:
     async def _look_at_many(self, saga_ids: Sequence[UUID]) -> Sequence[SagaView | Exception]:
         async with self._database.autocommit() as conn:
             rows = {row.id: row for row in await views.get_many(conn, saga_ids)}
-            undos = await compensations.of_sagas(conn, [row.id for row in rows.values() if row.undo_no])
-        found = {saga_id: saga_view(row, undos.get(saga_id, ())) for saga_id, row in rows.items()}
-        return [found.get(saga_id) or UnknownSaga() for saga_id in saga_ids]
+        return [saga_view(rows[saga_id]) if saga_id in rows else UnknownSaga() for saga_id in saga_ids]
 
     async def steps(self, saga_id: str) -> list[StepView]:
         """Give the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
@@ -81,12 +78,11 @@ class Reading:
             limit=wanted.limit + 1,
         )
         async with self._database.autocommit() as conn:
-            rows = await views.find(conn, selection)
-            undos = await compensations.of_sagas(conn, [row.id for row in rows if row.undo_no])
-        items = [saga_view(row, undos.get(row.id, ())) for row in rows[: wanted.limit]]
-        more = len(rows) > wanted.limit
-        last = rows[wanted.limit - 1] if more else None
-        cursor = None if last is None else write_cursor(last.created_at, last.id)
+            found = await views.find(conn, selection)
+            page = found[: wanted.limit]
+            rows = {row.id: row for row in await views.get_many(conn, [saga_id for _, saga_id in page])}
+        items = [saga_view(rows[saga_id]) for _, saga_id in page if saga_id in rows]  # retention may have taken one
+        cursor = write_cursor(*page[-1]) if len(found) > wanted.limit else None
         return SagaPage(tuple(items), cursor)
 
     async def open_promises(self, name: str, *, cursor: str | None, limit: int) -> list[OpenPromise]:
@@ -152,10 +148,10 @@ def saga_uuid(saga_id: str) -> UUID:
         raise UnknownSaga from None
 
 
-def saga_view(row: SagaRow, undos: Sequence[Undo]) -> SagaView:
+def saga_view(row: SagaRow) -> SagaView:
     """Give a row as people see it."""
     calls = tuple(call.name for call in row.calls if call.retry_at is None)
-    doing = calls or tuple(undo.name for undo in undos if undo.attempts and undo.finished_at is None)
+    doing = calls or tuple(undo.name for undo in row.undos if undo.attempts and not undo.ended)
     explanation = explain(
         row.status,
         waits=row.waits,
@@ -177,7 +173,7 @@ def saga_view(row: SagaRow, undos: Sequence[Undo]) -> SagaView:
         waiting_on=row.waits if row.run_state in (RunState.WAITING, RunState.PAUSED) else (),
         compensations=tuple(
             CompensationView(undo.name, undo.position, _undo_word(row, undo), undo.attempts, undo.error)
-            for undo in undos
+            for undo in row.undos
         ),
         progress=row.progress,
         parent=None if row.parent_id is None else str(row.parent_id),
@@ -188,7 +184,7 @@ def saga_view(row: SagaRow, undos: Sequence[Undo]) -> SagaView:
     )
 
 
-def _undo_word(row: SagaRow, undo: Undo) -> str:
+def _undo_word(row: SagaRow, undo: UndoRow) -> str:
     """Give what an undo's status means to people: once nothing will be undone any more, nothing is owed."""
     over = row.no_return or row.status == "completed"
     return "not_needed" if over and undo.status is UndoStatus.OWED else str(undo.status)

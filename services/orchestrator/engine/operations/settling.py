@@ -153,6 +153,8 @@ class Settling:
             for (saga_id, _), found in written.items():
                 if found.woken is not None and saga_id in lent:
                     self._scheduler.wake(lent.pop(saga_id), found.woken, news[saga_id], sent_at)
+                elif found.is_due:
+                    self._scheduler.nudge()
         finally:
             self._scheduler.keep(lent.values())
         return settled
@@ -187,6 +189,8 @@ class Settling:
             return error
         if settled is not None:
             self._hooks.signal_settled(settled)
+        if settled is not None or settlement.started is not None:
+            self._scheduler.nudge()
         if settlement.started is not None and settlement.started.created and request.proposal.otherwise is not None:
             self._starting.announce(request.proposal.otherwise)
         return settlement

@@ -79,7 +79,7 @@ class Starting:
             if new.id in birth.leased:
                 self._scheduler.adopt(new, created_at, sent_at)
             else:
-                self._scheduler.loop.nudge()
+                self._scheduler.nudge()
         return answers
 
     async def _inputs_of(self, saga_ids: Sequence[UUID]) -> dict[UUID, str]:

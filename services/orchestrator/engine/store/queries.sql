@@ -251,14 +251,14 @@ with wanted as (
         group by held.id
     ) as news cross join moment
     where s.id = news.id
-    returning s.id, s.epoch, s.signal_no, news.here
+    returning s.id, s.epoch, s.signal_no, news.here, news.waits and not news.here as is_due
 ), told as (
     insert into audit (at, action, subject_id, actor, reason, details)
     select moment.at, settled.kind || '.' || settled.status, settled.saga_id::text, settled.settled_by, settled.error_message,
            jsonb_build_object('name', settled.name, 'identity', settled.identity)
     from settled cross join moment
 )
-select settled.saga_id, settled.name, moment.at, woken.epoch, woken.signal_no, woken.here
+select settled.saga_id, settled.name, moment.at, woken.epoch, woken.signal_no, woken.here, woken.is_due
 from settled join woken on woken.id = settled.saga_id cross join moment
 
 -- name: operate

@@ -38,7 +38,14 @@ from sagas
 where id = any(cast(:saga_ids as uuid[])) and finished_at is not null
 
 -- name: sagas_of
--- Reads sagas for people.
-select *
-from sagas
-where id = any(cast(:saga_ids as uuid[]))
+-- Reads sagas for people, with what is known of their undos, in the order of registration.
+select s.*, u.names as undo_names, u.positions as undo_positions, u.statuses as undo_statuses, u.attempts as undo_attempts,
+       u.error_codes as undo_error_codes, u.error_messages as undo_error_messages, u.ended as undo_ended
+from sagas s
+left join lateral (
+    select array_agg(c.name) as names, array_agg(c.position) as positions, array_agg(c.status) as statuses,
+           array_agg(c.attempts) as attempts, array_agg(c.error_code) as error_codes,
+           array_agg(c.error_message) as error_messages, array_agg(c.finished_at is not null) as ended
+    from (select * from compensations where saga_id = s.id order by seq) c
+) u on s.undo_no > 0
+where s.id = any(cast(:saga_ids as uuid[]))

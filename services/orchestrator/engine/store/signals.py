@@ -50,10 +50,11 @@ class Woken:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """When a signal was settled, and its saga's lease if it runs here at once."""
+    """When a signal was settled, and its saga's lease if it runs here at once; `is_due`: it waits to be claimed."""
 
     at: datetime
     woken: Woken | None
+    is_due: bool
 
 
 async def settle_open(
@@ -63,7 +64,7 @@ async def settle_open(
     if not proposed:
         return {}
     rows = await conn.fetch(queries()["settle"], _proposals(proposed, wake, now))
-    return {(row["saga_id"], row["name"]): Settled(row["at"], _woken(row)) for row in rows}
+    return {(row["saga_id"], row["name"]): Settled(row["at"], _woken(row), row["is_due"]) for row in rows}
 
 
 def _woken(row: Row) -> Woken | None:

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Boolean, ColumnElement, and_, func, literal_column, or_, select, tuple_
 
 from services.chassis.connection import Connection, Row
-from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
+from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, UndoStatus, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits, reads
 from services.orchestrator.engine.store.tables import sagas
@@ -45,9 +46,20 @@ class Selection:
     limit: int = 50
 
 
+class UndoRow(NamedTuple):
+    """What people see of an undo."""
+
+    name: str
+    position: str
+    status: UndoStatus
+    attempts: int
+    ended: bool
+    error: ErrorInfo | None
+
+
 @dataclass(frozen=True, slots=True)
 class SagaRow:
-    """A saga as its row tells it to people; `input` and `output` are JSON text."""
+    """A saga as its row tells it to people; `input` and `output` are JSON text. `undos` where they are read."""
 
     id: UUID
     workflow: str
@@ -70,22 +82,27 @@ class SagaRow:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None
+    undos: tuple[UndoRow, ...] = ()
 
 
 async def get(conn: Connection, saga_id: UUID) -> SagaRow | None:
-    """Read one saga's row."""
+    """Read one saga's row, without its undos."""
     row = (await conn.execute(select(sagas).where(sagas.c.id == saga_id))).mappings().first()
     return None if row is None else _row(row)
 
 
 async def get_many(conn: Connection, saga_ids: Collection[UUID]) -> list[SagaRow]:
-    """Read many sagas' rows."""
-    return [_row(row) for row in await conn.fetch(reads()["sagas_of"], {"saga_ids": list(saga_ids)})]
+    """Read many sagas' rows, with their undos, in no particular order."""
+    return [_row(row, _undos(row)) for row in await conn.fetch(reads()["sagas_of"], {"saga_ids": list(saga_ids)})]
 
 
-async def find(conn: Connection, selection: Selection) -> list[SagaRow]:
-    """Read the rows of a selection, newest first."""
-    statement = select(sagas).order_by(sagas.c.created_at.desc(), sagas.c.id.desc()).limit(selection.limit)
+async def find(conn: Connection, selection: Selection) -> list[tuple[datetime, UUID]]:
+    """Read which sagas are in a selection and when they were created, newest first."""
+    statement = (
+        select(sagas.c.created_at, sagas.c.id)
+        .order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
+        .limit(selection.limit)
+    )
     if selection.workflow is not None:
         statement = statement.where(sagas.c.workflow == selection.workflow)
     if selection.status is not None:
@@ -100,7 +117,7 @@ async def find(conn: Connection, selection: Selection) -> list[SagaRow]:
         statement = statement.where(sagas.c.created_at > selection.created_after)
     if selection.before is not None:
         statement = statement.where(tuple_(sagas.c.created_at, sagas.c.id) < tuple_(*selection.before))
-    return [_row(row) for row in (await conn.execute(statement)).mappings()]
+    return [(created_at, saga_id) for created_at, saga_id in await conn.execute(statement)]
 
 
 async def ended_of(conn: Connection, saga_ids: Collection[UUID]) -> list[UUID]:
@@ -119,7 +136,19 @@ async def count_live(conn: Connection) -> dict[tuple[str, str], int]:
     return dict(counts)
 
 
-def _row(row: Row) -> SagaRow:
+def _undos(row: Row) -> tuple[UndoRow, ...]:
+    columns = [row[f"undo_{name}"] or () for name in ("names", "positions", "statuses", "attempts", "ended")]
+    errors = zip(row["undo_error_codes"] or (), row["undo_error_messages"] or (), strict=True)
+    found = zip(zip(*columns, strict=True), errors, strict=True)
+    return tuple(
+        UndoRow(
+            name, position, UndoStatus(status), attempts, ended, None if code is None else ErrorInfo(code, told or "")
+        )
+        for (name, position, status, attempts, ended), (code, told) in found
+    )
+
+
+def _row(row: Row, undos: tuple[UndoRow, ...] = ()) -> SagaRow:
     run_state = RunState(row["run_state"])
     outcome = None if row["outcome"] is None else Outcome(row["outcome"])
     return SagaRow(
@@ -144,4 +173,5 @@ def _row(row: Row) -> SagaRow:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         finished_at=row["finished_at"],
+        undos=undos,
     )

@@ -1,0 +1,36 @@
+"""When time alone will move sagas of this replica on, as far as it remembers."""
+
+import heapq
+from datetime import datetime
+from typing import Final
+
+HINTS_MAX: Final = 20_000
+
+
+class Hints:
+    """Moments, the soonest first, up to a bound: what is not remembered is found by polling."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._moments: list[datetime] = []
+
+    def add(self, due_at: datetime) -> bool:
+        """Remember a moment; say whether it is the soonest."""
+        if len(self._moments) >= HINTS_MAX:
+            return False
+        heapq.heappush(self._moments, due_at)
+        return self._moments[0] == due_at
+
+    def pop(self, now: datetime) -> bool:
+        """Forget what is past; say whether anything was."""
+        found = False
+        while self._moments and self._moments[0] <= now:
+            heapq.heappop(self._moments)
+            found = True
+        return found
+
+    def until_next(self, now: datetime, pause_s: float) -> float:
+        """Give the seconds until the soonest moment, `pause_s` at most."""
+        if not self._moments:
+            return pause_s
+        return min(pause_s, max(0.0, (self._moments[0] - now).total_seconds()))
