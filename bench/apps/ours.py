@@ -17,14 +17,13 @@ from fastapi.responses import Response
 from bench.apps import workflows
 from bench.apps.options import Options
 from bench.steplog import StepLog
-from services.chassis import logs
+from services.chassis import garbage, logs
 from services.chassis.app import build_app
 from services.chassis.auth import authenticated
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.ids import derived_uuid
-from services.chassis.serving import spare_what_stays
 from services.chassis.settings import ChassisSettings
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, EngineSettings, Operations, Registry, StartRequest
@@ -141,7 +140,7 @@ def create_app(options: Options) -> FastAPI:
             app.state.engine, app.state.clock = engine, clock
             await engine.start()
             stack.push_async_callback(engine.stop)
-            spare_what_stays()
+            garbage.spare_what_stays()
             yield
 
     if options.variant == "chassis":
@@ -167,7 +166,3 @@ def main() -> None:
         loop="uvloop",
         http="httptools",
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -32,7 +32,7 @@ class Ours(Contender):
 
     def command(self) -> list[str]:
         options = Options(self.port, self.url, self.arena.shipping, self.arena.steplog, self.variant)
-        return [sys.executable, "-m", "bench.apps.ours", *options.words()]
+        return [sys.executable, "-m", "bench.apps.ours_process", *options.words()]
 
     async def completed(self) -> int:
         return await self.count("select count(*) from sagas where workflow = 'bench-order' and phase = 'ended'")

@@ -1,6 +1,5 @@
-"""A service's process: its settings, its server, its signals, and when it collects garbage."""
+"""A service's process: its settings, its server, and its signals."""
 
-import gc
 import importlib
 import signal
 import socket
@@ -12,26 +11,13 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from services.chassis import logs
+from services.chassis import garbage, logs
 from services.chassis.errors import SettingsError
 from services.chassis.health import Health
 from services.chassis.protocol import bounded
 from services.chassis.settings import ChassisSettings
 
 PORTS: Final = {"orchestrator": 8000, "session": 8001, "shipping": 8002}
-COLLECT_AFTER: Final = (5_000, 20, 10)
-"""New objects before the youngest are looked through, and so many times that before the older ones are."""
-
-
-def spare_what_stays() -> None:
-    """Look no more through what a process has loaded by now, and through new objects less often.
-
-    A process holds some 130,000 objects for ever: modules, models, routes. The interpreter by itself looks through all
-    of them again and again, which stops every request for a tenth of a second and takes up to a tenth of the CPU.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 class _Server(uvicorn.Server):
@@ -43,7 +29,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        spare_what_stays()
+        garbage.spare_what_stays()
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         self._health.drain()

@@ -18,6 +18,8 @@ from services.chassis.serving import _Server
 ROOT = Path(__file__).parents[3]
 
 SERVICE = """
+from services.chassis.garbage import put_off
+put_off()
 import asyncio, gc, sys, types, weakref
 from contextlib import asynccontextmanager
 from fastapi import APIRouter
