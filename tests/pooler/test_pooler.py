@@ -80,7 +80,12 @@ async def test_statements_find_their_connection(databases: dict[str, str]) -> No
         async with database.autocommit() as conn:
             fourth = (await conn.execute(text("select cast(:v as text)"), {"v": value})).scalar_one()
             servers = (
-                await conn.execute(text("select count(*) from pg_stat_activity where datname = current_database()"))
+                await conn.execute(
+                    text(
+                        "select count(*) from pg_stat_activity"
+                        " where datname = current_database() and backend_type = 'client backend'"
+                    )
+                )
             ).scalar_one()
         assert servers <= 2
         return [first, between, second, third, fourth]
