@@ -4,42 +4,28 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from uuid import UUID
 
-from sqlalchemy import bindparam, update
-
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
-from services.orchestrator.engine.store.columns import error_of, reads
-from services.orchestrator.engine.store.tables import compensations
+from services.orchestrator.engine.store.columns import error_of, queries, reads
 
 
 async def change(conn: Connection, undos: Sequence[Undo]) -> None:
-    """Write what became of undos, found by their positions."""
+    """Write what became of undos, found by their positions; of one that is named twice, the last."""
     if not undos:
         return
-    await conn.execute(
-        update(compensations)
-        .where(compensations.c.saga_id == bindparam("of_saga"), compensations.c.position == bindparam("at_position"))
-        .values(
-            status=bindparam("to_status"),
-            attempts=bindparam("to_attempts"),
-            error_code=bindparam("to_error_code"),
-            error_message=bindparam("to_error_message"),
-            started_at=bindparam("to_started_at"),
-            finished_at=bindparam("to_finished_at"),
-        ),
-        [
-            {
-                "of_saga": undo.saga_id,
-                "at_position": undo.position,
-                "to_status": undo.status,
-                "to_attempts": undo.attempts,
-                "to_error_code": undo.error and undo.error.code,
-                "to_error_message": undo.error and undo.error.message,
-                "to_started_at": undo.started_at,
-                "to_finished_at": undo.finished_at,
-            }
-            for undo in undos
-        ],
+    newest = {(undo.saga_id, undo.position): undo for undo in undos}.values()
+    await conn.fetch(
+        queries()["change_undos"],
+        {
+            "saga_ids": [undo.saga_id for undo in newest],
+            "positions": [undo.position for undo in newest],
+            "statuses": [undo.status for undo in newest],
+            "attempts": [undo.attempts for undo in newest],
+            "error_codes": [undo.error and undo.error.code for undo in newest],
+            "error_messages": [undo.error and undo.error.message for undo in newest],
+            "starts": [undo.started_at for undo in newest],
+            "ends": [undo.finished_at for undo in newest],
+        },
     )
 
 

@@ -190,6 +190,17 @@ with wanted as (
 select id, epoch, stands < flush_no and (knows is null or knows = counted) as fresh, stands >= flush_no as before
 from held
 
+-- name: change_undos
+-- Writes what became of undos; their sagas are held by `flush` or `lock_saga` in the same transaction.
+update compensations c
+set status = u.status, attempts = u.attempts, error_code = u.error_code, error_message = u.error_message,
+    started_at = u.started_at, finished_at = u.finished_at
+from unnest(
+    cast(:saga_ids as uuid[]), cast(:positions as text[]), cast(:statuses as text[]), cast(:attempts as integer[]),
+    cast(:error_codes as text[]), cast(:error_messages as text[]), cast(:starts as timestamptz[]), cast(:ends as timestamptz[])
+) as u(saga_id, position, status, attempts, error_code, error_message, started_at, finished_at)
+where c.saga_id = u.saga_id and c.position = u.position
+
 -- name: lock_saga
 -- Holds one saga, for an operation or a settlement; what is read after it, in the same transaction, is the truth.
 select id, workflow, version, key, subject, input, phase, run_state, outcome, epoch, flush_no, signal_no, undo_no, takeovers,
