@@ -2,7 +2,9 @@
 
 from dev.mutants.mutant import Edit, Mutant
 
-QUERIES = "services/orchestrator/engine/store/queries.sql"
+STORE = "services/orchestrator/engine/store"
+QUERIES = f"{STORE}/queries.sql"
+FLUSH = f"{STORE}/flush.sql"
 ENGINE = "tests/postgres/engine"
 FALSIFIERS = "tests/falsifiers"
 
@@ -14,7 +16,7 @@ LEASES = (
         "no-fence",
         "G6",
         "A flush is written whoever holds the saga by now.",
-        (Edit(QUERIES, FENCE, "join wanted w on w.id = s.id\n    where true\n"),),
+        (Edit(FLUSH, FENCE, "join wanted w on w.id = s.id\n    where true\n"),),
         (
             f"{ENGINE}/test_stale_holders.py::test_a_flush_behind_a_takeover_is_refused",
             f"{ENGINE}/test_claims.py::test_a_flush_that_waits_for_a_takeover_writes_nothing",
@@ -26,7 +28,7 @@ LEASES = (
         "A flush is fenced by the replica's name instead of the claim's epoch: whoever bears the name again passes.",
         (
             Edit(
-                QUERIES,
+                FLUSH,
                 FENCE,
                 "join wanted w on w.id = s.id\n    where s.owner = current_setting('application_name')\n",
             ),
@@ -37,7 +39,7 @@ LEASES = (
         "fence-without-lock",
         "G6",
         "A flush compares the epoch without locking the saga's row: a takeover that commits meanwhile is not seen.",
-        (Edit(QUERIES, HELD, "    order by s.id\n), fresh"),),
+        (Edit(FLUSH, HELD, "    order by s.id\n), fresh"),),
         (f"{ENGINE}/test_claims.py::test_a_flush_that_waits_for_a_takeover_writes_nothing",),
     ),
     Mutant(
@@ -162,7 +164,7 @@ LEASES = (
         "A flush is repeated after a lost answer without looking whether the row has it already.",
         (
             Edit(
-                QUERIES,
+                FLUSH,
                 "select * from held where stands < flush_no and (",
                 "select * from held where stands <= flush_no and (",
             ),

@@ -58,7 +58,7 @@ class Flush(NamedTuple):
     @property
     def has_more_than_one_statement(self) -> bool:
         """Say whether it writes more than the one statement of a flush can, and so needs a transaction around."""
-        return bool(self.undo_changes or self.expired or self.messages or self.starts or self.alarms)
+        return bool(self.expired or self.messages or self.starts or self.alarms)
 
 
 class FlushAnswer(Enum):

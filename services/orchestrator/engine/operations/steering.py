@@ -73,7 +73,7 @@ class Steering:
         """Let a stuck saga try again; an undo that has given up starts to count anew."""
         async with self._held(saga_id) as (conn, saga):
             _require(saga, saga.run_state is RunState.STUCK, "retry")
-            await self._start_counting_anew(conn, saga)
+            await compensations.count_anew(conn, saga.id)
             await self._operate(conn, saga, _to(saga, RunState.READY), "retry", by, reason)
         self._hooks.transition(saga, "stuck", _status(replace(saga, run_state=RunState.READY)), None)
 
@@ -116,18 +116,12 @@ class Steering:
             conn, action=action, subject_id=str(saga.id), actor=by, reason=reason, details=details, now=now
         )
 
-    async def _start_counting_anew(self, conn: Connection, saga: Saga) -> None:
-        undos = [undo for undo in await compensations.of_saga(conn, saga.id) if undo.status is UndoStatus.OWED]
-        await compensations.change(conn, [replace(undo, attempts=0) for undo in undos if undo.attempts])
-
     async def _skip_undo(self, conn: Connection, saga: Saga, position: str, reason: str) -> None:
         undos = await compensations.of_saga(conn, saga.id)
         owed = next((undo for undo in undos if undo.position == position and undo.status is UndoStatus.OWED), None)
         if owed is None:
             raise CannotOperate(f"saga {saga.id} owes no undo at position {position!r}")
-        error = ErrorInfo("skipped", reason)
-        skipped = replace(owed, status=UndoStatus.SKIPPED, error=error, finished_at=saga.claimed_at)
-        await compensations.change(conn, [skipped])
+        await compensations.skip(conn, owed, reason=reason, at=saga.claimed_at)
 
     async def _skip_step(self, conn: Connection, saga: Saga, position: str, output: Any) -> None:
         call = next((call for call in saga.calls if call.position == position), None)

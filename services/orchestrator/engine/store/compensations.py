@@ -1,32 +1,29 @@
-"""The undos of sagas: registered by flushes before the effects that they undo, changed by their outcomes."""
+"""The undos of sagas, which flushes register and settle: reading them, and what an operator changes."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from datetime import datetime
 from uuid import UUID
+
+from sqlalchemy import update
 
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
-from services.orchestrator.engine.store.columns import error_of, queries, reads
+from services.orchestrator.engine.store.columns import error_of, reads
+from services.orchestrator.engine.store.tables import compensations
 
 
-async def change(conn: Connection, undos: Sequence[Undo]) -> None:
-    """Write what became of undos, found by their positions; of one that is named twice, the last."""
-    if not undos:
-        return
-    newest = {(undo.saga_id, undo.position): undo for undo in undos}.values()
-    await conn.fetch(
-        queries()["change_undos"],
-        {
-            "saga_ids": [undo.saga_id for undo in newest],
-            "positions": [undo.position for undo in newest],
-            "statuses": [undo.status for undo in newest],
-            "attempts": [undo.attempts for undo in newest],
-            "error_codes": [undo.error and undo.error.code for undo in newest],
-            "error_messages": [undo.error and undo.error.message for undo in newest],
-            "starts": [undo.started_at for undo in newest],
-            "ends": [undo.finished_at for undo in newest],
-        },
-    )
+async def count_anew(conn: Connection, saga_id: UUID) -> None:
+    """Forget the attempts of the undos that a saga owes; under its lock."""
+    owed = (compensations.c.saga_id == saga_id) & (compensations.c.status == UndoStatus.OWED)
+    await conn.execute(update(compensations).where(owed).values(attempts=0))
+
+
+async def skip(conn: Connection, undo: Undo, *, reason: str, at: datetime) -> None:
+    """Settle an undo that its saga owes without doing it; under the saga's lock."""
+    row = (compensations.c.saga_id == undo.saga_id) & (compensations.c.seq == undo.seq)
+    skipped = {"status": UndoStatus.SKIPPED, "error_code": "skipped", "error_message": reason, "finished_at": at}
+    await conn.execute(update(compensations).where(row).values(skipped))
 
 
 async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:

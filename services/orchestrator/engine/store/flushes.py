@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,10 +12,11 @@ from services.chassis import audit
 from services.chassis.connection import Connection, Row
 from services.chassis.db import Database
 from services.chassis.messaging import outbox
+from services.chassis.sql import Queries
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Signal, Undo
-from services.orchestrator.engine.store import compensations, sagas, signals
-from services.orchestrator.engine.store.columns import queries, write_attention, write_calls, write_waits
+from services.orchestrator.engine.store import sagas, signals
+from services.orchestrator.engine.store.columns import write_attention, write_calls, write_waits
 
 FlushKey = tuple[UUID, int]
 """Which flush of a batch: its saga and the epoch it was written under."""
@@ -21,10 +24,16 @@ FlushKey = tuple[UUID, int]
 Answers = Mapping[FlushKey, FlushAnswer]
 
 
+@cache
+def queries() -> Queries:
+    """Read the statement of flushes, once."""
+    return Queries.load(Path(__file__).with_name("flush.sql"))
+
+
 async def write(database: Database, batch: Sequence[Flush], *, now: datetime | None) -> Answers:
     """Commit a batch and say what became of each flush; one that is not in the answer was lost.
 
-    Logs, states, new undos and opened signals are one statement, which is its own transaction.
+    Logs, states, undos and opened signals are one statement, which is its own transaction.
     """
     if any(flush.has_more_than_one_statement for flush in batch):
         async with database.begin() as conn:
@@ -49,7 +58,6 @@ def _read(rows: Iterable[Row]) -> tuple[Answers, frozenset[FlushKey]]:
 
 
 async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: datetime | None) -> None:
-    await compensations.change(conn, [undo for flush in applied for undo in flush.undo_changes])
     await signals.expire(conn, [(flush.saga_id, name) for flush in applied for name in flush.expired], now=now)
     await sagas.insert(conn, [saga for flush in applied for saga in flush.starts], now=now)
     for flush in applied:
@@ -69,6 +77,7 @@ def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
     records = [(flush, record) for flush in batch for record in flush.records]
     return {
         **_rows_of_undos([(flush.epoch, undo) for flush in batch for undo in flush.undos]),
+        **_rows_of_changes([(flush.epoch, undo) for flush in batch for undo in flush.undo_changes]),
         **_rows_of_signals([(flush.epoch, signal) for flush in batch for signal in flush.opened]),
         "now": now,
         "ids": [flush.saga_id for flush in batch],
@@ -114,6 +123,23 @@ def _rows_of_undos(undos: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
         "undo_positions": [undo.position for _, undo in undos],
         "undo_steps": [undo.step_position for _, undo in undos],
         "undo_args": [undo.args for _, undo in undos],
+    }
+
+
+def _rows_of_changes(changes: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
+    """Give what became of undos, found by their positions; of one that has changed twice, the last."""
+    newest = {(undo.saga_id, epoch, undo.position): undo for epoch, undo in changes}
+    rows = newest.values()
+    return {
+        "change_epochs": [epoch for _, epoch, _ in newest],
+        "change_saga_ids": [undo.saga_id for undo in rows],
+        "change_positions": [undo.position for undo in rows],
+        "change_statuses": [undo.status for undo in rows],
+        "change_attempts": [undo.attempts for undo in rows],
+        "change_error_codes": [undo.error and undo.error.code for undo in rows],
+        "change_error_messages": [undo.error and undo.error.message for undo in rows],
+        "change_starts": [undo.started_at for undo in rows],
+        "change_ends": [undo.finished_at for undo in rows],
     }
 
 
