@@ -45,7 +45,7 @@ class PydanticCodec:
             # Pydantic would write null for any model.
             raise PayloadError(f"nothing cannot be written as {_name(shape)}")
         try:
-            return _adapter(shape).dump_json(value, warnings="error", context=self._context).decode()
+            return _adapter(shape).serializer.to_json(value, warnings="error", context=self._context).decode()
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             message = f"a {type(value).__name__} cannot be written as {_name(shape)}: {type(error).__name__}"
             raise PayloadError(message) from error
@@ -53,7 +53,7 @@ class PydanticCodec:
     def decode(self, text: str, shape: Any) -> Any:
         """Read JSON text as `shape`; PayloadError naming where and why it does not fit, never the content."""
         try:
-            return _adapter(shape).validate_json(text, context=self._context)
+            return _adapter(shape).validator.validate_json(text, context=self._context)
         except Unsealable as error:
             raise PayloadError(f"this is a {_name(shape)} that cannot be opened: {error.message}") from None
         except ValidationError as error:

@@ -1,14 +1,12 @@
 """What a step function gets: its key, its attempt, its deadline and the clients it calls out with."""
 
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 ClientsT_co = TypeVar("ClientsT_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[ClientsT_co]):
-    """One attempt of a step or an undo.
+class Step(NamedTuple, Generic[ClientsT_co]):
+    """One attempt of a step or an undo; a named tuple, as one is made for every attempt.
 
     `key` is the same for every attempt: ``<saga id>:<position>``, with ``:undo`` behind it for an undo. `deadline`
     is an instant of the clock's `monotonic()`, in seconds. `attempt` counts from 1. `log` is a structlog logger.

@@ -7,7 +7,7 @@ here touches asyncio: workflow code is driven step by step, so that its order de
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from services.orchestrator.engine.model.retry import RetryPolicy
 
@@ -23,10 +23,10 @@ class Command:
         return (yield self)
 
 
-@dataclass(frozen=True, slots=True)
-class RunStep(Command):
-    """Call a step, attempt after attempt, until it is recorded."""
+class RunStep(NamedTuple):
+    """Call a step, attempt after attempt, until it is recorded; a named tuple, as one is made for every step."""
 
+    position: str
     name: str
     fn: Callable[..., Awaitable[Any]]
     args: tuple[Any, ...]
@@ -35,6 +35,10 @@ class RunStep(Command):
     timeout_s: float
     undo_name: str | None
     undo_args: str | None
+
+    def __await__(self) -> Generator["RunStep", Any, Any]:
+        """Hand this command to the executor and give what it answers."""
+        return (yield self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """What the engine keeps in Postgres, as values: sagas, log records, calls under way, undos and signals.
 
-What is made for every step is a named tuple, which costs a third of a frozen dataclass.
+What is made for every saga or step is a named tuple, which costs a third of a frozen dataclass to make or to change.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -80,8 +80,7 @@ class UndoStatus(StrEnum):
     """An operator settled it by hand, with a reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(NamedTuple):
     """A compensation: a row written before the effect it undoes; undone in descending `seq`.
 
     `args` is a JSON array; `step_position` names the step whose result comes first among the undo's arguments,
@@ -118,8 +117,7 @@ class SignalStatus(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """A value that comes from outside; `name` is the awakeable's id or the promise's name.
 
     `expects` is a JSON object that the settling facts are compared with; `shape` names the value's type.
@@ -140,8 +138,7 @@ class Signal:
     settled_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """What a suspended saga waits for, as its row tells it to people."""
 
     kind: str
@@ -170,8 +167,7 @@ class Alarm:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Saga:
+class Saga(NamedTuple):
     """A saga as a claim reads it; `input`, `output` are JSON text, times come from the database's clock."""
 
     id: UUID
@@ -199,8 +195,7 @@ class Saga:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewSaga:
+class NewSaga(NamedTuple):
     """A saga to be started; `due_at` None is at once."""
 
     id: UUID
@@ -239,10 +234,9 @@ def newborn(new: NewSaga, created_at: datetime) -> Saga:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """What a saga's replay needs: its log, its settled signals, and its undos if it is compensating."""
 
     records: tuple[LogRecord, ...] = ()
     signals: tuple[Signal, ...] = ()
-    undos: tuple[Undo, ...] = field(default=())
+    undos: tuple[Undo, ...] = ()

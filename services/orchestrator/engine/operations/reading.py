@@ -143,7 +143,7 @@ def require_declared(registry: Registry, workflow: str, version: int, name: str)
 def saga_uuid(saga_id: str) -> UUID:
     """Read a saga's id; UnknownSaga if it cannot be one."""
     try:
-        return UUID(saga_id)
+        return ids.read_uuid(saga_id)
     except ValueError:
         raise UnknownSaga from None
 

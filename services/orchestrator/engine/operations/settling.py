@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
 
+from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
@@ -146,7 +147,7 @@ class Settling:
         try:
             wake = self._scheduler.waking(lent)
             written = await signals.settle_open(conn, list(plain.values()), wake, now=self._clock.sql_now())
-            settled = {place: replace(plain[place], settled_at=found.at) for place, found in written.items()}
+            settled = {place: plain[place]._replace(settled_at=found.at) for place, found in written.items()}
             news: dict[UUID, list[Signal]] = defaultdict(list)
             for (saga_id, _), signal in settled.items():
                 news[saga_id].append(signal)
@@ -218,7 +219,7 @@ class Settling:
             return Settlement("repeat", saga_id, key, standing_of(signal)), None
         if signal.status is SignalStatus.OPEN and saga is not None and saga.phase is Phase.FORWARD:
             at = await signals.settle_held(conn, proposed, now=self._clock.sql_now())
-            settled = replace(proposed, settled_at=at)
+            settled = proposed._replace(settled_at=at)
             self._hooks.signal_before(settled)
             return Settlement("accepted", saga_id, key, standing_of(settled)), settled
         settled_by_value = signal.status in (SignalStatus.RESOLVED, SignalStatus.REJECTED)
@@ -236,8 +237,7 @@ class Settling:
                 value = self._codec.encode(self._codec.decode(text, shape), shape)
             except PayloadError as error:
                 raise InvalidValue(f"the value does not have the declared shape: {error.message}") from None
-        return replace(
-            signal,
+        return signal._replace(
             status=proposal.status,
             value=value,
             error=proposal.error,
@@ -260,7 +260,7 @@ def _saga_of(awakeable_id: str) -> UUID:
     if body == awakeable_id or len(body) <= _SAGA_HEX or not awakeable_id.isascii() or not awakeable_id.isprintable():
         raise UnknownSignal
     try:
-        return UUID(hex=body[:_SAGA_HEX])
+        return ids.read_uuid(body[:_SAGA_HEX])
     except ValueError:
         raise UnknownSignal from None
 

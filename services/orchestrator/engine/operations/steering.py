@@ -75,7 +75,7 @@ class Steering:
             _require(saga, saga.run_state is RunState.STUCK, "retry")
             await compensations.count_anew(conn, saga.id)
             await self._operate(conn, saga, _to(saga, RunState.READY), "retry", by, reason)
-        self._hooks.transition(saga, "stuck", _status(replace(saga, run_state=RunState.READY)), None)
+        self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
 
     async def skip(self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None) -> None:
         """Settle by hand what a stuck saga cannot do: an undo counts as done, a step gets `output` as its result."""
@@ -89,7 +89,7 @@ class Steering:
                 calls = tuple(call for call in saga.calls if call.position != position)
                 operation = replace(_to(saga, RunState.READY), calls=calls)
             await self._operate(conn, saga, operation, "skip", by, reason, {"position": position})
-        self._hooks.transition(saga, "stuck", _status(replace(saga, run_state=RunState.READY)), None)
+        self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
 
     @asynccontextmanager
     async def _held(self, saga_id: str) -> AsyncIterator[tuple[Connection, Saga]]:

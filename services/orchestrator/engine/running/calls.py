@@ -1,10 +1,12 @@
 """One attempt of a step or an undo: the call, its time limit, and what its outcome means."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from enum import Enum
-from typing import Any
+from functools import partial
+from types import CoroutineType
+from typing import Any, NamedTuple
 
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
@@ -30,8 +32,7 @@ class Verdict(Enum):
     """Not done, because we may not or cannot ask: a person has to mend that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempted:
+class Attempted(NamedTuple):
     """The outcome of one attempt; `retry_after_s` is the target's own wish."""
 
     verdict: Verdict
@@ -98,14 +99,37 @@ class Caller:
     async def _outcome(
         self, call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any], timeout_s: float
     ) -> Attempted:
-        limit = asyncio.timeout(timeout_s)
+        limit: asyncio.Timeout | None = None
         try:
+            work = call(step)
+            if type(work) is CoroutineType:
+                waited = work.send(None)  # a step that waits for nothing needs no limit
+                work = _go_on(work, waited)
+            limit = asyncio.timeout(timeout_s)
             async with limit:
-                return Attempted(Verdict.OK, await call(step))
+                return Attempted(Verdict.OK, await work)
+        except StopIteration as done:
+            return Attempted(Verdict.OK, done.value)
         except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
-            if limit.expired() and isinstance(error, TimeoutError):
+            if limit is not None and limit.expired() and isinstance(error, TimeoutError):
                 return Attempted(Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
             return Attempted(_verdict(error), error=error, retry_after_s=_retry_after_s(error))
+
+
+@types.coroutine
+def _go_on(code: Coroutine[Any, Any, Any], waited: Any) -> Generator[Any, Any, Any]:
+    """Run a coroutine that has begun, and waits for something, to its end."""
+    while True:
+        try:
+            answer = yield waited
+        except BaseException as error:  # noqa: BLE001 - whatever is thrown in here is for the coroutine
+            go_on = partial(code.throw, error)
+        else:
+            go_on = partial(code.send, answer)
+        try:
+            waited = go_on()
+        except StopIteration as done:
+            return done.value
 
 
 def _verdict(error: Exception) -> Verdict:

@@ -1,12 +1,15 @@
 """Group commit: the writes of all sagas of a replica, batch after batch, each batch one transaction.
 
-While one batch is being committed the next gathers. Unloaded, a step costs one commit; loaded, a commit carries a
-hundred steps. A batch only groups: it may be split anywhere, so a payload that Postgres refuses is found by halving
-and fails alone. A lost answer is repeated until it is heard: each saga's row says which flush it has.
+While a batch is being committed the next gathers. Unloaded, a step costs one commit; loaded, a commit carries dozens of
+steps. Where a crowd is queued, two batches are under way at a time: while Postgres writes one, the sagas of the other
+go on. A batch only groups: it may be split anywhere, so a payload that Postgres refuses is found by halving and fails
+alone. A lost answer is repeated until it is heard: each saga's row says which flush it has.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -17,6 +20,10 @@ from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.running.insistence import insist
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.store import flushes
+
+WRITES_MAX: Final = 2
+CROWD: Final = 16
+"""So many flushes are worth a commit of their own beside the one under way; fewer had better gather behind it."""
 
 Waiter = tuple[Flush, "asyncio.Future[FlushAnswer]"]
 
@@ -40,22 +47,23 @@ class Committer:
         self._hooks = hooks
         self._batch = batch
         self._queue: list[Waiter] = []
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._writes: set[asyncio.Task[None]] = set()
+        self._running = False
+        self._called = False
         self._broken: BaseException | None = None
         self._log = get_logger("engine.committer")
 
     def start(self) -> None:
         """Begin to write."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="engine committer")
+        self._running = True
+        self._call()
 
     async def stop(self) -> None:
         """Stop; what is queued is not written, and its runs are told."""
-        task, self._task = self._task, None
-        if task is not None:
+        self._running = False
+        for task in self._writes:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*self._writes, return_exceptions=True)
         self._fail_all(LeaseLost())
 
     async def write(self, pending: Pending, flush: Flush) -> FlushAnswer:
@@ -74,22 +82,38 @@ class Committer:
             future.set_exception(self._broken)
         else:
             self._queue.append((flush, future))
-            self._wake.set()
+            self._call()
         return future
 
-    async def _run(self) -> None:
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._queue:
-                    batch, self._queue = self._queue[: self._batch], self._queue[self._batch :]
-                    await self._write(batch)
-        except BaseException as error:
-            if not isinstance(error, asyncio.CancelledError):
+    def _call(self) -> None:
+        """Have the queue looked at, once all have queued who can go on now."""
+        if self._running and not self._called and self._queue:
+            self._called = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin to write what is queued; a crowd is shared out among the writes that may begin now."""
+        self._called = False
+        while self._running and self._queue:
+            free = WRITES_MAX - len(self._writes)
+            if free == 0 or (self._writes and len(self._queue) < CROWD):
+                return
+            share = len(self._queue) if len(self._queue) < free * CROWD else -(-len(self._queue) // free)
+            size = min(share, self._batch)
+            batch, self._queue = self._queue[:size], self._queue[size:]
+            task = asyncio.create_task(self._write(batch), name="engine commit")
+            self._writes.add(task)
+            task.add_done_callback(partial(self._written, batch))
+
+    def _written(self, batch: Sequence[Waiter], task: asyncio.Task[None]) -> None:
+        self._writes.discard(task)
+        error = LeaseLost() if task.cancelled() else task.exception()
+        if error is not None:
+            _fail(batch, error)
+            if not task.cancelled():
                 self._broken = error
                 self._fail_all(error)
-            raise
+        self._call()
 
     async def _write(self, batch: Sequence[Waiter]) -> None:
         try:
@@ -97,11 +121,7 @@ class Committer:
         except Exception as error:  # noqa: BLE001 - whatever one flush provokes must not stop the others
             await self._halve(batch, error)
             return
-        except BaseException as error:
-            _fail(batch, LeaseLost() if isinstance(error, asyncio.CancelledError) else error)
-            raise
-        for flush, future in batch:
-            answer = answers.get((flush.saga_id, flush.epoch), FlushAnswer.LOST)
+        for (flush, future), answer in zip(batch, answers, strict=True):
             if answer is FlushAnswer.APPLIED:
                 self._on_applied(flush)
             if not future.done():
@@ -117,10 +137,10 @@ class Committer:
         await self._write(batch[:middle])
         await self._write(batch[middle:])
 
-    async def _commit(self, batch: Sequence[Flush]) -> flushes.Answers:
+    async def _commit(self, batch: Sequence[Flush]) -> Sequence[FlushAnswer]:
         """Commit a batch; after a lost connection again, until it is known what became of it."""
 
-        async def write() -> tuple[flushes.Answers, float]:
+        async def write() -> tuple[Sequence[FlushAnswer], float]:
             started = self._clock.monotonic()
             self._hooks.flush_before(batch)
             answers = await flushes.write(self._database, batch, now=self._clock.sql_now())

@@ -1,6 +1,5 @@
 """Undoes what a saga did, last in first out, from its rows alone: the workflow's code is not run again."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -75,14 +74,14 @@ class Compensator:
             message = f"workflow {definition.name!r} version {definition.version} no longer has the undo {undo.name!r}"
             await self._get_stuck(definition, pending, undo, "undo-missing", message)
             return False
-        undo = replace(undo, attempts=undo.attempts + 1, started_at=undo.started_at or self._now(saga))
+        undo = undo._replace(attempts=undo.attempts + 1, started_at=undo.started_at or self._now(saga))
         pending.undo_changes.append(undo)
         await self._committer.write(pending, pending.flush(Phase.COMPENSATING, RunState.LEASED, **self._standing(saga)))
         if not lease.valid(self._clock.monotonic()):
             raise LeaseLost
         attempted = await self._attempt(fn, saga, undo)
         if attempted.verdict is Verdict.OK:
-            done = replace(undo, status=UndoStatus.DONE, error=None, finished_at=self._now(saga))
+            done = undo._replace(status=UndoStatus.DONE, error=None, finished_at=self._now(saga))
             pending.undo_changes.append(done)
             return True
         return await self._try_later(definition, pending, undo, attempted)
@@ -107,7 +106,7 @@ class Compensator:
         self, definition: WorkflowDefinition, pending: Pending, undo: Undo, attempted: Attempted
     ) -> bool:
         error = attempted.error or Exception("unknown")
-        undo = replace(undo, error=error_info(error))
+        undo = undo._replace(error=error_info(error))
         pending.undo_changes.append(undo)
         policy = definition.undo_retry
         refused = attempted.verdict is Verdict.REFUSED

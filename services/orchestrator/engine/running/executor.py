@@ -15,7 +15,6 @@ One turn of the loop::
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -230,7 +229,7 @@ class Executor:
         flush = pending.flush(Phase.COMPENSATING, RunState.LEASED, outcome=Outcome.FAILED, error=error)
         await self._flush(run, flush)
         self._hooks.transition(run.saga, pending.status, "compensating", error.code)
-        pending.saga = replace(pending.saga, phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
+        pending.saga = pending.saga._replace(phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
         await self._compensator.unwind(run.definition, pending, run.lease)
 
     async def _fault(self, run: Run, error: BaseException) -> None:

@@ -77,8 +77,7 @@ class Pending:
 
     def leased(self, *, epoch: int, signal_no: int, at: datetime) -> Saga:
         """Give the saga as its row stands after a flush that suspended it and a lease that woke it."""
-        return replace(
-            self.saga,
+        return self.saga._replace(
             run_state=RunState.LEASED,
             epoch=epoch,
             flush_no=self.flush_no,

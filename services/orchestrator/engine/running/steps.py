@@ -73,7 +73,7 @@ class StepBook:
         """Say why a step must not be called again, if its key is older than its receivers remember."""
         for command in ready:
             call = run.pending.calls[command.position]
-            if run.log.now() - call.started_at > self._key_life:
+            if call.attempt > 1 and run.log.now() - call.started_at > self._key_life:
                 message = (
                     f"step {command.name!r} was first called at {call.started_at.isoformat()}; its receiver may have "
                     "forgotten the key, so another call could take effect twice: look there, then skip the step with "

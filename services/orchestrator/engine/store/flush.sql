@@ -1,12 +1,17 @@
 -- The flush, under the contract of queries.sql: it locks sagas by id, then writes their rows in the other tables.
 
 -- name: flush
--- Writes the flushes of many sagas: locks their rows at their epochs, then writes for those it got. One row per saga held:
--- `fresh` if this statement has applied it, otherwise `before` if an earlier one had. A replica that holds a saga again may send
--- what its former lease had to write in the same batch: so every row names its epoch too. What became of an undo finds its row
--- only if an earlier flush has registered it: as every undo is registered before the effect that it undoes, one has.
+-- Writes the flushes of many sagas: locks their rows at their epochs, then writes for those it got. One row per flush whose saga
+-- it holds, by the flush's place in the batch: `fresh` if this statement has applied it, otherwise `before` if an earlier one had.
+-- A replica that holds a saga again may send what its former lease had to write in the same batch: so every row of another table
+-- names its flush's place, and not its saga. A column in which every flush has the usual comes as an empty array, which unnest
+-- fills up with nulls. What became of an undo finds its row only if an earlier flush has registered it: as every undo is
+-- registered before the effect that it undoes, one has.
 with wanted as (
-    select *
+    select w.no, w.id, w.epoch, w.flush_no, w.knows, coalesce(w.expired, 0) as expired, w.phase, w.run_state, w.outcome, w.due_at,
+           coalesce(w.undo_no, 0) as undo_no, coalesce(w.takeovers, 0) as takeovers, coalesce(w.faults, 0) as faults,
+           coalesce(w.no_return, false) as no_return, w.calls, w.waits, w.progress, w.error_code, w.error_message, w.attention,
+           w.output
     from unnest(
         cast(:ids as uuid[]), cast(:epochs as bigint[]), cast(:flush_nos as bigint[]), cast(:knows as integer[]),
         cast(:expireds as integer[]), cast(:phases as text[]), cast(:run_states as text[]), cast(:outcomes as text[]),
@@ -14,10 +19,10 @@ with wanted as (
         cast(:faults as integer[]), cast(:no_returns as boolean[]), cast(:calls as text[]), cast(:waits as text[]),
         cast(:progresses as text[]), cast(:error_codes as text[]), cast(:error_messages as text[]),
         cast(:attentions as text[]), cast(:outputs as text[])
-    ) as w(id, epoch, flush_no, knows, expired, phase, run_state, outcome, due_at, undo_no, takeovers, faults, no_return,
-           calls, waits, progress, error_code, error_message, attention, output)
+    ) with ordinality as w(id, epoch, flush_no, knows, expired, phase, run_state, outcome, due_at, undo_no, takeovers, faults,
+                           no_return, calls, waits, progress, error_code, error_message, attention, output, no)
 ), held as materialized (
-    select s.id, s.flush_no as stands, s.signal_no as counted, w.epoch, w.flush_no, w.knows, w.expired, w.phase,
+    select w.no, s.id, s.flush_no as stands, s.signal_no as counted, w.epoch, w.flush_no, w.knows, w.expired, w.phase,
            w.run_state, w.outcome, w.due_at, w.undo_no, w.takeovers, w.faults, w.no_return, w.calls, w.waits, w.progress,
            w.error_code, w.error_message, w.attention, w.output
     from sagas s
@@ -29,43 +34,42 @@ with wanted as (
     select * from held where stands < flush_no and (knows is null or knows = counted)
 ), logged as (
     insert into steps (saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
-    select r.saga_id, r.position, r.kind, r.name, r.attempts, r.started_at, r.finished_at, r.output, r.error_code,
+    select fresh.id, r.position, r.kind, r.name, r.attempts, r.started_at, r.finished_at, r.output, r.error_code,
            r.error_message
     from unnest(
-        cast(:step_saga_ids as uuid[]), cast(:step_epochs as bigint[]), cast(:step_positions as text[]), cast(:step_kinds as text[]),
-        cast(:step_names as text[]), cast(:step_attempts as integer[]), cast(:step_starts as timestamptz[]),
-        cast(:step_ends as timestamptz[]), cast(:step_outputs as text[]), cast(:step_error_codes as text[]),
-        cast(:step_error_messages as text[])
-    ) as r(saga_id, epoch, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
-    join fresh on fresh.id = r.saga_id and fresh.epoch = r.epoch
+        cast(:step_flushes as integer[]), cast(:step_positions as text[]), cast(:step_kinds as text[]), cast(:step_names as text[]),
+        cast(:step_attempts as integer[]), cast(:step_starts as timestamptz[]), cast(:step_ends as timestamptz[]),
+        cast(:step_outputs as text[]), cast(:step_error_codes as text[]), cast(:step_error_messages as text[])
+    ) as r(no, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
+    join fresh on fresh.no = r.no
 ), registered as (
     insert into compensations (saga_id, seq, name, position, step_position, args, status, attempts)
-    select u.saga_id, u.seq, u.name, u.position, u.step_position, u.args, 'owed', 0
+    select fresh.id, u.seq, u.name, u.position, u.step_position, u.args, 'owed', 0
     from unnest(
-        cast(:undo_saga_ids as uuid[]), cast(:undo_epochs as bigint[]), cast(:undo_seqs as integer[]), cast(:undo_names as text[]),
-        cast(:undo_positions as text[]), cast(:undo_steps as text[]), cast(:undo_args as text[])
-    ) as u(saga_id, epoch, seq, name, position, step_position, args)
-    join fresh on fresh.id = u.saga_id and fresh.epoch = u.epoch
+        cast(:undo_flushes as integer[]), cast(:undo_seqs as integer[]), cast(:undo_names as text[]), cast(:undo_positions as text[]),
+        cast(:undo_steps as text[]), cast(:undo_args as text[])
+    ) as u(no, seq, name, position, step_position, args)
+    join fresh on fresh.no = u.no
 ), changed as (
     update compensations c
     set status = u.status, attempts = u.attempts, error_code = u.error_code, error_message = u.error_message,
         started_at = u.started_at, finished_at = u.finished_at
     from unnest(
-        cast(:change_saga_ids as uuid[]), cast(:change_epochs as bigint[]), cast(:change_positions as text[]),
-        cast(:change_statuses as text[]), cast(:change_attempts as integer[]), cast(:change_error_codes as text[]),
-        cast(:change_error_messages as text[]), cast(:change_starts as timestamptz[]), cast(:change_ends as timestamptz[])
-    ) as u(saga_id, epoch, position, status, attempts, error_code, error_message, started_at, finished_at)
-    join fresh on fresh.id = u.saga_id and fresh.epoch = u.epoch
-    where c.saga_id = u.saga_id and c.position = u.position
+        cast(:change_flushes as integer[]), cast(:change_positions as text[]), cast(:change_statuses as text[]),
+        cast(:change_attempts as integer[]), cast(:change_error_codes as text[]), cast(:change_error_messages as text[]),
+        cast(:change_starts as timestamptz[]), cast(:change_ends as timestamptz[])
+    ) as u(no, position, status, attempts, error_code, error_message, started_at, finished_at)
+    join fresh on fresh.no = u.no
+    where c.saga_id = fresh.id and c.position = u.position
 ), opened as (
     insert into signals as g (saga_id, name, kind, status, shape, expects, opened_at, until)
-    select o.saga_id, o.name, o.kind, 'open', o.shape, o.expects, o.opened_at, o.until
+    select fresh.id, o.name, o.kind, 'open', o.shape, o.expects, o.opened_at, o.until
     from unnest(
-        cast(:signal_saga_ids as uuid[]), cast(:signal_epochs as bigint[]), cast(:signal_names as text[]), cast(:signal_kinds as text[]),
+        cast(:signal_flushes as integer[]), cast(:signal_names as text[]), cast(:signal_kinds as text[]),
         cast(:signal_shapes as text[]), cast(:signal_expects as text[]), cast(:signal_openings as timestamptz[]),
         cast(:signal_untils as timestamptz[])
-    ) as o(saga_id, epoch, name, kind, shape, expects, opened_at, until)
-    join fresh on fresh.id = o.saga_id and fresh.epoch = o.epoch
+    ) as o(no, name, kind, shape, expects, opened_at, until)
+    join fresh on fresh.no = o.no
     on conflict (saga_id, name) do update set until = excluded.until where g.status = 'open'
 ), moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
@@ -95,5 +99,5 @@ with wanted as (
     from fresh f cross join moment
     where s.id = f.id
 )
-select id, epoch, stands < flush_no and (knows is null or knows = counted) as fresh, stands >= flush_no as before
+select no, stands < flush_no and (knows is null or knows = counted) as fresh, stands >= flush_no as before
 from held

@@ -1,27 +1,20 @@
 """Writing a batch of flushes: one statement for nearly everything, more in the same transaction for the rest."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from services.chassis import audit
-from services.chassis.connection import Connection, Row
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.messaging import outbox
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
-from services.orchestrator.engine.model.records import Signal, Undo
+from services.orchestrator.engine.model.records import LogRecord, Signal, Undo
 from services.orchestrator.engine.store import sagas, signals
 from services.orchestrator.engine.store.columns import write_attention, write_calls, write_waits
-
-FlushKey = tuple[UUID, int]
-"""Which flush of a batch: its saga and the epoch it was written under."""
-
-Answers = Mapping[FlushKey, FlushAnswer]
 
 
 @cache
@@ -30,31 +23,22 @@ def queries() -> Queries:
     return Queries.load(Path(__file__).with_name("flush.sql"))
 
 
-async def write(database: Database, batch: Sequence[Flush], *, now: datetime | None) -> Answers:
-    """Commit a batch and say what became of each flush; one that is not in the answer was lost.
+async def write(database: Database, batch: Sequence[Flush], *, now: datetime | None) -> Sequence[FlushAnswer]:
+    """Commit a batch and say what became of each flush, in its order.
 
     Logs, states, undos and opened signals are one statement, which is its own transaction.
     """
     if any(flush.has_more_than_one_statement for flush in batch):
         async with database.begin() as conn:
-            answers, fresh = _read(await conn.fetch(queries()["flush"], _parameters(batch, now)))
-            await _write_rest(conn, [flush for flush in batch if (flush.saga_id, flush.epoch) in fresh], now=now)
-        return answers
-    async with database.autocommit() as conn:
-        answers, _ = _read(await conn.fetch(queries()["flush"], _parameters(batch, now)))
-        return answers
-
-
-def _read(rows: Iterable[Row]) -> tuple[Answers, frozenset[FlushKey]]:
-    """Read what a flush answers: for each saga held whether it is applied, and which were applied just now."""
-    answers: dict[FlushKey, FlushAnswer] = {}
-    written: set[FlushKey] = set()
+            rows = await conn.fetch(queries()["flush"], _parameters(batch, now))
+            await _write_rest(conn, [batch[row["no"] - 1] for row in rows if row["fresh"]], now=now)
+    else:
+        async with database.autocommit() as conn:
+            rows = await conn.fetch(queries()["flush"], _parameters(batch, now))
+    answers = [FlushAnswer.LOST] * len(batch)
     for row in rows:
-        key = (row["id"], row["epoch"])
-        answers[key] = FlushAnswer.APPLIED if row["fresh"] or row["before"] else FlushAnswer.NEWS
-        if row["fresh"]:
-            written.add(key)
-    return answers, frozenset(written)
+        answers[row["no"] - 1] = FlushAnswer.APPLIED if row["fresh"] or row["before"] else FlushAnswer.NEWS
+    return answers
 
 
 async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: datetime | None) -> None:
@@ -74,50 +58,66 @@ async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: dateti
 
 
 def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
-    records = [(flush, record) for flush in batch for record in flush.records]
+    """Give the columns of a batch; what belongs to a flush names its place, which begins with 1."""
+    places = range(1, len(batch) + 1)
     return {
-        **_rows_of_undos([(flush.epoch, undo) for flush in batch for undo in flush.undos]),
-        **_rows_of_changes([(flush.epoch, undo) for flush in batch for undo in flush.undo_changes]),
-        **_rows_of_signals([(flush.epoch, signal) for flush in batch for signal in flush.opened]),
         "now": now,
+        **_rows_of_sagas(batch),
+        **_rows_of_records([(place, record) for place in places for record in batch[place - 1].records]),
+        **_rows_of_undos([(place, undo) for place in places for undo in batch[place - 1].undos]),
+        **_rows_of_changes([(place, undo) for place in places for undo in batch[place - 1].undo_changes]),
+        **_rows_of_signals([(place, signal) for place in places for signal in batch[place - 1].opened]),
+    }
+
+
+def _sparse(column: list[Any], usual: object) -> list[Any]:
+    """Leave a column empty in which every flush has the usual: encoding nothing costs nothing."""
+    return [] if column.count(usual) == len(column) else column
+
+
+def _rows_of_sagas(batch: Sequence[Flush]) -> dict[str, Any]:
+    return {
         "ids": [flush.saga_id for flush in batch],
         "epochs": [flush.epoch for flush in batch],
         "flush_nos": [flush.flush_no for flush in batch],
-        "knows": [flush.knows_signals for flush in batch],
-        "expireds": [len(flush.expired) for flush in batch],
+        "knows": _sparse([flush.knows_signals for flush in batch], None),
+        "expireds": _sparse([len(flush.expired) for flush in batch], 0),
         "phases": [flush.phase for flush in batch],
         "run_states": [flush.run_state for flush in batch],
-        "outcomes": [flush.outcome for flush in batch],
-        "due_ats": [flush.due_at for flush in batch],
-        "undo_nos": [flush.undo_no for flush in batch],
-        "takeovers": [flush.takeovers for flush in batch],
-        "faults": [flush.faults for flush in batch],
-        "no_returns": [flush.no_return for flush in batch],
-        "calls": [write_calls(flush.calls) for flush in batch],
-        "waits": [write_waits(flush.waits) for flush in batch],
-        "progresses": [flush.progress for flush in batch],
-        "error_codes": [flush.error and flush.error.code for flush in batch],
-        "error_messages": [flush.error and flush.error.message for flush in batch],
-        "attentions": [write_attention(flush.attention) for flush in batch],
-        "outputs": [flush.output for flush in batch],
-        "step_saga_ids": [flush.saga_id for flush, _ in records],
-        "step_epochs": [flush.epoch for flush, _ in records],
+        "outcomes": _sparse([flush.outcome for flush in batch], None),
+        "due_ats": _sparse([flush.due_at for flush in batch], None),
+        "undo_nos": _sparse([flush.undo_no for flush in batch], 0),
+        "takeovers": _sparse([flush.takeovers for flush in batch], 0),
+        "faults": _sparse([flush.faults for flush in batch], 0),
+        "no_returns": _sparse([flush.no_return for flush in batch], False),
+        "calls": _sparse([write_calls(flush.calls) for flush in batch], None),
+        "waits": _sparse([write_waits(flush.waits) for flush in batch], None),
+        "progresses": _sparse([flush.progress for flush in batch], None),
+        "error_codes": _sparse([flush.error and flush.error.code for flush in batch], None),
+        "error_messages": _sparse([flush.error and flush.error.message for flush in batch], None),
+        "attentions": _sparse([write_attention(flush.attention) for flush in batch], None),
+        "outputs": _sparse([flush.output for flush in batch], None),
+    }
+
+
+def _rows_of_records(records: Sequence[tuple[int, LogRecord]]) -> dict[str, Any]:
+    return {
+        "step_flushes": [place for place, _ in records],
         "step_positions": [record.position for _, record in records],
         "step_kinds": [record.kind for _, record in records],
         "step_names": [record.name for _, record in records],
         "step_attempts": [record.attempts for _, record in records],
         "step_starts": [record.started_at for _, record in records],
         "step_ends": [record.finished_at for _, record in records],
-        "step_outputs": [record.output for _, record in records],
-        "step_error_codes": [record.error and record.error.code for _, record in records],
-        "step_error_messages": [record.error and record.error.message for _, record in records],
+        "step_outputs": _sparse([record.output for _, record in records], None),
+        "step_error_codes": _sparse([record.error and record.error.code for _, record in records], None),
+        "step_error_messages": _sparse([record.error and record.error.message for _, record in records], None),
     }
 
 
 def _rows_of_undos(undos: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
     return {
-        "undo_saga_ids": [undo.saga_id for _, undo in undos],
-        "undo_epochs": [epoch for epoch, _ in undos],
+        "undo_flushes": [place for place, _ in undos],
         "undo_seqs": [undo.seq for _, undo in undos],
         "undo_names": [undo.name for _, undo in undos],
         "undo_positions": [undo.position for _, undo in undos],
@@ -128,11 +128,10 @@ def _rows_of_undos(undos: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
 
 def _rows_of_changes(changes: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
     """Give what became of undos, found by their positions; of one that has changed twice, the last."""
-    newest = {(undo.saga_id, epoch, undo.position): undo for epoch, undo in changes}
+    newest = {(place, undo.position): undo for place, undo in changes}
     rows = newest.values()
     return {
-        "change_epochs": [epoch for _, epoch, _ in newest],
-        "change_saga_ids": [undo.saga_id for undo in rows],
+        "change_flushes": [place for place, _ in newest],
         "change_positions": [undo.position for undo in rows],
         "change_statuses": [undo.status for undo in rows],
         "change_attempts": [undo.attempts for undo in rows],
@@ -145,15 +144,13 @@ def _rows_of_changes(changes: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
 
 def _rows_of_signals(opened: Sequence[tuple[int, Signal]]) -> dict[str, Any]:
     """Give one row for a signal that is opened and waited for in the same flush: what it is, and until when."""
-    merged: dict[tuple[UUID, int, str], Signal] = {}
-    for epoch, signal in opened:
-        name = (signal.saga_id, epoch, signal.name)
-        known = merged.get(name)
-        merged[name] = signal if known is None else replace(known, until=signal.until)
+    merged: dict[tuple[int, str], Signal] = {}
+    for place, signal in opened:
+        known = merged.get((place, signal.name))
+        merged[place, signal.name] = signal if known is None else known._replace(until=signal.until)
     rows = merged.values()
     return {
-        "signal_epochs": [epoch for _, epoch, _ in merged],
-        "signal_saga_ids": [signal.saga_id for signal in rows],
+        "signal_flushes": [place for place, _ in merged],
         "signal_names": [signal.name for signal in rows],
         "signal_kinds": [signal.kind for signal in rows],
         "signal_shapes": [signal.shape for signal in rows],
