@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -35,8 +34,7 @@ AWAKEABLE_PREFIX = "awk_"
 _SAGA_HEX = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """What somebody wants a signal to become: a value (JSON, as given) or an error, and on what grounds."""
 
     by: str
@@ -52,8 +50,7 @@ class Proposal:
         return SignalStatus.RESOLVED if self.error is None else SignalStatus.REJECTED
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A proposal for one signal of one saga."""
 
     saga_id: UUID

@@ -103,17 +103,25 @@ class Caller:
         try:
             work = call(step)
             if type(work) is CoroutineType:
-                waited = work.send(None)  # a step that waits for nothing needs no limit
-                work = _go_on(work, waited)
+                ended, value = _begun(work)
+                if ended:  # a step that waits for nothing needs no limit
+                    return Attempted(Verdict.OK, value)
+                work = _go_on(work, value)
             limit = asyncio.timeout(timeout_s)
             async with limit:
                 return Attempted(Verdict.OK, await work)
-        except StopIteration as done:
-            return Attempted(Verdict.OK, done.value)
         except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
             if limit is not None and limit.expired() and isinstance(error, TimeoutError):
                 return Attempted(Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
             return Attempted(_verdict(error), error=error, retry_after_s=_retry_after_s(error))
+
+
+def _begun(code: Coroutine[Any, Any, Any]) -> tuple[bool, Any]:
+    """Run a coroutine up to its first wait: False and what it waits for, or True and its result."""
+    try:
+        return False, code.send(None)
+    except StopIteration as done:
+        return True, done.value
 
 
 @types.coroutine

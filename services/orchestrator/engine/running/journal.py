@@ -1,10 +1,11 @@
 """The journal of one saga's code: answers each primitive from the log, or records it for the next flush."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from services.chassis import ids
 from services.chassis.messaging.outbox import Message
@@ -94,9 +95,9 @@ class Journal:
         if record is None:
             since = self._log.now()
             due_at = moment if moment is not None else since + (duration or timedelta(0))
-            self._log.append(position, Kind.TIMER, "sleep", json.dumps(due_at.isoformat()))
+            self._log.append(position, Kind.TIMER, "sleep", _json(due_at.isoformat()))
         else:
-            since, due_at = record.started_at, datetime.fromisoformat(json.loads(record.output or ""))
+            since, due_at = record.started_at, datetime.fromisoformat(orjson.loads(record.output or ""))
             if self._log.replay.goes_on_after(position):
                 return
         await WaitTimer(position, since, due_at)
@@ -107,16 +108,16 @@ class Journal:
         shape_name = self._log.declared(lambda: self._definition.awakeable_name(shape))
         recorded = self.recorded(position, Kind.AWAKEABLE, shape_name)
         if recorded is not None:
-            return str(json.loads(recorded))
+            return str(orjson.loads(recorded))
         signal_id = f"{AWAKEABLE_PREFIX}{self._log.saga.id.hex}{ids.new_secret(16)}"
-        self._log.append(position, Kind.AWAKEABLE, shape_name, json.dumps(signal_id))
+        self._log.append(position, Kind.AWAKEABLE, shape_name, _json(signal_id))
         self._log.pending.opened.append(
             Signal(
                 saga_id=self._log.saga.id,
                 name=signal_id,
                 kind=SignalKind.AWAKEABLE,
                 shape=shape_name,
-                expects=None if expects is None else json.dumps(dict(expects)),
+                expects=None if expects is None else _json(dict(expects)),
                 opened_at=self._log.now(),
             )
         )
@@ -134,13 +135,13 @@ class Journal:
         if record is None:
             since = self._log.now()
             until = None if timeout is None else since + timeout
-            self._log.append(position, Kind.WAIT, name, json.dumps(until and until.isoformat()))
+            self._log.append(position, Kind.WAIT, name, _json(until and until.isoformat()))
             if name not in self._log.signals:
                 opened = Signal(saga_id=self._log.saga.id, name=name, kind=kind, opened_at=since, until=until)
                 self._log.pending.opened.append(opened)
         else:
             since = record.started_at
-            deadline = json.loads(record.output or "null")
+            deadline = orjson.loads(record.output or "null")
             until = None if deadline is None else datetime.fromisoformat(deadline)
         signal: Signal = await WaitSignal(position, name, str(kind), shape, since, until)
         return self._settled_value(signal, shape)
@@ -189,7 +190,7 @@ class Journal:
                     traceparent=self._log.saga.traceparent,
                 )
             )
-            self._log.append(position, Kind.START, name, json.dumps(str(saga_id)))
+            self._log.append(position, Kind.START, name, _json(str(saga_id)))
         return str(saga_id)
 
     def send(self, message: Message) -> None:
@@ -198,7 +199,7 @@ class Journal:
         if self.recorded(position, Kind.SEND, f"{message.service} {message.name}") is None:
             message_id = message.id or f"{self._log.saga.id}:{position}"
             self._log.pending.messages.append(addressed(message, self._log.saga, message_id))
-            self._log.append(position, Kind.SEND, f"{message.service} {message.name}", json.dumps(message_id))
+            self._log.append(position, Kind.SEND, f"{message.service} {message.name}", _json(message_id))
 
     def no_return(self) -> None:
         """Pass the point of no return once."""
@@ -211,7 +212,7 @@ class Journal:
         """Set the progress text once."""
         position = self.next_position()
         if self.recorded(position, Kind.STATUS, "set_status") is None:
-            self._log.append(position, Kind.STATUS, "set_status", json.dumps(text))
+            self._log.append(position, Kind.STATUS, "set_status", _json(text))
             self._log.pending.progress = text
 
     def value(self, name: str, fn: Callable[[Any], Any] | None) -> Any:
@@ -238,3 +239,7 @@ class Journal:
 def signature_result(fn: Callable[[Any], Any]) -> Any:
     """Give the declared type of what a side effect reads."""
     return signature_of(fn).result
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -57,7 +57,8 @@ class RunLog:
 
     def now(self) -> datetime:
         """Give the present moment, at least the one at which the database handed out the lease."""
-        return max(self.saga.claimed_at, self._clock.now())
+        now, claimed_at = self._clock.now(), self.pending.saga.claimed_at
+        return max(claimed_at, now)
 
     def next_position(self) -> str:
         """Give the next position of the line that is running."""

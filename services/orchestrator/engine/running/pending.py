@@ -164,7 +164,8 @@ class Pending:
             self.messages,
             self.starts,
         ):
-            buffer.clear()
+            if buffer:
+                buffer.clear()
 
 
 def addressed(message: Message, saga: Saga, message_id: str) -> Message:

@@ -24,18 +24,18 @@ class Run:
     definition: WorkflowDefinition
     log: RunLog
     driver: Driver
+    pending: Pending = field(init=False)
     ready: list[RunStep] = field(default_factory=list)
     attempts: Attempts = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take what the saga has recorded since its last flush, which every step asks for."""
+        self.pending = self.log.pending
 
     @property
     def saga(self) -> Saga:
         """Give the saga as its last claim read it."""
-        return self.log.saga
-
-    @property
-    def pending(self) -> Pending:
-        """Give what the saga has recorded since its last flush."""
-        return self.log.pending
+        return self.pending.saga
 
     def next_due(self) -> datetime | None:
         """Give the earliest moment at which time alone moves this saga on, None if only a signal does."""

@@ -4,11 +4,12 @@
 -- Writes the flushes of many sagas: locks their rows at their epochs, then writes for those it got. One row per flush whose saga
 -- it holds, by the flush's place in the batch: `fresh` if this statement has applied it, otherwise `before` if an earlier one had.
 -- A replica that holds a saga again may send what its former lease had to write in the same batch: so every row of another table
--- names its flush's place, and not its saga. A column in which every flush has the usual comes as an empty array, which unnest
--- fills up with nulls. What became of an undo finds its row only if an earlier flush has registered it: as every undo is
--- registered before the effect that it undoes, one has.
+-- names its flush's place, and not its saga. A column in which every row has the usual is left out: unnest fills it up with nulls.
+-- What became of an undo finds its row only if an earlier flush has registered it: as every undo is registered before the effect
+-- that it undoes, one has.
 with wanted as (
-    select w.no, w.id, w.epoch, w.flush_no, w.knows, coalesce(w.expired, 0) as expired, w.phase, w.run_state, w.outcome, w.due_at,
+    select w.no, w.id, w.epoch, w.flush_no, w.knows, coalesce(w.expired, 0) as expired,
+           coalesce(w.phase, 'forward') as phase, coalesce(w.run_state, 'leased') as run_state, w.outcome, w.due_at,
            coalesce(w.undo_no, 0) as undo_no, coalesce(w.takeovers, 0) as takeovers, coalesce(w.faults, 0) as faults,
            coalesce(w.no_return, false) as no_return, w.calls, w.waits, w.progress, w.error_code, w.error_message, w.attention,
            w.output
@@ -34,11 +35,11 @@ with wanted as (
     select * from held where stands < flush_no and (knows is null or knows = counted)
 ), logged as (
     insert into steps (saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
-    select fresh.id, r.position, r.kind, r.name, r.attempts, r.started_at, r.finished_at, r.output, r.error_code,
-           r.error_message
+    select fresh.id, r.position, coalesce(r.kind, 'step'), r.name, coalesce(r.attempts, 1), to_timestamp(r.started_at),
+           to_timestamp(r.finished_at), r.output, r.error_code, r.error_message
     from unnest(
         cast(:step_flushes as integer[]), cast(:step_positions as text[]), cast(:step_kinds as text[]), cast(:step_names as text[]),
-        cast(:step_attempts as integer[]), cast(:step_starts as timestamptz[]), cast(:step_ends as timestamptz[]),
+        cast(:step_attempts as integer[]), cast(:step_starts as float8[]), cast(:step_ends as float8[]),
         cast(:step_outputs as text[]), cast(:step_error_codes as text[]), cast(:step_error_messages as text[])
     ) as r(no, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
     join fresh on fresh.no = r.no

@@ -21,7 +21,7 @@ insert into sagas (id, workflow, version, key, subject, parent_id, traceparent, 
                    undo_no, takeovers, faults, no_return, alone, due_at, owner, created_at, updated_at, input)
 select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward',
        case when n.leased then 'leased' else 'ready' end, n.leased::integer, 0, 0, 0, 0, 0, false, false,
-       moment.at + (case when n.leased then cast(:lease_s as float8) else n.delay_s end) * interval '1 second',
+       moment.at + (case when n.leased then cast(:lease_s as float8) else coalesce(n.delay_s, 0) end) * interval '1 second',
        case when n.leased then cast(:owner as text) end, moment.at, moment.at, n.input
 from unnest(
     cast(:ids as uuid[]), cast(:workflows as text[]), cast(:versions as integer[]), cast(:keys as text[]),

@@ -17,6 +17,7 @@ from services.orchestrator.engine.store.columns import (
     queries,
     read_attention,
     read_calls,
+    sparse,
     write_calls,
 )
 from services.orchestrator.engine.store.tables import sagas
@@ -53,10 +54,10 @@ def _births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[
         "workflows": [saga.workflow for saga in unique],
         "versions": [saga.version for saga in unique],
         "keys": [saga.key for saga in unique],
-        "subjects": [saga.subject for saga in unique],
-        "parent_ids": [saga.parent_id for saga in unique],
-        "traceparents": [saga.traceparent for saga in unique],
-        "delays": [saga.delay_s for saga in unique],
+        "subjects": sparse([saga.subject for saga in unique], None),
+        "parent_ids": sparse([saga.parent_id for saga in unique], None),
+        "traceparents": sparse([saga.traceparent for saga in unique], None),
+        "delays": sparse([saga.delay_s for saga in unique], 0),
         "inputs": [saga.input for saga in unique],
         "leaseds": [saga.id in birth.leased for saga in unique],
         "owner": birth.owner,

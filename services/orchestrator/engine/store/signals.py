@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import and_, func, or_, select, tuple_, update
@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, or_, select, tuple_, update
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.store.columns import error_of, moment, queries, reads
+from services.orchestrator.engine.store.columns import error_of, moment, queries, reads, sparse
 from services.orchestrator.engine.store.tables import sagas, signals
 
 
@@ -39,8 +39,7 @@ class Wake:
     lease_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Woken:
+class Woken(NamedTuple):
     """A saga that a settlement has leased to this replica: since when, how many signals it has, and the epoch."""
 
     at: datetime
@@ -48,8 +47,7 @@ class Woken:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """When a signal was settled, and its saga's lease if it runs here at once; `is_due`: it waits to be claimed."""
 
     at: datetime
@@ -84,20 +82,19 @@ def _proposals(proposed: Sequence[Signal], wake: Wake, now: datetime | None) -> 
         "names": [signal.name for signal in proposed],
         "kinds": [signal.kind for signal in proposed],
         "statuses": [signal.status for signal in proposed],
-        "values": [signal.value for signal in proposed],
-        "error_codes": [signal.error and signal.error.code for signal in proposed],
-        "error_messages": [signal.error and signal.error.message for signal in proposed],
-        "identities": [signal.identity for signal in proposed],
+        "values": sparse([signal.value for signal in proposed], None),
+        "error_codes": sparse([signal.error and signal.error.code for signal in proposed], None),
+        "error_messages": sparse([signal.error and signal.error.message for signal in proposed], None),
+        "identities": sparse([signal.identity for signal in proposed], None),
         "bys": [signal.settled_by for signal in proposed],
-        "epochs": [wake.epochs.get(signal.saga_id) for signal in proposed],
+        "epochs": sparse([wake.epochs.get(signal.saga_id) for signal in proposed], None),
         "owner": wake.owner,
         "lease_s": wake.lease_s,
         "now": now,
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Addressee:
+class Addressee(NamedTuple):
     """A saga whose signal somebody wants to settle, as it stands without a lock: what it is never changes."""
 
     workflow: str

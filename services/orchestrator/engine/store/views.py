@@ -57,8 +57,7 @@ class UndoRow(NamedTuple):
     error: ErrorInfo | None
 
 
-@dataclass(frozen=True, slots=True)
-class SagaRow:
+class SagaRow(NamedTuple):
     """A saga as its row tells it to people; `input` and `output` are JSON text. `undos` where they are read."""
 
     id: UUID
