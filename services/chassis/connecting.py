@@ -22,6 +22,7 @@ _SESSION_SETTINGS: Final = {
     **_TRACKED,
     **LIMITS,
     "jit": "off",
+    "enable_seqscan": "off",  # a plan made for an empty table is kept while it fills, until the table is analysed
     "tcp_user_timeout": "15s",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",

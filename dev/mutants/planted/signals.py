@@ -4,6 +4,7 @@ from dev.mutants.mutant import Edit, Mutant
 
 QUERIES = "services/orchestrator/engine/store/queries.sql"
 EXECUTOR = "services/orchestrator/engine/running/executor.py"
+RESIDENTS = "services/orchestrator/engine/running/residents.py"
 SETTLING = "services/orchestrator/engine/operations/settling.py"
 JOURNAL = "services/orchestrator/engine/running/journal.py"
 ENGINE = "tests/postgres/engine"
@@ -26,6 +27,13 @@ SIGNALS = (
             f"{ENGINE}/test_signal_races.py::test_a_callback_at_any_moment_wakes_the_saga[C1-at-once]",
             f"{FALSIFIERS}/test_callbacks.py::test_no_callback_is_lost_at_any_offset",
         ),
+    ),
+    Mutant(
+        "told-of-a-part",
+        "G10",
+        "A saga that is told of one signal takes it that there are no others.",
+        (Edit(RESIDENTS, " and run.log.signal_no + len(news) == signal_no:", ":"),),
+        (f"{ENGINE}/test_told.py::test_a_saga_that_is_told_of_a_part_looks_for_the_rest",),
     ),
     Mutant(
         "expiry-unchecked",
@@ -117,7 +125,7 @@ SIGNALS = (
         (
             Edit(
                 JOURNAL,
-                'since, due_at = record.started_at, datetime.fromisoformat(json.loads(record.output or ""))\n',
+                'since, due_at = record.started_at, datetime.fromisoformat(orjson.loads(record.output or ""))\n',
                 "since = self._log.now()\n"
                 "            due_at = moment if moment is not None else since + (duration or timedelta(0))\n",
             ),

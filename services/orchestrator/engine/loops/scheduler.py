@@ -153,7 +153,11 @@ class Scheduler:
         epochs = {saga_id: run.saga.epoch for saga_id, run in lent.items()}
         return signals.Wake(epochs, self._owner, self._settings.lease_s)
 
-    def wake(self, run: Run, lease: signals.Woken, news: Sequence[Signal], sent_at: float) -> None:
+    def tell(self, saga_id: UUID, settled: signals.Settled, news: Sequence[Signal]) -> None:
+        """Tell a saga that runs here what has been settled, if that is all that it does not know yet."""
+        self._turns.residents.tell(saga_id, epoch=settled.epoch, signal_no=settled.signal_no, news=news)
+
+    def wake(self, run: Run, lease: signals.Settled, news: Sequence[Signal], sent_at: float) -> None:
         """Let a lent run go on under the lease that the settling of `news` has given."""
         saga = run.pending.leased(epoch=lease.epoch, signal_no=lease.signal_no, at=lease.at)
         self._begin(saga, History(signals=tuple(news)), sent_at, run)

@@ -138,7 +138,10 @@ class Settling:
     async def _settle_open(
         self, conn: Connection, plain: Mapping[signals.Place, Signal]
     ) -> dict[signals.Place, Signal]:
-        """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due."""
+        """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due.
+
+        One that runs here is told, and so need not try to wait for what has come already.
+        """
         sent_at = self._clock.monotonic()
         lent = self._scheduler.lend({saga_id for saga_id, _ in plain})
         try:
@@ -148,11 +151,13 @@ class Settling:
             news: dict[UUID, list[Signal]] = defaultdict(list)
             for (saga_id, _), signal in settled.items():
                 news[saga_id].append(signal)
-            for (saga_id, _), found in written.items():
-                if found.woken is not None and saga_id in lent:
-                    self._scheduler.wake(lent.pop(saga_id), found.woken, news[saga_id], sent_at)
+            for saga_id, found in {saga_id: found for (saga_id, _), found in written.items()}.items():
+                if found.is_woken and saga_id in lent:
+                    self._scheduler.wake(lent.pop(saga_id), found, news[saga_id], sent_at)
                 elif found.is_due:
                     self._scheduler.nudge()
+                else:
+                    self._scheduler.tell(saga_id, found, news[saga_id])
         finally:
             self._scheduler.keep(lent.values())
         return settled

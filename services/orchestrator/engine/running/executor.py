@@ -187,7 +187,8 @@ class Executor:
             knows_signals=run.log.signal_no,
         )
         if await self._flush(run, flush) is FlushAnswer.NEWS:
-            await self._learn(run)
+            if run.log.signal_no == flush.knows_signals:  # it has not been told meanwhile
+                await self._learn(run)
             return False
         self._hooks.suspended(run.saga)
         return True

@@ -1,19 +1,41 @@
-"""Waiting sagas whose code is kept in memory, up to a bound, so that a wake-up need not replay them."""
+"""Sagas whose code is in memory: those that run, and those that wait, up to a bound, so as not to be replayed."""
 
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from uuid import UUID
 
-from services.orchestrator.engine.model.records import Saga
+from services.orchestrator.engine.model.records import Saga, Signal
 from services.orchestrator.engine.running.run import Run
 
 
 class Residents:
-    """Suspended runs; the one that has waited longest leaves first."""
+    """Suspended runs, of which the one that has waited longest leaves first; and those that have a turn."""
 
     def __init__(self, limit: int) -> None:
         """Keep at most `limit` runs."""
         self._limit = limit
         self._runs: OrderedDict[UUID, Run] = OrderedDict()
+        self._driven: dict[UUID, Run] = {}
+
+    @contextmanager
+    def driven(self, run: Run) -> Iterator[None]:
+        """Know of a run as long as it has a turn."""
+        self._driven[run.saga.id] = run
+        try:
+            yield
+        finally:
+            if self._driven.get(run.saga.id) is run:
+                del self._driven[run.saga.id]
+
+    def tell(self, saga_id: UUID, *, epoch: int, signal_no: int, news: Sequence[Signal]) -> None:
+        """Let a run that has a turn under `epoch` know of settled signals, after which its row counts `signal_no`.
+
+        If the row counts more than these and those it knew, it has missed others: then it reads them before it waits.
+        """
+        run = self._driven.get(saga_id)
+        if run is not None and run.lease.epoch == epoch and run.log.signal_no + len(news) == signal_no:
+            run.log.learn(signal_no, news)
 
     def __len__(self) -> int:
         """Count the runs kept."""

@@ -117,7 +117,8 @@ class Turns:
         run.log.adopt(saga, history.signals)
         keep = False
         try:
-            keep = await self.executor.drive(run)
+            with self.residents.driven(run):
+                keep = await self.executor.drive(run)
         finally:
             if keep:
                 self.residents.keep(run)

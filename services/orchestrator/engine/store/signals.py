@@ -39,19 +39,17 @@ class Wake:
     lease_s: float = 0.0
 
 
-class Woken(NamedTuple):
-    """A saga that a settlement has leased to this replica: since when, how many signals it has, and the epoch."""
-
-    at: datetime
-    signal_no: int
-    epoch: int
-
-
 class Settled(NamedTuple):
-    """When a signal was settled, and its saga's lease if it runs here at once; `is_due`: it waits to be claimed."""
+    """When a signal was settled, and how its saga's row stands since: its epoch, and how many signals it has.
+
+    `is_woken`: the saga is leased to this replica, to run at once. `is_due`: it waits to be claimed. Neither: somebody
+    holds it, or an operator has stopped it.
+    """
 
     at: datetime
-    woken: Woken | None
+    epoch: int
+    signal_no: int
+    is_woken: bool
     is_due: bool
 
 
@@ -62,11 +60,10 @@ async def settle_open(
     if not proposed:
         return {}
     rows = await conn.fetch(queries()["settle"], _proposals(proposed, wake, now))
-    return {(row["saga_id"], row["name"]): Settled(row["at"], _woken(row), row["is_due"]) for row in rows}
-
-
-def _woken(row: Row) -> Woken | None:
-    return Woken(row["at"], row["signal_no"], row["epoch"]) if row["here"] else None
+    return {
+        (row["saga_id"], row["name"]): Settled(row["at"], row["epoch"], row["signal_no"], row["here"], row["is_due"])
+        for row in rows
+    }
 
 
 async def settle_held(conn: Connection, proposed: Signal, *, now: datetime | None) -> datetime:
