@@ -167,12 +167,11 @@ class Scheduler:
         for run in runs:
             self._turns.residents.keep(run)
 
-    def holds(self, saga_id: UUID) -> bool:
-        """Say whether a saga runs or is kept here, so that its end will be heard of here too."""
-        return self.saga(saga_id) is not None
-
     def saga(self, saga_id: UUID) -> Saga | None:
-        """Give a saga that runs or is kept here, as its last claim read it; None if it does neither."""
+        """Give a saga that runs or is kept here, as its last claim read it; None if it does neither.
+
+        The end of one that does will be heard of here too.
+        """
         return self._running.get(saga_id) or self._turns.residents.saga(saga_id)
 
     @contextmanager

@@ -91,7 +91,7 @@ class Operations:
         """Give a saga, after up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
         sought = saga_uuid(saga_id)
         with self._ends.waiting(sought) as ended:
-            if wait_s <= 0 or not self._scheduler.holds(sought):
+            if wait_s <= 0 or self._scheduler.saga(sought) is None:
                 view = await self._reading.get(saga_id)
                 if view.finished_at is not None or wait_s <= 0:
                     return view
