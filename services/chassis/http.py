@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -21,13 +20,13 @@ from services.chassis import errors, logs, tracing
 from services.chassis.auth import ACTING_USER, ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.outbound import AllowList, OneTry, OutboundClient, origin
+from services.chassis.exchange import MAX_ANSWER_BYTES, Call, Said, Site, origin
+from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking
 from services.chassis.settings import ChassisSettings
 from services.chassis.tracing import REQUEST_ID
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 DEFAULT_TIMEOUT_S: Final = 10.0
-MAX_ANSWER_BYTES: Final = 1_048_576
 MAX_RETRY_AFTER_S: Final = 86_400.0
 
 _OPEN: Final = frozenset({408, 425, 429})
@@ -58,8 +57,8 @@ class ServiceClient:
         tokens: ServiceTokens | None,
     ) -> None:
         self.service = service
-        self._base_url = base_url.rstrip("/")
-        self._http = http
+        self._site = Site(base_url)
+        self._ask = asking(http)
         self._clock = clock
         self._tokens = tokens
 
@@ -83,34 +82,14 @@ class ServiceClient:
         timeout_s = DEFAULT_TIMEOUT_S if deadline is None else deadline - self._clock.monotonic()
         if timeout_s <= 0:
             raise RemoteUnknown(f"{self.service}: no time left to call", service=self.service)
-        request = httpx.Request(  # the client's own build_request merges defaults that are not ours
-            method,
-            _address(self._base_url + path),
-            content=_encode(body),
-            headers=self._headers(has_body=body is not None, key=key, acting_user=acting_user),
-            params=params,
-        )
+        headers = self._headers(has_body=body is not None, key=key, acting_user=acting_user)
+        content = _encode(body)
         try:
             async with asyncio.timeout(timeout_s):
-                response, raw = await self._exchange(request)
+                said = await self._ask(Call(method, self._site.address(path, params), headers, content))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             raise self._unknown(f"no answer ({type(error).__name__})") from error
-        return self._judge(response, raw, accept)
-
-    async def _exchange(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        response = await self._http.send(request, stream=True, follow_redirects=False)
-        try:
-            if response.headers.get("Content-Encoding", "identity") != "identity":
-                raise self._unknown("the answer is compressed", response.status_code)
-            if response.is_closed:  # it was in memory
-                raw = response.content
-            else:
-                raw = await _read_some(response)
-            if len(raw) > MAX_ANSWER_BYTES:
-                raise self._unknown("the answer is too large", response.status_code)
-            return response, raw
-        finally:
-            await response.aclose()
+        return self._judge(said, accept)
 
     def _headers(self, *, has_body: bool, key: str | None, acting_user: str | None) -> dict[str, str]:
         headers = {
@@ -131,32 +110,36 @@ class ServiceClient:
             headers[REQUEST_ID] = request_id
         return headers
 
-    def _judge(self, response: httpx.Response, raw: bytes, accept: Collection[int]) -> Answer:
-        status = response.status_code
-        retry_after_s = self._retry_after_s(response.headers.get("Retry-After"))
-        if response.is_success:
-            return Answer(status, self._read(response, raw), response.headers)
+    def _judge(self, said: Said, accept: Collection[int]) -> Answer:
+        status, raw = said.status, said.body
+        if said.compressed:
+            raise self._unknown("the answer is compressed", status)
+        if len(raw) > MAX_ANSWER_BYTES:
+            raise self._unknown("the answer is too large", status)
+        if 200 <= status < 300:
+            return Answer(status, self._read(status, raw), said.headers)
+        retry_after_s = self._retry_after_s(said.retry_after)
         code, detail = _problem(raw)
         if status in accept and not (status == 409 and retry_after_s is not None) and code not in _NO_BUSINESS_CODES:
-            return Answer(status, self._read(response, raw), response.headers)
-        said = f"{status} {code or ''}".rstrip()
+            return Answer(status, self._read(status, raw), said.headers)
+        words = f"{status} {code or ''}".rstrip()
         if (
             status in _NOT_LET_IN
             or code == _NOT_ADDRESSED
             or (status in (404, 405) and (code is None or code in _NO_BUSINESS_CODES))
         ):
-            raise RemoteMisconfigured(f"{self.service} answered {said}", service=self.service, status=status)
+            raise RemoteMisconfigured(f"{self.service} answered {words}", service=self.service, status=status)
         if 400 <= status < 500 and status not in _OPEN and code is not None and retry_after_s is None:
-            raise RemoteRefused(code, detail or f"{self.service} answered {said}", service=self.service, status=status)
-        raise self._unknown(f"answered {said}", status, retry_after_s)
+            raise RemoteRefused(code, detail or f"{self.service} answered {words}", service=self.service, status=status)
+        raise self._unknown(f"answered {words}", status, retry_after_s)
 
-    def _read(self, response: httpx.Response, raw: bytes) -> Any:
+    def _read(self, status: int, raw: bytes) -> Any:
         if not raw:
             return None
         try:
             return json.loads(raw)
         except (ValueError, RecursionError):
-            raise self._unknown("the answer is not JSON", response.status_code) from None
+            raise self._unknown("the answer is not JSON", status) from None
 
     def _unknown(self, why: str, status: int | None = None, retry_after_s: float | None = None) -> RemoteUnknown:
         return RemoteUnknown(
@@ -182,24 +165,6 @@ class ServiceClient:
 
 def _seconds_between(earlier: datetime, later: datetime) -> float:
     return (later - earlier).total_seconds()
-
-
-async def _read_some(response: httpx.Response) -> bytes:
-    """Read all of an answer, or not much more of it than we take."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_raw():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            break
-    return b"".join(chunks)
-
-
-@lru_cache(maxsize=256)
-def _address(url: str) -> httpx.URL:
-    """Parse an address; most calls go to few of them."""
-    return httpx.URL(url)
 
 
 def _encode(body: BaseModel | Mapping[str, Any] | str | None) -> bytes | None:
@@ -229,10 +194,5 @@ def _problem(raw: bytes) -> tuple[str | None, str | None]:
 
 def outbound_http(settings: ChassisSettings) -> httpx.AsyncClient:
     """Return the client for calls to other services: pooled, known hosts, no redirects, no proxies, TLS verified."""
-    transport = OneTry(connections_max=settings.outbound_connections)
-    return OutboundClient(
-        transport=AllowList(transport, [origin(url) for url in settings.outbound_urls]),
-        follow_redirects=False,
-        trust_env=False,
-        timeout=httpx.Timeout(DEFAULT_TIMEOUT_S, connect=3.0, pool=None),
-    )
+    lines = OneTry(connections_max=settings.outbound_connections)
+    return OutboundClient(transport=AllowList(lines, [origin(url) for url in settings.outbound_urls]))

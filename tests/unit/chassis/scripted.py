@@ -5,6 +5,10 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from services.chassis.clock import Clock
+from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.settings import ChassisSettings
+
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -71,3 +75,16 @@ async def serving(*answers: bytes | Talk, tls: ssl.SSLContext | None = None) -> 
         yield server
     finally:
         listening.close()
+
+
+async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    """Say nothing until the other side goes away."""
+    await reader.read()
+
+
+@asynccontextmanager
+async def calling(server: Server, *, connections: int = 100) -> AsyncIterator[ServiceClient]:
+    """The client that a service gets from its settings."""
+    clock = Clock()
+    async with outbound_http(ChassisSettings(shipping_url=server.url, outbound_connections=connections)) as http:
+        yield ServiceClient(service="shipping", base_url=server.url, http=http, clock=clock, tokens=None)

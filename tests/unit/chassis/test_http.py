@@ -2,44 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from pydantic import BaseModel
 
 from services.chassis import logs, tracing
-from services.chassis.auth import ServiceTokens
 from services.chassis.errors import RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.http import ServiceClient, outbound_http
-from services.chassis.outbound import AllowList, origin
+from services.chassis.exchange import origin
+from services.chassis.http import outbound_http
+from services.chassis.outbound import AllowList
 from services.chassis.settings import ChassisSettings
 from tests.support.clock import ManualClock
-
-Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
-
-
-@asynccontextmanager
-async def calling(handler: Handler, clock: ManualClock, *, tokens: bool = True) -> AsyncIterator[ServiceClient]:
-    async with httpx.AsyncClient(transport=httpx.MockTransport(handler)) as http:
-        minted = ServiceTokens(secret="s" * 32, issuer="session", clock=clock) if tokens else None
-        yield ServiceClient(service="shipping", base_url="http://there/", http=http, clock=clock, tokens=minted)
-
-
-def answering(status: int, document: object = None, headers: Mapping[str, str | bytes] | None = None) -> Handler:
-    async def handler(_request: httpx.Request) -> httpx.Response:
-        content = (
-            document if isinstance(document, bytes) else b"" if document is None else json.dumps(document).encode()
-        )
-        encoded = {
-            name: value if isinstance(value, bytes) else value.encode() for name, value in (headers or {}).items()
-        }
-        return httpx.Response(
-            status, content=content, headers=[(name.encode(), value) for name, value in encoded.items()]
-        )
-
-    return handler
+from tests.unit.chassis.answers import WAYS, answered, calling
 
 
 class Body(BaseModel):
@@ -90,6 +66,7 @@ async def test_json_text_and_mappings_are_bodies_too(clock: ManualClock, body: s
 PROBLEM = {"code": "out-of-stock", "detail": "sku-1 is out of stock"}
 
 
+@WAYS
 @pytest.mark.parametrize(
     ("status", "document", "headers", "kind"),
     [
@@ -123,10 +100,10 @@ PROBLEM = {"code": "out-of-stock", "detail": "sku-1 is out of stock"}
 )
 @pytest.mark.scenario("C16")
 async def test_every_other_answer_is_told_apart(
-    clock: ManualClock, status: int, document: object, headers: dict[str, str], kind: type[RemoteError]
+    clock: ManualClock, way: str, status: int, document: object, headers: dict[str, str], kind: type[RemoteError]
 ) -> None:
     """Definite refusals, unknown outcomes and our own misconfiguration are three kinds of error."""
-    async with calling(answering(status, document, headers), clock) as client:
+    async with answered(way, clock, status, document, headers) as client:
         with pytest.raises(RemoteError) as caught:
             await client.request("POST", "/x")
     assert type(caught.value) is kind
@@ -136,6 +113,7 @@ async def test_every_other_answer_is_told_apart(
         assert (caught.value.code, caught.value.message) == ("out-of-stock", "sku-1 is out of stock")
 
 
+@WAYS
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
@@ -151,22 +129,23 @@ async def test_every_other_answer_is_told_apart(
     ],
 )
 @pytest.mark.scenario("R9")
-async def test_retry_after_is_read_or_ignored(clock: ManualClock, header: str, seconds: float | None) -> None:
+async def test_retry_after_is_read_or_ignored(clock: ManualClock, way: str, header: str, seconds: float | None) -> None:
     """Seconds and dates are read and bounded; nonsense is as good as nothing."""
-    async with calling(answering(503, None, {"Retry-After": header.encode()}), clock) as client:
+    async with answered(way, clock, 503, None, {"Retry-After": header.encode()}) as client:
         with pytest.raises(RemoteUnknown) as caught:
             await client.request("POST", "/x")
     assert caught.value.retry_after_s == seconds
 
 
-async def test_accepted_statuses_are_answers(clock: ManualClock) -> None:
+@WAYS
+async def test_accepted_statuses_are_answers(clock: ManualClock, way: str) -> None:
     """A status that the caller settles by is an answer, unless it says: later, or: no such route."""
-    async with calling(answering(409, PROBLEM), clock) as client:
+    async with answered(way, clock, 409, PROBLEM) as client:
         assert (await client.request("POST", "/x", accept=(409,))).data == PROBLEM
-    async with calling(answering(409, PROBLEM, {"Retry-After": "1"}), clock) as client:
+    async with answered(way, clock, 409, PROBLEM, {"Retry-After": "1"}) as client:
         with pytest.raises(RemoteUnknown):
             await client.request("POST", "/x", accept=(409,))
-    async with calling(answering(404, {"code": "unknown-route"}), clock) as client:
+    async with answered(way, clock, 404, {"code": "unknown-route"}) as client:
         with pytest.raises(RemoteMisconfigured):
             await client.request("GET", "/x", accept=(404,))
 

@@ -1,0 +1,88 @@
+"""What is sent to other services and read of their answers: as it was said, to the address that was meant."""
+
+import httpx
+import pytest
+
+from services.chassis.clock import Clock
+from services.chassis.errors import RemoteUnknown
+from services.chassis.exchange import Address, Site, origin
+from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.settings import ChassisSettings
+from tests.support.clock import ManualClock
+from tests.unit.chassis.answers import WAYS, answered
+from tests.unit.chassis.scripted import serving
+
+
+@WAYS
+@pytest.mark.parametrize("key", ["é", "a\r\nX-Acting-User: admin"])
+async def test_a_header_that_cannot_be_sent_is_not_sent(clock: ManualClock, way: str, key: str) -> None:
+    """Neither in another alphabet nor as two lines; MockTransport alone would take the latter."""
+    async with answered(way, clock, 204, None) as client:
+        if way == "httpx" and key.isascii():
+            return
+        with pytest.raises(RemoteUnknown, match="LocalProtocolError"):
+            await client.request("POST", "/x", key=key)
+
+
+BASES = ["http://there", "http://there:80/", "https://pay.example:8443/v1", "http://[::1]:8000", "http://10.0.0.1/a/b/"]
+PATHS = [
+    "/",
+    "/x",
+    "/orders/ord_a-B.9~z/steps:2",
+    "/a//b",
+    "/a/../b",
+    "/a/./b",
+    "/a/.b",
+    "/a/b/",
+    "/a b",
+    "/a%20b/%2e%2e/%zz",
+    "/é/ü",
+    "/a?b=c&d",
+    "/a#b",
+    '/a\\b|c"d<e>',
+    "/" + "a" * 2_000,
+]
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("path", PATHS)
+def test_an_address_is_what_httpx_makes_of_it(base: str, path: str) -> None:
+    """The short way for plain paths ends where the long one does."""
+    url = httpx.URL(base.rstrip("/") + path)
+    made = Site(base).address(path)
+    assert httpx.URL(made.url) == url
+    assert (made.origin, made.target) == (origin(url), url.raw_path.decode())
+    assert made.target.isprintable()
+    assert " " not in made.target
+
+
+def test_parameters_are_part_of_the_target() -> None:
+    """Encoded, so that none of them ends the line."""
+    assert Site("http://there/v1/").address("/x", {"a": "1 2\r\n", "b": "&"}) == Address(
+        "http://there/v1/x?a=1+2%0D%0A&b=%26", "http://there:80", "/v1/x?a=1+2%0D%0A&b=%26"
+    )
+
+
+@pytest.mark.parametrize("path", ["@elsewhere/x", "/x\r\nX: y", "0/x", ".elsewhere/x"])
+async def test_a_path_does_not_lead_elsewhere(path: str) -> None:
+    """Neither to another host or port, nor out of its line."""
+    async with (
+        serving(b"HTTP/1.1 204 No\r\n\r\n") as server,
+        outbound_http(ChassisSettings(shipping_url=server.url)) as http,
+    ):
+        client = ServiceClient(service="shipping", base_url=server.url, http=http, clock=Clock(), tokens=None)
+        with pytest.raises(RemoteUnknown, match=r"UnsupportedProtocol|InvalidURL"):
+            await client.request("GET", path)
+    assert not server.opened
+
+
+async def test_our_own_calls_reach_nobody_else() -> None:
+    """The list holds on the short way as well: another port of the same host is not called."""
+    async with (
+        serving(b"HTTP/1.1 204 No\r\n\r\n") as server,
+        outbound_http(ChassisSettings(shipping_url="http://127.0.0.1:9")) as http,
+    ):
+        client = ServiceClient(service="shipping", base_url=server.url, http=http, clock=Clock(), tokens=None)
+        with pytest.raises(RemoteUnknown, match="UnsupportedProtocol"):
+            await client.request("GET", "/x")
+    assert not server.opened
