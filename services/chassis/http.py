@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx
+import orjson
 from pydantic import BaseModel
 
 from services.chassis import errors, logs, tracing
@@ -28,6 +29,10 @@ from services.chassis.tracing import REQUEST_ID
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 DEFAULT_TIMEOUT_S: Final = 10.0
 MAX_RETRY_AFTER_S: Final = 86_400.0
+
+_ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_MORE_THAN_64_BITS: Final = re.compile(rb"[0-9]{19}")
+"""Digits of which orjson would make a float; in text they cost no more than the time of the other parser."""
 
 _OPEN: Final = frozenset({408, 425, 429})
 _NOT_LET_IN: Final = frozenset({401, 403})
@@ -137,7 +142,7 @@ class ServiceClient:
         if not raw:
             return None
         try:
-            return json.loads(raw)
+            return _decode(raw)
         except (ValueError, RecursionError):
             raise self._unknown("the answer is not JSON", status) from None
 
@@ -174,13 +179,23 @@ def _encode(body: BaseModel | Mapping[str, Any] | str | None) -> bytes | None:
         return body.model_dump_json().encode()
     if isinstance(body, str):
         return body.encode()
-    return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(body).encode()
+
+
+def _decode(raw: bytes) -> Any:
+    """Parse JSON by the faster parser; what it refuses, or would round, is for the other one to decide."""
+    if _MORE_THAN_64_BITS.search(raw) is None:
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            pass
+    return json.loads(raw)
 
 
 def _problem(raw: bytes) -> tuple[str | None, str | None]:
     """Return the business code and detail of a problem document, if it is one."""
     try:
-        document = json.loads(raw)
+        document = _decode(raw)
     except (ValueError, RecursionError):
         return None, None
     if not isinstance(document, dict):

@@ -4,13 +4,48 @@ import httpx
 import pytest
 
 from services.chassis.clock import Clock
-from services.chassis.errors import RemoteUnknown
+from services.chassis.errors import RemoteRefused, RemoteUnknown
 from services.chassis.exchange import Address, Site, origin
 from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.settings import ChassisSettings
 from tests.support.clock import ManualClock
-from tests.unit.chassis.answers import WAYS, answered
+from tests.unit.chassis.answers import WAYS, answered, answering, calling
 from tests.unit.chassis.scripted import serving
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'{"n": 123456789012345678901234567890}', {"n": 123456789012345678901234567890}),
+        (b'{"n": 18446744073709551616}', {"n": 18446744073709551616}),
+        (b'{"n": -9223372036854775809, "x": 0.1}', {"n": -9223372036854775809, "x": 0.1}),
+        (b'"\\ud83d"', "\ud83d"),
+        (b"\xef\xbb\xbf{}", {}),
+        (b"1e400", float("inf")),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+    ],
+)
+async def test_an_answer_is_read_as_it_was_said(clock: ManualClock, text: bytes, value: object) -> None:
+    """No integer is rounded, and what only the slower parser takes is taken."""
+    async with calling(answering(200, text), clock) as client:
+        data = (await client.request("POST", "/x")).data
+    assert data == value
+    if isinstance(value, dict):
+        assert {name: type(item) for name, item in data.items()} == {name: type(item) for name, item in value.items()}
+
+
+async def test_a_refusal_is_definite_though_its_words_are_cut(clock: ManualClock) -> None:
+    """A detail that ends within a character is JSON that not every parser takes."""
+    async with calling(answering(409, b'{"code": "sold", "detail": "\\ud83d"}'), clock) as client:
+        with pytest.raises(RemoteRefused):
+            await client.request("POST", "/x")
+
+
+async def test_a_body_that_is_not_json_is_not_sent(clock: ManualClock) -> None:
+    """A number that JSON does not have is the caller's mistake."""
+    async with calling(answering(204), clock) as client:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            await client.request("POST", "/x", body={"n": float("nan")})
 
 
 @WAYS
