@@ -28,6 +28,7 @@ class Loader:
         self._database = database
         self._clock = clock
         self._news: Batcher[UUID, tuple[int, Sequence[Signal]]] = Batcher(self._read_news)
+        self._undos: Batcher[UUID, tuple[Undo, ...]] = Batcher(self._read_undos)
 
     async def histories(self, logs_of: Collection[UUID], signals_of: Collection[UUID]) -> Mapping[UUID, History]:
         """Read the logs of some sagas and the settled signals of others."""
@@ -62,13 +63,13 @@ class Loader:
         return await self._insist(isolate)
 
     async def undos(self, saga_id: UUID) -> tuple[Undo, ...]:
-        """Read all undos of a saga, with the results of their steps."""
+        """Read all undos of a saga, with the results of their steps, together with whoever asks as well."""
+        return await self._insist(lambda: self._undos.ask(saga_id))
 
-        async def read() -> tuple[Undo, ...]:
-            async with self._database.autocommit() as conn:
-                return tuple((await compensations.of_sagas(conn, [saga_id])).get(saga_id, ()))
-
-        return await self._insist(read)
+    async def _read_undos(self, saga_ids: Sequence[UUID]) -> Sequence[tuple[Undo, ...]]:
+        async with self._database.autocommit() as conn:
+            undos = await compensations.of_sagas(conn, saga_ids)
+        return [tuple(undos.get(saga_id, ())) for saga_id in saga_ids]
 
     async def _insist(self, read: Callable[[], Awaitable[T]]) -> T:
         return await insist(read, self._clock, _told)
