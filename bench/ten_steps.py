@@ -55,9 +55,9 @@ async def run(url: str, sizes: Sizes, tag: str) -> float:
     async def lane() -> None:
         for number in numbers:
             started = await engine.operations.start(StartRequest("ten-steps", f"{tag}-{number}", 0))
-            view = await engine.operations.result(started.saga_id, wait_s=60)
-            if view.output != sum(range(STEPS)):
-                raise AssertionError(f"workflow {number} gave {view.output}: {view.explanation}")
+            end = await engine.operations.result(started.saga_id, wait_s=60)
+            if end.output != sum(range(STEPS)):
+                raise AssertionError(f"workflow {number} is {end.status}, with {end.output}")
 
     before = clock.monotonic()
     await asyncio.gather(*(lane() for _ in range(sizes.concurrency)))

@@ -70,10 +70,10 @@ async def result(request: Request) -> Response:
     """Hold the request open until the order has ended."""
     order_id = order_of(request)
     while True:
-        view = await operations(request).result(saga_of(order_id), wait_s=HELD_OPEN_S)
-        if view.finished_at is not None:
-            status = "compensated" if view.status == "failed" else view.status
-            return answer({"order": order_id, "status": status, "output": view.output})
+        end = await operations(request).result(saga_of(order_id), wait_s=HELD_OPEN_S)
+        if end.has_ended:
+            status = "compensated" if end.status == "failed" else end.status
+            return answer({"order": order_id, "status": status, "output": end.output})
 
 
 async def w1(request: Request) -> Response:
@@ -84,9 +84,9 @@ async def w1(request: Request) -> Response:
     async def lane() -> None:
         for number in numbers:
             started = await running.start(StartRequest(workflows.ten_steps.name, f"{asked['tag']}-{number}", 0))
-            view = await running.result(started.saga_id, wait_s=HELD_OPEN_S)
-            if view.output != sum(range(workflows.STEPS)):
-                raise AssertionError(f"workflow {number} gave {view.output}: {view.explanation}")
+            end = await running.result(started.saga_id, wait_s=HELD_OPEN_S)
+            if end.output != sum(range(workflows.STEPS)):
+                raise AssertionError(f"workflow {number} is {end.status}, with {end.output}")
 
     clock: Clock = request.app.state.clock
     began = clock.monotonic()

@@ -162,6 +162,6 @@ async def result(
     """200 with output or error once it has ended, 202 while it runs; 503 where too many wait already."""
     limits: Limits = request.app.state.chassis.limits
     with engine_refusals(), limits.waiting.held() if wait_s else nullcontext():
-        view = await desk.operations.result(saga_id, wait_s)
-    response.status_code = 202 if view.finished_at is None else 200
-    return result_shown(view)
+        end = await desk.operations.result(saga_id, wait_s)
+    response.status_code = 200 if end.has_ended else 202
+    return result_shown(end)

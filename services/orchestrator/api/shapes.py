@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.chassis.auth import Principal
 from services.contracts.base import SEALED
-from services.orchestrator.engine import SagaView, StepView
+from services.orchestrator.engine import SagaEnd, SagaView, StepView
 
 _SECRET = frozenset({"payment_token", "shipping_address", "address", SEALED})
 _REDACTED = "[redacted]"
@@ -133,9 +133,9 @@ def step_shown(step: StepView) -> StepShown:
     return shown.model_copy(update={"output": redacted(shown.output)})
 
 
-def result_shown(view: SagaView) -> SagaResult:
+def result_shown(end: SagaEnd) -> SagaResult:
     """The end of a saga."""
-    return SagaResult(saga_id=view.saga_id, status=view.status, output=redacted(view.output), error=_error(view.error))
+    return SagaResult(saga_id=end.saga_id, status=end.status, output=redacted(end.output), error=_error(end.error))
 
 
 def _error(error: Any) -> ErrorShown | None:

@@ -133,7 +133,7 @@ async def test_any_error_can_be_recorded(cluster_of: ClusterOf, error: Exception
     assert view.status == "failed"
     assert view.error is not None
     assert len(view.error.message) < 10_000
-    assert (await cluster.operations.result(view.saga_id, 0)).finished_at is not None
+    assert (await cluster.operations.result(view.saga_id, 0)).has_ended
 
 
 @only(ONE)

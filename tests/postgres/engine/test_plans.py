@@ -126,7 +126,7 @@ async def live(engine: Engine, clock: ManualClock) -> None:
 
 async def look(ops: Operations, saga_id: str) -> None:
     view = await ops.result(saga_id, wait_s=0)
-    assert view.finished_at is not None, view.explanation
+    assert view.has_ended, view.status
     await ops.steps(saga_id)
     await ops.promise(saga_id, "go")
     await ops.find(SagaFilter(limit=10))

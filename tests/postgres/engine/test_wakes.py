@@ -12,7 +12,7 @@ from sqlalchemy import text
 from services.chassis.connection import Connection
 from services.orchestrator.engine import (
     Operations,
-    SagaView,
+    SagaEnd,
     Settlement,
     UnknownSignal,
     WorkflowContext,
@@ -50,7 +50,7 @@ async def resolve(operations: Operations, saga_id: str, value: str) -> Settlemen
     return await operations.resolve_promise(saga_id, "go", value, by="somebody")
 
 
-async def resolved(operations: Operations, saga_id: str, value: str = "second") -> SagaView:
+async def resolved(operations: Operations, saga_id: str, value: str = "second") -> SagaEnd:
     """The saga at its end, after its promise."""
     assert (await resolve(operations, saga_id, value)).outcome == "accepted"
     return await operations.result(saga_id, wait_s=LEASE_S)

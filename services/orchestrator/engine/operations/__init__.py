@@ -11,13 +11,14 @@ from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.operations.erasing import Erasing
-from services.orchestrator.engine.operations.reading import Reading, saga_uuid
+from services.orchestrator.engine.operations.reading import Reading, end_by, end_of, saga_uuid
 from services.orchestrator.engine.operations.settling import Proposal, Settling
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.steering import Steering
 from services.orchestrator.engine.operations.views import (
     OpenPromise,
     PromiseView,
+    SagaEnd,
     SagaFilter,
     SagaPage,
     SagaView,
@@ -87,16 +88,16 @@ class Operations:
         """Count the sagas that have not ended, by workflow and status word."""
         return await self._reading.count_live()
 
-    async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaView:
-        """Give a saga, after up to `wait_s` seconds for its end; `finished_at` is None if it runs on. UnknownSaga."""
+    async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaEnd:
+        """Give how a saga has ended, after up to `wait_s` seconds; it may run on. UnknownSaga."""
         sought = saga_uuid(saga_id)
-        with self._ends.waiting(sought) as ended:
+        with self._ends.waiting(sought) as end:
             if wait_s <= 0 or self._scheduler.saga(sought) is None:
-                view = await self._reading.get(saga_id)
-                if view.finished_at is not None or wait_s <= 0:
-                    return view
-            await self._clock.wait(ended, wait_s)
-            return await self._reading.get(saga_id)
+                stands = end_of(await self._reading.get(saga_id))
+                if stands.has_ended or wait_s <= 0:
+                    return stands
+            await self._clock.wait(end.has_come, wait_s)
+            return end_of(await self._reading.get(saga_id)) if end.flush is None else end_by(end.flush)
 
     async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:
         """Unwind a saga. UnknownSaga, CannotCancel."""

@@ -13,6 +13,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
 from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal, UnknownVersion
 from services.orchestrator.engine.model.explain import explain
+from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import (
     Call,
     LogRecord,
@@ -21,11 +22,12 @@ from services.orchestrator.engine.model.records import (
     SignalStatus,
     UndoStatus,
 )
-from services.orchestrator.engine.model.states import RunState
+from services.orchestrator.engine.model.states import RunState, status_word
 from services.orchestrator.engine.operations.views import (
     CompensationView,
     OpenPromise,
     PromiseView,
+    SagaEnd,
     SagaFilter,
     SagaPage,
     SagaView,
@@ -182,6 +184,17 @@ def saga_view(row: SagaRow) -> SagaView:
         finished_at=row.finished_at,
         explanation=explanation,
     )
+
+
+def end_of(view: SagaView) -> SagaEnd:
+    """Give what a saga's end is, of all that is known of it."""
+    return SagaEnd(view.saga_id, view.status, view.output, view.error, view.finished_at is not None)
+
+
+def end_by(flush: Flush) -> SagaEnd:
+    """Give the end that a flush has written."""
+    status = status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
+    return SagaEnd(str(flush.saga_id), status, _json(flush.output), flush.error, has_ended=True)
 
 
 def _undo_word(row: SagaRow, undo: UndoRow) -> str:

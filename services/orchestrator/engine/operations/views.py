@@ -67,6 +67,17 @@ class SagaView:
 
 
 @dataclass(frozen=True, slots=True)
+class SagaEnd:
+    """How a saga has ended; `output` is a JSON value. If it runs on, `has_ended` is false, and `status` a live one."""
+
+    saga_id: str
+    status: str
+    output: Any
+    error: ErrorInfo | None
+    has_ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Erased:
     """How many sagas were erased, and how many could not be because they still live."""
 

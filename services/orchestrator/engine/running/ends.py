@@ -6,37 +6,51 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from services.orchestrator.engine.model.flush import Flush
+
+
+class End:
+    """The end of a saga, for one who waits for it; `flush` wrote it, if that was in this process."""
+
+    __slots__ = ("flush", "has_come")
+
+    def __init__(self) -> None:
+        """It has not come."""
+        self.has_come = asyncio.Event()
+        self.flush: Flush | None = None
+
 
 class Ends:
     """Wakes those who wait for a saga; `on_waiting` is told when somebody begins to."""
 
     def __init__(self) -> None:
         """Nobody waits."""
-        self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: dict[UUID, set[End]] = defaultdict(set)
         self.on_waiting: Callable[[], None] = lambda: None
 
     def waited_for(self) -> Collection[UUID]:
         """Give the sagas that somebody waits for."""
         return list(self._waiting)
 
-    def announce(self, saga_id: UUID) -> None:
+    def announce(self, saga_id: UUID, flush: Flush | None = None) -> None:
         """Wake everybody who waits for this saga."""
-        for event in self._waiting.pop(saga_id, ()):
-            event.set()
+        for end in self._waiting.pop(saga_id, ()):
+            end.flush = flush
+            end.has_come.set()
 
     @contextmanager
-    def waiting(self, saga_id: UUID) -> Iterator[asyncio.Event]:
-        """Give the event of the saga's end; what ends after this has begun is not missed."""
-        event = asyncio.Event()
+    def waiting(self, saga_id: UUID) -> Iterator[End]:
+        """Give the saga's end; what ends after this has begun is not missed."""
+        end = End()
         first = not self._waiting
-        self._waiting[saga_id].add(event)
+        self._waiting[saga_id].add(end)
         if first:
             self.on_waiting()
         try:
-            yield event
+            yield end
         finally:
             waiting = self._waiting.get(saga_id)
             if waiting is not None:
-                waiting.discard(event)
+                waiting.discard(end)
                 if not waiting:
                     del self._waiting[saga_id]
