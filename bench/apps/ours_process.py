@@ -1,10 +1,10 @@
 """Our worker's process, which begins as our services begin."""
 
-from services.chassis import garbage
+from services.chassis import loading
 
-garbage.put_off()
+loading.begin()
 
-from bench.apps.ours import main  # noqa: E402 - nothing that is loaded from here on is garbage
+from bench.apps.ours import main  # noqa: E402 - loading has just begun
 
 if __name__ == "__main__":
     main()

@@ -22,7 +22,7 @@ from services.chassis.auth import ACTING_USER, ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.exchange import MAX_ANSWER_BYTES, Call, Said, Site, origin
-from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking
+from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking, tls_to
 from services.chassis.settings import ChassisSettings
 from services.chassis.tracing import REQUEST_ID
 
@@ -209,5 +209,6 @@ def _problem(raw: bytes) -> tuple[str | None, str | None]:
 
 def outbound_http(settings: ChassisSettings) -> httpx.AsyncClient:
     """Return the client for calls to other services: pooled, known hosts, no redirects, no proxies, TLS verified."""
-    lines = OneTry(connections_max=settings.outbound_connections)
-    return OutboundClient(transport=AllowList(lines, [origin(url) for url in settings.outbound_urls]))
+    origins = [origin(url) for url in settings.outbound_urls]
+    lines = OneTry(connections_max=settings.outbound_connections, tls=tls_to(origins))
+    return OutboundClient(transport=AllowList(lines, origins))

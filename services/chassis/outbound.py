@@ -12,15 +12,18 @@ from collections.abc import Collection
 from functools import partial
 from typing import Final
 
-import aiohttp
 import httpx
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError, StreamWriter
-from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from services.chassis.exchange import MAX_ANSWER_BYTES, Ask, Call, Said, address, by_httpx, compressed, origin
+from services.chassis.loading import without_certificates
+
+with without_certificates():  # the contexts that aiohttp makes as it is loaded are not the one that we give it
+    import aiohttp
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.http import HttpProcessingError, StreamWriter
+    from aiohttp.streams import StreamReader
 
 CONNECT_S: Final = 3.0
 SILENCE_S: Final = 10.0
@@ -63,6 +66,16 @@ class AllowList(Line):
     def _check(self, asked: str) -> None:
         if asked not in self._origins:
             raise httpx.UnsupportedProtocol(f"{asked} is not a host that we call")
+
+
+def tls_to(origins: Collection[str]) -> ssl.SSLContext:
+    """Return what verifies TLS by the certificates that httpx trusts; if no origin is https, by none: nobody passes.
+
+    Reading the certificates takes as long as connecting to Postgres twice.
+    """
+    if any(known.startswith("https:") for known in origins):
+        return httpx.create_ssl_context(trust_env=False)
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class OneTry(Line):

@@ -1,10 +1,10 @@
 """`python -m services.shipping`: run the shipping service."""
 
-from services.chassis import garbage
+from services.chassis import loading
 
-garbage.put_off()
+loading.begin()
 
-from services.chassis.serving import run  # noqa: E402 - nothing that is loaded from here on is garbage
+from services.chassis.serving import run  # noqa: E402 - loading has just begun
 from services.shipping.settings import ShippingSettings  # noqa: E402
 
 if __name__ == "__main__":

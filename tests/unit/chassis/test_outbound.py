@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteUnknown
-from services.chassis.outbound import OneTry, OutboundClient
+from services.chassis.outbound import OneTry, OutboundClient, tls_to
 from tests.unit.chassis.scripted import OK, Talk, calling, hang, serving
 
 
@@ -207,6 +207,15 @@ def certificate(tmp_path: Path) -> Path:
     file = tmp_path / "certificate.pem"
     file.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
     return file
+
+
+def test_certificates_are_read_only_for_https() -> None:
+    """They are trusted where somebody is called by https; otherwise nobody passes, whatever address is called."""
+    assert tls_to(["http://a:80", "https://b:443"]).cert_store_stats()["x509_ca"] > 0
+    nobody = tls_to(["http://a:80"])
+    assert nobody.cert_store_stats()["x509_ca"] == 0
+    assert nobody.verify_mode is ssl.CERT_REQUIRED
+    assert nobody.check_hostname
 
 
 async def test_tls_is_verified(certificate: Path) -> None:

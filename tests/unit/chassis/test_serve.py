@@ -18,8 +18,8 @@ from services.chassis.serving import _Server
 ROOT = Path(__file__).parents[3]
 
 SERVICE = """
-from services.chassis.garbage import put_off
-put_off()
+from services.chassis import loading
+loading.begin()
 import asyncio, gc, sys, types, weakref
 from contextlib import asynccontextmanager
 from fastapi import APIRouter

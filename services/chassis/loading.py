@@ -1,0 +1,55 @@
+"""How a process loads its modules: without what it never uses.
+
+To be begun before anything else is imported. Loading is nearly all of a start, and so of the time that a service is
+away after a crash: half of it is libraries', and a fifth of that prepares what no process of ours asks for.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Final
+
+from services.chassis import garbage
+
+NEVER_USED: Final = (
+    "httpx._main",  # a command line; it and its packages are there only among the development packages
+    "rich",  # the same: structlog would draw tracebacks with it
+    "pydantic.v1",  # FastAPI looks for its models only to refuse them
+)
+
+
+def begin() -> None:
+    """Load from here on only what is used; garbage is collected again once the service has started."""
+    garbage.put_off()
+    for name in NEVER_USED:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to say that a module is not there
+    # Looking for plugins reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    _put_off_openapi()
+
+
+def _put_off_openapi() -> None:
+    """Have FastAPI's forty models of an OpenAPI document built when somebody asks for one, as production never does."""
+    models = import_module("pydantic").BaseModel
+    usual = models.model_config
+    models.model_config = {**usual, "defer_build": True}
+    try:
+        import_module("fastapi.openapi.models")
+    finally:
+        models.model_config = usual
+
+
+@contextmanager
+def without_certificates() -> Iterator[None]:
+    """Let OpenSSL read no certificates: for libraries that make a TLS context as they are loaded."""
+    usual = os.environ.get("SSL_CERT_FILE")
+    os.environ["SSL_CERT_FILE"] = os.devnull
+    try:
+        yield
+    finally:
+        if usual is None:
+            del os.environ["SSL_CERT_FILE"]
+        else:
+            os.environ["SSL_CERT_FILE"] = usual
