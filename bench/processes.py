@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 STOP_S = 10.0
+KEEPS_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""As where it would run for good: a worker that is started again does not compile its source anew."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -27,7 +29,7 @@ class Process:
             self._process = subprocess.Popen(
                 list(words),
                 cwd=ROOT,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **KEEPS_BYTECODE, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

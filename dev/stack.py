@@ -26,6 +26,8 @@ from dev.postgres import PostgresError
 from migrations.runner import MigrationError, upgrade
 
 SIMULATORS = ("payment", "carrier")
+KEEPS_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+"""As in the image, where it is made beforehand: who is started again need not compile everything anew."""
 
 
 class AlreadyRunningError(Exception):
@@ -54,7 +56,7 @@ def environment(layout: Layout, part: Part, databases: Databases) -> dict[str, s
     """Return what a part finds in its environment: ours, what it must know of the others, and no other's database."""
     foreign = {other.database_variable for other in layout.databases}
     inherited = {name: value for name, value in os.environ.items() if name not in foreign}
-    own = {"HOST": "127.0.0.1", "PORT": str(part.port), "PYTHONUNBUFFERED": "1"}
+    own = {"HOST": "127.0.0.1", "PORT": str(part.port), "PYTHONUNBUFFERED": "1"} | KEEPS_BYTECODE
     if part.database:
         own[part.database_variable] = databases.urls[part.name]
     if part.name in SIMULATORS:
