@@ -57,11 +57,11 @@ def _assets() -> Path:
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:
     """Complete FastAPI's document: what any route may answer, and that errors are problem+json."""
+    document.setdefault("components", {}).setdefault("schemas", {}).update(problems.schemas())
     for path, item in document.get("paths", {}).items():
         for operation in item.values():
             responses: dict[str, Any] = operation.setdefault("responses", {})
             for status, response in problems.problem_responses(*_anywhere(path, operation)).items():
-                response.pop("model")
                 response["content"][problems.MEDIA_TYPE].pop("examples")  # the same at every route: the words will do
                 responses.setdefault(str(status), response)
             for status, response in responses.items():

@@ -194,13 +194,24 @@ def problem_responses(*what: int | type[errors.RequestError]) -> dict[int | str,
     return {status: _response(status, kinds) for status, kinds in refusals.items()}
 
 
+def schemas() -> dict[str, Any]:
+    """Return the schemas that responses refer to.
+
+    FastAPI would make them of a `model` in each response, but at every start, and once for every response.
+    """
+    problem = Problem.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+    for field in problem["properties"].values():
+        field.pop("default", None)  # it is null, which is said of its type
+    return {**problem.pop("$defs"), Problem.__name__: problem}
+
+
 def _response(status: int, kinds: list[type[errors.RequestError]]) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
     lines = [f"- `{kind.code}`: {errors.default_message(kind)}" for kind in kinds]
     if kinds:
         content["examples"] = {kind.code: {"value": _example(status, kind)} for kind in kinds}
     description = "\n".join([_TITLES[status], *([""] if lines else []), *lines])
-    return {"description": description, "model": Problem, "content": {MEDIA_TYPE: content}}
+    return {"description": description, "content": {MEDIA_TYPE: content}}
 
 
 def _example(status: int, kind: type[errors.RequestError]) -> dict[str, Any]:
