@@ -72,7 +72,6 @@ def build_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        responses=problems.problem_responses(422),
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.chassis = chassis
@@ -91,7 +90,8 @@ def build_app(
         hooks=hooks or ChassisHooks(),
     )
     for router in [*routers, _operations(chassis)]:
-        app.include_router(router)
+        # Its routes as they are: FastAPI would make those of a router that is included anew, with the first request.
+        app.router.routes.extend(router.routes)
     if settings.docs_enabled:
         docs.add_docs(app)
         _describe(app)

@@ -57,10 +57,15 @@ def _assets() -> Path:
 
 def describe(document: dict[str, Any]) -> dict[str, Any]:
     """Complete FastAPI's document: what any route may answer, and that errors are problem+json."""
-    document.setdefault("components", {}).setdefault("schemas", {}).update(problems.schemas())
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(problems.schemas())
+    for of_fastapi in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(of_fastapi, None)
     for path, item in document.get("paths", {}).items():
         for operation in item.values():
             responses: dict[str, Any] = operation.setdefault("responses", {})
+            if problems.MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
+                responses["422"] = problems.problem_responses(422)[422]
             for status, response in problems.problem_responses(*_anywhere(path, operation)).items():
                 response["content"][problems.MEDIA_TYPE].pop("examples")  # the same at every route: the words will do
                 responses.setdefault(str(status), response)
