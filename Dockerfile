@@ -15,7 +15,10 @@ COPY alembic.ini ./
 COPY migrations ./migrations
 COPY services ./services
 COPY simulators ./simulators
-RUN python -m compileall -q migrations services simulators
+# The base image holds no bytecode of Python's own library, and who runs here may not write any: without it, whatever the
+# services load of it is compiled at each start, which takes as long again.
+RUN python -m compileall -q migrations services simulators \
+ && python -c "import migrations.runner, services.orchestrator.app, services.session.app, services.shipping.app"
 
 USER 10001:10001
 ENV HOST=0.0.0.0
