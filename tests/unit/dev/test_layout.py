@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from dev import ports
+from dev.databases import Databases
 from dev.layout import HOST, Layout, LayoutError
 from dev.record import NotRunningError, Record, read, write
+from dev.stack import environment
 
 
 def test_a_stack_lives_on_the_ports_of_the_contract() -> None:
@@ -23,6 +25,18 @@ def test_a_second_stack_lives_beside_the_first() -> None:
     assert layout.run == Path("/elsewhere/run")
     assert layout.addresses()["PAYMENT_WEBHOOK_URL"] == "http://127.0.0.1:9100/webhooks/payments"
     assert layout.addresses()["SESSION_URL"] == "http://127.0.0.1:9101"
+
+
+def test_a_part_is_told_its_own_database_and_keeps_its_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hears of no other's database; started again after a crash, it does not compile its source anew."""
+    layout = Layout.read({})
+    monkeypatch.setenv("SHIPPING_DATABASE_URL", "postgresql://shipping")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    urls = {part.name: f"postgresql://{part.name}" for part in layout.databases}
+    found = environment(layout, layout.part("session"), Databases(urls))
+    assert found["SESSION_DATABASE_URL"] == "postgresql://session"
+    assert "SHIPPING_DATABASE_URL" not in found
+    assert not found["PYTHONDONTWRITEBYTECODE"]
 
 
 @pytest.mark.parametrize("base", ["http", "80", "70000", "-1"])
