@@ -42,9 +42,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
-    if isinstance(error, asyncpg.InterfaceError):
-        return not isinstance(error, ValueError) and "clos" in str(error)
-    return False
+    return _is_end_at_the_driver(error)
 
 
 def is_lost(error: BaseException) -> bool:
@@ -55,9 +53,14 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_LOST_CLASS) or state in _LOST_STATES
+    return isinstance(error, OSError) or _is_end_at_the_driver(error)
+
+
+def _is_end_at_the_driver(error: BaseException) -> bool:
+    """Whether the driver says that the connection has ended, or is ending: the server has spoken unasked."""
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError) and "clos" in str(error)
-    return isinstance(error, OSError)
+    return isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)
 
 
 def is_data_error(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from services.chassis import audit, idempotency
 from services.chassis.db import Database
-from services.chassis.db_errors import is_data_error, is_transient
+from services.chassis.db_errors import is_data_error, is_lost, is_transient
 from services.chassis.errors import SettingsError
 from services.chassis.messaging import inbox, outbox
 from services.chassis.sql import Queries
@@ -121,6 +122,20 @@ async def test_what_may_pass_is_transient(database: Database, sql: str, transien
             await conn.execute(text(last))
     assert is_transient(caught.value) is transient
     assert not is_data_error(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (asyncpg.InterfaceError("connection is closed"), True),
+        (asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress"), True),
+        (asyncpg.InterfaceError("cannot perform operation: another operation is in progress"), False),
+        (asyncpg.InternalClientError("no decoder for composite type element"), False),
+    ],
+)
+def test_what_the_driver_says_of_an_end(error: Exception, lost: bool) -> None:
+    """A connection that the server is ending is lost like one that has ended; what is wrong with our own use is not."""
+    assert (is_lost(error), is_transient(error)) == (lost, lost)
 
 
 async def test_a_lock_timeout_is_transient(database: Database) -> None:
