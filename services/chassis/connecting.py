@@ -22,7 +22,7 @@ _SESSION_SETTINGS: Final = {
     **_TRACKED,
     **LIMITS,
     "jit": "off",
-    # Whatever is run often is prepared, finds its rows by an index, and is planned once: planning costs more than running.
+    # What is run often is prepared, finds its rows by an index, and is planned once: planning costs more than running.
     # While a table is empty no index would be taken, and that plan would be kept until the table is analysed.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",

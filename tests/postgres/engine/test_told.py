@@ -1,11 +1,17 @@
 """What is settled while its saga runs in the same process: the saga is told, and need not try to wait for it."""
 
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from services.orchestrator.engine import Operations, Step, WorkflowContext, workflow
+from services.orchestrator.engine import Flush, Operations, Step, WorkflowContext, workflow
+from services.orchestrator.engine.model.states import RunState
+from services.orchestrator.engine.store import flushes
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.engine import ONE, Cluster, only
-from tests.support.world import Clients, act, meanwhile
+from tests.support.engine import LEASE_S, ONE, Cluster, only
+from tests.support.world import Clients, Gate, act, meanwhile
 
 
 @workflow("listener", version=1, promises={"one": str, "two": str})
@@ -58,3 +64,60 @@ async def _ended(cluster: Cluster) -> tuple[str, object]:
     await cluster.settle()
     view = await cluster.view(saga_id)
     return view.status, view.output
+
+
+@workflow("stumbling", version=1, promises={"one": str})
+async def stumbling(ctx: WorkflowContext, name: str) -> str:
+    """A promise behind a step, and code that has a bug the first time it comes there."""
+    await ctx.run(act, name)
+    if name in STUMBLES:
+        STUMBLES.remove(name)
+        raise LookupError("not this time")
+    return str(await ctx.promise("one").result())
+
+
+STUMBLES: set[str] = set()
+
+
+class Held:
+    """Holds the answers to flushes by which sagas begin to wait: they are committed, and nobody here knows it yet."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gate = Gate()
+        self.held = asyncio.Event()
+        self._write = flushes.write
+        monkeypatch.setattr(flushes, "write", self.write)
+
+    async def write(self, database: Any, batch: Sequence[Flush], *, now: Any) -> Any:
+        answers = await self._write(database, batch, now=now)
+        if any(flush.run_state is RunState.WAITING for flush in batch):
+            self.held.set()
+            await self.gate.pass_through()
+        return answers
+
+
+@only(ONE)
+@pytest.mark.scenario("W4", "G10")
+@pytest.mark.parametrize("name", ["steady", "stumbles"])
+async def test_what_is_settled_as_a_turn_ends_is_heard_without_delay(
+    cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A saga whose wait is committed, but not known to be, goes on once it is, by its code in memory or by replay."""
+    cluster = cluster_of(stumbling)
+    (replica,) = cluster.replicas
+    await replica.engine.start()
+    STUMBLES.update({name} - {"steady"})
+    answer = Held(monkeypatch)
+    saga_id = await cluster.start(stumbling, name)
+    await answer.held.wait()
+    settling = asyncio.create_task(cluster.operations.resolve_promise(saga_id, "one", "now", by="somebody"))
+    while "signal_before" not in cluster.events:
+        await asyncio.sleep(0)
+    claims = cluster.events.count("claim_before")
+    answer.gate.open()
+    assert (await settling).outcome == "accepted"
+    end = await cluster.operations.result(saga_id, wait_s=LEASE_S)
+    assert (end.status, end.output) == ("completed", "now")
+    assert len(cluster.world.called(name)) == 1
+    assert (cluster.events.count("claim_before") == claims) is (name == "steady")
+    await replica.engine.stop()

@@ -45,6 +45,7 @@ class Scheduler:
         self._database = database
         self._clock = clock
         self._turns = turns
+        self.residents = turns.residents
         self._hooks = hooks
         self._settings = settings
         self._owner = settings.replica or ids.new_id("replica")
@@ -52,6 +53,7 @@ class Scheduler:
         self._hints = Hints()
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
         self._running: dict[UUID, Saga] = {}
+        self._keeps = settings.max_residents > 0 and not settings.always_suspend
         self._driven = False
         self._asked = False
         self._look_by = 0.0
@@ -119,7 +121,7 @@ class Scheduler:
         self._hooks.claim_unseen()
         if not claimed:
             return 0
-        kept = {saga.id: run for saga in claimed if (run := self._turns.residents.take(saga)) is not None}
+        kept = {saga.id: run for saga in claimed if (run := self.residents.take(saga)) is not None}
         try:
             histories = await self._load(claimed, kept)
         except BaseException:
@@ -139,40 +141,40 @@ class Scheduler:
         self._begin(newborn(new, created_at), History(), sent_at)
 
     def lend(self, saga_ids: Iterable[UUID]) -> dict[UUID, Run]:
-        """Give away the kept runs of sagas that may be woken here at once; then `wake` them or `keep` them again."""
+        """Give away the kept runs of sagas that may be woken here at once; those not woken are to be kept again."""
         room = self._room()
         lent: dict[UUID, Run] = {}
         for saga_id in saga_ids:
-            run = self._turns.residents.lend(saga_id) if len(lent) < room else None
+            run = self.residents.lend(saga_id) if len(lent) < room else None
             if run is not None:
                 lent[saga_id] = run
         return lent
 
-    def waking(self, lent: Mapping[UUID, Run]) -> signals.Wake:
-        """Say under which epochs lent runs are kept, and what lease they go on with."""
-        epochs = {saga_id: run.saga.epoch for saga_id, run in lent.items()}
+    def waking(self, saga_ids: Iterable[UUID], lent: Mapping[UUID, Run]) -> signals.Wake:
+        """Say under which epochs runs are lent, or have a turn that may just end, and what lease they go on with."""
+        ending = self._running if self._keeps and self._room() else {}
+        epochs = {saga_id: saga.epoch for saga_id in saga_ids if (saga := ending.get(saga_id)) is not None}
+        epochs |= {saga_id: run.saga.epoch for saga_id, run in lent.items()}
         return signals.Wake(epochs, self._owner, self._settings.lease_s)
 
-    def tell(self, saga_id: UUID, settled: signals.Settled, news: Sequence[Signal]) -> None:
-        """Tell a saga that runs here what has been settled, if that is all that it does not know yet."""
-        self._turns.residents.tell(saga_id, epoch=settled.epoch, signal_no=settled.signal_no, news=news)
+    async def kept_after(self, saga_id: UUID, epoch: int) -> Run | None:
+        """Give the run of a saga that waits since `epoch`, once that turn has ended; None if it is not kept."""
+        turn = self.active.get((saga_id, epoch))
+        if turn is not None:
+            await asyncio.wait({turn[1]})
+        return self.residents.lend(saga_id)
 
     def wake(self, run: Run, lease: signals.Settled, news: Sequence[Signal], sent_at: float) -> None:
         """Let a lent run go on under the lease that the settling of `news` has given."""
         saga = run.pending.leased(epoch=lease.epoch, signal_no=lease.signal_no, at=lease.at)
         self._begin(saga, History(signals=tuple(news)), sent_at, run)
 
-    def keep(self, runs: Iterable[Run]) -> None:
-        """Keep lent runs that were not woken."""
-        for run in runs:
-            self._turns.residents.keep(run)
-
     def saga(self, saga_id: UUID) -> Saga | None:
         """Give a saga that runs or is kept here, as its last claim read it; None if it does neither.
 
         The end of one that does will be heard of here too.
         """
-        return self._running.get(saga_id) or self._turns.residents.saga(saga_id)
+        return self._running.get(saga_id) or self.residents.saga(saga_id)
 
     @contextmanager
     def driven(self) -> Iterator[None]:

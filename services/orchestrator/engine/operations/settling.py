@@ -140,26 +140,37 @@ class Settling:
     ) -> dict[signals.Place, Signal]:
         """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due.
 
-        One that runs here is told, and so need not try to wait for what has come already.
+        So does one whose turn was just ending, as soon as it has ended. One that runs on here is told, and so need not
+        try to wait for what has come already.
         """
         sent_at = self._clock.monotonic()
-        lent = self._scheduler.lend({saga_id for saga_id, _ in plain})
+        saga_ids = {saga_id for saga_id, _ in plain}
+        lent = self._scheduler.lend(saga_ids)
         try:
-            wake = self._scheduler.waking(lent)
-            written = await signals.settle_open(conn, list(plain.values()), wake, now=self._clock.sql_now())
+            wake = self._scheduler.waking(saga_ids, lent)
+            with self._scheduler.residents.expecting(saga_ids):
+                written = await signals.settle_open(conn, list(plain.values()), wake, now=self._clock.sql_now())
             settled = {place: plain[place]._replace(settled_at=found.at) for place, found in written.items()}
             news: dict[UUID, list[Signal]] = defaultdict(list)
             for (saga_id, _), signal in settled.items():
                 news[saga_id].append(signal)
             for saga_id, found in {saga_id: found for (saga_id, _), found in written.items()}.items():
-                if found.is_woken and saga_id in lent:
-                    self._scheduler.wake(lent.pop(saga_id), found, news[saga_id], sent_at)
+                if found.is_woken:
+                    run = lent.pop(saga_id, None) or await self._scheduler.kept_after(saga_id, found.epoch - 1)
+                    if run is not None:
+                        self._scheduler.wake(run, found, news[saga_id], sent_at)
+                    else:
+                        await sagas.release(conn, {saga_id: found.epoch}, now=self._clock.sql_now())
+                        self._scheduler.nudge()
                 elif found.is_due:
                     self._scheduler.nudge()
                 else:
-                    self._scheduler.tell(saga_id, found, news[saga_id])
+                    self._scheduler.residents.tell(
+                        saga_id, epoch=found.epoch, signal_no=found.signal_no, news=news[saga_id]
+                    )
         finally:
-            self._scheduler.keep(lent.values())
+            for run in lent.values():
+                self._scheduler.residents.keep(run)
         return settled
 
     def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:

@@ -177,7 +177,9 @@ class Executor:
         return True
 
     async def _suspend(self, run: Run) -> bool:
-        """Give the lease back until a signal or time moves the saga on; False if there is news already."""
+        """Give the lease back until a signal or time moves the saga on; False if there may be news already."""
+        if await run.heard():
+            return False
         self._hooks.suspend_before(run.saga)
         flush = run.pending.flush(
             Phase.FORWARD,

@@ -18,7 +18,11 @@ Attempts = dict[str, "asyncio.Task[Attempted]"]
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One saga whose code this replica drives. `ready` may be called now; `attempts` are under way, by position."""
+    """One saga whose code this replica drives.
+
+    `ready` may be called now; `attempts` are under way, by position; so are, in this process, the settlements of its
+    signals in `settling`.
+    """
 
     lease: Lease
     definition: WorkflowDefinition
@@ -27,6 +31,7 @@ class Run:
     pending: Pending = field(init=False)
     ready: list[RunStep] = field(default_factory=list)
     attempts: Attempts = field(default_factory=dict)
+    settling: set["asyncio.Future[None]"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Take what the saga has recorded since its last flush, which every step asks for."""
@@ -57,6 +62,13 @@ class Run:
             if call is not None and call.retry_at is not None:
                 waits.append(Wait("retry", step.name, call.started_at, None, call.retry_at))
         return tuple(waits)
+
+    async def heard(self) -> bool:
+        """Wait for the settlements that are under way, which come before any wait for them; False if there are none."""
+        if not self.settling:
+            return False
+        await asyncio.wait(self.settling)
+        return True
 
     def cancel_attempts(self) -> None:
         """Stop the calls under way; what they did is unknown from here on."""
