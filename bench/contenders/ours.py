@@ -56,6 +56,6 @@ class OursBehindChassis(Ours):
             audience=service_audience("bench"),
             issuer="bench",
             now=time.time(),
-            life_s=3600,
+            life_s=60,
         )
         self.client.headers = f"Authorization: Bearer {token}\r\n"
