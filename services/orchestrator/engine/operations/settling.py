@@ -154,24 +154,33 @@ class Settling:
             news: dict[UUID, list[Signal]] = defaultdict(list)
             for (saga_id, _), signal in settled.items():
                 news[saga_id].append(signal)
+            ending: dict[UUID, signals.Settled] = {}
             for saga_id, found in {saga_id: found for (saga_id, _), found in written.items()}.items():
-                if found.is_woken:
-                    run = lent.pop(saga_id, None) or await self._scheduler.kept_after(saga_id, found.epoch - 1)
-                    if run is not None:
-                        self._scheduler.wake(run, found, news[saga_id], sent_at)
-                    else:
-                        await sagas.release(conn, {saga_id: found.epoch}, now=self._clock.sql_now())
-                        self._scheduler.nudge()
+                if found.is_woken and saga_id in lent:
+                    self._scheduler.wake(lent.pop(saga_id), found, news[saga_id], sent_at)
+                elif found.is_woken:
+                    ending[saga_id] = found
                 elif found.is_due:
                     self._scheduler.nudge()
                 else:
-                    self._scheduler.residents.tell(
-                        saga_id, epoch=found.epoch, signal_no=found.signal_no, news=news[saga_id]
-                    )
+                    self._scheduler.residents.tell(saga_id, found.epoch, found.signal_no, news[saga_id])
         finally:
             for run in lent.values():
                 self._scheduler.residents.keep(run)
+        for saga_id, found in ending.items():
+            await self._wake_after_turn(conn, saga_id, found, news[saga_id], sent_at)
         return settled
+
+    async def _wake_after_turn(
+        self, conn: Connection, saga_id: UUID, lease: signals.Settled, news: Sequence[Signal], sent_at: float
+    ) -> None:
+        """Let a saga go on whose turn was just ending; if its code is not kept, a claim takes it up."""
+        run = await self._scheduler.kept_after(saga_id, lease.epoch - 1)
+        if run is not None:
+            self._scheduler.wake(run, lease, news, sent_at)
+            return
+        await sagas.release(conn, {saga_id: lease.epoch}, now=self._clock.sql_now())
+        self._scheduler.nudge()
 
     def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:
         """Give what a signal becomes if it is still open; None if that needs a closer look, under the lock."""

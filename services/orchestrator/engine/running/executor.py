@@ -22,7 +22,7 @@ from services.chassis.clock import Clock
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, TerminalError
-from services.orchestrator.engine.model.flush import Flush, FlushAnswer
+from services.orchestrator.engine.model.flush import FlushAnswer
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
@@ -98,7 +98,7 @@ class Executor:
             await self._endings.get_stuck(run.definition, run.pending, too_old)
             return True
         if ready:
-            await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.LEASED))
+            await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))
             await self._call(run, ready)
         elif run.attempts:
             await self._await_attempts(run)
@@ -168,7 +168,7 @@ class Executor:
             return False
         names = tuple({wait.signal for wait in expired})
         flush = run.pending.flush(Phase.FORWARD, RunState.LEASED, expired=names, knows_signals=run.log.signal_no)
-        if await self._flush(run, flush) is FlushAnswer.NEWS:
+        if await self._committer.write(run.pending, flush) is FlushAnswer.NEWS:
             await self._learn(run)
         else:
             closed = [Signal(run.saga.id, wait.signal, SignalKind(wait.kind), SignalStatus.EXPIRED) for wait in expired]
@@ -188,7 +188,7 @@ class Executor:
             waits=run.waits(),
             knows_signals=run.log.signal_no,
         )
-        if await self._flush(run, flush) is FlushAnswer.NEWS:
+        if await self._committer.write(run.pending, flush) is FlushAnswer.NEWS:
             if run.log.signal_no == flush.knows_signals:  # it has not been told meanwhile
                 await self._learn(run)
             return False
@@ -197,7 +197,7 @@ class Executor:
 
     async def _give_back(self, run: Run) -> bool:
         """Give the lease back although the saga could go on: another claim takes it up at once."""
-        await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.READY, due_at=run.log.now()))
+        await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.READY, due_at=run.log.now()))
         return True
 
     async def _learn(self, run: Run) -> None:
@@ -230,7 +230,7 @@ class Executor:
             await self._endings.end(run.definition, pending, Outcome.FAILED, error=error)
             return
         flush = pending.flush(Phase.COMPENSATING, RunState.LEASED, outcome=Outcome.FAILED, error=error)
-        await self._flush(run, flush)
+        await self._committer.write(run.pending, flush)
         self._hooks.transition(run.saga, pending.status, "compensating", error.code)
         pending.saga = pending.saga._replace(phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
         await self._compensator.unwind(run.definition, pending, run.lease)
@@ -243,7 +243,9 @@ class Executor:
             await self._endings.get_stuck(run.definition, pending, Attention("workflow-error", describe(error)))
             return
         due_at = run.log.now() + timedelta(seconds=self._settings.fault_pause_s * 2 ** (faults - 1))
-        await self._flush(run, pending.flush(Phase.FORWARD, RunState.WAITING, due_at=due_at, faults=faults))
+        await self._committer.write(
+            run.pending, pending.flush(Phase.FORWARD, RunState.WAITING, due_at=due_at, faults=faults)
+        )
 
     async def _stuck(self, run: Run, fault: EngineError) -> None:
         if isinstance(fault, Divergence):
@@ -252,6 +254,3 @@ class Executor:
         else:
             attention = Attention(fault.code, fault.message)
         await self._endings.get_stuck(run.definition, run.pending, attention)
-
-    async def _flush(self, run: Run, flush: Flush) -> FlushAnswer:
-        return await self._committer.write(run.pending, flush)

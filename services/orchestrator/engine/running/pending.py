@@ -124,13 +124,14 @@ class Pending:
         progressed = bool(self.records) or any(undo.finished_at is not None for undo in self.undo_changes)
         if faults is None:
             faults = 0 if progressed else self.faults
+        saga = self.saga
         return Flush(
-            saga_id=self.saga.id,
-            epoch=self.saga.epoch,
-            flush_no=self.flush_no + 1,
-            phase=phase,
-            run_state=run_state,
-            undo_no=self.undo_no,
+            saga.id,
+            saga.epoch,
+            self.flush_no + 1,
+            phase,
+            run_state,
+            self.undo_no,
             calls=tuple(self.calls.values()),
             no_return=self.no_return,
             progress=self.progress,

@@ -43,7 +43,7 @@ class Residents:
                 run.settling.discard(settling)
             settling.set_result(None)
 
-    def tell(self, saga_id: UUID, *, epoch: int, signal_no: int, news: Sequence[Signal]) -> None:
+    def tell(self, saga_id: UUID, epoch: int, signal_no: int, news: Sequence[Signal]) -> None:
         """Let a run that has a turn under `epoch` know of settled signals, after which its row counts `signal_no`.
 
         If the row counts more than these and those it knew, it has missed others: then it reads them before it waits.
