@@ -8,6 +8,9 @@ from services.contracts.base import Contract, Identifier, Secret
 from services.contracts.money import Money
 from services.contracts.session import Address, Attempt, OrderItem
 
+SAGA_CANCELLED = "saga-cancelled"
+"""The code of the 409 to a cancel of a saga that has ended as cancelled: what was asked for has come about."""
+
 
 class PlacedOrder(Contract):
     """The input of the workflow `order`: one attempt at one order, frozen at checkout."""

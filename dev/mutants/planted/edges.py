@@ -72,7 +72,7 @@ EDGES = (
         "A payment of another amount, currency or order counts.",
         (
             Edit(
-                "services/orchestrator/engine/operations/settling.py",
+                "services/orchestrator/engine/operations/proposals.py",
                 "if name in facts and facts[name] != expects[name]}",
                 "if name not in facts}",
             ),

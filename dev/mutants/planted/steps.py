@@ -4,6 +4,7 @@ from dev.mutants.mutant import Edit, Mutant
 
 STEPS_PY = "services/orchestrator/engine/running/steps.py"
 EXECUTOR = "services/orchestrator/engine/running/executor.py"
+INTENT = "            await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))\n"
 COMPENSATOR = "services/orchestrator/engine/running/compensator.py"
 STEERING = "services/orchestrator/engine/operations/steering.py"
 REPLAY = "services/orchestrator/engine/model/replay.py"
@@ -24,10 +25,8 @@ STEPS = (
         (
             Edit(
                 EXECUTOR,
-                "            await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.LEASED))\n"
-                "            await self._call(run, ready)\n",
-                "            await self._call(run, ready)\n"
-                "            await self._flush(run, run.pending.flush(Phase.FORWARD, RunState.LEASED))\n",
+                f"{INTENT}            await self._call(run, ready)\n",
+                f"            await self._call(run, ready)\n{INTENT}",
             ),
         ),
         (f"{ENGINE}/test_steps.py::test_a_call_starts_after_everything_before_it_is_durable[C1]",),

@@ -15,6 +15,7 @@ from services.contracts.orchestrator import CancelSaga
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.refusals import (
+    SagaCancelled,
     SagaFinal,
     SagaPastNoReturn,
     SagaUnknown,
@@ -62,7 +63,7 @@ class SkipBody(RequestModel):
     status_code=202,
     summary="Unwind it",
     response_model=SagaShown,
-    responses=problem_responses(SagaFinal, SagaPastNoReturn, SagaUnwinding),
+    responses=problem_responses(SagaFinal, SagaCancelled, SagaPastNoReturn, SagaUnwinding),
 )
 async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""

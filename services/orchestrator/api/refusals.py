@@ -8,6 +8,7 @@ RequestError
 ├── Conflict
 │   ├── SagaExists
 │   ├── SagaFinal
+│   ├── SagaCancelled
 │   ├── SagaPastNoReturn
 │   ├── SagaUnwinding
 │   ├── StateConflict
@@ -25,6 +26,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from services.chassis.errors import Conflict, Invalid, NotFound, RequestError, Unavailable
+from services.contracts.orchestrator import SAGA_CANCELLED
 from services.orchestrator.engine import (
     CannotCancel,
     CannotOperate,
@@ -68,6 +70,12 @@ class SagaFinal(Conflict):
     """The saga has ended."""
 
     code: ClassVar[str] = "saga-final"
+
+
+class SagaCancelled(Conflict):
+    """The saga has been cancelled already."""
+
+    code: ClassVar[str] = SAGA_CANCELLED
 
 
 class SagaPastNoReturn(Conflict):
@@ -118,6 +126,7 @@ class VersionElsewhere(Unavailable):
     code: ClassVar[str] = "version-elsewhere"
 
 
+_CANCELLED = "cancelled"
 _CANCEL_REFUSED: dict[str, type[Conflict]] = {
     "final": SagaFinal,
     "no-return": SagaPastNoReturn,
@@ -141,7 +150,8 @@ def engine_refusals() -> Iterator[None]:
     try:
         yield
     except CannotCancel as refusal:
-        raise _CANCEL_REFUSED[refusal.reason](refusal.message) from refusal
+        final = SagaCancelled if refusal.status == _CANCELLED else _CANCEL_REFUSED[refusal.reason]
+        raise final(refusal.message) from refusal
     except EngineError as refusal:
         for kind, answer in _REFUSED:
             if isinstance(refusal, kind):

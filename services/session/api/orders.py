@@ -24,7 +24,7 @@ from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
 from services.contracts.events import OrderStatus, PaymentSummary, ShipmentSummary
 from services.contracts.money import Money
-from services.contracts.orchestrator import CancelSaga
+from services.contracts.orchestrator import SAGA_CANCELLED, CancelSaga
 from services.contracts.session import Address, OrderItem
 from services.session.api.resources import Wired, answer
 from services.session.domain.checkout import saga_id
@@ -196,9 +196,10 @@ async def cancel_order(
 async def cancel_answered(conn: Connection, message: Message, given: Answer, *, now: datetime | None) -> None:
     """Write into the order's history that its cancellation was refused, with the mark of the message.
 
-    The relay holds the outbox key here: nothing else may be locked, so this only adds a line.
+    A cancel that is sent again, because its answer was lost, may find its work done: that is no refusal. The relay
+    holds the outbox key here: nothing else may be locked, so this only adds a line.
     """
-    if given.status != 409:
+    if given.status != 409 or (isinstance(given.data, dict) and given.data.get("code") == SAGA_CANCELLED):
         return
     order_id = message.key
     latest = await orders.latest_attempt(conn, order_id)

@@ -48,7 +48,7 @@ async def test_a_cancel_may_be_repeated_until_the_end(system: System) -> None:
     assert (await steer(system, "order-1", "cancel")).status_code == 202
     await system.settle()
     ended = await steer(system, "order-1", "cancel")
-    assert (ended.status_code, ended.json()["code"]) == (409, "saga-final")
+    assert (ended.status_code, ended.json()["code"]) == (409, "saga-cancelled")
     assert "cancelled" in ended.json()["detail"]
 
 

@@ -19,6 +19,7 @@ class Orchestrator:
 
     def __init__(self) -> None:
         self.cancel_status = 202
+        self.cancel_code = "cannot-cancel"
         self.calls: list[tuple[str, dict[str, object]]] = []
         self.app = FastAPI()
         self.app.post("/sagas")(self._started)
@@ -31,7 +32,7 @@ class Orchestrator:
     async def _cancelled(self, saga_id: str, request: Request) -> JSONResponse:
         await self._note(request)
         status = self.cancel_status
-        body = {"type": "urn:x", "status": status, "code": "cannot-cancel", "title": "", "detail": "shipped"}
+        body = {"type": "urn:x", "status": status, "code": self.cancel_code, "title": "", "detail": "shipped"}
         return JSONResponse(body, status_code=status, headers={"content-type": "application/problem+json"})
 
     async def _note(self, request: Request) -> None:
@@ -136,6 +137,20 @@ async def test_start_and_cancel_arrive_in_order(connected: Shop, orchestrator: O
     started, cancelled = orchestrator.calls
     assert (started[0], started[1]["key"]) == ("/sagas", "order-1")
     assert cancelled[0].endswith("/cancel")
+    assert await connected.messages() == []
+    order = await connected.order("alice", "order-1")
+    assert [entry["status"] for entry in order["history"]] == ["pending_payment", "cancel_requested"]
+
+
+@pytest.mark.scenario("X11")
+async def test_a_cancellation_that_has_come_about_is_not_told_as_refused(
+    connected: Shop, orchestrator: Orchestrator
+) -> None:
+    """A cancel that is sent again, because its answer was lost, and finds the saga cancelled leaves no refusal."""
+    orchestrator.cancel_status, orchestrator.cancel_code = 409, "saga-cancelled"
+    await connected.ordered("alice", "order-1", {"book": 1})
+    await connected.cancel("alice", "order-1")
+    await connected.app.state.relay.run_until_idle()
     assert await connected.messages() == []
     order = await connected.order("alice", "order-1")
     assert [entry["status"] for entry in order["history"]] == ["pending_payment", "cancel_requested"]

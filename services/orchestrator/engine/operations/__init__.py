@@ -11,8 +11,9 @@ from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.operations.erasing import Erasing
+from services.orchestrator.engine.operations.proposals import Proposal
 from services.orchestrator.engine.operations.reading import Reading, end_by, end_of, saga_uuid
-from services.orchestrator.engine.operations.settling import Proposal, Settling
+from services.orchestrator.engine.operations.settling import Settling
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.steering import Steering
 from services.orchestrator.engine.operations.views import (

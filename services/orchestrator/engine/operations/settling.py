@@ -2,12 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
-import orjson
-
-from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
@@ -22,46 +19,14 @@ from services.orchestrator.engine.model.errors import (
     UnknownSaga,
     UnknownSignal,
 )
-from services.orchestrator.engine.model.records import ErrorInfo, Saga, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
+from services.orchestrator.engine.operations.proposals import Proposal, Request, mismatches, repeats, saga_of
 from services.orchestrator.engine.operations.reading import require_declared, saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
-from services.orchestrator.engine.operations.views import Settlement, StartRequest
+from services.orchestrator.engine.operations.views import Settlement
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import sagas, signals
-
-AWAKEABLE_PREFIX = "awk_"
-_SAGA_HEX = 32
-
-
-class Proposal(NamedTuple):
-    """What somebody wants a signal to become: a value (JSON, as given) or an error, and on what grounds."""
-
-    by: str
-    value: Any = None
-    error: ErrorInfo | None = None
-    identity: str | None = None
-    facts: Mapping[str, Any] | None = None
-    otherwise: StartRequest | None = None
-
-    @property
-    def status(self) -> SignalStatus:
-        """Give what the signal becomes if this is accepted."""
-        return SignalStatus.RESOLVED if self.error is None else SignalStatus.REJECTED
-
-
-class Request(NamedTuple):
-    """A proposal for one signal of one saga."""
-
-    saga_id: UUID
-    name: str
-    kind: SignalKind
-    proposal: Proposal
-
-    @property
-    def place(self) -> signals.Place:
-        """Give which signal it is."""
-        return self.saga_id, self.name
 
 
 class Settling:
@@ -89,7 +54,7 @@ class Settling:
 
     async def awakeable(self, awakeable_id: str, proposal: Proposal) -> Settlement:
         """Settle a callback by its id; UnknownSignal if there is none. What comes too late starts `otherwise`."""
-        request = Request(_saga_of(awakeable_id), awakeable_id, SignalKind.AWAKEABLE, proposal)
+        request = Request(saga_of(awakeable_id), awakeable_id, SignalKind.AWAKEABLE, proposal)
         return await self._batcher.ask(request)
 
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
@@ -193,7 +158,7 @@ class Settling:
             signal = Signal(request.saga_id, request.name, SignalKind.PROMISE)
         if signal.kind is not request.kind or signal.status is not SignalStatus.OPEN:
             return None
-        if _mismatches(signal, request.proposal.facts):
+        if mismatches(signal, request.proposal.facts):
             return None
         return self._proposed(signal, request.proposal, self._shape(saga, signal))
 
@@ -234,10 +199,10 @@ class Settling:
         proposed = self._proposed(signal, proposal, self._shape(saga, signal))
         key = saga.key if saga is not None else None
         saga_id = str(signal.saga_id)
-        mismatches = _mismatches(signal, proposal.facts)
-        if mismatches:
-            return Settlement("mismatch", saga_id, key, standing_of(signal), mismatches=mismatches), None
-        if signal.status is not SignalStatus.OPEN and _repeats(signal, proposed, self._codec):
+        differing = mismatches(signal, proposal.facts)
+        if differing:
+            return Settlement("mismatch", saga_id, key, standing_of(signal), mismatches=differing), None
+        if signal.status is not SignalStatus.OPEN and repeats(signal, proposed, self._codec):
             return Settlement("repeat", saga_id, key, standing_of(signal)), None
         if signal.status is SignalStatus.OPEN and saga is not None and saga.phase is Phase.FORWARD:
             at = await signals.settle_held(conn, proposed, now=self._clock.sql_now())
@@ -274,33 +239,3 @@ class Settling:
         if signal.kind is SignalKind.PROMISE:
             return definition.promises.get(signal.name, Any)
         return definition.awakeable_shape(signal.shape)
-
-
-def _saga_of(awakeable_id: str) -> UUID:
-    """Read which saga an awakeable belongs to out of its id."""
-    body = awakeable_id.removeprefix(AWAKEABLE_PREFIX)
-    if body == awakeable_id or len(body) <= _SAGA_HEX or not awakeable_id.isascii() or not awakeable_id.isprintable():
-        raise UnknownSignal
-    try:
-        return ids.read_uuid(body[:_SAGA_HEX])
-    except ValueError:
-        raise UnknownSignal from None
-
-
-def _mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Compare the facts with what the awakeable expects; give what differs, as expected."""
-    if facts is None or signal.expects is None:
-        return {}
-    expects: dict[str, Any] = orjson.loads(signal.expects)
-    return {name: expects[name] for name in expects if name in facts and facts[name] != expects[name]}
-
-
-def _repeats(stands: Signal, proposed: Signal, codec: Codec) -> bool:
-    """Say whether a proposal is the one that has settled the signal, delivered again."""
-    if stands.status is not proposed.status:
-        return False
-    if stands.identity is not None or proposed.identity is not None:
-        return stands.identity == proposed.identity
-    if stands.value is None or proposed.value is None:
-        return stands.value == proposed.value and stands.error == proposed.error
-    return codec.same(stands.value, proposed.value)

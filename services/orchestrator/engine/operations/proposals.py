@@ -1,0 +1,77 @@
+"""What somebody wants a signal to become, and how that compares with what it is."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from services.chassis import ids
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import UnknownSignal
+from services.orchestrator.engine.model.records import ErrorInfo, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.operations.views import StartRequest
+from services.orchestrator.engine.store import signals
+
+AWAKEABLE_PREFIX = "awk_"
+_SAGA_HEX = 32
+
+
+class Proposal(NamedTuple):
+    """What somebody wants a signal to become: a value (JSON, as given) or an error, and on what grounds."""
+
+    by: str
+    value: Any = None
+    error: ErrorInfo | None = None
+    identity: str | None = None
+    facts: Mapping[str, Any] | None = None
+    otherwise: StartRequest | None = None
+
+    @property
+    def status(self) -> SignalStatus:
+        """Give what the signal becomes if this is accepted."""
+        return SignalStatus.RESOLVED if self.error is None else SignalStatus.REJECTED
+
+
+class Request(NamedTuple):
+    """A proposal for one signal of one saga."""
+
+    saga_id: UUID
+    name: str
+    kind: SignalKind
+    proposal: Proposal
+
+    @property
+    def place(self) -> signals.Place:
+        """Give which signal it is."""
+        return self.saga_id, self.name
+
+
+def saga_of(awakeable_id: str) -> UUID:
+    """Read which saga an awakeable belongs to out of its id."""
+    body = awakeable_id.removeprefix(AWAKEABLE_PREFIX)
+    if body == awakeable_id or len(body) <= _SAGA_HEX or not awakeable_id.isascii() or not awakeable_id.isprintable():
+        raise UnknownSignal
+    try:
+        return ids.read_uuid(body[:_SAGA_HEX])
+    except ValueError:
+        raise UnknownSignal from None
+
+
+def mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Compare the facts with what the awakeable expects; give what differs, as expected."""
+    if facts is None or signal.expects is None:
+        return {}
+    expects: dict[str, Any] = orjson.loads(signal.expects)
+    return {name: expects[name] for name in expects if name in facts and facts[name] != expects[name]}
+
+
+def repeats(stands: Signal, proposed: Signal, codec: Codec) -> bool:
+    """Say whether a proposal is the one that has settled the signal, delivered again."""
+    if stands.status is not proposed.status:
+        return False
+    if stands.identity is not None or proposed.identity is not None:
+        return stands.identity == proposed.identity
+    if stands.value is None or proposed.value is None:
+        return stands.value == proposed.value and stands.error == proposed.error
+    return codec.same(stands.value, proposed.value)
