@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dev.processes import KEEPS_BYTECODE
+
 ROOT = Path(__file__).parent.parent
 STOP_S = 10.0
-KEEPS_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
-"""As where it would run for good: a worker that is started again does not compile its source anew."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 

@@ -23,11 +23,10 @@ from dev.credentials import secrets_of
 from dev.databases import Databases, keep_running, provided
 from dev.layout import Layout, LayoutError, Part
 from dev.postgres import PostgresError
+from dev.processes import KEEPS_BYTECODE
 from migrations.runner import MigrationError, upgrade
 
 SIMULATORS = ("payment", "carrier")
-KEEPS_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
-"""As in the image, where it is made beforehand: who is started again need not compile everything anew."""
 
 
 class AlreadyRunningError(Exception):
