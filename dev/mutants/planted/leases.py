@@ -8,7 +8,7 @@ FLUSH = f"{STORE}/flush.sql"
 ENGINE = "tests/postgres/engine"
 FALSIFIERS = "tests/falsifiers"
 
-FENCE = "join wanted w on w.id = s.id\n    where s.epoch = w.epoch\n"
+FENCE = "as f on f.id = s.id\n    where s.epoch = f.epoch\n"
 HELD = "    order by s.id\n    for no key update of s\n), fresh"
 
 LEASES = (
@@ -16,7 +16,7 @@ LEASES = (
         "no-fence",
         "G6",
         "A flush is written whoever holds the saga by now.",
-        (Edit(FLUSH, FENCE, "join wanted w on w.id = s.id\n    where true\n"),),
+        (Edit(FLUSH, FENCE, "as f on f.id = s.id\n    where true\n"),),
         (
             f"{ENGINE}/test_stale_holders.py::test_a_flush_behind_a_takeover_is_refused",
             f"{ENGINE}/test_claims.py::test_a_flush_that_waits_for_a_takeover_writes_nothing",
@@ -30,7 +30,7 @@ LEASES = (
             Edit(
                 FLUSH,
                 FENCE,
-                "join wanted w on w.id = s.id\n    where s.owner = current_setting('application_name')\n",
+                "as f on f.id = s.id\n    where s.owner = current_setting('application_name')\n",
             ),
         ),
         (f"{ENGINE}/test_stale_holders.py::test_a_flush_behind_a_takeover_is_refused[same-name-C1]",),

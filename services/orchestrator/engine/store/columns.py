@@ -3,7 +3,6 @@
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, DateTime, cast, func
@@ -23,14 +22,6 @@ def queries() -> Queries:
 def reads() -> Queries:
     """Read the engine's named statements that only read, once."""
     return Queries.load(Path(__file__).with_name("reads.sql"))
-
-
-def sparse(column: list[Any], usual: object) -> list[Any] | None:
-    """Leave out a column in which every row has the usual: the driver needs half a microsecond and more an element.
-
-    `unnest` fills it up with nulls.
-    """
-    return None if column.count(usual) == len(column) else column
 
 
 def moment(now: datetime | None) -> ColumnElement[datetime]:

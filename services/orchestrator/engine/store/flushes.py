@@ -1,6 +1,6 @@
 """Writing a batch of flushes: one statement for nearly everything, more in the same transaction for the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -12,10 +12,9 @@ from services.chassis.db import Database
 from services.chassis.messaging import outbox
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
-from services.orchestrator.engine.model.records import Kind, LogRecord, Signal, Undo
-from services.orchestrator.engine.model.states import Phase, RunState
+from services.orchestrator.engine.model.records import LogRecord, Signal, Undo
 from services.orchestrator.engine.store import sagas, signals
-from services.orchestrator.engine.store.columns import sparse, write_attention, write_calls, write_waits
+from services.orchestrator.engine.store.columns import write_attention, write_calls, write_waits
 
 
 @cache
@@ -59,99 +58,102 @@ async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: dateti
 
 
 def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
-    """Give the columns of a batch; what belongs to a flush names its place, which begins with 1. Nothing is None."""
-    places = range(1, len(batch) + 1)
-    columns = {
-        **_rows_of_sagas(batch),
-        **_rows_of_records([(place, record) for place in places for record in batch[place - 1].records]),
-        **_rows_of_undos([(place, undo) for place in places for undo in batch[place - 1].undos]),
-        **_rows_of_changes([(place, undo) for place in places for undo in batch[place - 1].undo_changes]),
-        **_rows_of_signals([(place, signal) for place in places for signal in batch[place - 1].opened]),
-    }
-    return {"now": now, **{name: None if column == [] else column for name, column in columns.items()}}
-
-
-def _rows_of_sagas(batch: Sequence[Flush]) -> dict[str, Any]:
+    """Give a batch as rows of the statement's types; what belongs to a flush names its place, which begins with 1."""
+    placed = list(enumerate(batch, 1))
     return {
-        "ids": [flush.saga_id for flush in batch],
-        "epochs": [flush.epoch for flush in batch],
-        "flush_nos": [flush.flush_no for flush in batch],
-        "knows": sparse([flush.knows_signals for flush in batch], None),
-        "expireds": sparse([len(flush.expired) for flush in batch], 0),
-        "phases": sparse([flush.phase for flush in batch], Phase.FORWARD),
-        "run_states": sparse([flush.run_state for flush in batch], RunState.LEASED),
-        "outcomes": sparse([flush.outcome for flush in batch], None),
-        "due_ats": sparse([flush.due_at for flush in batch], None),
-        "undo_nos": sparse([flush.undo_no for flush in batch], 0),
-        "takeovers": sparse([flush.takeovers for flush in batch], 0),
-        "faults": sparse([flush.faults for flush in batch], 0),
-        "no_returns": sparse([flush.no_return for flush in batch], False),
-        "calls": sparse([write_calls(flush.calls) for flush in batch], None),
-        "waits": sparse([write_waits(flush.waits) for flush in batch], None),
-        "progresses": sparse([flush.progress for flush in batch], None),
-        "error_codes": sparse([flush.error and flush.error.code for flush in batch], None),
-        "error_messages": sparse([flush.error and flush.error.message for flush in batch], None),
-        "attentions": sparse([write_attention(flush.attention) for flush in batch], None),
-        "outputs": sparse([flush.output for flush in batch], None),
+        "now": now,
+        "flushes": [_saga_flush(flush) for flush in batch],
+        "records": [_step_record(place, record) for place, flush in placed for record in flush.records],
+        "undos": [_undo_record(place, undo) for place, flush in placed for undo in flush.undos],
+        "undo_changes": [
+            _undo_change(place, undo)
+            for place, flush in placed
+            if flush.undo_changes
+            for undo in _newest(flush.undo_changes)
+        ],
+        "opened": [
+            _signal_opening(place, signal)
+            for place, flush in placed
+            if flush.opened
+            for signal in _merged(flush.opened)
+        ],
     }
 
 
-def _rows_of_records(records: Sequence[tuple[int, LogRecord]]) -> dict[str, Any]:
-    """Give the rows of the log; times are seconds since 1970, to the microsecond, which the driver takes fastest."""
-    return {
-        "step_flushes": [place for place, _ in records],
-        "step_positions": [record.position for _, record in records],
-        "step_kinds": sparse([record.kind for _, record in records], Kind.STEP),
-        "step_names": [record.name for _, record in records],
-        "step_attempts": sparse([record.attempts for _, record in records], 1),
-        "step_starts": [record.started_at.timestamp() for _, record in records],
-        "step_ends": [record.finished_at.timestamp() for _, record in records],
-        "step_outputs": sparse([record.output for _, record in records], None),
-        "step_error_codes": sparse([record.error and record.error.code for _, record in records], None),
-        "step_error_messages": sparse([record.error and record.error.message for _, record in records], None),
-    }
+def _saga_flush(flush: Flush) -> tuple[object, ...]:
+    error, attention = flush.error, flush.attention
+    return (
+        flush.saga_id,
+        flush.epoch,
+        flush.flush_no,
+        flush.knows_signals,
+        len(flush.expired),
+        flush.phase,
+        flush.run_state,
+        flush.outcome,
+        flush.due_at,
+        flush.undo_no,
+        flush.takeovers,
+        flush.faults,
+        flush.no_return,
+        write_calls(flush.calls),
+        write_waits(flush.waits),
+        flush.progress,
+        error and error.code,
+        error and error.message,
+        attention and write_attention(attention),
+        flush.output,
+    )
 
 
-def _rows_of_undos(undos: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
-    return {
-        "undo_flushes": [place for place, _ in undos],
-        "undo_seqs": [undo.seq for _, undo in undos],
-        "undo_names": [undo.name for _, undo in undos],
-        "undo_positions": [undo.position for _, undo in undos],
-        "undo_steps": [undo.step_position for _, undo in undos],
-        "undo_args": [undo.args for _, undo in undos],
-    }
+def _step_record(place: int, record: LogRecord) -> tuple[object, ...]:
+    """Give a row of the log; its times are seconds since 1970, to the microsecond, which the driver takes fastest."""
+    error = record.error
+    return (
+        place,
+        record.position,
+        record.kind,
+        record.name,
+        record.attempts,
+        record.started_at.timestamp(),
+        record.finished_at.timestamp(),
+        record.output,
+        error and error.code,
+        error and error.message,
+    )
 
 
-def _rows_of_changes(changes: Sequence[tuple[int, Undo]]) -> dict[str, Any]:
+def _undo_record(place: int, undo: Undo) -> tuple[object, ...]:
+    return (place, undo.seq, undo.name, undo.position, undo.step_position, undo.args)
+
+
+def _undo_change(place: int, undo: Undo) -> tuple[object, ...]:
+    error = undo.error
+    return (
+        place,
+        undo.position,
+        undo.status,
+        undo.attempts,
+        error and error.code,
+        error and error.message,
+        undo.started_at,
+        undo.finished_at,
+    )
+
+
+def _newest(changes: Sequence[Undo]) -> Collection[Undo]:
     """Give what became of undos, found by their positions; of one that has changed twice, the last."""
-    newest = {(place, undo.position): undo for place, undo in changes}
-    rows = newest.values()
-    return {
-        "change_flushes": [place for place, _ in newest],
-        "change_positions": [undo.position for undo in rows],
-        "change_statuses": [undo.status for undo in rows],
-        "change_attempts": [undo.attempts for undo in rows],
-        "change_error_codes": [undo.error and undo.error.code for undo in rows],
-        "change_error_messages": [undo.error and undo.error.message for undo in rows],
-        "change_starts": [undo.started_at for undo in rows],
-        "change_ends": [undo.finished_at for undo in rows],
-    }
+    return {undo.position: undo for undo in changes}.values()
 
 
-def _rows_of_signals(opened: Sequence[tuple[int, Signal]]) -> dict[str, Any]:
+def _signal_opening(place: int, signal: Signal) -> tuple[object, ...]:
+    return (place, signal.name, signal.kind, signal.shape, signal.expects, signal.opened_at, signal.until)
+
+
+def _merged(opened: Sequence[Signal]) -> Collection[Signal]:
     """Give one row for a signal that is opened and waited for in the same flush: what it is, and until when."""
-    merged: dict[tuple[int, str], Signal] = {}
-    for place, signal in opened:
-        known = merged.get((place, signal.name))
-        merged[place, signal.name] = signal if known is None else known._replace(until=signal.until)
-    rows = merged.values()
-    return {
-        "signal_flushes": [place for place, _ in merged],
-        "signal_names": [signal.name for signal in rows],
-        "signal_kinds": [signal.kind for signal in rows],
-        "signal_shapes": [signal.shape for signal in rows],
-        "signal_expects": [signal.expects for signal in rows],
-        "signal_openings": [signal.opened_at for signal in rows],
-        "signal_untils": [signal.until for signal in rows],
-    }
+    merged: dict[str, Signal] = {}
+    for signal in opened:
+        known = merged.get(signal.name)
+        merged[signal.name] = signal if known is None else known._replace(until=signal.until)
+    return merged.values()

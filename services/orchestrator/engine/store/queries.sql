@@ -21,13 +21,9 @@ insert into sagas (id, workflow, version, key, subject, parent_id, traceparent, 
                    undo_no, takeovers, faults, no_return, alone, due_at, owner, created_at, updated_at, input)
 select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward',
        case when n.leased then 'leased' else 'ready' end, n.leased::integer, 0, 0, 0, 0, 0, false, false,
-       moment.at + (case when n.leased then cast(:lease_s as float8) else coalesce(n.delay_s, 0) end) * interval '1 second',
+       moment.at + (case when n.leased then cast(:lease_s as float8) else n.delay_s end) * interval '1 second',
        case when n.leased then cast(:owner as text) end, moment.at, moment.at, n.input
-from unnest(
-    cast(:ids as uuid[]), cast(:workflows as text[]), cast(:versions as integer[]), cast(:keys as text[]),
-    cast(:subjects as text[]), cast(:parent_ids as uuid[]), cast(:traceparents as text[]), cast(:delays as float8[]),
-    cast(:inputs as text[]), cast(:leaseds as boolean[])
-) as n(id, workflow, version, key, subject, parent_id, traceparent, delay_s, input, leased)
+from unnest(cast(:sagas as saga_start[])) as n
 cross join (select coalesce(cast(:now as timestamptz), clock_timestamp()) as at) as moment
 order by n.id
 on conflict (id) do nothing
@@ -118,12 +114,7 @@ for no key update
 -- waiting sagas due, or leases them to the replica that keeps their code since the epoch it names; gives those it settled. One
 -- that is not given was settled, or its saga ended, before this statement had the row: nothing of it is written.
 with wanted as (
-    select *
-    from unnest(
-        cast(:saga_ids as uuid[]), cast(:names as text[]), cast(:kinds as text[]), cast(:statuses as text[]),
-        cast(:values as text[]), cast(:error_codes as text[]), cast(:error_messages as text[]), cast(:identities as text[]),
-        cast(:bys as text[]), cast(:epochs as bigint[])
-    ) as w(saga_id, name, kind, status, value, error_code, error_message, identity, settled_by, epoch)
+    select * from unnest(cast(:settlements as signal_settlement[]))
 ), held as materialized (
     select s.id, s.run_state = 'waiting' as waits, s.epoch
     from sagas s

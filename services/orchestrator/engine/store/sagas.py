@@ -17,7 +17,6 @@ from services.orchestrator.engine.store.columns import (
     queries,
     read_attention,
     read_calls,
-    sparse,
     write_calls,
 )
 from services.orchestrator.engine.store.tables import sagas
@@ -50,16 +49,21 @@ def _births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[
     unique = list({saga.id: saga for saga in reversed(new)}.values())  # of two starts in one batch the first counts
     return {
         "now": now,
-        "ids": [saga.id for saga in unique],
-        "workflows": [saga.workflow for saga in unique],
-        "versions": [saga.version for saga in unique],
-        "keys": [saga.key for saga in unique],
-        "subjects": sparse([saga.subject for saga in unique], None),
-        "parent_ids": sparse([saga.parent_id for saga in unique], None),
-        "traceparents": sparse([saga.traceparent for saga in unique], None),
-        "delays": sparse([saga.delay_s for saga in unique], 0),
-        "inputs": [saga.input for saga in unique],
-        "leaseds": [saga.id in birth.leased for saga in unique],
+        "sagas": [
+            (
+                saga.id,
+                saga.workflow,
+                saga.version,
+                saga.key,
+                saga.subject,
+                saga.parent_id,
+                saga.traceparent,
+                saga.delay_s,
+                saga.input,
+                saga.id in birth.leased,
+            )
+            for saga in unique
+        ],
         "owner": birth.owner,
         "lease_s": birth.lease_s,
     }

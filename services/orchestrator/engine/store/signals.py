@@ -11,7 +11,7 @@ from sqlalchemy import and_, func, or_, select, tuple_, update
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.store.columns import error_of, moment, queries, reads, sparse
+from services.orchestrator.engine.store.columns import error_of, moment, queries, reads
 from services.orchestrator.engine.store.tables import sagas, signals
 
 
@@ -75,16 +75,21 @@ async def settle_held(conn: Connection, proposed: Signal, *, now: datetime | Non
 
 def _proposals(proposed: Sequence[Signal], wake: Wake, now: datetime | None) -> dict[str, Any]:
     return {
-        "saga_ids": [signal.saga_id for signal in proposed],
-        "names": [signal.name for signal in proposed],
-        "kinds": [signal.kind for signal in proposed],
-        "statuses": [signal.status for signal in proposed],
-        "values": sparse([signal.value for signal in proposed], None),
-        "error_codes": sparse([signal.error and signal.error.code for signal in proposed], None),
-        "error_messages": sparse([signal.error and signal.error.message for signal in proposed], None),
-        "identities": sparse([signal.identity for signal in proposed], None),
-        "bys": [signal.settled_by for signal in proposed],
-        "epochs": sparse([wake.epochs.get(signal.saga_id) for signal in proposed], None),
+        "settlements": [
+            (
+                signal.saga_id,
+                signal.name,
+                signal.kind,
+                signal.status,
+                signal.value,
+                signal.error and signal.error.code,
+                signal.error and signal.error.message,
+                signal.identity,
+                signal.settled_by,
+                wake.epochs.get(signal.saga_id),
+            )
+            for signal in proposed
+        ],
         "owner": wake.owner,
         "lease_s": wake.lease_s,
         "now": now,
