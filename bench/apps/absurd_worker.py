@@ -140,7 +140,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.wait(running, timeout=2)
 
 
-app = FastAPI(lifespan=lifespan, openapi_url=None)
+app = FastAPI(lifespan=lifespan, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
 
 
 @app.post("/orders/{order}", status_code=202)

@@ -101,7 +101,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     DBOS.destroy()
 
 
-app = FastAPI(lifespan=lifespan, openapi_url=None)
+app = FastAPI(lifespan=lifespan, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
 
 
 @app.post("/orders/{order}", status_code=202)

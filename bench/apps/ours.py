@@ -161,7 +161,7 @@ def create_app(options: Options) -> FastAPI:
         return build_app(
             name="bench", settings=settings, routers=[guarded], lifespan=lifespan, description="", clock=clock
         )
-    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app = FastAPI(lifespan=lifespan, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
     for method, path, endpoint in ROUTES:
         app.add_route(path, endpoint, methods=[method])  # nothing to read but the path: no dependencies to solve
     return app

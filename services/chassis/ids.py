@@ -9,6 +9,7 @@ import json
 import random
 import secrets
 import uuid
+from functools import lru_cache
 
 from asyncpg.pgproto.pgproto import UUID
 
@@ -24,6 +25,7 @@ def new_uuid() -> uuid.UUID:
     return UUID(uuid.uuid4().bytes)
 
 
+@lru_cache(maxsize=4096)
 def derived_uuid(*parts: str) -> uuid.UUID:
     """Return the same UUID for the same parts, and another one for parts split elsewhere."""
     digest = bytearray(hashlib.sha1(_NAMESPACE + json.dumps(parts).encode(), usedforsecurity=False).digest()[:16])

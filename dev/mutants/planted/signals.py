@@ -36,6 +36,26 @@ SIGNALS = (
         (f"{ENGINE}/test_told.py::test_a_saga_that_is_told_of_a_part_looks_for_the_rest",),
     ),
     Mutant(
+        "nap-deaf",
+        "G10",
+        "A saga naps although a signal may move it on.",
+        (
+            Edit(
+                EXECUTOR,
+                " if self._naps_left > 0 and run.waits_for_time_alone else None",
+                " if self._naps_left > 0 else None",
+            ),
+        ),
+        (f"{ENGINE}/test_naps.py::test_who_may_be_woken_by_a_signal_does_not_nap",),
+    ),
+    Mutant(
+        "nap-unwritten",
+        "G3",
+        "A saga naps before it has written what it has done.",
+        (Edit(EXECUTOR, "if not run.pending.is_written:", "if run.pending.flush_no < 0:"),),
+        (f"{ENGINE}/test_naps.py::test_a_replica_that_dies_in_a_nap_leaves_it_to_another",),
+    ),
+    Mutant(
         "expiry-unchecked",
         "G11",
         "A wait expires without looking whether it has been settled meanwhile.",

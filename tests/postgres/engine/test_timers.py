@@ -53,6 +53,7 @@ async def test_a_sleep_is_never_short(cluster_of: ClusterOf) -> None:
 async def test_many_timers_all_end(cluster_of: ClusterOf) -> None:
     """Thirty sagas with twenty timers each all end once the longest is due."""
     cluster = cluster_of(many_naps)
+    cluster.clock.flowing = True
     sagas = [await cluster.start(many_naps, 20, key=f"k-{number}") for number in range(30)]
     await cluster.settle()
     for _ in range(6):

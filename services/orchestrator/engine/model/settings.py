@@ -10,6 +10,7 @@ class EngineSettings:
     `lease_s`: how long a silent replica keeps its sagas. `poll_s`: how often to look for what others have left or
     ended; `idle_poll_s`: as long as nothing is found.
     `max_running`: sagas leased at once. `max_residents`: waiting sagas kept in memory; the others are replayed.
+    `nap_s`: a saga that time alone moves on, and so soon, keeps its lease and is not claimed again.
     `claim_batch`: sagas per claim. `always_suspend`: give a saga back after every step (finds replay bugs).
     `max_takeovers`: how often a saga may lose its replica without progress before it is parked as poison.
     `suspect_takeovers`: from how many on it runs with no other suspect beside it, so that the guilty one shows.
@@ -25,6 +26,7 @@ class EngineSettings:
     idle_poll_s: float = 1.0
     max_running: int = 256
     max_residents: int = 10_000
+    nap_s: float = 0.1
     claim_batch: int = 100
     flush_batch: int = 500
     always_suspend: bool = False

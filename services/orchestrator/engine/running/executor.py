@@ -8,6 +8,9 @@ One turn of the loop::
        │     calls to start? ──▶ flush (results, intents, undos) ──▶ attempts go out
        │        │ no
        │        ▼
+       ├─ nap ◀ due soon, by time alone?
+       │        │ no
+       │        ▼
        └── an attempt under way? ─ no ─▶ suspend (flush) ─ news ─┐
        ▲        │ yes: wait for one                               │
        └────────┴─────────────────────────────────────────────────┘
@@ -34,9 +37,12 @@ from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.steps import StepBook
 
+SHORTEST_NAP_S = 0.001
+"""What the event loop can tell apart: after less it would wake too early."""
+
 
 class Executor:
-    """Moves sagas on; holds nothing of its own between two of them."""
+    """Moves sagas on; of its own it only knows how many more of them may nap: half the turns are for those who work."""
 
     def __init__(
         self,
@@ -59,6 +65,8 @@ class Executor:
         self._clock = clock
         self._hooks = caller.hooks
         self._settings = settings
+        self._nap_s = settings.nap_s
+        self._naps_left = 0 if settings.always_suspend else settings.max_running // 2
         self.loader = loader
         self.draining = False
         self._book = StepBook(codec, self._hooks, timedelta(days=settings.key_life_days))
@@ -102,6 +110,8 @@ class Executor:
             await self._call(run, ready)
         elif run.attempts:
             await self._await_attempts(run)
+        elif self._may_nap(run):
+            await self._nap(run)
         else:
             return await self._suspend(run)
         return self._settings.always_suspend and not run.attempts and await self._give_back(run)
@@ -175,6 +185,22 @@ class Executor:
             run.log.learn(run.log.signal_no + len(names), closed)
         run.driver.settle(now)
         return True
+
+    def _may_nap(self, run: Run) -> bool:
+        """Say whether time alone moves the saga on, and so soon that it keeps its lease and its turn."""
+        due_at = run.next_due() if self._naps_left > 0 and run.waits_for_time_alone else None
+        return due_at is not None and (due_at - run.log.now()).total_seconds() <= self._nap_s
+
+    async def _nap(self, run: Run) -> None:
+        """Wait here for time to move the saga on, once what it has recorded is written."""
+        self._naps_left -= 1
+        try:
+            if not run.pending.is_written:
+                await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))
+            due_at = run.next_due() or run.log.now()
+            await self._clock.sleep(max(SHORTEST_NAP_S, (due_at - run.log.now()).total_seconds()))
+        finally:
+            self._naps_left += 1
 
     async def _suspend(self, run: Run) -> bool:
         """Give the lease back until a signal or time moves the saga on; False if there may be news already."""

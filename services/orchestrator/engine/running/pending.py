@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.model.flush import Flush
@@ -74,6 +74,11 @@ class Pending:
     def status(self) -> str:
         """Give the status word that the saga's row has while it is leased."""
         return status_word(self.saga.phase, self.saga.run_state, self.saga.outcome, self.saga.epoch)
+
+    @property
+    def is_written(self) -> bool:
+        """Say whether nothing has been recorded since the last flush."""
+        return not any(self._buffers()) and self.written == (self.calls, self.undo_no, self.no_return, self.progress)
 
     def leased(self, *, epoch: int, signal_no: int, at: datetime) -> Saga:
         """Give the saga as its row stands after a flush that suspended it and a lease that woke it."""
@@ -156,7 +161,12 @@ class Pending:
         self._clear()
 
     def _clear(self) -> None:
-        for buffer in (
+        for buffer in self._buffers():
+            if buffer:
+                buffer.clear()
+
+    def _buffers(self) -> tuple[list[Any], ...]:
+        return (
             self.records,
             self.undos,
             self.undo_changes,
@@ -164,9 +174,7 @@ class Pending:
             self.alarms,
             self.messages,
             self.starts,
-        ):
-            if buffer:
-                buffer.clear()
+        )
 
 
 def addressed(message: Message, saga: Saga, message_id: str) -> Message:

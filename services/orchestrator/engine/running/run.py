@@ -42,6 +42,11 @@ class Run:
         """Give the saga as its last claim read it."""
         return self.pending.saga
 
+    @property
+    def waits_for_time_alone(self) -> bool:
+        """Say whether no signal can move this saga on."""
+        return not any(isinstance(command, WaitSignal) for _, command in self.driver.waits.values())
+
     def next_due(self) -> datetime | None:
         """Give the earliest moment at which time alone moves this saga on, None if only a signal does."""
         moments = [wait.until for wait in self.waits() if wait.until is not None]
