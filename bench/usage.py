@@ -10,7 +10,7 @@ from bench.contenders.contender import Contender
 from bench.processes import Machine, cpu_s
 
 PUBLISHED_S = 1.2
-"""Postgres publishes its counters about once a second."""
+"""A backend that is in use publishes its counters about once a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Reading:
 
     @classmethod
     async def of(cls, contender: Contender) -> "Reading":
-        commits, wal_bytes = await counters(contender.watcher)
+        commits, wal_bytes = await written(contender.watcher)
         used = os.times()
         return cls(
             worker_s=sum(cpu_s(pid) for pid in contender.worker_pids),
@@ -57,16 +57,29 @@ class Reading:
         }
 
 
-async def counters(connection: asyncpg.Connection | None) -> tuple[int, int]:
-    """Return commits and bytes of WAL so far; zeros where there is no Postgres."""
+async def written(connection: asyncpg.Connection | None) -> tuple[int, int]:
+    """Return how many transactions have written so far, and bytes of WAL; zeros where there is no Postgres.
+
+    Both are read off the server at once: its statistics would not have those of a backend that has just become idle.
+    """
     if connection is None:
         return 0, 0
-    await asyncio.sleep(PUBLISHED_S)
     row = await connection.fetchrow(
         """
-        select (select xact_commit from pg_stat_database where datname = current_database()) as commits,
-               (select wal_bytes::bigint from pg_stat_wal) as wal_bytes
+        select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as transactions,
+               pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as wal_bytes
         """
     )
     assert row is not None
-    return row["commits"], row["wal_bytes"]
+    return row["transactions"], row["wal_bytes"]
+
+
+async def committed(connection: asyncpg.Connection | None) -> int:
+    """Return how many transactions have committed so far, those that only read among them, as statistics have it."""
+    if connection is None:
+        return 0
+    await asyncio.sleep(PUBLISHED_S)
+    row = await connection.fetchrow("select xact_commit from pg_stat_database where datname = current_database()")
+    assert row is not None
+    commits: int = row["xact_commit"]
+    return commits

@@ -6,7 +6,7 @@ from statistics import median
 
 from bench.contenders.contender import Contender
 from bench.processes import cpu_s, memory
-from bench.usage import counters
+from bench.usage import committed
 from bench.workloads.measures import Figures, lanes, latencies
 from bench.workloads.orders import CONCURRENCY, named
 
@@ -91,8 +91,8 @@ async def _idle(contender: Contender) -> Figures:
 
 async def _commits_per_s(contender: Contender, seconds: float) -> float:
     """Count the commits of a while, the server's own (autovacuum) among them: hence the median of several."""
-    before, _ = await counters(contender.watcher)
+    before = await committed(contender.watcher)
     began = time.perf_counter()
     await asyncio.sleep(seconds)
-    after, _ = await counters(contender.watcher)
+    after = await committed(contender.watcher)
     return (after - before) / (time.perf_counter() - began)

@@ -128,12 +128,26 @@ STEPS = (
         (
             Edit(
                 COMPENSATOR,
-                "if undo.status is UndoStatus.OWED]\n",
-                "if undo.status is UndoStatus.OWED\n"
+                "and undo.position not in waived]\n",
+                "and undo.position not in waived\n"
                 "                and undo.step_position not in {c.position for c in pending.saga.calls}]\n",
             ),
         ),
         (f"{ENGINE}/test_cancel.py::test_a_cancel_in_a_call_unwinds_and_the_call_counts_as_unknown[C1]",),
+    ),
+    Mutant(
+        "undone-without-result",
+        "G8",
+        "A saga turns round before what it did last is written, where undos look for it.",
+        (Edit(COMPENSATOR, "        if pending.has_news_for_undos:\n", "        if pending.flush_no < 0:\n"),),
+        (f"{ENGINE}/test_turning.py::test_what_was_done_last_is_undone_with_its_result[C1]",),
+    ),
+    Mutant(
+        "waiver-overlooked",
+        "G8",
+        "A saga undoes what was refused, because it reads its undos before their waivers are written.",
+        (Edit(COMPENSATOR, " and undo.position not in waived]", "]"),),
+        (f"{ENGINE}/test_turning.py::test_turning_round_takes_no_flush_of_its_own[True-C1]",),
     ),
     Mutant(
         "failed-undo-passed-over",

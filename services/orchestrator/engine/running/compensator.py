@@ -1,6 +1,6 @@
 """Undoes what a saga did, last in first out, from its rows alone: the workflow's code is not run again."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from services.chassis import ids
@@ -51,11 +51,16 @@ class Compensator:
         self.draining = False
 
     async def unwind(self, definition: WorkflowDefinition, pending: Pending, lease: Lease) -> None:
-        """Do what is owed, the last registered first; the result of one and the intent of the next are one flush."""
-        owed = [undo for undo in await self._loader.undos(pending.saga.id) if undo.status is UndoStatus.OWED]
+        """Do what is owed, the last registered first; the result of one and the intent of the next are one flush.
+
+        So is what the code did last, that it is unwound, and the intent of the first.
+        """
         pending.calls.clear()
-        for undo in sorted(owed, key=lambda undo: undo.seq, reverse=True):
+        if pending.has_news_for_undos:
+            await self._write_turn(pending)
+        for undo in await self._owed(pending):
             if self.draining:
+                await self._write_turn(pending)
                 await self._wait(pending, RunState.READY, delay_s=0.0)
                 return
             if not await self._undo(definition, pending, lease, undo):
@@ -66,17 +71,25 @@ class Compensator:
         outcome = pending.saga.outcome or Outcome.FAILED
         await self._endings.end(definition, pending, outcome, error=pending.saga.error)
 
+    async def _owed(self, pending: Pending) -> list[Undo]:
+        """Read the undos that are owed, the last first; not those that the next flush waives."""
+        waived = {undo.position for undo in pending.undo_changes}
+        undos = await self._loader.undos(pending.saga.id)
+        owed = [undo for undo in undos if undo.status is UndoStatus.OWED and undo.position not in waived]
+        return sorted(owed, key=lambda undo: undo.seq, reverse=True)
+
     async def _undo(self, definition: WorkflowDefinition, pending: Pending, lease: Lease, undo: Undo) -> bool:
         """Do one undo; False if the saga waits for another attempt, or for a person."""
         saga = pending.saga
         fn = definition.undos.get(undo.name)
         if fn is None:
+            await self._write_turn(pending)
             message = f"workflow {definition.name!r} version {definition.version} no longer has the undo {undo.name!r}"
             await self._get_stuck(definition, pending, undo, "undo-missing", message)
             return False
         undo = undo._replace(attempts=undo.attempts + 1, started_at=undo.started_at or self._now(saga))
         pending.undo_changes.append(undo)
-        await self._committer.write(pending, pending.flush(Phase.COMPENSATING, RunState.LEASED, **self._standing(saga)))
+        await self._write(pending, RunState.LEASED)
         if not lease.valid(self._clock.monotonic()):
             raise LeaseLost
         attempted = await self._attempt(fn, saga, undo)
@@ -130,8 +143,23 @@ class Compensator:
         now = self._now(pending.saga)
         due_at = now + timedelta(seconds=delay_s)
         waits = (Wait("retry", undo.name, undo.started_at or now, None, due_at),) if undo else ()
-        flush = pending.flush(Phase.COMPENSATING, run_state, due_at=due_at, waits=waits, **self._standing(pending.saga))
+        await self._write(pending, run_state, due_at=due_at, waits=waits)
+
+    async def _write_turn(self, pending: Pending) -> None:
+        """Write that the saga is unwound, if its row does not say so yet."""
+        if pending.turned_from is not None:
+            await self._write(pending, RunState.LEASED)
+
+    async def _write(
+        self, pending: Pending, run_state: RunState, *, due_at: datetime | None = None, waits: tuple[Wait, ...] = ()
+    ) -> None:
+        saga, before = pending.saga, pending.status
+        flush = pending.flush(
+            Phase.COMPENSATING, run_state, outcome=saga.outcome, error=saga.error, due_at=due_at, waits=waits
+        )
         await self._committer.write(pending, flush)
+        if pending.status != before:
+            self._hooks.transition(saga, before, pending.status, saga.error.code if saga.error else None)
 
     async def _get_stuck(
         self, definition: WorkflowDefinition, pending: Pending, undo: Undo, reason: str, message: str
@@ -140,7 +168,3 @@ class Compensator:
 
     def _now(self, saga: Saga) -> Any:
         return max(saga.claimed_at, self._clock.now())
-
-    @staticmethod
-    def _standing(saga: Saga) -> Any:
-        return {"outcome": saga.outcome, "error": saga.error}

@@ -83,9 +83,9 @@ class Endings:
         self.hooks.alarm(alarm.kind, saga, alarm.message)
 
     async def _write(self, pending: Pending, flush: Flush, code: str | None) -> None:
+        before, after = pending.status, status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
         await self._committer.write(pending, flush)
-        after = status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
-        self.hooks.transition(pending.saga, pending.status, after, code)
+        self.hooks.transition(pending.saga, before, after, code)
 
     def _announce(
         self,

@@ -255,10 +255,7 @@ class Executor:
         if pending.undo_no == 0:
             await self._endings.end(run.definition, pending, Outcome.FAILED, error=error)
             return
-        flush = pending.flush(Phase.COMPENSATING, RunState.LEASED, outcome=Outcome.FAILED, error=error)
-        await self._committer.write(run.pending, flush)
-        self._hooks.transition(run.saga, pending.status, "compensating", error.code)
-        pending.saga = pending.saga._replace(phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
+        pending.turn(error)
         await self._compensator.unwind(run.definition, pending, run.lease)
 
     async def _fault(self, run: Run, error: BaseException) -> None:

@@ -11,6 +11,7 @@ from services.orchestrator.engine.model.records import (
     Attention,
     Call,
     ErrorInfo,
+    Kind,
     LogRecord,
     NewSaga,
     Saga,
@@ -54,6 +55,7 @@ class Pending:
     messages: list[Message] = field(default_factory=list)
     starts: list[NewSaga] = field(default_factory=list)
     written: tuple[dict[str, Call], int, bool, str | None] = ({}, 0, False, None)
+    turned_from: Saga | None = None
 
     @classmethod
     def of(cls, saga: Saga) -> "Pending":
@@ -73,12 +75,23 @@ class Pending:
     @property
     def status(self) -> str:
         """Give the status word that the saga's row has while it is leased."""
-        return status_word(self.saga.phase, self.saga.run_state, self.saga.outcome, self.saga.epoch)
+        saga = self.turned_from or self.saga
+        return status_word(saga.phase, saga.run_state, saga.outcome, saga.epoch)
 
     @property
     def is_written(self) -> bool:
         """Say whether nothing has been recorded since the last flush."""
         return not any(self._buffers()) and self.written == (self.calls, self.undo_no, self.no_return, self.progress)
+
+    @property
+    def has_news_for_undos(self) -> bool:
+        """Say whether undos are to be registered, or to get results, that are not written yet."""
+        return bool(self.undos) or any(record.kind is Kind.STEP and record.error is None for record in self.records)
+
+    def turn(self, error: ErrorInfo) -> None:
+        """Unwind from here on, because of `error`; the saga's row says so with the next flush."""
+        self.turned_from = self.saga
+        self.saga = self.saga._replace(phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
 
     def leased(self, *, epoch: int, signal_no: int, at: datetime) -> Saga:
         """Give the saga as its row stands after a flush that suspended it and a lease that woke it."""
@@ -99,6 +112,7 @@ class Pending:
     def discard(self) -> None:
         """Go back to what is written: for code that does not fit its log and must leave no trace."""
         self._clear()
+        self.saga, self.turned_from = self.turned_from or self.saga, None
         calls, self.undo_no, self.no_return, self.progress = self.written
         self.calls = dict(calls)
 
@@ -155,6 +169,7 @@ class Pending:
     def taken(self, flush: Flush) -> None:
         """Forget what an applied flush has written."""
         self.flush_no = flush.flush_no
+        self.turned_from = None
         self.takeovers = flush.takeovers
         self.faults = flush.faults
         self.written = (dict(self.calls), self.undo_no, self.no_return, self.progress)
