@@ -11,7 +11,7 @@ from bench.contenders.contender import Contender
 from bench.contenders.dbos import Dbos
 from bench.contenders.ours import Ours, OursBehindChassis
 from bench.contenders.replicas import Replicas
-from bench.contenders.restate import Restate, RestateOnHypercorn
+from bench.contenders.restate import Restate, RestateOnHypercorn, RestateWorkflows
 from bench.records import Record, Results
 from bench.workloads import grown, orders, parked, recovery, ten_steps, whole
 from bench.workloads.measures import Figures
@@ -21,6 +21,7 @@ CONTENDERS: dict[str, Callable[[Arena], Contender]] = {
     "ours-chassis": OursBehindChassis,
     "restate": Restate,
     "restate-hypercorn": RestateOnHypercorn,
+    "restate-workflow": RestateWorkflows,
     "absurd": Absurd,
     "dbos": Dbos,
 }

@@ -1,18 +1,20 @@
 """Restate's worker: its SDK's services on granian, its faster server; `--variant hypercorn` is the documented one.
 
-Runs in the peers' environment. Orders are a service with awakeables: a callback is one request to Restate's server.
+Runs in the peers' environment. An order is a service with awakeables, where a callback is one request to Restate's
+server; and once more a workflow with promises, as its documentation shows it, where a callback invokes the worker.
 """
 
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import aiohttp
 import restate
-from restate import Context, Service, TerminalError
+from restate import Context, Service, TerminalError, Workflow, WorkflowContext, WorkflowSharedContext
 
 from bench.apps.options import Options
 from bench.steplog import StepLog
@@ -39,6 +41,7 @@ def outside() -> Outside:
 
 bench = Service("Bench")
 orders = Service("Orders")
+order_workflow = Workflow("OrderWorkflow")
 
 
 async def tiny(number: int) -> dict[str, Any]:
@@ -74,16 +77,13 @@ async def undo(order: str, what: str) -> dict[str, Any]:
     return {"undone": what}
 
 
-@orders.handler("run")
-async def run(ctx: Context, order: str) -> dict[str, Any]:
+async def order_saga(ctx: Context, order: str, wait_for: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
     undos = []
     reserved = await ctx.run_typed("reserve", reserve, order=order)
     undos.append("undo_reserve")
-    _, paid = ctx.awakeable()
-    payment = await paid
+    payment = await wait_for("payment")
     undos.append("undo_payment")
-    _, approved = ctx.awakeable()
-    approval = await approved
+    approval = await wait_for("approval")
     undos.append("undo_approval")
     try:
         shipped = await ctx.run_typed("ship", ship, order=order)
@@ -95,7 +95,27 @@ async def run(ctx: Context, order: str) -> dict[str, Any]:
     return {"order": order, "status": "completed", "pay": payment, "appr": approval, **reserved, **shipped}
 
 
-app = restate.app(services=[bench, orders])
+@orders.handler("run")
+async def run(ctx: Context, order: str) -> dict[str, Any]:
+    return await order_saga(ctx, order, lambda _: ctx.awakeable()[1])
+
+
+@order_workflow.main("run")
+async def run_workflow(ctx: WorkflowContext, order: str) -> dict[str, Any]:
+    return await order_saga(ctx, order, lambda name: ctx.promise(name).value())
+
+
+@order_workflow.handler("payment")
+async def payment(ctx: WorkflowSharedContext, body: dict[str, Any]) -> None:
+    await ctx.promise("payment").resolve(body)
+
+
+@order_workflow.handler("approval")
+async def approval(ctx: WorkflowSharedContext, body: dict[str, Any]) -> None:
+    await ctx.promise("approval").resolve(body)
+
+
+app = restate.app(services=[bench, orders, order_workflow])
 
 
 def serve_granian(port: int) -> None:

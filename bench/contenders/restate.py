@@ -153,6 +153,25 @@ class Restate(Contender):
         return rows
 
 
+class RestateWorkflows(Restate):
+    """In the shape that its documentation shows for this: a workflow whose shared handlers resolve its promises."""
+
+    name = "restate workflow"
+
+    async def start(self, order: str) -> None:
+        await self.ingress.post(f"/OrderWorkflow/{order}/run/send", order)
+
+    async def pay(self, order: str) -> None:
+        await self.ingress.post(f"/OrderWorkflow/{order}/payment", {"by": "payment"})
+
+    async def approve(self, order: str) -> None:
+        await self.ingress.post(f"/OrderWorkflow/{order}/approval", {"by": "approval"})
+
+    async def result(self, order: str) -> str:
+        answer = await self.ingress.get(f"/restate/workflow/OrderWorkflow/{order}/attach")
+        return str(answer["status"])
+
+
 class RestateOnHypercorn(Restate):
     """On the server that its documentation shows."""
 
