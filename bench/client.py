@@ -54,7 +54,8 @@ class _Connection(asyncio.Protocol):
         assert self.transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self.transport.write(request)
-        return await asyncio.wait_for(self._answer, WAIT_S)
+        async with asyncio.timeout(WAIT_S):  # `wait_for` of Python 3.11 loses a cancel that comes with the answer
+            return await self._answer
 
 
 class Client:
