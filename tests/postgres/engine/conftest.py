@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from sqlalchemy import text
 
 from services.chassis.db import Database
 from services.orchestrator.engine import WorkflowDefinition
@@ -41,3 +42,10 @@ async def cluster_of(
     yield build
     for cluster in clusters:
         await cluster.close()
+
+
+async def row_of(cluster: Cluster, saga_id: str) -> tuple[str, int]:
+    """Return a saga's run state and its epoch, which counts its leases."""
+    async with cluster.replicas[0].database.begin() as conn:
+        row = (await conn.execute(text("select run_state, epoch from sagas where id = :id"), {"id": saga_id})).one()
+        return row.run_state, row.epoch

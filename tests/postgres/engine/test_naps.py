@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
 
 from services.orchestrator.engine import WorkflowContext, workflow
-from tests.postgres.engine.conftest import ClusterOf
+from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.support.engine import LEASE_S, ONE, SUSPENDING, Cluster, only
 from tests.support.world import act, undo
 
@@ -40,13 +39,6 @@ async def asleep(cluster: Cluster, naps: int = 1) -> AsyncIterator[None]:
         while cluster.clock.sleeping < naps:
             await asyncio.sleep(0.001)
         yield
-
-
-async def row_of(cluster: Cluster, saga_id: str) -> tuple[str, int]:
-    """Return a saga's run state and its epoch, which counts its leases."""
-    async with cluster.replicas[0].database.begin() as conn:
-        row = (await conn.execute(text("select run_state, epoch from sagas where id = :id"), {"id": saga_id})).one()
-        return row.run_state, row.epoch
 
 
 @only(ONE)
@@ -138,9 +130,8 @@ async def test_naps_leave_room_for_others(cluster_of: ClusterOf) -> None:
     naps = 0 if cluster.configuration.always_suspend else cluster.configuration.max_running // 2
     sagas = [await cluster.start(napping, key=f"k-{number}") for number in range(naps + 2)]
     async with asleep(cluster, naps):
-        while len(cluster.world.called("before")) < len(sagas):
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(SOME)
+        while cluster.events.count("suspended") < len(sagas) - naps:
+            await asyncio.sleep(0)
         assert cluster.clock.sleeping == naps
         assert sorted([(await row_of(cluster, saga_id))[0] for saga_id in sagas])[naps:] == ["waiting", "waiting"]
         cluster.clock.advance(NAP_S)

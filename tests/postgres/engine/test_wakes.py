@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.connection import Connection
 from services.orchestrator.engine import (
@@ -20,7 +19,7 @@ from services.orchestrator.engine import (
 )
 from services.orchestrator.engine.model.records import Signal
 from services.orchestrator.engine.store import sagas, signals
-from tests.postgres.engine.conftest import ClusterOf
+from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
 from tests.support.events import Crash, crash
 from tests.support.world import act
@@ -58,8 +57,7 @@ async def resolved(operations: Operations, saga_id: str, value: str = "second") 
 
 async def epoch_of(cluster: Cluster, saga_id: str) -> int:
     """How often the saga has been leased."""
-    async with cluster.replicas[0].database.begin() as conn:
-        return int((await conn.execute(text("select epoch from sagas where id = :id"), {"id": saga_id})).scalar_one())
+    return (await row_of(cluster, saga_id))[1]
 
 
 @only(ONE)

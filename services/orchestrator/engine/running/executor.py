@@ -65,7 +65,6 @@ class Executor:
         self._clock = clock
         self._hooks = caller.hooks
         self._settings = settings
-        self._nap_s = settings.nap_s
         self._naps_left = 0 if settings.always_suspend else settings.max_running // 2
         self.loader = loader
         self.draining = False
@@ -110,8 +109,8 @@ class Executor:
             await self._call(run, ready)
         elif run.attempts:
             await self._await_attempts(run)
-        elif self._may_nap(run):
-            await self._nap(run)
+        elif (due_at := self._may_nap_until(run)) is not None:
+            await self._nap(run, due_at)
         else:
             return await self._suspend(run)
         return self._settings.always_suspend and not run.attempts and await self._give_back(run)
@@ -186,18 +185,19 @@ class Executor:
         run.driver.settle(now)
         return True
 
-    def _may_nap(self, run: Run) -> bool:
-        """Say whether time alone moves the saga on, and so soon that it keeps its lease and its turn."""
+    def _may_nap_until(self, run: Run) -> datetime | None:
+        """Say when time alone moves the saga on, if that is so soon that it keeps its lease and its turn."""
         due_at = run.next_due() if self._naps_left > 0 and run.waits_for_time_alone else None
-        return due_at is not None and (due_at - run.log.now()).total_seconds() <= self._nap_s
+        if due_at is None or (due_at - run.log.now()).total_seconds() > self._settings.nap_s:
+            return None
+        return due_at
 
-    async def _nap(self, run: Run) -> None:
+    async def _nap(self, run: Run, due_at: datetime) -> None:
         """Wait here for time to move the saga on, once what it has recorded is written."""
         self._naps_left -= 1
         try:
             if not run.pending.is_written:
                 await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))
-            due_at = run.next_due() or run.log.now()
             await self._clock.sleep(max(SHORTEST_NAP_S, (due_at - run.log.now()).total_seconds()))
         finally:
             self._naps_left += 1
