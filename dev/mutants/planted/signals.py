@@ -4,6 +4,7 @@ from dev.mutants.mutant import Edit, Mutant
 
 QUERIES = "services/orchestrator/engine/store/queries.sql"
 EXECUTOR = "services/orchestrator/engine/running/executor.py"
+RESTS = "services/orchestrator/engine/running/rests.py"
 RESIDENTS = "services/orchestrator/engine/running/residents.py"
 SETTLING = "services/orchestrator/engine/operations/settling.py"
 JOURNAL = "services/orchestrator/engine/running/journal.py"
@@ -41,9 +42,9 @@ SIGNALS = (
         "A saga naps although a signal may move it on.",
         (
             Edit(
-                EXECUTOR,
-                " if self._naps_left > 0 and run.waits_for_time_alone else None",
-                " if self._naps_left > 0 else None",
+                RESTS,
+                " if self._places > 0 and run.waits_for_time_alone else None",
+                " if self._places > 0 else None",
             ),
         ),
         (f"{ENGINE}/test_naps.py::test_who_may_be_woken_by_a_signal_does_not_nap",),
@@ -54,6 +55,13 @@ SIGNALS = (
         "A saga naps before it has written what it has done.",
         (Edit(EXECUTOR, "if not run.pending.is_written:", "if run.pending.flush_no < 0:"),),
         (f"{ENGINE}/test_naps.py::test_a_replica_that_dies_in_a_nap_leaves_it_to_another",),
+    ),
+    Mutant(
+        "listens-past-its-time",
+        "G12",
+        "A saga that waits for a signal or for time listens for the signal although its time has come.",
+        (Edit(RESTS, "run.ear.listen(min(left_s, self._listen_s))", "run.ear.listen(self._listen_s)"),),
+        (f"{ENGINE}/test_listening.py::test_time_cuts_listening_short",),
     ),
     Mutant(
         "expiry-unchecked",

@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from services.contracts.money import Money
 from services.orchestrator.clients import OrderTerms
@@ -46,6 +49,31 @@ class Point:
 def test_values_come_back_as_they_were(value: Any, shape: Any) -> None:
     """Encode and decode are inverse, also for nothing, emptiness and a MiB."""
     assert CODEC.decode(CODEC.encode(value, shape), shape) == value
+
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.uuids(), st.datetimes(), st.decimals()
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner), st.dictionaries(st.text(), inner), st.dictionaries(st.integers(), inner), st.tuples(inner)
+    ),
+)
+
+
+@given(VALUES, st.sampled_from([Any, object, dict[str, Any], list[Any], str, int, bool]))
+def test_what_is_written_is_what_pydantic_writes(value: Any, shape: Any) -> None:
+    """Which way a value is written does not show: the text is the same, and so is what is refused."""
+    try:
+        text = TypeAdapter(shape).serializer.to_json(value, warnings="error").decode()
+    except ValueError:
+        with pytest.raises(PayloadError):
+            CODEC.encode(value, shape)
+        return
+    if value is None and shape not in {Any, object}:
+        return  # pydantic writes null for anything; we do not
+    assert CODEC.encode(value, shape) == text
 
 
 @pytest.mark.scenario("S7")

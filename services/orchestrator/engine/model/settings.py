@@ -11,6 +11,7 @@ class EngineSettings:
     ended; `idle_poll_s`: as long as nothing is found.
     `max_running`: sagas leased at once. `max_residents`: waiting sagas kept in memory; the others are replayed.
     `nap_s`: a saga that time alone moves on, and so soon, keeps its lease and is not claimed again.
+    `listen_s`: a saga that is about to wait for a signal listens so long for one that comes at once.
     `claim_batch`: sagas per claim. `always_suspend`: give a saga back after every step (finds replay bugs).
     `max_takeovers`: how often a saga may lose its replica without progress before it is parked as poison.
     `suspect_takeovers`: from how many on it runs with no other suspect beside it, so that the guilty one shows.
@@ -27,6 +28,7 @@ class EngineSettings:
     max_running: int = 256
     max_residents: int = 10_000
     nap_s: float = 0.1
+    listen_s: float = 0.01
     claim_batch: int = 100
     flush_batch: int = 500
     always_suspend: bool = False

@@ -11,9 +11,9 @@ One turn of the loop::
        ├─ nap ◀ due soon, by time alone?
        │        │ no
        │        ▼
-       └── an attempt under way? ─ no ─▶ suspend (flush) ─ news ─┐
-       ▲        │ yes: wait for one                               │
-       └────────┴─────────────────────────────────────────────────┘
+       └── an attempt under way? ─ no ─▶ listen, suspend (flush) ─ news ─┐
+       ▲        │ yes: wait for one                                       │
+       └────────┴─────────────────────────────────────────────────────────┘
 """
 
 import asyncio
@@ -34,15 +34,13 @@ from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.endings import Endings, describe, encode_output
 from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.rests import Rests
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.steps import StepBook
 
-SHORTEST_NAP_S = 0.001
-"""What the event loop can tell apart: after less it would wake too early."""
-
 
 class Executor:
-    """Moves sagas on; of its own it only knows how many more of them may nap: half the turns are for those who work."""
+    """Moves sagas on."""
 
     def __init__(
         self,
@@ -65,7 +63,7 @@ class Executor:
         self._clock = clock
         self._hooks = caller.hooks
         self._settings = settings
-        self._naps_left = 0 if settings.always_suspend else settings.max_running // 2
+        self._rests = Rests(clock, settings)
         self.loader = loader
         self.draining = False
         self._book = StepBook(codec, self._hooks, timedelta(days=settings.key_life_days))
@@ -109,7 +107,7 @@ class Executor:
             await self._call(run, ready)
         elif run.attempts:
             await self._await_attempts(run)
-        elif (due_at := self._may_nap_until(run)) is not None:
+        elif (due_at := self._rests.may_nap_until(run)) is not None:
             await self._nap(run, due_at)
         else:
             return await self._suspend(run)
@@ -185,26 +183,17 @@ class Executor:
         run.driver.settle(now)
         return True
 
-    def _may_nap_until(self, run: Run) -> datetime | None:
-        """Say when time alone moves the saga on, if that is so soon that it keeps its lease and its turn."""
-        due_at = run.next_due() if self._naps_left > 0 and run.waits_for_time_alone else None
-        if due_at is None or (due_at - run.log.now()).total_seconds() > self._settings.nap_s:
-            return None
-        return due_at
-
     async def _nap(self, run: Run, due_at: datetime) -> None:
         """Wait here for time to move the saga on, once what it has recorded is written."""
-        self._naps_left -= 1
-        try:
+        with self._rests.place():
             if not run.pending.is_written:
                 await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))
-            await self._clock.sleep(max(SHORTEST_NAP_S, (due_at - run.log.now()).total_seconds()))
-        finally:
-            self._naps_left += 1
+            await self._rests.until(run, due_at)
 
     async def _suspend(self, run: Run) -> bool:
         """Give the lease back until a signal or time moves the saga on; False if there may be news already."""
-        if await run.heard():
+        await self._rests.listen(run)
+        if await run.ear.heard():
             return False
         self._hooks.suspend_before(run.saga)
         flush = run.pending.flush(

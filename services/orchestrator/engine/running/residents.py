@@ -1,6 +1,5 @@
 """Sagas whose code is in memory: those that run, and those that wait, up to a bound, so as not to be replayed."""
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,16 +31,14 @@ class Residents:
     @contextmanager
     def expecting(self, saga_ids: Collection[UUID]) -> Iterator[None]:
         """Let the runs of these sagas that have a turn know that signals of theirs are being settled."""
-        settling: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         runs = [run for saga_id in saga_ids if (run := self._driven.get(saga_id)) is not None]
         for run in runs:
-            run.settling.add(settling)
+            run.ear.begins()
         try:
             yield
         finally:
             for run in runs:
-                run.settling.discard(settling)
-            settling.set_result(None)
+                run.ear.ends()
 
     def tell(self, saga_id: UUID, epoch: int, signal_no: int, news: Sequence[Signal]) -> None:
         """Let a run that has a turn under `epoch` know of settled signals, after which its row counts `signal_no`.

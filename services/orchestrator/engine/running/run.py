@@ -9,6 +9,7 @@ from services.orchestrator.engine.model.commands import RunStep, WaitSignal
 from services.orchestrator.engine.model.records import Saga, SignalKind, Wait
 from services.orchestrator.engine.running.calls import Attempted
 from services.orchestrator.engine.running.driver import Driver
+from services.orchestrator.engine.running.ear import Ear
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
@@ -20,8 +21,7 @@ Attempts = dict[str, "asyncio.Task[Attempted]"]
 class Run:
     """One saga whose code this replica drives.
 
-    `ready` may be called now; `attempts` are under way, by position; so are, in this process, the settlements of its
-    signals in `settling`.
+    `ready` may be called now; `attempts` are under way, by position; its `ear` hears of settlements of its signals.
     """
 
     lease: Lease
@@ -31,7 +31,7 @@ class Run:
     pending: Pending = field(init=False)
     ready: list[RunStep] = field(default_factory=list)
     attempts: Attempts = field(default_factory=dict)
-    settling: set["asyncio.Future[None]"] = field(default_factory=set)
+    ear: Ear = field(default_factory=Ear)
 
     def __post_init__(self) -> None:
         """Take what the saga has recorded since its last flush, which every step asks for."""
@@ -67,13 +67,6 @@ class Run:
             if call is not None and call.retry_at is not None:
                 waits.append(Wait("retry", step.name, call.started_at, None, call.retry_at))
         return tuple(waits)
-
-    async def heard(self) -> bool:
-        """Wait for the settlements that are under way, which come before any wait for them; False if there are none."""
-        if not self.settling:
-            return False
-        await asyncio.wait(self.settling)
-        return True
 
     def cancel_attempts(self) -> None:
         """Stop the calls under way; what they did is unknown from here on."""

@@ -1,0 +1,54 @@
+"""What a saga's run hears, in this process, of the settlements of its signals before they are committed."""
+
+import asyncio
+
+
+class Ear:
+    """Counts the settlements that are under way; its run waits for the next one, or for the last."""
+
+    __slots__ = ("_change", "_under_way")
+
+    def __init__(self) -> None:
+        """Nothing is under way."""
+        self._under_way = 0
+        self._change: asyncio.Future[None] | None = None
+
+    def begins(self) -> None:
+        """A settlement begins."""
+        self._under_way += 1
+        self._wake()
+
+    def ends(self) -> None:
+        """A settlement has ended: the run knows of it, or it has come to nothing."""
+        self._under_way -= 1
+        if self._under_way == 0:
+            self._wake()
+
+    async def listen(self, seconds: float) -> None:
+        """Wait until a settlement begins, `seconds` at most; these are the event loop's, and not a clock's to move."""
+        if self._under_way or seconds <= 0:
+            return
+        silence = asyncio.get_running_loop().call_later(seconds, self._wake)
+        try:
+            await self._wait()
+        finally:
+            silence.cancel()
+
+    async def heard(self) -> bool:
+        """Wait for the settlements that are under way, which come before any wait for them; False if there are none."""
+        if not self._under_way:
+            return False
+        while self._under_way:
+            await self._wait()
+        return True
+
+    async def _wait(self) -> None:
+        self._change = asyncio.get_running_loop().create_future()
+        try:
+            await self._change
+        finally:
+            self._change = None
+
+    def _wake(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
