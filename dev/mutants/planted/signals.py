@@ -57,6 +57,13 @@ SIGNALS = (
         (f"{ENGINE}/test_naps.py::test_a_replica_that_dies_in_a_nap_leaves_it_to_another",),
     ),
     Mutant(
+        "waits-for-what-it-knows",
+        "G10",
+        "A saga that is told of a signal while it listens waits for it all the same.",
+        (Edit(EXECUTOR, " or run.log.signal_no != known", ""),),
+        (f"{ENGINE}/test_listening.py::test_who_is_told_while_it_listens_goes_on",),
+    ),
+    Mutant(
         "listens-past-its-time",
         "G12",
         "A saga that waits for a signal or for time listens for the signal although its time has come.",

@@ -38,8 +38,8 @@ STEPS = (
         (
             Edit(
                 "services/orchestrator/engine/running/calls.py",
-                'key=f"{saga_id}:{position}",',
-                'key=f"{saga_id}:{position}:{number}",',
+                'key, deadline = f"{saga_id}:{position}",',
+                'key, deadline = f"{saga_id}:{position}:{number}",',
             ),
         ),
         (

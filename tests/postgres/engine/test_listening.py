@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from services.orchestrator.engine import WorkflowContext, workflow
 from services.orchestrator.engine.running.ear import Ear
+from services.orchestrator.engine.store import signals
 from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.support.engine import ONE, SUSPENDING, Cluster, Configuration, only
 from tests.support.world import act, undo
@@ -126,6 +128,33 @@ async def test_what_is_settled_elsewhere_meanwhile_is_found(cluster_of: ClusterO
     assert cluster.world.happened() == ["before", "after"]
     assert cluster.events.count("claimed") == 1
     assert (await cluster.view(saga_id)).status == "completed"
+
+
+@only(ONE)
+@pytest.mark.scenario("W4", "G10")
+@pytest.mark.parametrize("listen_s", [LONG_S, SHORT_S, 0.0])
+async def test_who_is_told_while_it_listens_goes_on(
+    cluster_of: ClusterOf, listeners: Listeners, monkeypatch: pytest.MonkeyPatch, listen_s: float
+) -> None:
+    """A settlement that had begun before the saga had a turn is told of, and never waited for."""
+    gate, settle = asyncio.Event(), signals.settle_open
+
+    async def held(*args: Any, **more: Any) -> Any:
+        await gate.wait()
+        return await settle(*args, **more)
+
+    monkeypatch.setattr(signals, "settle_open", held)
+    cluster = cluster_of(attentive, listen_s=listen_s)
+    saga_id = await cluster.start(attentive)
+    settling = asyncio.create_task(cluster.operations.resolve_promise(saga_id, "go", "after", by="ann"))
+    async with listeners.one(cluster):
+        gate.set()
+        await settling
+    await cluster.settle()
+    assert cluster.world.happened() == ["before", "after"]
+    assert (await cluster.view(saga_id)).status == "completed"
+    if listen_s == LONG_S:
+        assert "suspend_before" not in cluster.events
 
 
 @only(ONE)

@@ -19,8 +19,16 @@ import json, os, ssl, sys
 import services.orchestrator.app, services.session.app, services.shipping.app
 import aiohttp, pydantic
 from dev import openapi
+from sqlalchemy.ext.asyncio import AsyncSession
+def refused():
+    try:
+        return str(AsyncSession())
+    except ImportError as error:
+        return str(error)
 print(json.dumps({
     "unused": [name for name in sys.modules if name.partition(".")[0] in ("rich", "pygments") and sys.modules[name]],
+    "mapper": [name for name in sys.modules if name.startswith("sqlalchemy.orm")],
+    "refused": refused(),
     "old": sys.modules["pydantic.v1"] is not None,
     "put_off": pydantic.BaseModel.model_config.get("defer_build", False),
     "certificates": os.environ.get("SSL_CERT_FILE"),
@@ -43,9 +51,16 @@ def loaded() -> dict[str, Any]:
 
 
 def test_what_is_never_used_is_not_loaded(loaded: dict[str, Any]) -> None:
-    """The packages of a command line, and the models of pydantic 1."""
+    """The packages of a command line, the models of pydantic 1, and SQLAlchemy's object mapper."""
     assert loaded["unused"] == []
+    assert loaded["mapper"] == []
     assert loaded["old"] is False
+
+
+def test_who_calls_what_is_not_loaded_is_told_why(loaded: dict[str, Any]) -> None:
+    """The names are there to be imported, and say where to look when they are used."""
+    assert "sqlalchemy.ext.asyncio.session.AsyncSession is not loaded" in loaded["refused"]
+    assert "loading.py" in loaded["refused"]
 
 
 def test_only_loading_is_another(loaded: dict[str, Any]) -> None:

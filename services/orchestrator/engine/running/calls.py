@@ -81,15 +81,8 @@ class Caller:
         """Make attempt `number` of the step or undo at `position`, within `timeout_s` seconds."""
         started = self._clock.monotonic()
         saga_id = str(saga.id)
-        step = Step(
-            key=f"{saga_id}:{position}",
-            attempt=number,
-            deadline=started + timeout_s,
-            clients=self._clients,
-            saga_id=saga_id,
-            acting_user=saga.subject,
-            log=self._log,
-        )
+        key, deadline = f"{saga_id}:{position}", started + timeout_s
+        step = Step(key, number, deadline, self._clients, saga_id, saga.subject, self._log)
         self.hooks.call_before(saga, position, name, number)
         attempted = await self._outcome(call, step, timeout_s)
         seconds = self._clock.monotonic() - started

@@ -24,8 +24,15 @@ class Ear:
         if self._under_way == 0:
             self._wake()
 
+    def told(self) -> None:
+        """The run has been told of a settlement that had begun before it had a turn."""
+        self._wake()
+
     async def listen(self, seconds: float) -> None:
-        """Wait until a settlement begins, `seconds` at most; these are the event loop's, and not a clock's to move."""
+        """Wait until a settlement begins or has been told of, `seconds` at most.
+
+        These are the event loop's seconds, and not a clock's to move.
+        """
         if self._under_way or seconds <= 0:
             return
         silence = asyncio.get_running_loop().call_later(seconds, self._wake)

@@ -190,10 +190,15 @@ class Executor:
                 await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))
             await self._rests.until(run, due_at)
 
+    async def _hears(self, run: Run) -> bool:
+        """Listen for signals before a wait; say whether any may have come, which the code has not seen then."""
+        known = run.log.signal_no
+        await self._rests.listen(run)
+        return await run.ear.heard() or run.log.signal_no != known
+
     async def _suspend(self, run: Run) -> bool:
         """Give the lease back until a signal or time moves the saga on; False if there may be news already."""
-        await self._rests.listen(run)
-        if await run.ear.heard():
+        if await self._hears(run):
             return False
         self._hooks.suspend_before(run.saga)
         flush = run.pending.flush(

@@ -48,6 +48,7 @@ class Residents:
         run = self._driven.get(saga_id)
         if run is not None and run.lease.epoch == epoch and run.log.signal_no + len(news) == signal_no:
             run.log.learn(signal_no, news)
+            run.ear.told()
 
     def __len__(self) -> int:
         """Count the runs kept."""

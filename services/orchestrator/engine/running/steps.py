@@ -148,17 +148,9 @@ class StepBook:
 
     def _record(self, run: Run, command: RunStep, call: Call, *, output: str | None, error: ErrorInfo | None) -> None:
         run.pending.calls.pop(command.position, None)
+        started_at, finished_at = call.started_at, run.log.now()
         run.pending.records.append(
-            LogRecord(
-                position=command.position,
-                kind=Kind.STEP,
-                name=command.name,
-                started_at=call.started_at,
-                finished_at=run.log.now(),
-                output=output,
-                error=error,
-                attempts=call.attempt,
-            )
+            LogRecord(call.position, Kind.STEP, call.name, started_at, finished_at, output, error, call.attempt)
         )
 
     def _waive(self, run: Run, command: RunStep) -> None:
