@@ -125,15 +125,21 @@ def end_leftovers(layout: Layout) -> list[str]:
         if file.exists():
             pid = int(file.read_text())
             if _is(pid, part.module):
-                os.kill(pid, signal.SIGTERM)
+                _signal(pid, signal.SIGTERM)
                 deadline = time.monotonic() + STOP_S
                 while _is(pid, part.module) and time.monotonic() < deadline:
                     time.sleep(POLL_S)
                 if _is(pid, part.module):
-                    os.kill(pid, signal.SIGKILL)
+                    _signal(pid, signal.SIGKILL)
                 ended.append(part.name)
             file.unlink()
     return ended
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _is(pid: int, module: str) -> bool:
@@ -142,5 +148,10 @@ def _is(pid: int, module: str) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    command = Path(f"/proc/{pid}/cmdline")
-    return not command.parent.parent.exists() or (command.exists() and module.encode() in command.read_bytes())
+    processes = Path("/proc")
+    if not processes.exists():
+        return True
+    try:
+        return module.encode() in (processes / str(pid) / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return False

@@ -86,3 +86,19 @@ async def test_what_a_killed_stack_left_is_ended(layout: Layout, http: httpx.Asy
     layout.pid_file("probe").write_text(str(os.getpid()))
     assert end_leftovers(layout) == []
     await child.stop()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, ProcessLookupError])
+def test_what_ends_while_it_is_looked_at_is_no_leftover(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    """It was there when it was asked for, and is gone when its command is read."""
+
+    def gone(_: Path) -> bytes:
+        raise error
+
+    layout.pid_file("probe").parent.mkdir(parents=True, exist_ok=True)
+    layout.pid_file("probe").write_text(str(os.getpid()))
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    assert end_leftovers(layout) == []
+    assert not layout.pid_file("probe").exists()
