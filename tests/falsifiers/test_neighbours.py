@@ -1,13 +1,14 @@
 """G10: a signal that is settled by the process that runs its saga, at any moment beside it, is never waited for."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final
 
 import pytest
 
 from services.orchestrator.engine import WorkflowContext, workflow
-from services.orchestrator.engine.store import signals
+from services.orchestrator.engine.store import flushes, signals
 from tests.falsifiers.trying import ALL, Trying
 from tests.support.engine import Cluster
 from tests.support.figures import dice, figure, trials
@@ -33,16 +34,20 @@ async def neighbour(ctx: WorkflowContext, name: str) -> list[str]:
 async def test_no_signal_of_a_neighbour_is_lost_at_any_offset(trying: Trying, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promises that are settled in any order, beside any moment of the same replica's run, all wake their saga."""
     rolls = dice("neighbours")
-    settle = signals.settle_open
 
-    async def slowly(*args: Any, **more: Any) -> Any:
-        """Settle as a database does that is slow to take what is sent, or to answer."""
-        await asyncio.sleep(rolls.choice(SECONDS))
-        settled = await settle(*args, **more)
-        await asyncio.sleep(rolls.choice(SECONDS))
-        return settled
+    def slow(write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """Write as a database does that is slow to take what is sent, or to answer."""
 
-    monkeypatch.setattr(signals, "settle_open", slowly)
+        async def slowly(*args: Any, **more: Any) -> Any:
+            await asyncio.sleep(rolls.choice(SECONDS))
+            written = await write(*args, **more)
+            await asyncio.sleep(rolls.choice(SECONDS))
+            return written
+
+        return slowly
+
+    monkeypatch.setattr(signals, "settle_open", slow(signals.settle_open))
+    monkeypatch.setattr(flushes, "write", slow(flushes.write))
     count = trials(100, 6_000)
     lost: list[str] = []
     async for number, cluster in trying.times(count, neighbour, configurations=ALL):

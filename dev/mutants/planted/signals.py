@@ -7,6 +7,7 @@ EXECUTOR = "services/orchestrator/engine/running/executor.py"
 RESTS = "services/orchestrator/engine/running/rests.py"
 RESIDENTS = "services/orchestrator/engine/running/residents.py"
 SETTLING = "services/orchestrator/engine/operations/settling.py"
+PENDING = "services/orchestrator/engine/running/pending.py"
 JOURNAL = "services/orchestrator/engine/running/journal.py"
 ENGINE = "tests/postgres/engine"
 ORCHESTRATOR = "tests/postgres/orchestrator"
@@ -62,6 +63,65 @@ SIGNALS = (
         "A saga that is told of a signal while it listens waits for it all the same.",
         (Edit(EXECUTOR, " or run.log.signal_no != known", ""),),
         (f"{ENGINE}/test_listening.py::test_who_is_told_while_it_listens_goes_on",),
+    ),
+    Mutant(
+        "handed-unwritten",
+        "G2",
+        "Whoever hands a signal to a saga is told that it is settled before it is written.",
+        (
+            Edit(
+                SETTLING,
+                "if not await self._scheduler.hand(run, settled).is_written():",
+                "if self._scheduler.hand(run, settled) is None:",
+            ),
+        ),
+        (f"{ENGINE}/test_handovers.py::test_what_dies_unwritten_was_never_settled",),
+    ),
+    Mutant(
+        "handed-unchecked",
+        "G11",
+        "A signal that was handed to its saga is written over what has settled it elsewhere.",
+        (Edit(PENDING, '"knows_signals"] = self.handover.counted', '"knows_signals"] = None'),),
+        (f"{ENGINE}/test_handovers.py::test_whoever_has_settled_elsewhere_was_first",),
+    ),
+    Mutant(
+        "overtaken-goes-on",
+        "G11",
+        "A saga goes on with a signal that it was handed although that could not be written.",
+        (
+            Edit(
+                "services/orchestrator/engine/running/committer.py",
+                "if answer is FlushAnswer.NEWS and flush.settled:",
+                "if answer is FlushAnswer.NEWS and not flush.saga_id:",
+            ),
+        ),
+        (f"{ENGINE}/test_handovers.py::test_whoever_has_settled_elsewhere_was_first",),
+    ),
+    Mutant(
+        "handed-and-refused",
+        "G2",
+        "A signal that Postgres refuses takes the saga down that it was handed to.",
+        (
+            Edit(
+                "services/orchestrator/engine/running/committer.py",
+                "            if flush.settled:\n                raise Overtaken from error\n",
+                "",
+            ),
+        ),
+        (f"{ENGINE}/test_handovers.py::test_what_postgres_refuses_fails_its_sender_alone",),
+    ),
+    Mutant(
+        "lease-missed-too-early",
+        "G13",
+        "A turn whose first flush takes its lease is stopped by a heartbeat, because no row has the lease yet.",
+        (
+            Edit(
+                "services/orchestrator/engine/loops/heartbeat.py",
+                "in self._scheduler.active.items() if lease.grant is None",
+                "in self._scheduler.active.items() if lease is not None",
+            ),
+        ),
+        (f"{ENGINE}/test_handovers.py::test_a_heartbeat_knows_of_leases_that_are_not_taken_yet",),
     ),
     Mutant(
         "listens-past-its-time",

@@ -173,6 +173,7 @@ class Engine:
         if flush.due_at is not None:
             self._scheduler.hint(flush.due_at)
         if flush.phase is Phase.ENDED:
+            self._scheduler.forget(flush.saga_id)
             self._ends.announce(flush.saga_id, flush)
         if flush.messages:
             self._on_enqueued()

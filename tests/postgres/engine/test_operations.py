@@ -8,6 +8,7 @@ import pytest
 from services.orchestrator.engine import (
     InvalidValue,
     SagaConflict,
+    SagaEnd,
     SagaFilter,
     StartRequest,
     UnknownSaga,
@@ -19,6 +20,8 @@ from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, THREE, only
 from tests.support.events import Crash
 from tests.support.world import HOUR, HOUR_S, ONCE, Gate, act, held, refused, undo
+
+PATIENCE_S = 10.0
 
 
 @workflow("sample", version=1, undos=[undo])
@@ -143,6 +146,26 @@ async def test_an_output_can_be_waited_for_and_read_again(cluster_of: ClusterOf)
     assert (ended.status, ended.output) == ("completed", ["a#1"])
     again = await cluster.operations.result(saga_id, 0)
     assert again == ended
+
+
+@only(ONE)
+@pytest.mark.scenario("C4")
+async def test_who_asks_as_a_saga_ends_is_answered(cluster_of: ClusterOf) -> None:
+    """An end that has just been told of is read: nobody waits for it to be told again."""
+    cluster = cluster_of(sample)
+    saga_id = await cluster.start(sample, 0)
+    asked: list[asyncio.Task[SagaEnd]] = []
+
+    def ask(event: str, _facts: tuple[object, ...]) -> None:
+        if event == "transition":
+            asked.append(asyncio.create_task(cluster.operations.result(saga_id, HOUR_S)))
+
+    cluster.on_event = ask
+    await cluster.replicas[0].engine.start()
+    while not asked:
+        await asyncio.sleep(0)
+    assert (await asyncio.wait_for(asked[0], PATIENCE_S)).status == "completed"
+    await cluster.replicas[0].engine.stop()
 
 
 @only(ONE)

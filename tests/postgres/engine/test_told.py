@@ -102,7 +102,7 @@ class Held:
 async def test_what_is_settled_as_a_turn_ends_is_heard_without_delay(
     cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A saga whose wait is committed, but not known to be, goes on once it is, by its code in memory or by replay."""
+    """A saga whose wait is committed, but not known to be, is told once it is; its code is in memory, or replayed."""
     cluster = cluster_of(stumbling)
     (replica,) = cluster.replicas
     await replica.engine.start()
@@ -111,8 +111,8 @@ async def test_what_is_settled_as_a_turn_ends_is_heard_without_delay(
     saga_id = await cluster.start(stumbling, name)
     await answer.held.wait()
     settling = asyncio.create_task(cluster.operations.resolve_promise(saga_id, "one", "now", by="somebody"))
-    while "signal_before" not in cluster.events:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert "signal_before" not in cluster.events
     claims = cluster.events.count("claim_before")
     answer.gate.open()
     assert (await settling).outcome == "accepted"

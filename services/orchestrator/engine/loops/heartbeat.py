@@ -42,7 +42,9 @@ class Heartbeat:
         return min(pause_s, self._stop_run_out())
 
     async def _extend(self) -> None:
-        held = dict(self._scheduler.active.keys())
+        held = {
+            saga_id: epoch for (saga_id, epoch), (lease, _) in self._scheduler.active.items() if lease.grant is None
+        }
         if not held and not self._run_out:
             return
         sent_at = self._clock.monotonic()

@@ -1,7 +1,7 @@
 """Claims whatever is due (a start, a wake-up, a timer, a retry, an undo, an expired lease) and gives it a turn."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -13,12 +13,14 @@ from services.chassis.db import Database
 from services.chassis.loop import Loop
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.hints import Hints
+from services.orchestrator.engine.model.flush import Grant
 from services.orchestrator.engine.model.records import History, NewSaga, Saga, Signal, newborn
 from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.turns import Turns
-from services.orchestrator.engine.store import sagas, signals
+from services.orchestrator.engine.store import sagas
 
 HINT_SLACK_S = 0.005
 """How soon to look again when a hint came before the database's clock had reached it."""
@@ -49,11 +51,11 @@ class Scheduler:
         self._hooks = hooks
         self._settings = settings
         self._owner = settings.replica or ids.new_id("replica")
+        self._grant = Grant(self._owner, settings.lease_s)
         self._versions = versions
         self._hints = Hints()
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
         self._running: dict[UUID, Saga] = {}
-        self._keeps = settings.max_residents > 0 and not settings.always_suspend
         self._driven = False
         self._asked = False
         self._look_by = 0.0
@@ -140,34 +142,21 @@ class Scheduler:
         """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""
         self._begin(newborn(new, created_at), History(), sent_at)
 
-    def lend(self, saga_ids: Iterable[UUID]) -> dict[UUID, Run]:
-        """Give away the kept runs of sagas that may be woken here at once; those not woken are to be kept again."""
-        room = self._room()
-        lent: dict[UUID, Run] = {}
-        for saga_id in saga_ids:
-            run = self.residents.lend(saga_id) if len(lent) < room else None
-            if run is not None:
-                lent[saga_id] = run
-        return lent
+    async def hearer(self, saga_id: UUID) -> Run | None:
+        """Give the run of a saga that can be handed a signal now; None if the signal has to be settled in its row."""
+        await self.residents.written(saga_id)
+        run = self.residents.hearer(saga_id)
+        if run is None or run.pending.takeovers >= self._settings.suspect_takeovers or not self._room():
+            return None
+        return run
 
-    def waking(self, saga_ids: Iterable[UUID], lent: Mapping[UUID, Run]) -> signals.Wake:
-        """Say under which epochs runs are lent, or have a turn that may just end, and what lease they go on with."""
-        ending = self._running if self._keeps and self._room() else {}
-        epochs = {saga_id: saga.epoch for saga_id in saga_ids if (saga := ending.get(saga_id)) is not None}
-        epochs |= {saga_id: run.saga.epoch for saga_id, run in lent.items()}
-        return signals.Wake(epochs, self._owner, self._settings.lease_s)
-
-    async def kept_after(self, saga_id: UUID, epoch: int) -> Run | None:
-        """Give the run of a saga that waits since `epoch`, once that turn has ended; None if it is not kept."""
-        turn = self.active.get((saga_id, epoch))
-        if turn is not None:
-            await asyncio.wait({turn[1]})
-        return self.residents.lend(saga_id)
-
-    def wake(self, run: Run, lease: signals.Settled, news: Sequence[Signal], sent_at: float) -> None:
-        """Let a lent run go on under the lease that the settling of `news` has given."""
-        saga = run.pending.leased(epoch=lease.epoch, signal_no=lease.signal_no, at=lease.at)
-        self._begin(saga, History(signals=tuple(news)), sent_at, run)
+    def hand(self, run: Run, signal: Signal) -> Handover:
+        """Hand a saga a settled signal; if it waits, the flush that writes it takes the lease of the turn it begins."""
+        handover = run.hand(signal)
+        if self.residents.wake(run):
+            saga = run.pending.leased(epoch=run.saga.epoch + 1, signal_no=run.log.signal_no, at=run.log.now())
+            self._begin(saga, History(), self._clock.monotonic(), run, self._grant)
+        return handover
 
     def saga(self, saga_id: UUID) -> Saga | None:
         """Give a saga that runs or is kept here, as its last claim read it; None if it does neither.
@@ -175,6 +164,10 @@ class Scheduler:
         The end of one that does will be heard of here too.
         """
         return self._running.get(saga_id) or self.residents.saga(saga_id)
+
+    def forget(self, saga_id: UUID) -> None:
+        """A saga's end is written, and is being told of: nobody who asks from now on would hear of it."""
+        self._running.pop(saga_id, None)
 
     @contextmanager
     def driven(self) -> Iterator[None]:
@@ -190,10 +183,12 @@ class Scheduler:
         runs = self._driven or (self.loop.running and not self.loop.stopping)
         return max(0, free) if runs else 0
 
-    def _begin(self, saga: Saga, history: History, sent_at: float, kept: Run | None = None) -> None:
+    def _begin(
+        self, saga: Saga, history: History, sent_at: float, kept: Run | None = None, grant: Grant | None = None
+    ) -> None:
         self._hooks.claimed(saga)
         key = (saga.id, saga.epoch)
-        lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s)
+        lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s, grant)
         turn = self._turns.take(saga, history, lease, kept)
         task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
         self.active[key] = (lease, task)
@@ -209,7 +204,7 @@ class Scheduler:
 
     def _ended(self, key: tuple[UUID, int], kept: Run | None, task: asyncio.Task[None]) -> None:
         if kept is not None and task.cancelled():
-            kept.close()
+            self.residents.drop(kept)
         was_full = len(self.active) >= self._settings.max_running
         self.active.pop(key, None)
         saga_id, epoch = key

@@ -14,6 +14,7 @@
         └── Divergence  ForeignAwait  UndeclaredName     faults of workflow code: the saga becomes stuck
     BaseException
     ├── LeaseLost                 this replica no longer owns the saga: it stops at once
+    ├── Overtaken                 the saga's code was handed a signal that could not be written
     └── BranchClosed              the code's branch has lost a select, or the saga left memory
 """
 
@@ -169,6 +170,10 @@ class UndeclaredName(EngineError):
 
 class LeaseLost(BaseException):
     """Another replica, a cancel or an operator owns this saga now: this run stops and writes nothing more."""
+
+
+class Overtaken(BaseException):
+    """A signal that the saga's code has gone on with could not be written: what the code did since is void."""
 
 
 class BranchClosed(BaseException):

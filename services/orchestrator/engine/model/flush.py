@@ -20,12 +20,22 @@ from services.orchestrator.engine.model.records import (
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 
 
+class Grant(NamedTuple):
+    """A lease to be taken: for which replica, and for how many seconds."""
+
+    owner: str
+    lease_s: float
+
+
 class Flush(NamedTuple):
     """One saga's writes, applied whole or not at all.
 
     It is applied only if the saga's row still has `epoch`, and only once: the row then carries `flush_no`. With
     `knows_signals` it is applied only if no more signals than these have been settled; otherwise nothing is
     written and the answer is NEWS. That makes looking for a signal and waiting for it one step.
+
+    With `takes` its turn began in memory: it is applied only if the row still waits since the epoch before, and takes
+    the lease of `epoch`. `settled` are the signals that its turn was handed, and that it settles.
     """
 
     saga_id: UUID
@@ -54,6 +64,8 @@ class Flush(NamedTuple):
     alarms: tuple[Alarm, ...] = ()
     messages: tuple[Message, ...] = ()
     starts: tuple[NewSaga, ...] = ()
+    settled: tuple[Signal, ...] = ()
+    takes: Grant | None = None
 
     @property
     def has_more_than_one_statement(self) -> bool:

@@ -6,15 +6,10 @@ from uuid import UUID
 
 import orjson
 
-from services.chassis import ids
 from services.orchestrator.engine.model.codec import Codec
-from services.orchestrator.engine.model.errors import UnknownSignal
 from services.orchestrator.engine.model.records import ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.operations.views import StartRequest
 from services.orchestrator.engine.store import signals
-
-AWAKEABLE_PREFIX = "awk_"
-_SAGA_HEX = 32
 
 
 class Proposal(NamedTuple):
@@ -45,17 +40,6 @@ class Request(NamedTuple):
     def place(self) -> signals.Place:
         """Give which signal it is."""
         return self.saga_id, self.name
-
-
-def saga_of(awakeable_id: str) -> UUID:
-    """Read which saga an awakeable belongs to out of its id."""
-    body = awakeable_id.removeprefix(AWAKEABLE_PREFIX)
-    if body == awakeable_id or len(body) <= _SAGA_HEX or not awakeable_id.isascii() or not awakeable_id.isprintable():
-        raise UnknownSignal
-    try:
-        return ids.read_uuid(body[:_SAGA_HEX])
-    except ValueError:
-        raise UnknownSignal from None
 
 
 def mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.scheduler import Scheduler
+from services.orchestrator.engine.model.awakeable_ids import saga_of
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import (
     EngineError,
@@ -21,7 +22,7 @@ from services.orchestrator.engine.model.errors import (
 )
 from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.operations.proposals import Proposal, Request, mismatches, repeats, saga_of
+from services.orchestrator.engine.operations.proposals import Proposal, Request, mismatches, repeats
 from services.orchestrator.engine.operations.reading import require_declared, saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement
@@ -54,12 +55,35 @@ class Settling:
 
     async def awakeable(self, awakeable_id: str, proposal: Proposal) -> Settlement:
         """Settle a callback by its id; UnknownSignal if there is none. What comes too late starts `otherwise`."""
-        request = Request(saga_of(awakeable_id), awakeable_id, SignalKind.AWAKEABLE, proposal)
-        return await self._batcher.ask(request)
+        return await self._settle(Request(saga_of(awakeable_id), awakeable_id, SignalKind.AWAKEABLE, proposal))
 
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
         """Settle a declared promise, also before it is waited for; UnknownSaga, UnknownVersion, UnknownSignal."""
-        return await self._batcher.ask(Request(saga_uuid(saga_id), name, SignalKind.PROMISE, proposal))
+        return await self._settle(Request(saga_uuid(saga_id), name, SignalKind.PROMISE, proposal))
+
+    async def _settle(self, request: Request) -> Settlement:
+        return await self._hand(request) or await self._batcher.ask(request)
+
+    async def _hand(self, request: Request) -> Settlement | None:
+        """Hand a signal to its saga's code, which waits in memory; the flush of the turn that it begins settles it.
+
+        None if no code waits here, if it is not plainly open, or if the flush came to nothing: its row decides then.
+        """
+        run = await self._scheduler.hearer(request.saga_id)
+        if run is None:
+            return None
+        saga, log = run.saga, run.log
+        known = log.signals.get(request.name) or log.awakeables.get(request.name)
+        to = signals.Addressee(saga.workflow, saga.version, saga.key, saga.phase)
+        proposed = self._plainly(request, to, known)
+        if proposed is None:
+            return None
+        self._hooks.signal_before(proposed)
+        settled = proposed._replace(settled_at=log.now())
+        if not await self._scheduler.hand(run, settled).is_written():
+            return None
+        self._hooks.signal_settled(settled)
+        return Settlement("accepted", str(request.saga_id), saga.key, standing_of(settled))
 
     async def _settle_many(self, requests: Sequence[Request]) -> Sequence[Settlement | Exception]:
         """Settle what is open in one statement; whatever that statement finds changed is decided under the lock."""
@@ -103,49 +127,22 @@ class Settling:
     async def _settle_open(
         self, conn: Connection, plain: Mapping[signals.Place, Signal]
     ) -> dict[signals.Place, Signal]:
-        """Write what is still open; a waiting saga whose code is in memory here goes on at once, the others are due.
+        """Write what is still open; a saga that waits is due then.
 
-        So does one whose turn was just ending, as soon as it has ended. One that runs on here is told, and so need not
-        try to wait for what has come already.
+        One that runs on here is told, and so need not try to wait for what has come already.
         """
-        sent_at = self._clock.monotonic()
-        saga_ids = {saga_id for saga_id, _ in plain}
-        lent = self._scheduler.lend(saga_ids)
-        try:
-            wake = self._scheduler.waking(saga_ids, lent)
-            with self._scheduler.residents.expecting(saga_ids):
-                written = await signals.settle_open(conn, list(plain.values()), wake, now=self._clock.sql_now())
+        with self._scheduler.residents.expecting({saga_id for saga_id, _ in plain}):
+            written = await signals.settle_open(conn, list(plain.values()), now=self._clock.sql_now())
             settled = {place: plain[place]._replace(settled_at=found.at) for place, found in written.items()}
             news: dict[UUID, list[Signal]] = defaultdict(list)
             for (saga_id, _), signal in settled.items():
                 news[saga_id].append(signal)
-            ending: dict[UUID, signals.Settled] = {}
             for saga_id, found in {saga_id: found for (saga_id, _), found in written.items()}.items():
-                if found.is_woken and saga_id in lent:
-                    self._scheduler.wake(lent.pop(saga_id), found, news[saga_id], sent_at)
-                elif found.is_woken:
-                    ending[saga_id] = found
-                elif found.is_due:
+                if found.is_due:
                     self._scheduler.nudge()
                 else:
                     self._scheduler.residents.tell(saga_id, found.epoch, found.signal_no, news[saga_id])
-        finally:
-            for run in lent.values():
-                self._scheduler.residents.keep(run)
-        for saga_id, found in ending.items():
-            await self._wake_after_turn(conn, saga_id, found, news[saga_id], sent_at)
         return settled
-
-    async def _wake_after_turn(
-        self, conn: Connection, saga_id: UUID, lease: signals.Settled, news: Sequence[Signal], sent_at: float
-    ) -> None:
-        """Let a saga go on whose turn was just ending; if its code is not kept, a claim takes it up."""
-        run = await self._scheduler.kept_after(saga_id, lease.epoch - 1)
-        if run is not None:
-            self._scheduler.wake(run, lease, news, sent_at)
-            return
-        await sagas.release(conn, {saga_id: lease.epoch}, now=self._clock.sql_now())
-        self._scheduler.nudge()
 
     def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:
         """Give what a signal becomes if it is still open; None if that needs a closer look, under the lock."""

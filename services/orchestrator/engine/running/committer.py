@@ -15,7 +15,7 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.errors import LeaseLost
+from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.running.insistence import insist
 from services.orchestrator.engine.running.pending import Pending
@@ -67,10 +67,21 @@ class Committer:
         self._fail_all(LeaseLost())
 
     async def write(self, pending: Pending, flush: Flush) -> FlushAnswer:
-        """Write a saga's flush and forget what it took; LeaseLost if the saga is not ours any more."""
-        answer = await self.submit(flush)
+        """Write a saga's flush and forget what it took; LeaseLost if the saga is not ours any more.
+
+        Overtaken if it was to settle a signal and could not be written: its saga goes on without it.
+        """
+        pending.under_way = self.submit(flush)
+        try:
+            answer = await pending.under_way
+        except Exception as error:
+            if flush.settled:
+                raise Overtaken from error
+            raise
         if answer is FlushAnswer.LOST:
             raise LeaseLost
+        if answer is FlushAnswer.NEWS and flush.settled:
+            raise Overtaken
         if answer is FlushAnswer.APPLIED:
             pending.taken(flush)
         return answer

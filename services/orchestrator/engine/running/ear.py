@@ -28,6 +28,11 @@ class Ear:
         """The run has been told of a settlement that had begun before it had a turn."""
         self._wake()
 
+    @property
+    def listens(self) -> bool:
+        """Say whether the run listens, and has heard nothing yet."""
+        return self._change is not None and not self._change.done() and not self._under_way
+
     async def listen(self, seconds: float) -> None:
         """Wait until a settlement begins or has been told of, `seconds` at most.
 

@@ -34,6 +34,7 @@ from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.endings import Endings, describe, encode_output
 from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.rests import Rests
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.steps import StepBook
@@ -95,7 +96,7 @@ class Executor:
     async def _move(self, run: Run) -> bool:
         """Start what may start, or wait for what is under way, or suspend; True when the lease is given back."""
         if self.draining and not run.attempts:
-            return await self._give_back(run)
+            return await self.give_back(run.pending)
         ready = [] if self.draining else self._book.begin(run)
         too_old = self._book.expired_key(run, ready)
         if too_old is not None:
@@ -111,7 +112,7 @@ class Executor:
             await self._nap(run, due_at)
         else:
             return await self._suspend(run)
-        return self._settings.always_suspend and not run.attempts and await self._give_back(run)
+        return self._settings.always_suspend and not run.attempts and await self.give_back(run.pending)
 
     # calls
 
@@ -197,8 +198,11 @@ class Executor:
         return await run.ear.heard() or run.log.signal_no != known
 
     async def _suspend(self, run: Run) -> bool:
-        """Give the lease back until a signal or time moves the saga on; False if there may be news already."""
-        if await self._hears(run):
+        """Give the lease back until a signal or time moves the saga on; False if there may be news already.
+
+        Who was handed a signal does not listen for another: whoever has settled it waits for this flush.
+        """
+        if run.pending.handover is None and await self._hears(run):
             return False
         self._hooks.suspend_before(run.saga)
         flush = run.pending.flush(
@@ -215,9 +219,10 @@ class Executor:
         self._hooks.suspended(run.saga)
         return True
 
-    async def _give_back(self, run: Run) -> bool:
+    async def give_back(self, pending: Pending) -> bool:
         """Give the lease back although the saga could go on: another claim takes it up at once."""
-        await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.READY, due_at=run.log.now()))
+        due_at = max(pending.saga.claimed_at, self._clock.now())
+        await self._committer.write(pending, pending.flush(Phase.FORWARD, RunState.READY, due_at=due_at))
         return True
 
     async def _learn(self, run: Run) -> None:

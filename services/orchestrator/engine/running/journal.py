@@ -11,6 +11,7 @@ from services.chassis import ids
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
+from services.orchestrator.engine.model.awakeable_ids import new_awakeable_id
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import (
@@ -30,7 +31,6 @@ from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import addressed
 
-AWAKEABLE_PREFIX = "awk_"
 _VALUE_SHAPES: dict[str, Any] = {"now": datetime, "random": float, "uuid": UUID}
 
 
@@ -107,20 +107,14 @@ class Journal:
         position = self.next_position()
         shape_name = self._log.declared(lambda: self._definition.awakeable_name(shape))
         recorded = self.recorded(position, Kind.AWAKEABLE, shape_name)
-        if recorded is not None:
-            return str(orjson.loads(recorded))
-        signal_id = f"{AWAKEABLE_PREFIX}{self._log.saga.id.hex}{ids.new_secret(16)}"
-        self._log.append(position, Kind.AWAKEABLE, shape_name, _json(signal_id))
-        self._log.pending.opened.append(
-            Signal(
-                saga_id=self._log.saga.id,
-                name=signal_id,
-                kind=SignalKind.AWAKEABLE,
-                shape=shape_name,
-                expects=None if expects is None else _json(dict(expects)),
-                opened_at=self._log.now(),
-            )
-        )
+        saga_id = self._log.saga.id
+        signal_id = new_awakeable_id(saga_id) if recorded is None else str(orjson.loads(recorded))
+        expected = None if expects is None else _json(dict(expects))
+        signal = Signal(saga_id, signal_id, SignalKind.AWAKEABLE, shape=shape_name, expects=expected)
+        self._log.awakeables[signal_id] = signal
+        if recorded is None:
+            self._log.append(position, Kind.AWAKEABLE, shape_name, _json(signal_id))
+            self._log.pending.opened.append(signal._replace(opened_at=self._log.now()))
         return signal_id
 
     def promise_shape(self, name: str) -> Any:

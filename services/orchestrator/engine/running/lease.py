@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from services.orchestrator.engine.model.flush import Grant
+
 
 @dataclass(slots=True)
 class Lease:
@@ -10,11 +12,13 @@ class Lease:
 
     `until` is an instant of the monotonic clock, in seconds, counted from before the claim or the heartbeat was
     sent; the database counts from when it received it, so the holder always stops first.
+    `grant` is what the turn's next flush takes it with; None once it is taken. Until then no row knows of it.
     """
 
     saga_id: UUID
     epoch: int
     until: float
+    grant: Grant | None = None
 
     def valid(self, monotonic: float) -> bool:
         """Say whether the lease still holds."""

@@ -26,7 +26,8 @@ class Line:
 class RunLog:
     """The log of one saga in memory: recorded ground, what is pending, and the settled signals.
 
-    `line` is the branch whose code runs now; the driver sets it. `fault` is the first fault of the code itself.
+    `awakeables` are those that the code has opened, as they were then. `line` is the branch whose code runs now; the
+    driver sets it. `fault` is the first fault of the code itself.
     """
 
     def __init__(self, saga: Saga, replay: Replay, clock: Clock) -> None:
@@ -34,6 +35,7 @@ class RunLog:
         self.replay = replay
         self.pending = Pending.of(saga)
         self.signals: dict[str, Signal] = {}
+        self.awakeables: dict[str, Signal] = {}
         self.signal_no = 0
         self.line: Line | None = None
         self.fault: EngineError | None = None

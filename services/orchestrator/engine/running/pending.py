@@ -1,11 +1,12 @@
 """What a saga has recorded since its last flush, and how that becomes one flush."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.model.flush import Flush
+from services.orchestrator.engine.model.flush import Flush, FlushAnswer, Grant
 from services.orchestrator.engine.model.records import (
     Alarm,
     Attention,
@@ -20,6 +21,8 @@ from services.orchestrator.engine.model.records import (
     Wait,
 )
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.running.handover import Handover
+from services.orchestrator.engine.running.lease import Lease
 
 
 class Change(TypedDict, total=False):
@@ -33,6 +36,8 @@ class Change(TypedDict, total=False):
     attention: Attention | None
     waits: tuple[Wait, ...]
     expired: tuple[str, ...]
+    settled: tuple[Signal, ...]
+    takes: Grant | None
 
 
 @dataclass(slots=True)
@@ -56,6 +61,9 @@ class Pending:
     starts: list[NewSaga] = field(default_factory=list)
     written: tuple[dict[str, Call], int, bool, str | None] = ({}, 0, False, None)
     turned_from: Saga | None = None
+    lease: Lease | None = None
+    handover: Handover | None = None
+    under_way: "asyncio.Future[FlushAnswer] | None" = None
 
     @classmethod
     def of(cls, saga: Saga) -> "Pending":
@@ -81,6 +89,8 @@ class Pending:
     @property
     def is_written(self) -> bool:
         """Say whether nothing has been recorded since the last flush."""
+        if self.handover is not None:
+            return False
         return not any(self._buffers()) and self.written == (self.calls, self.undo_no, self.no_return, self.progress)
 
     @property
@@ -109,9 +119,24 @@ class Pending:
             progress=self.progress,
         )
 
+    def hand(self, signal: Signal, counted: int) -> Handover:
+        """Take a settled signal along in the next flush, at once with its opening if that is not written yet."""
+        for opened in self.opened:
+            if opened.name == signal.name:
+                signal = signal._replace(opened_at=opened.opened_at, until=opened.until)
+        self.opened = [opened for opened in self.opened if opened.name != signal.name]
+        self.handover = Handover(signal, counted)
+        return self.handover
+
+    def _end_handover(self, *, is_written: bool) -> None:
+        if self.handover is not None:
+            self.handover.ends(is_written=is_written)
+            self.handover = None
+
     def discard(self) -> None:
         """Go back to what is written: for code that does not fit its log and must leave no trace."""
         self._clear()
+        self._end_handover(is_written=False)
         self.saga, self.turned_from = self.turned_from or self.saga, None
         calls, self.undo_no, self.no_return, self.progress = self.written
         self.calls = dict(calls)
@@ -143,6 +168,11 @@ class Pending:
         progressed = bool(self.records) or any(undo.finished_at is not None for undo in self.undo_changes)
         if faults is None:
             faults = 0 if progressed else self.faults
+        if self.handover is not None:
+            change["settled"] = (self.handover.signal,)
+            change["knows_signals"] = self.handover.counted
+        if self.lease is not None:
+            change["takes"] = self.lease.grant
         saga = self.saga
         return Flush(
             saga.id,
@@ -168,6 +198,10 @@ class Pending:
 
     def taken(self, flush: Flush) -> None:
         """Forget what an applied flush has written."""
+        if flush.takes is not None and self.lease is not None:
+            self.lease.grant = None
+        if flush.settled:
+            self._end_handover(is_written=True)
         self.flush_no = flush.flush_no
         self.turned_from = None
         self.takeovers = flush.takeovers

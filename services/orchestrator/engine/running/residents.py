@@ -1,5 +1,6 @@
 """Sagas whose code is in memory: those that run, and those that wait, up to a bound, so as not to be replayed."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,6 +51,24 @@ class Residents:
             run.log.learn(signal_no, news)
             run.ear.told()
 
+    def hearer(self, saga_id: UUID) -> Run | None:
+        """Give the run of a saga that waits for signals in memory, be it kept or about to wait; None if none does."""
+        run = self._driven.get(saga_id)
+        if run is None:
+            return self._runs.get(saga_id)
+        return run if run.ear.listens else None
+
+    async def written(self, saga_id: UUID) -> None:
+        """Wait for the flush that a saga has under way: it may wait for signals then, and its row is free.
+
+        What it was handed is written or has come to nothing by then: two signals are never on their way to one saga.
+        """
+        run = self._driven.get(saga_id)
+        if run is not None and run.pending.under_way is not None:
+            await asyncio.wait((run.pending.under_way,))
+        while (run := self._driven.get(saga_id)) is not None and run.pending.handover is not None:
+            await run.pending.handover.is_written()
+
     def __len__(self) -> int:
         """Count the runs kept."""
         return len(self._runs)
@@ -75,9 +94,18 @@ class Residents:
         run.close()
         return None
 
-    def lend(self, saga_id: UUID) -> Run | None:
-        """Give away the run of a saga that may be woken here; it is kept again if it is not."""
-        return self._runs.pop(saga_id, None)
+    def wake(self, run: Run) -> bool:
+        """Take a kept run out for a turn that is about to begin; False if it has one already."""
+        if self._runs.get(run.saga.id) is not run:
+            return False
+        self._driven[run.saga.id] = self._runs.pop(run.saga.id)
+        return True
+
+    def drop(self, run: Run) -> None:
+        """Let go of a run whose turn never began."""
+        if self._driven.get(run.saga.id) is run:
+            del self._driven[run.saga.id]
+        run.close()
 
     def saga(self, saga_id: UUID) -> Saga | None:
         """Give the saga of a run that is kept, None if it is not."""

@@ -6,10 +6,11 @@ from datetime import datetime
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal
-from services.orchestrator.engine.model.records import Saga, SignalKind, Wait
+from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, Wait
 from services.orchestrator.engine.running.calls import Attempted
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.ear import Ear
+from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
@@ -68,6 +69,13 @@ class Run:
                 waits.append(Wait("retry", step.name, call.started_at, None, call.retry_at))
         return tuple(waits)
 
+    def hand(self, signal: Signal) -> Handover:
+        """Let the code go on with a settled signal, which the next flush writes."""
+        handover = self.pending.hand(signal, self.log.signal_no)
+        self.log.learn(self.log.signal_no + 1, (handover.signal,))
+        self.ear.told()
+        return handover
+
     def cancel_attempts(self) -> None:
         """Stop the calls under way; what they did is unknown from here on."""
         for task in self.attempts.values():
@@ -75,6 +83,7 @@ class Run:
         self.attempts.clear()
 
     def close(self) -> None:
-        """Let go of the code and its calls."""
+        """Let go of the code, its calls, and what is not written."""
         self.cancel_attempts()
+        self.pending.discard()
         self.driver.close()

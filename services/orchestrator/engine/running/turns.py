@@ -1,5 +1,6 @@
 """One turn of one saga: from its claim until its lease is given back, whatever happens in between."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,7 @@ from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.context import WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.model.codec import Codec
-from services.orchestrator.engine.model.errors import LeaseLost
+from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.records import Attention, History, Saga
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.model.settings import EngineSettings
@@ -104,6 +105,12 @@ class Turns:
                 await self._drive(run, saga, history, lease)
         except LeaseLost:
             get_logger("engine.turns").info("saga.lease_lost", saga_id=str(saga.id), epoch=saga.epoch)
+        except Overtaken as overtaken:
+            cause = repr(overtaken.__cause__)[:500]
+            get_logger("engine.turns").info("saga.overtaken", saga_id=str(saga.id), cause=cause)
+            pending.discard()
+            with suppress(LeaseLost):
+                await self.executor.give_back(pending)
         except Exception as error:  # noqa: BLE001 - a fault of the engine itself must become visible on its saga
             get_logger("engine.turns").exception("saga.engine_error", saga_id=str(saga.id))
             pending.discard()
@@ -113,7 +120,7 @@ class Turns:
                 kept.close()
 
     async def _drive(self, run: Run, saga: Saga, history: History, lease: Lease) -> None:
-        run.lease = lease
+        run.lease = run.pending.lease = lease
         run.log.adopt(saga, history.signals)
         keep = False
         try:

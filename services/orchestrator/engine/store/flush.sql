@@ -5,11 +5,13 @@
 -- it holds, by the flush's place in the batch: `fresh` if this statement has applied it, otherwise `before` if an earlier one had.
 -- A replica that holds a saga again may send what its former lease had to write in the same batch: so every row of another table
 -- names its flush's place, and not its saga. What became of an undo finds its row only if an earlier flush has registered it: as
--- every undo is registered before the effect that it undoes, one has.
+-- every undo is registered before the effect that it undoes, one has. With `lease_s` a flush names the epoch before its own, since
+-- which the saga waits, and takes the lease; sent again it finds another. A signal that it settles is open: who knows of every
+-- signal that the row counts knows that.
 with held as materialized (
     select s.flush_no as stands, s.signal_no as counted, f.*, f.ordinality as no
     from sagas s
-    join unnest(cast(:flushes as saga_flush[])) with ordinality as f on f.id = s.id
+    join unnest(cast(:flushes as saga_write[])) with ordinality as f on f.id = s.id
     where s.epoch = f.epoch
     order by s.id
     for no key update of s
@@ -39,6 +41,23 @@ with held as materialized (
     from unnest(cast(:opened as signal_opening[])) as o
     join fresh on fresh.no = o.flush
     on conflict (saga_id, name) do update set until = excluded.until where g.status = 'open'
+), settled as (
+    insert into signals as g (saga_id, name, kind, status, shape, expects, value, error_code, error_message, identity, opened_at,
+                              until, settled_by, settled_at)
+    select fresh.id, w.name, w.kind, w.status, w.shape, w.expects, w.value, w.error_code, w.error_message, w.identity, w.opened_at,
+           w.until, w.settled_by, w.settled_at
+    from unnest(cast(:settled as signal_write[])) as w
+    join fresh on fresh.no = w.flush
+    on conflict (saga_id, name) do update
+        set status = excluded.status, value = excluded.value, error_code = excluded.error_code,
+            error_message = excluded.error_message, identity = excluded.identity, settled_by = excluded.settled_by,
+            settled_at = excluded.settled_at
+    returning g.saga_id, g.name, g.kind, g.status, g.identity, g.settled_by, g.error_message, g.settled_at
+), told as (
+    insert into audit (at, action, subject_id, actor, reason, details)
+    select settled_at, kind || '.' || status, saga_id::text, settled_by, error_message,
+           jsonb_build_object('name', name, 'identity', identity)
+    from settled
 ), moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), written as (
@@ -46,10 +65,13 @@ with held as materialized (
     set phase = f.phase,
         run_state = f.run_state,
         outcome = f.outcome,
+        epoch = s.epoch + (f.lease_s is not null)::integer,
         flush_no = f.flush_no,
-        signal_no = s.signal_no + f.expired,
-        due_at = case when f.run_state = 'leased' then s.due_at else f.due_at end,
-        owner = case when f.run_state = 'leased' then s.owner end,
+        signal_no = s.signal_no + f.closes,
+        due_at = case when f.run_state <> 'leased' then f.due_at
+                      when f.lease_s is null then s.due_at
+                      else moment.at + f.lease_s * interval '1 second' end,
+        owner = case when f.run_state = 'leased' then coalesce(f.owner, s.owner) end,
         undo_no = f.undo_no,
         takeovers = f.takeovers,
         alone = s.alone and f.takeovers > 0,

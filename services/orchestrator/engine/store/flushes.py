@@ -71,6 +71,7 @@ def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
             if flush.undo_changes
             for undo in _newest(flush.undo_changes)
         ],
+        "settled": [_signal_write(place, signal) for place, flush in placed for signal in flush.settled],
         "opened": [
             _signal_opening(place, signal)
             for place, flush in placed
@@ -82,12 +83,15 @@ def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
 
 def _saga_flush(flush: Flush) -> tuple[object, ...]:
     error, attention = flush.error, flush.attention
+    takes = flush.takes
     return (
         flush.saga_id,
-        flush.epoch,
+        flush.epoch if takes is None else flush.epoch - 1,
+        takes and takes.owner,
+        takes and takes.lease_s,
         flush.flush_no,
         flush.knows_signals,
-        len(flush.expired),
+        len(flush.expired) + len(flush.settled),
         flush.phase,
         flush.run_state,
         flush.outcome,
@@ -148,6 +152,26 @@ def _newest(changes: Sequence[Undo]) -> Collection[Undo]:
 
 def _signal_opening(place: int, signal: Signal) -> tuple[object, ...]:
     return (place, signal.name, signal.kind, signal.shape, signal.expects, signal.opened_at, signal.until)
+
+
+def _signal_write(place: int, signal: Signal) -> tuple[object, ...]:
+    error = signal.error
+    return (
+        place,
+        signal.name,
+        signal.kind,
+        signal.status,
+        signal.shape,
+        signal.expects,
+        signal.value,
+        error and error.code,
+        error and error.message,
+        signal.identity,
+        signal.settled_by,
+        signal.opened_at or signal.settled_at,
+        signal.until,
+        signal.settled_at,
+    )
 
 
 def _merged(opened: Sequence[Signal]) -> Collection[Signal]:

@@ -111,12 +111,12 @@ for no key update
 
 -- name: settle
 -- Settles signals that are open, or promises that nobody has waited for yet, of sagas that still go forward; counts them and makes
--- waiting sagas due, or leases them to the replica that keeps their code since the epoch it names; gives those it settled. One
--- that is not given was settled, or its saga ended, before this statement had the row: nothing of it is written.
+-- waiting sagas due; gives those it settled. One that is not given was settled, or its saga ended, before this statement had the
+-- row: nothing of it is written.
 with wanted as (
-    select * from unnest(cast(:settlements as signal_settlement[]))
+    select * from unnest(cast(:settlements as signal_proposal[]))
 ), held as materialized (
-    select s.id, s.run_state = 'waiting' as waits, s.epoch
+    select s.id, s.run_state = 'waiting' as waits
     from sagas s
     where s.id in (select saga_id from wanted) and s.phase = 'forward'
     order by s.id
@@ -143,27 +143,23 @@ with wanted as (
 ), woken as (
     update sagas s
     set signal_no = s.signal_no + news.count,
-        run_state = case when news.here then 'leased' when news.waits then 'ready' else s.run_state end,
-        epoch = s.epoch + news.here::integer,
-        owner = case when news.here then cast(:owner as text) else s.owner end,
-        due_at = case when news.here then moment.at + cast(:lease_s as float8) * interval '1 second'
-                      when news.waits then moment.at else s.due_at end,
+        run_state = case when news.waits then 'ready' else s.run_state end,
+        due_at = case when news.waits then moment.at else s.due_at end,
         updated_at = moment.at
     from (
-        select held.id, count(*)::integer as count, bool_and(held.waits) as waits,
-               coalesce(bool_and(held.waits and w.epoch = held.epoch), false) as here
-        from settled join held on held.id = settled.saga_id join wanted w on (w.saga_id, w.name) = (settled.saga_id, settled.name)
+        select held.id, count(*)::integer as count, bool_and(held.waits) as waits
+        from settled join held on held.id = settled.saga_id
         group by held.id
     ) as news cross join moment
     where s.id = news.id
-    returning s.id, s.epoch, s.signal_no, news.here, news.waits and not news.here as is_due
+    returning s.id, s.epoch, s.signal_no, news.waits
 ), told as (
     insert into audit (at, action, subject_id, actor, reason, details)
     select moment.at, settled.kind || '.' || settled.status, settled.saga_id::text, settled.settled_by, settled.error_message,
            jsonb_build_object('name', settled.name, 'identity', settled.identity)
     from settled cross join moment
 )
-select settled.saga_id, settled.name, moment.at, woken.epoch, woken.signal_no, woken.here, woken.is_due
+select settled.saga_id, settled.name, moment.at, woken.epoch, woken.signal_no, woken.waits
 from settled join woken on woken.id = settled.saga_id cross join moment
 
 -- name: operate

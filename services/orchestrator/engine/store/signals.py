@@ -1,7 +1,7 @@
 """Signals: opened by a saga's flush, settled once under the saga's row lock."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -30,50 +30,38 @@ async def expire(conn: Connection, expired: Sequence[tuple[UUID, str]], *, now: 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
-    """Which waiting sagas may run here as soon as they are settled: their epochs, the replica, and for how long."""
-
-    epochs: Mapping[UUID, int] = field(default_factory=dict)
-    owner: str | None = None
-    lease_s: float = 0.0
-
-
 class Settled(NamedTuple):
     """When a signal was settled, and how its saga's row stands since: its epoch, and how many signals it has.
 
-    `is_woken`: the saga is leased to this replica, to run at once. `is_due`: it waits to be claimed. Neither: somebody
-    holds it, or an operator has stopped it.
+    `is_due`: it waits to be claimed. Otherwise somebody holds it, or an operator has stopped it.
     """
 
     at: datetime
     epoch: int
     signal_no: int
-    is_woken: bool
     is_due: bool
 
 
 async def settle_open(
-    conn: Connection, proposed: Sequence[Signal], wake: Wake, *, now: datetime | None
+    conn: Connection, proposed: Sequence[Signal], *, now: datetime | None
 ) -> dict[tuple[UUID, str], Settled]:
-    """Settle those of many signals that are open and whose sagas go forward; give these, and which sagas run here."""
+    """Settle those of many signals that are open and whose sagas go forward; give these."""
     if not proposed:
         return {}
-    rows = await conn.fetch(queries()["settle"], _proposals(proposed, wake, now))
+    rows = await conn.fetch(queries()["settle"], _proposals(proposed, now))
     return {
-        (row["saga_id"], row["name"]): Settled(row["at"], row["epoch"], row["signal_no"], row["here"], row["is_due"])
-        for row in rows
+        (row["saga_id"], row["name"]): Settled(row["at"], row["epoch"], row["signal_no"], row["waits"]) for row in rows
     }
 
 
 async def settle_held(conn: Connection, proposed: Signal, *, now: datetime | None) -> datetime:
     """Settle a signal that is open, or was never opened, of a saga that goes forward; under `lock_saga`. Give when."""
-    (row,) = await conn.fetch(queries()["settle"], _proposals([proposed], Wake(), now))
+    (row,) = await conn.fetch(queries()["settle"], _proposals([proposed], now))
     at: datetime = row["at"]
     return at
 
 
-def _proposals(proposed: Sequence[Signal], wake: Wake, now: datetime | None) -> dict[str, Any]:
+def _proposals(proposed: Sequence[Signal], now: datetime | None) -> dict[str, Any]:
     return {
         "settlements": [
             (
@@ -86,12 +74,9 @@ def _proposals(proposed: Sequence[Signal], wake: Wake, now: datetime | None) -> 
                 signal.error and signal.error.message,
                 signal.identity,
                 signal.settled_by,
-                wake.epochs.get(signal.saga_id),
             )
             for signal in proposed
         ],
-        "owner": wake.owner,
-        "lease_s": wake.lease_s,
         "now": now,
     }
 
