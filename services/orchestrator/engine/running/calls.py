@@ -3,10 +3,11 @@
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from enum import Enum
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from types import CoroutineType
-from typing import Any, NamedTuple
+from typing import Any
 
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
@@ -18,7 +19,7 @@ from services.orchestrator.engine.model.records import ErrorInfo, Saga
 MESSAGE_LENGTH_MAX = 2_000
 
 
-class Verdict(Enum):
+class Verdict(StrEnum):
     """What an attempt tells about the effect."""
 
     OK = "ok"
@@ -32,11 +33,12 @@ class Verdict(Enum):
     """Not done, because we may not or cannot ask: a person has to mend that."""
 
 
-class Attempted(NamedTuple):
-    """The outcome of one attempt; `retry_after_s` is the target's own wish."""
+@dataclass(slots=True)
+class Attempted:
+    """The outcome of one attempt: a value, or an error; `retry_after_s` is the target's own wish."""
 
-    verdict: Verdict
     value: Any = None
+    verdict: Verdict = Verdict.OK
     error: Exception | None = None
     retry_after_s: float = 0.0
 
@@ -84,37 +86,37 @@ class Caller:
         key, deadline = f"{saga_id}:{position}", started + timeout_s
         step = Step(key, number, deadline, self._clients, saga_id, saga.subject, self._log)
         self.hooks.call_before(saga, position, name, number)
-        attempted = await self._outcome(call, step, timeout_s)
+        begun = _begin(call, step)
+        attempted = begun if isinstance(begun, Attempted) else await _finish(begun, timeout_s)
         seconds = self._clock.monotonic() - started
-        self.hooks.call_answered(saga, position, name, attempted.verdict.value, seconds)
+        self.hooks.call_answered(saga, position, name, attempted.verdict, seconds)
         return attempted
 
-    async def _outcome(
-        self, call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any], timeout_s: float
-    ) -> Attempted:
-        limit: asyncio.Timeout | None = None
-        try:
-            work = call(step)
-            if type(work) is CoroutineType:
-                ended, value = _begun(work)
-                if ended:  # a step that waits for nothing needs no limit
-                    return Attempted(Verdict.OK, value)
-                work = _go_on(work, value)
-            limit = asyncio.timeout(timeout_s)
-            async with limit:
-                return Attempted(Verdict.OK, await work)
-        except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
-            if limit is not None and limit.expired() and isinstance(error, TimeoutError):
-                return Attempted(Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
-            return Attempted(_verdict(error), error=error, retry_after_s=_retry_after_s(error))
 
-
-def _begun(code: Coroutine[Any, Any, Any]) -> tuple[bool, Any]:
-    """Run a coroutine up to its first wait: False and what it waits for, or True and its result."""
+def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Attempted | Awaitable[Any]:
+    """Begin an attempt; give its outcome if it waits for nothing, and so needs no limit, or else what is left of it."""
     try:
-        return False, code.send(None)
-    except StopIteration as done:
-        return True, done.value
+        work = call(step)
+        if type(work) is not CoroutineType:
+            return work
+        try:
+            waited = work.send(None)
+        except StopIteration as done:
+            return Attempted(done.value)
+    except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
+        return _failed(error)
+    return _go_on(work, waited)
+
+
+async def _finish(work: Awaitable[Any], timeout_s: float) -> Attempted:
+    limit = asyncio.timeout(timeout_s)
+    try:
+        async with limit:
+            return Attempted(await work)
+    except Exception as error:  # noqa: BLE001 - as above
+        if limit.expired() and isinstance(error, TimeoutError):
+            return Attempted(verdict=Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
+        return _failed(error)
 
 
 @types.coroutine
@@ -131,6 +133,10 @@ def _go_on(code: Coroutine[Any, Any, Any], waited: Any) -> Generator[Any, Any, A
             waited = go_on()
         except StopIteration as done:
             return done.value
+
+
+def _failed(error: Exception) -> Attempted:
+    return Attempted(verdict=_verdict(error), error=error, retry_after_s=_retry_after_s(error))
 
 
 def _verdict(error: Exception) -> Verdict:

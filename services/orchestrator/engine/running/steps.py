@@ -95,9 +95,10 @@ class StepBook:
     def enter(self, run: Run, command: RunStep, attempted: Attempted) -> None:
         """Enter the outcome of an attempt."""
         call = run.pending.calls[command.position]
+        if attempted.error is None:
+            self._record_value(run, command, call, attempted)
+            return
         match attempted.verdict:
-            case Verdict.OK:
-                self._record_value(run, command, call, attempted)
             case Verdict.REFUSED:
                 if not call.unknown and attempted.info().code != KeyReused.code:
                     self._waive(run, command)
