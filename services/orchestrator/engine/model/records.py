@@ -6,7 +6,7 @@ What is made for every saga or step is a named tuple, which costs a third of a f
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
@@ -27,6 +27,10 @@ class Kind(StrEnum):
     UNDO = "undo"
     NO_RETURN = "no_return"
     STATUS = "status"
+
+
+STEP: Final = Kind.STEP
+"""Looked up once, as every step asks for it twice, and a member of an enumeration is found slowly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from services.orchestrator.engine.model.errors import (
     StepFailed,
 )
 from services.orchestrator.engine.model.records import (
+    STEP,
     ErrorInfo,
     Kind,
     NewSaga,
@@ -65,7 +66,7 @@ class Journal:
     ) -> Any:
         """Give a step's recorded result, or ask the executor for its call."""
         position = self.next_position()
-        record = self._log.take(position, Kind.STEP, name)
+        record = self._log.take(position, STEP, name)
         signature = signature_of(fn)
         if record is not None:
             if record.error is not None:

@@ -60,7 +60,9 @@ class RunLog:
     def now(self) -> datetime:
         """Give the present moment, at least the one at which the database handed out the lease."""
         now, claimed_at = self._clock.now(), self.pending.saga.claimed_at
-        return max(claimed_at, now)
+        if now < claimed_at:
+            return claimed_at
+        return now
 
     def next_position(self) -> str:
         """Give the next position of the line that is running."""

@@ -9,11 +9,11 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import PayloadError, StepFailed
 from services.orchestrator.engine.model.records import (
+    STEP,
     Alarm,
     Attention,
     Call,
     ErrorInfo,
-    Kind,
     LogRecord,
     Undo,
     UndoStatus,
@@ -151,7 +151,7 @@ class StepBook:
         run.pending.calls.pop(command.position, None)
         started_at, finished_at = call.started_at, run.log.now()
         run.pending.records.append(
-            LogRecord(call.position, Kind.STEP, call.name, started_at, finished_at, output, error, call.attempt)
+            LogRecord(command.position, STEP, command.name, started_at, finished_at, output, error, call.attempt)
         )
 
     def _waive(self, run: Run, command: RunStep) -> None:
