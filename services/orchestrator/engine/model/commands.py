@@ -7,7 +7,7 @@ here touches asyncio: workflow code is driven step by step, so that its order de
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from services.orchestrator.engine.model.retry import RetryPolicy
 
@@ -23,8 +23,9 @@ class Command:
         return (yield self)
 
 
-class RunStep(NamedTuple):
-    """Call a step, attempt after attempt, until it is recorded; a named tuple, as one is made for every step."""
+@dataclass(slots=True)
+class RunStep:
+    """Call a step, attempt after attempt, until it is recorded; not frozen, as one is made for every step."""
 
     position: str
     name: str
