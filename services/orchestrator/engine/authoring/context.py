@@ -54,7 +54,7 @@ class WorkflowContext:
         self.subject = subject
         self.log = log
 
-    async def run(
+    def run(
         self,
         fn: Callable[[Step[Any], *Ts], Awaitable[T]],
         *args: *Ts,
@@ -62,16 +62,13 @@ class WorkflowContext:
         retry: RetryPolicy = DEFAULT_RETRY,
         timeout: timedelta = STEP_TIMEOUT,
         name: str | None = None,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """Run a durable step: attempted at least once under one key, recorded once.
 
         `compensate` is written before the call and gets the result first, None if the outcome stayed unknown.
         StepFailed when the step is refused or its attempts are used up. `timeout` bounds one attempt.
         """
-        result: T = await self._recorder.run_step(
-            name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds()
-        )
-        return result
+        return self._recorder.run_step(name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds())
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""

@@ -1,6 +1,6 @@
 """What the context needs of the run that carries it: a position for everything, and a place to record it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class Recorder(Protocol):
         undo: Callable[..., Awaitable[None]] | None,
         retry: RetryPolicy,
         timeout_s: float,
-    ) -> Awaitable[Any]:
+    ) -> Coroutine[Any, Any, Any]:
         """Give a step's recorded result, or ask for its call."""
         ...
 
