@@ -64,7 +64,7 @@ class StepBook:
             if known is not None:
                 calls[command.position] = known.next_attempt()
                 continue
-            calls[command.position] = Call(command.position, command.name, attempt=1, started_at=now)
+            calls[command.position] = Call(command.position, command.name, 1, now)
             if command.undo_name is not None:
                 run.pending.add_undo(command.undo_name, command.undo_args or "[]", command.position, command.position)
         return ready
