@@ -110,10 +110,10 @@ async def park(request: Request) -> Response:
 
 
 ROUTES = (
-    ("GET", "/health", health),
-    ("POST", "/orders/{order_id}", start),
     ("POST", "/orders/{order_id}/{signal}", settle),
+    ("POST", "/orders/{order_id}", start),
     ("GET", "/orders/{order_id}/result", result),
+    ("GET", "/health", health),
     ("POST", "/w1", w1),
     ("POST", "/park", park),
 )

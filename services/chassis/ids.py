@@ -36,7 +36,10 @@ def derived_uuid(*parts: str) -> uuid.UUID:
 
 def read_uuid(text: str) -> uuid.UUID:
     """Read a UUID in any form that `uuid.UUID` reads; ValueError if it is none."""
-    return UUID(uuid.UUID(text).bytes)
+    try:
+        return UUID(text)
+    except ValueError:  # one of the rarer forms, or none
+        return UUID(uuid.UUID(text).bytes)
 
 
 def new_secret(nbytes: int = 32) -> str:

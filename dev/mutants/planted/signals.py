@@ -91,8 +91,8 @@ SIGNALS = (
         (
             Edit(
                 "services/orchestrator/engine/running/committer.py",
-                "if answer is FlushAnswer.NEWS and flush.settled:",
-                "if answer is FlushAnswer.NEWS and not flush.saga_id:",
+                "if answer is NEWS and flush.settled:",
+                "if answer is NEWS and not flush.saga_id:",
             ),
         ),
         (f"{ENGINE}/test_handovers.py::test_whoever_has_settled_elsewhere_was_first",),

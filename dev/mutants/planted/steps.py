@@ -4,7 +4,7 @@ from dev.mutants.mutant import Edit, Mutant
 
 STEPS_PY = "services/orchestrator/engine/running/steps.py"
 EXECUTOR = "services/orchestrator/engine/running/executor.py"
-INTENT = "            await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))\n"
+INTENT = "            await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))\n"
 COMPENSATOR = "services/orchestrator/engine/running/compensator.py"
 STEERING = "services/orchestrator/engine/operations/steering.py"
 REPLAY = "services/orchestrator/engine/model/replay.py"

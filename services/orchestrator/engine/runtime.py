@@ -20,7 +20,7 @@ from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.settings import EngineSettings
-from services.orchestrator.engine.model.states import Phase
+from services.orchestrator.engine.model.states import ENDED
 from services.orchestrator.engine.operations import Operations
 from services.orchestrator.engine.running.assembly import turns_of
 from services.orchestrator.engine.running.committer import Committer
@@ -172,7 +172,7 @@ class Engine:
             self._turns.quarantine.clear(flush.saga_id)
         if flush.due_at is not None:
             self._scheduler.hint(flush.due_at)
-        if flush.phase is Phase.ENDED:
+        if flush.phase is ENDED:
             self._scheduler.forget(flush.saga_id)
             self._ends.announce(flush.saga_id, flush)
         if flush.messages:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from services.chassis.messaging.outbox import Message
@@ -81,3 +81,9 @@ class FlushAnswer(Enum):
     """Nothing was written: a signal that the saga does not know yet has been settled."""
     LOST = "lost"
     """Nothing was written: the lease is gone."""
+
+
+APPLIED: Final = FlushAnswer.APPLIED
+"""As those below, looked up once: every flush asks for it, and a member of an enumeration is found slowly."""
+NEWS: Final = FlushAnswer.NEWS
+LOST: Final = FlushAnswer.LOST

@@ -1,6 +1,7 @@
 """The state machine of a saga: phase × run state, one outcome, and the one word that people see."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Phase(StrEnum):
@@ -35,6 +36,13 @@ class Outcome(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+
+FORWARD: Final = Phase.FORWARD
+"""As those below, looked up once: every turn asks for it, and a member of an enumeration is found slowly."""
+ENDED: Final = Phase.ENDED
+LEASED: Final = RunState.LEASED
+WAITING: Final = RunState.WAITING
+DONE: Final = RunState.DONE
 
 State = tuple[Phase, RunState]
 

@@ -16,7 +16,7 @@ from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
-from services.orchestrator.engine.model.flush import Flush, FlushAnswer
+from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer
 from services.orchestrator.engine.running.insistence import insist
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.store import flushes
@@ -78,11 +78,11 @@ class Committer:
             if flush.settled:
                 raise Overtaken from error
             raise
-        if answer is FlushAnswer.LOST:
+        if answer is LOST:
             raise LeaseLost
-        if answer is FlushAnswer.NEWS and flush.settled:
+        if answer is NEWS and flush.settled:
             raise Overtaken
-        if answer is FlushAnswer.APPLIED:
+        if answer is APPLIED:
             pending.taken(flush)
         return answer
 
@@ -133,7 +133,7 @@ class Committer:
             await self._halve(batch, error)
             return
         for (flush, future), answer in zip(batch, answers, strict=True):
-            if answer is FlushAnswer.APPLIED:
+            if answer is APPLIED:
                 self._on_applied(flush)
             if not future.done():
                 future.set_result(answer)

@@ -11,7 +11,7 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import PayloadError
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import Alarm, Attention, ErrorInfo
-from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.model.states import DONE, ENDED, Outcome, RunState, status_word
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.pending import Pending, addressed
 
@@ -49,9 +49,7 @@ class Endings:
         if outcome is Outcome.FAILED and definition.failure_alarm is not None:
             alarm = Alarm(definition.failure_alarm, f"{error.code}: {error.message}" if error else str(outcome))
             pending.alarms.append(alarm)
-        flush = pending.flush(
-            Phase.ENDED, RunState.DONE, outcome=outcome, output=output, error=error, messages=messages
-        )
+        flush = pending.flush(ENDED, DONE, outcome=outcome, output=output, error=error, messages=messages)
         await self._write(pending, flush, error.code if error else None)
         if alarm is not None:
             self.hooks.alarm(alarm.kind, pending.saga, alarm.message)

@@ -25,10 +25,10 @@ from services.chassis.clock import Clock
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, TerminalError
-from services.orchestrator.engine.model.flush import FlushAnswer
+from services.orchestrator.engine.model.flush import NEWS
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.settings import EngineSettings
-from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+from services.orchestrator.engine.model.states import FORWARD, LEASED, WAITING, Outcome, RunState
 from services.orchestrator.engine.running.calls import Attempted, Caller, error_info
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.compensator import Compensator
@@ -104,7 +104,7 @@ class Executor:
             await self._endings.get_stuck(run.definition, run.pending, too_old)
             return True
         if ready:
-            await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))
+            await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
             await self._call(run, ready)
         elif run.attempts:
             await self._await_attempts(run)
@@ -175,8 +175,8 @@ class Executor:
         if not expired:
             return False
         names = tuple({wait.signal for wait in expired})
-        flush = run.pending.flush(Phase.FORWARD, RunState.LEASED, expired=names, knows_signals=run.log.signal_no)
-        if await self._committer.write(run.pending, flush) is FlushAnswer.NEWS:
+        flush = run.pending.flush(FORWARD, LEASED, expired=names, knows_signals=run.log.signal_no)
+        if await self._committer.write(run.pending, flush) is NEWS:
             await self._learn(run)
         else:
             closed = [Signal(run.saga.id, wait.signal, SignalKind(wait.kind), SignalStatus.EXPIRED) for wait in expired]
@@ -188,7 +188,7 @@ class Executor:
         """Wait here for time to move the saga on, once what it has recorded is written."""
         with self._rests.place():
             if not run.pending.is_written:
-                await self._committer.write(run.pending, run.pending.flush(Phase.FORWARD, RunState.LEASED))
+                await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
             await self._rests.until(run, due_at)
 
     async def _hears(self, run: Run) -> bool:
@@ -206,13 +206,13 @@ class Executor:
             return False
         self._hooks.suspend_before(run.saga)
         flush = run.pending.flush(
-            Phase.FORWARD,
-            RunState.WAITING,
+            FORWARD,
+            WAITING,
             due_at=run.next_due(),
             waits=run.waits(),
             knows_signals=run.log.signal_no,
         )
-        if await self._committer.write(run.pending, flush) is FlushAnswer.NEWS:
+        if await self._committer.write(run.pending, flush) is NEWS:
             if run.log.signal_no == flush.knows_signals:  # it has not been told meanwhile
                 await self._learn(run)
             return False
@@ -222,7 +222,7 @@ class Executor:
     async def give_back(self, pending: Pending) -> bool:
         """Give the lease back although the saga could go on: another claim takes it up at once."""
         due_at = max(pending.saga.claimed_at, self._clock.now())
-        await self._committer.write(pending, pending.flush(Phase.FORWARD, RunState.READY, due_at=due_at))
+        await self._committer.write(pending, pending.flush(FORWARD, RunState.READY, due_at=due_at))
         return True
 
     async def _learn(self, run: Run) -> None:
@@ -265,9 +265,7 @@ class Executor:
             await self._endings.get_stuck(run.definition, pending, Attention("workflow-error", describe(error)))
             return
         due_at = run.log.now() + timedelta(seconds=self._settings.fault_pause_s * 2 ** (faults - 1))
-        await self._committer.write(
-            run.pending, pending.flush(Phase.FORWARD, RunState.WAITING, due_at=due_at, faults=faults)
-        )
+        await self._committer.write(run.pending, pending.flush(FORWARD, WAITING, due_at=due_at, faults=faults))
 
     async def _stuck(self, run: Run, fault: EngineError) -> None:
         if isinstance(fault, Divergence):

@@ -26,5 +26,4 @@ class Handover:
 
     async def is_written(self) -> bool:
         """Wait until it is durable; False if its flush came to nothing, and it has to be settled under the lock."""
-        await asyncio.wait((self._end,))
-        return self._end.result()
+        return await asyncio.shield(self._end)

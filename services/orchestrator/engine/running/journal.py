@@ -120,8 +120,7 @@ class Journal:
 
     def promise_shape(self, name: str) -> Any:
         """Give a declared promise's type."""
-        self._log.declared(lambda: str(self._definition.promise_shape(name)))
-        return self._definition.promise_shape(name)
+        return self._log.declared(lambda: self._definition.promise_shape(name))
 
     async def wait_signal(self, name: str, kind: SignalKind, shape: Any, timeout: timedelta | None) -> Any:
         """Wait for a signal's value; when the wait begins its deadline is fixed."""

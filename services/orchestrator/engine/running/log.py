@@ -13,6 +13,7 @@ from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.running.pending import Pending
 
 E = TypeVar("E", bound=EngineError)
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -93,8 +94,8 @@ class RunLog:
         self.fault = self.fault or fault
         return fault
 
-    def declared(self, look_up: Callable[[], str]) -> str:
-        """Look up a name that the definition must declare; a fault of the code if it does not."""
+    def declared(self, look_up: Callable[[], T]) -> T:
+        """Look up what the definition must declare; a fault of the code if it does not."""
         try:
             return look_up()
         except EngineError as fault:

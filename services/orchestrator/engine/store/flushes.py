@@ -11,7 +11,7 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.messaging import outbox
 from services.chassis.sql import Queries
-from services.orchestrator.engine.model.flush import Flush, FlushAnswer
+from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import LogRecord, Signal, Undo
 from services.orchestrator.engine.store import sagas, signals
 from services.orchestrator.engine.store.columns import write_attention, write_calls, write_waits
@@ -35,9 +35,9 @@ async def write(database: Database, batch: Sequence[Flush], *, now: datetime | N
     else:
         async with database.autocommit() as conn:
             rows = await conn.fetch(queries()["flush"], _parameters(batch, now))
-    answers = [FlushAnswer.LOST] * len(batch)
+    answers = [LOST] * len(batch)
     for row in rows:
-        answers[row["no"] - 1] = FlushAnswer.APPLIED if row["fresh"] or row["before"] else FlushAnswer.NEWS
+        answers[row["no"] - 1] = APPLIED if row["fresh"] or row["before"] else NEWS
     return answers
 
 
