@@ -78,6 +78,8 @@ class Committer:
             if flush.settled:
                 raise Overtaken from error
             raise
+        finally:
+            pending.under_way = None
         if answer is LOST:
             raise LeaseLost
         if answer is NEWS and flush.settled:

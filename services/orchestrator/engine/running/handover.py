@@ -1,29 +1,40 @@
 """A signal that is handed to a saga in memory: its code goes on with it, and its next flush writes it."""
 
 import asyncio
+from typing import Final
 
 from services.orchestrator.engine.model.records import Signal
+
+PATIENCE_S: Final = 5.0
+"""How long whoever settles a signal waits for a flush, which is repeated for as long as Postgres does not answer."""
 
 
 class Handover:
     """A settlement on its way: not durable, and believed by nobody but the code of its saga, until it is written.
 
     `counted` is how many signals the saga's row counts without it: the flush is refused if it counts more by then.
+    Nobody waits for it longer than `PATIENCE_S`; what becomes of it then, the signal's row tells.
     """
 
-    __slots__ = ("_end", "counted", "signal")
+    __slots__ = ("_end", "_patience", "counted", "signal")
 
     def __init__(self, signal: Signal, counted: int) -> None:
         """Take the settled signal, and how many were settled before it."""
         self.signal = signal
         self.counted = counted
-        self._end: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[bool] = loop.create_future()
+        self._patience = loop.call_later(PATIENCE_S, self._end_unknown)
 
     def ends(self, *, is_written: bool) -> None:
         """Tell whether it is durable, or has come to nothing; the first word counts."""
         if not self._end.done():
+            self._patience.cancel()
             self._end.set_result(is_written)
 
+    def _end_unknown(self) -> None:
+        self.ends(is_written=False)
+
     async def is_written(self) -> bool:
-        """Wait until it is durable; False if its flush came to nothing, and it has to be settled under the lock."""
+        """Wait until it is durable; False if that is not known, and the signal has to be settled under the lock."""
         return await asyncio.shield(self._end)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from services.orchestrator.engine.model.records import Saga, Signal
+from services.orchestrator.engine.running.handover import PATIENCE_S
 from services.orchestrator.engine.running.run import Run
 
 
@@ -65,9 +66,10 @@ class Residents:
         """
         run = self._driven.get(saga_id)
         if run is not None and run.pending.under_way is not None:
-            await asyncio.wait((run.pending.under_way,))
+            await asyncio.wait((run.pending.under_way,), timeout=PATIENCE_S)
         while (run := self._driven.get(saga_id)) is not None and run.pending.handover is not None:
-            await run.pending.handover.is_written()
+            if not await run.pending.handover.is_written():
+                return
 
     def __len__(self) -> int:
         """Count the runs kept."""
