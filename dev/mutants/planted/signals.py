@@ -190,7 +190,7 @@ SIGNALS = (
                 EXECUTOR,
                 "        now = run.log.now()\n        for timer in run.driver.settle(now):\n",
                 "        now = run.log.now()\n"
-                "        off_s = getattr(self._clock, 'own_s', self._clock._offset_s) - self._clock._offset_s\n"
+                "        off_s = abs(getattr(self._clock, 'own_s', self._clock._offset_s) - self._clock._offset_s)\n"
                 "        now += timedelta(seconds=off_s)\n"
                 "        for timer in run.driver.settle(now):\n",
             ),
