@@ -1,12 +1,15 @@
 """Fixtures of the engine's scenarios: a cluster of replicas on the test's database, in each configuration."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy import text
 
 from services.chassis.db import Database
 from services.orchestrator.engine import WorkflowDefinition
+from services.orchestrator.engine.running.ear import Ear
 from tests.support.clock import ManualClock
 from tests.support.engine import CONFIGURATIONS, ONE, SUSPENDING, THREE, THREE_SUSPENDING, Cluster, Configuration
 
@@ -49,3 +52,33 @@ async def row_of(cluster: Cluster, saga_id: str) -> tuple[str, int]:
     async with cluster.replicas[0].database.begin() as conn:
         row = (await conn.execute(text("select run_state, epoch from sagas where id = :id"), {"id": saga_id})).one()
         return row.run_state, row.epoch
+
+
+class Listeners:
+    """Knows of the sagas that have begun to listen."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.any = asyncio.Event()
+        self.on_listening: Callable[[], object] = lambda: None
+
+    @asynccontextmanager
+    async def one(self, cluster: Cluster) -> AsyncIterator[None]:
+        """Let the cluster run until a saga listens, and let it become idle afterwards."""
+        async with cluster.running():
+            await self.any.wait()
+            yield
+
+
+@pytest.fixture
+def listeners(monkeypatch: pytest.MonkeyPatch) -> Listeners:
+    found, listen = Listeners(), Ear.listen
+
+    async def noted(ear: Ear, seconds: float) -> None:
+        found.count += 1
+        found.any.set()
+        found.on_listening()
+        await listen(ear, seconds)
+
+    monkeypatch.setattr(Ear, "listen", noted)
+    return found

@@ -1,7 +1,7 @@
 """Handovers: a signal that comes where its saga waits in memory is written by the turn it begins, or not at all."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,15 +12,16 @@ from services.orchestrator.engine import Flush, Operations, SagaEnd, Settlement,
 from services.orchestrator.engine.model.states import RunState
 from services.orchestrator.engine.running import handover
 from services.orchestrator.engine.store import flushes, signals
-from tests.postgres.engine.conftest import ClusterOf, row_of
+from tests.postgres.engine.conftest import ClusterOf, Listeners, row_of
 from tests.postgres.engine.payment import asked, late, money, payment, refund
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
-from tests.support.events import crash
+from tests.support.events import AtPoint, connection_breaker, crash
 from tests.support.world import act, undo
 
 LONG_S = 30.0
 """Nobody waits so long in a test: whoever is waited for comes first."""
 POLL_S = 0.5
+Waits = tuple[Cluster, Replica, str, list[Flush]]
 
 
 @workflow("handed", version=1, promises={"go": str, "more": str}, undos=[undo])
@@ -33,18 +34,15 @@ async def handed(ctx: WorkflowContext, _: None) -> str:
 
 
 @pytest.fixture(params=[0.0, LONG_S], ids=["waiting", "listening"])
-async def waits(
-    request: pytest.FixtureRequest, cluster_of: ClusterOf
-) -> AsyncIterator[tuple[Cluster, Replica, str, list[Flush]]]:
+async def waits(request: pytest.FixtureRequest, cluster_of: ClusterOf, listeners: Listeners) -> AsyncIterator[Waits]:
     """A saga that waits for its promise in a replica that works, leased or not; what is written from then on."""
     cluster = cluster_of(handed, listen_s=request.param)
     (replica,) = cluster.replicas
     await replica.engine.start()
     saga_id = await cluster.start(handed)
-    state = "waiting" if request.param == 0.0 else "leased"
-    while not cluster.world.called("first") or await row_of(cluster, saga_id) != (state, 1):
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0.01)  # it listens by now, or has been suspended
+    await listeners.any.wait()
+    while request.param == 0.0 and "suspended" not in cluster.events:
+        await asyncio.sleep(0)
     written: list[Flush] = []
     cluster.on_event = lambda event, facts: written.extend(flushes_of(facts)) if event == "flushed" else None
     yield cluster, replica, saga_id, written
@@ -89,9 +87,6 @@ async def unwritten(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Ev
             gate.set()
 
 
-Waits = tuple[Cluster, Replica, str, list[Flush]]
-
-
 @only(ONE)
 @pytest.mark.scenario("W1", "P1", "G2")
 async def test_a_signal_and_the_turn_that_it_begins_are_one_write(
@@ -126,10 +121,11 @@ async def audited(cluster: Cluster, saga_id: str) -> list[tuple[str, str]]:
 async def test_whoever_has_settled_elsewhere_was_first(waits: Waits) -> None:
     """Code that was handed a signal that is settled by then leaves no trace; it goes on with what stands."""
     cluster, replica, saga_id, _written = waits
-    elsewhere: list[Callable[[], None]] = [
-        lambda: cluster.elsewhere(lambda operations: resolve(operations, saga_id, "theirs"))
-    ]
-    cluster.on_event = lambda event, _facts: elsewhere.pop()() if event == "signal_before" and elsewhere else None
+    cluster.on_event = AtPoint(
+        0,
+        do=lambda _: cluster.elsewhere(lambda operations: resolve(operations, saga_id, "theirs")),
+        counts=lambda event: event == "signal_before",
+    )
     assert (await resolve(replica.engine.operations, saga_id, "ours")).outcome == "conflict"
     assert (await end_of(cluster, saga_id)).output == "theirs"
     assert cluster.world.happened() == ["first", "theirs"]
@@ -158,16 +154,8 @@ async def test_what_dies_unwritten_was_never_settled(waits: Waits) -> None:
 async def test_a_lost_answer_is_no_second_settlement(waits: Waits) -> None:
     """A flush whose answer is lost has settled once; its saga goes on, if need be by another lease."""
     cluster, replica, saga_id, _written = waits
-    lost: list[str] = []
-
-    def lose(event: str, _facts: tuple[object, ...]) -> None:
-        if event == "flush_unseen" and not lost:
-            lost.append(event)
-            asyncio.get_running_loop().call_later(0.05, cluster.clock.advance, 1)
-            raise ConnectionError(event)
-
     was_leased = (await row_of(cluster, saga_id))[0] == "leased"
-    cluster.on_event = lose
+    cluster.on_event = AtPoint(0, connection_breaker(cluster.clock), lambda event: event == "flush_unseen")
     settlement = await resolve(replica.engine.operations, saga_id, "second")
     assert settlement.outcome == ("accepted" if was_leased else "repeat")
     cluster.clock.advance(LEASE_S + 1)

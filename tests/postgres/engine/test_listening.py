@@ -1,18 +1,15 @@
 """Listening: a saga about to wait for a signal hears one that comes at once, and is as safe as one that waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from services.orchestrator.engine import WorkflowContext, workflow
-from services.orchestrator.engine.running.ear import Ear
 from services.orchestrator.engine.store import signals
-from tests.postgres.engine.conftest import ClusterOf, row_of
-from tests.support.engine import ONE, SUSPENDING, Cluster, Configuration, only
+from tests.postgres.engine.conftest import ClusterOf, Listeners, row_of
+from tests.support.engine import ONE, SUSPENDING, Configuration, only
 from tests.support.world import act, undo
 
 LONG_S = 30.0
@@ -36,36 +33,6 @@ async def impatient(ctx: WorkflowContext, _: None) -> int:
     """Wait to be told, but not for long."""
     index, _value = await ctx.select(ctx.promise("go").result(), ctx.sleep(timedelta(seconds=SHORT_S)))
     return int(index)
-
-
-class Listeners:
-    """Knows of the sagas that have begun to listen."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.any = asyncio.Event()
-        self.on_listening: Callable[[], object] = lambda: None
-
-    @asynccontextmanager
-    async def one(self, cluster: Cluster) -> AsyncIterator[None]:
-        """Let the cluster run until a saga listens, and let it become idle afterwards."""
-        async with cluster.running():
-            await self.any.wait()
-            yield
-
-
-@pytest.fixture
-def listeners(monkeypatch: pytest.MonkeyPatch) -> Listeners:
-    found, listen = Listeners(), Ear.listen
-
-    async def noted(ear: Ear, seconds: float) -> None:
-        found.count += 1
-        found.any.set()
-        found.on_listening()
-        await listen(ear, seconds)
-
-    monkeypatch.setattr(Ear, "listen", noted)
-    return found
 
 
 @only(ONE)

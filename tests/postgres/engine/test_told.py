@@ -111,7 +111,7 @@ async def test_what_is_settled_as_a_turn_ends_is_heard_without_delay(
     saga_id = await cluster.start(stumbling, name)
     await answer.held.wait()
     settling = asyncio.create_task(cluster.operations.resolve_promise(saga_id, "one", "now", by="somebody"))
-    await asyncio.sleep(0.01)
+    assert not (await asyncio.wait({settling}, timeout=0.01))[0]
     assert "signal_before" not in cluster.events
     claims = cluster.events.count("claim_before")
     answer.gate.open()

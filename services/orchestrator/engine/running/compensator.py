@@ -17,7 +17,7 @@ from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict, error_info
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.endings import Endings
-from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.lease import Lease, present
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
 
@@ -87,14 +87,14 @@ class Compensator:
             message = f"workflow {definition.name!r} version {definition.version} no longer has the undo {undo.name!r}"
             await self._get_stuck(definition, pending, undo, "undo-missing", message)
             return False
-        undo = undo._replace(attempts=undo.attempts + 1, started_at=undo.started_at or self._now(saga))
+        undo = undo._replace(attempts=undo.attempts + 1, started_at=undo.started_at or present(saga, self._clock))
         pending.undo_changes.append(undo)
         await self._write(pending, RunState.LEASED)
         if not lease.valid(self._clock.monotonic()):
             raise LeaseLost
         attempted = await self._attempt(fn, saga, undo)
         if attempted.verdict is Verdict.OK:
-            done = undo._replace(status=UndoStatus.DONE, error=None, finished_at=self._now(saga))
+            done = undo._replace(status=UndoStatus.DONE, error=None, finished_at=present(saga, self._clock))
             pending.undo_changes.append(done)
             return True
         return await self._try_later(definition, pending, undo, attempted)
@@ -140,7 +140,7 @@ class Compensator:
         return False
 
     async def _wait(self, pending: Pending, run_state: RunState, *, delay_s: float, undo: Undo | None = None) -> None:
-        now = self._now(pending.saga)
+        now = present(pending.saga, self._clock)
         due_at = now + timedelta(seconds=delay_s)
         waits = (Wait("retry", undo.name, undo.started_at or now, None, due_at),) if undo else ()
         await self._write(pending, run_state, due_at=due_at, waits=waits)
@@ -165,6 +165,3 @@ class Compensator:
         self, definition: WorkflowDefinition, pending: Pending, undo: Undo, reason: str, message: str
     ) -> None:
         await self._endings.get_stuck(definition, pending, Attention(reason, message, undo.position))
-
-    def _now(self, saga: Saga) -> Any:
-        return max(saga.claimed_at, self._clock.now())

@@ -33,6 +33,7 @@ from services.orchestrator.engine.running.calls import Attempted, Caller, error_
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.endings import Endings, describe, encode_output
+from services.orchestrator.engine.running.lease import present
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.rests import Rests
@@ -221,7 +222,7 @@ class Executor:
 
     async def give_back(self, pending: Pending) -> bool:
         """Give the lease back although the saga could go on: another claim takes it up at once."""
-        due_at = max(pending.saga.claimed_at, self._clock.now())
+        due_at = present(pending.saga, self._clock)
         await self._committer.write(pending, pending.flush(FORWARD, RunState.READY, due_at=due_at))
         return True
 

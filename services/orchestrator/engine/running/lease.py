@@ -1,9 +1,12 @@
 """A lease: the right to run a saga, which ends by itself."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
+from services.chassis.clock import Clock
 from services.orchestrator.engine.model.flush import Grant
+from services.orchestrator.engine.model.records import Saga
 
 
 @dataclass(slots=True)
@@ -23,3 +26,9 @@ class Lease:
     def valid(self, monotonic: float) -> bool:
         """Say whether the lease still holds."""
         return monotonic < self.until
+
+
+def present(saga: Saga, clock: Clock) -> datetime:
+    """Give the present moment, at least the one at which the database handed out the saga's lease."""
+    now = clock.now()
+    return max(now, saga.claimed_at)

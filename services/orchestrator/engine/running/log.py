@@ -10,6 +10,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import BranchClosed, EngineError
 from services.orchestrator.engine.model.records import Kind, LogRecord, Saga, Signal
 from services.orchestrator.engine.model.replay import Replay
+from services.orchestrator.engine.running.lease import present
 from services.orchestrator.engine.running.pending import Pending
 
 E = TypeVar("E", bound=EngineError)
@@ -60,10 +61,7 @@ class RunLog:
 
     def now(self) -> datetime:
         """Give the present moment, at least the one at which the database handed out the lease."""
-        now, claimed_at = self._clock.now(), self.pending.saga.claimed_at
-        if now < claimed_at:
-            return claimed_at
-        return now
+        return present(self.pending.saga, self._clock)
 
     def next_position(self) -> str:
         """Give the next position of the line that is running."""

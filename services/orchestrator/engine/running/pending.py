@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.model.flush import Flush, FlushAnswer, Grant
+from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import (
     Alarm,
     Attention,
@@ -36,8 +36,6 @@ class Change(TypedDict, total=False):
     attention: Attention | None
     waits: tuple[Wait, ...]
     expired: tuple[str, ...]
-    settled: tuple[Signal, ...]
-    takes: Grant | None
 
 
 @dataclass(slots=True)
@@ -169,10 +167,7 @@ class Pending:
         if faults is None:
             faults = 0 if progressed else self.faults
         if self.handover is not None:
-            change["settled"] = (self.handover.signal,)
             change["knows_signals"] = self.handover.counted
-        if self.lease is not None:
-            change["takes"] = self.lease.grant
         saga = self.saga
         return Flush(
             saga.id,
@@ -193,6 +188,8 @@ class Pending:
             alarms=tuple(self.alarms),
             messages=(*self.messages, *messages),
             starts=tuple(self.starts),
+            settled=() if self.handover is None else (self.handover.signal,),
+            takes=None if self.lease is None else self.lease.grant,
             **change,
         )
 
