@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -112,6 +113,7 @@ def surroundings(peers: dict[str, str]) -> dict[str, Any]:
             "processor": processor,
             "memory_gib": round(memory_kib / 1024**2, 1),
             "kernel": platform.release(),
+            "python": f"{sys.base_prefix}, {sys.version}",
         },
         "versions": {
             "python": platform.python_version(),

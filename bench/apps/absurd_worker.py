@@ -1,4 +1,4 @@
-"""Absurd's worker: eight of its workers and the HTTP front in one FastAPI process.
+"""Absurd's worker: eight of its workers and the HTTP front in one process.
 
 One of its workers serialises on one connection and claims again only when its whole batch has ended, so that several
 run side by side, as its documentation advises. Runs in the peers' environment.
@@ -13,10 +13,9 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import aiohttp
-import uvicorn
 from absurd_sdk import AsyncAbsurd
-from fastapi import FastAPI
 
+from bench.apps.front import Front, serve
 from bench.apps.options import Options
 from bench.steplog import StepLog
 
@@ -113,15 +112,47 @@ def registered(absurd: AsyncAbsurd) -> AsyncAbsurd:
     return absurd
 
 
+class Orders:
+    """Orders and ten-step tasks."""
+
+    async def start(self, order: str) -> None:
+        _ = end_of(order)
+        await next(Outside.ingress).spawn("order", {"id": order}, idempotency_key=order)
+
+    async def settle(self, order: str, signal: str) -> None:
+        await next(Outside.ingress).emit_event(f"{order}:{signal}", {"by": signal})
+
+    async def result(self, order: str) -> Any:
+        value = await end_of(order)
+        Outside.ends.pop(order, None)
+        return value
+
+    async def ten_steps(self, count: int, concurrency: int, tag: str) -> float:
+        numbers = iter(range(count))
+
+        async def lane() -> None:
+            for number in numbers:
+                name = f"w1-{tag}-{number}"
+                end = end_of(name)
+                await next(Outside.ingress).spawn("ten", {"id": name})
+                if await end != 45:
+                    raise AssertionError(number)
+                del Outside.ends[name]
+
+        began = time.perf_counter()
+        await asyncio.gather(*(lane() for _ in range(concurrency)))
+        return time.perf_counter() - began
+
+
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def running() -> AsyncIterator[Orders]:
     store = Outside.options.store
     ingress = [registered(AsyncAbsurd(store, queue_name=QUEUE)) for _ in range(INGRESS)]
     if QUEUE not in await ingress[0].list_queues():
         await ingress[0].create_queue(QUEUE)
     Outside.ingress = itertools.cycle(ingress)
     workers = [registered(Worker(store, queue_name=QUEUE)) for _ in range(WORKERS)]
-    running = [
+    tasks = [
         asyncio.create_task(
             worker.start_worker(
                 worker_id=f"w{os.getpid()}-{number}",
@@ -134,65 +165,16 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     ]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as http:
         Outside.http = http
-        yield
+        yield Orders()
         for worker in workers:
             worker.stop_worker()
-        await asyncio.wait(running, timeout=2)
-
-
-app = FastAPI(lifespan=lifespan, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
-
-
-@app.post("/orders/{order}", status_code=202)
-async def start(order: str) -> dict[str, Any]:
-    _ = end_of(order)
-    await next(Outside.ingress).spawn("order", {"id": order}, idempotency_key=order)
-    return {"order": order}
-
-
-@app.post("/orders/{order}/{signal}", status_code=202)
-async def settle(order: str, signal: str) -> dict[str, Any]:
-    await next(Outside.ingress).emit_event(f"{order}:{signal}", {"by": signal})
-    return {"ok": True}
-
-
-@app.get("/orders/{order}/result")
-async def result(order: str) -> Any:
-    value = await end_of(order)
-    Outside.ends.pop(order, None)
-    return value
-
-
-@app.post("/w1")
-async def w1(count: int, concurrency: int, tag: str) -> dict[str, float]:
-    numbers = iter(range(count))
-
-    async def lane() -> None:
-        for number in numbers:
-            name = f"w1-{tag}-{number}"
-            end = end_of(name)
-            await next(Outside.ingress).spawn("ten", {"id": name})
-            if await end != 45:
-                raise AssertionError(number)
-            del Outside.ends[name]
-
-    began = time.perf_counter()
-    await asyncio.gather(*(lane() for _ in range(concurrency)))
-    return {"seconds": time.perf_counter() - began}
+        await asyncio.wait(tasks, timeout=2)
 
 
 def main() -> None:
     Outside.options = Options.read()
     Outside.log = StepLog(Outside.options.steplog)
-    uvicorn.run(
-        app,
-        port=Outside.options.port,
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=3600,
-        loop="uvloop",
-        http="httptools",
-    )
+    serve(Front(running), Outside.options.port)
 
 
 if __name__ == "__main__":

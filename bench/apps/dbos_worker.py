@@ -1,4 +1,4 @@
-"""DBOS's worker: engine and HTTP front in one FastAPI process, as its documentation shows it.
+"""DBOS's worker: engine and HTTP front in one process, as its documentation shows it.
 
 Runs in the peers' environment: of ours it imports the standard-library modules of bench alone.
 """
@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
-import uvicorn
 from dbos import DBOS, SetWorkflowID
-from fastapi import FastAPI
 
+from bench.apps.front import Front, serve
 from bench.apps.options import Options
 from bench.steplog import StepLog
 
@@ -89,56 +88,47 @@ async def order_workflow(order: str) -> dict[str, Any]:
     return {"order": order, "status": "completed", "pay": payment, "appr": approval, **reserved, **shipped}
 
 
-handles: dict[str, Any] = {}
+class Orders:
+    """Orders and ten-step workflows; who started one keeps its handle, which hears of its end without asking."""
+
+    def __init__(self) -> None:
+        self._handles: dict[str, Any] = {}
+
+    async def start(self, order: str) -> None:
+        with SetWorkflowID(order):
+            self._handles[order] = await DBOS.start_workflow_async(order_workflow, order)
+
+    async def settle(self, order: str, signal: str) -> None:
+        await DBOS.send_async(order, {"by": signal}, topic=signal)
+
+    async def result(self, order: str) -> Any:
+        handle = self._handles.pop(order, None)
+        if handle is None:
+            handle = await DBOS.retrieve_workflow_async(order)
+        return await handle.get_result()
+
+    async def ten_steps(self, count: int, concurrency: int, tag: str) -> float:
+        numbers = iter(range(count))
+
+        async def lane() -> None:
+            for number in numbers:
+                with SetWorkflowID(f"{tag}-{number}"):
+                    handle = await DBOS.start_workflow_async(ten_steps, 0)
+                if await handle.get_result() != 45:
+                    raise AssertionError(number)
+
+        began = time.perf_counter()
+        await asyncio.gather(*(lane() for _ in range(concurrency)))
+        return time.perf_counter() - began
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def running() -> AsyncIterator[Orders]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as http:
         Outside.http = http
         DBOS.launch()
-        yield
+        yield Orders()
     DBOS.destroy()
-
-
-app = FastAPI(lifespan=lifespan, openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
-
-
-@app.post("/orders/{order}", status_code=202)
-async def start(order: str) -> dict[str, Any]:
-    with SetWorkflowID(order):
-        handles[order] = await DBOS.start_workflow_async(order_workflow, order)
-    return {"order": order}
-
-
-@app.post("/orders/{order}/{signal}", status_code=202)
-async def settle(order: str, signal: str) -> dict[str, Any]:
-    await DBOS.send_async(order, {"by": signal}, topic=signal)
-    return {"ok": True}
-
-
-@app.get("/orders/{order}/result")
-async def result(order: str) -> Any:
-    handle = handles.pop(order, None)
-    if handle is None:
-        handle = await DBOS.retrieve_workflow_async(order)
-    return await handle.get_result()
-
-
-@app.post("/w1")
-async def w1(count: int, concurrency: int, tag: str) -> dict[str, float]:
-    numbers = iter(range(count))
-
-    async def lane() -> None:
-        for number in numbers:
-            with SetWorkflowID(f"{tag}-{number}"):
-                handle = await DBOS.start_workflow_async(ten_steps, 0)
-            if await handle.get_result() != 45:
-                raise AssertionError(number)
-
-    began = time.perf_counter()
-    await asyncio.gather(*(lane() for _ in range(concurrency)))
-    return {"seconds": time.perf_counter() - began}
 
 
 def main() -> None:
@@ -157,15 +147,7 @@ def main() -> None:
             "enable_otlp": False,
         }
     )
-    uvicorn.run(
-        app,
-        port=options.port,
-        log_level="warning",
-        access_log=False,
-        timeout_keep_alive=3600,
-        loop="uvloop",
-        http="httptools",
-    )
+    serve(Front(running), options.port)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ def restate_server() -> Path:
 def install() -> None:
     """Install what is missing, from the registries that pip and npm are set up with."""
     HOME.mkdir(parents=True, exist_ok=True)
-    mark, wanted = HOME / "installed", PACKAGES.read_text()
+    mark, wanted = HOME / "installed", f"# {sys.version} in {sys.base_prefix}\n{PACKAGES.read_text()}"
     if not (mark.exists() and mark.read_text() == wanted and python().exists()):
         print("installing the peers into", HOME)
-        _run(sys.executable, "-m", "venv", str(HOME / "venv"))
+        _run(sys.executable, "-m", "venv", "--clear", str(HOME / "venv"))
         _run(str(python()), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(PACKAGES))
         mark.write_text(wanted)
     if not restate_server().exists():

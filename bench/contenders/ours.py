@@ -1,4 +1,4 @@
-"""Order Saga's engine, hosted by FastAPI on uvicorn."""
+"""Order Saga's engine, in one process with its HTTP front."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from services.chassis.settings import DEVELOPMENT_SERVICE_SECRET
 
 
 class Ours(Contender):
-    """Our engine behind a bare FastAPI front, as the peers' fronts are bare."""
+    """Our engine behind the bare front that Absurd and DBOS have too."""
 
     name = "ours"
     database = "ours"
@@ -42,7 +42,7 @@ class Ours(Contender):
 
 
 class OursBehindChassis(Ours):
-    """The same behind everything that our services put before a route, a token among it."""
+    """The same behind FastAPI and everything that our services put before a route, a token among it."""
 
     name = "ours, chassis"
     variant = "chassis"
