@@ -44,7 +44,7 @@ class Front:
             await self._live(receive, send)
             return
         status, value = await self._answer(scope)
-        body = DUMPS(value).encode()
+        body = b"" if value is None else DUMPS(value).encode()
         headers = [TYPE, (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -62,16 +62,16 @@ class Front:
                 return 200, await self._engine.result(order)
             case [_, "orders", order, signal]:
                 await self._engine.settle(order, signal)
-                return 202, {"ok": True}
+                return 202, None
             case [_, "orders", order]:
                 await self._engine.start(order)
-                return 202, {"order": order}
+                return 202, None
             case [_, "w1"]:
                 asked = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
                 seconds = await self._engine.ten_steps(int(asked["count"]), int(asked["concurrency"]), asked["tag"])
                 return 200, {"seconds": seconds}
             case _:
-                return 404, {"path": scope["path"]}
+                return 404, None
 
 
 def serve(app: Any, port: int) -> None:
