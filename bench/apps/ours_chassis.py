@@ -16,7 +16,7 @@ from services.chassis.auth import authenticated
 from services.chassis.clock import Clock
 
 
-def _orders(request: Request) -> Orders:
+async def _orders(request: Request) -> Orders:
     found: Orders = request.app.state.orders
     return found
 
