@@ -91,13 +91,14 @@ class Turns:
         definition = self.registry.get(saga.workflow, saga.version)
         if definition is None:
             raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
-        pending = Pending.of(saga)
-        pending.discard()
+        pending: Pending | None = None
         try:
             if saga.takeovers >= self.settings.max_takeovers:
                 message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
+                pending = _as_written(saga)
                 await self.endings.get_stuck(definition, pending, Attention("poison", message))
             elif saga.phase is Phase.COMPENSATING:
+                pending = _as_written(saga)
                 await self.compensator.unwind(definition, pending, lease)
             else:
                 run, kept = kept or self._open(saga, definition, history), None
@@ -108,13 +109,11 @@ class Turns:
         except Overtaken as overtaken:
             cause = repr(overtaken.__cause__)[:500]
             get_logger("engine.turns").info("saga.overtaken", saga_id=str(saga.id), cause=cause)
-            pending.discard()
             with suppress(LeaseLost):
-                await self.executor.give_back(pending)
+                await self.executor.give_back(_as_written(saga, pending))
         except Exception as error:  # noqa: BLE001 - a fault of the engine itself must become visible on its saga
             get_logger("engine.turns").exception("saga.engine_error", saga_id=str(saga.id))
-            pending.discard()
-            await self._give_up(definition, pending, error)
+            await self._give_up(definition, _as_written(saga, pending), error)
         finally:
             if kept is not None:
                 kept.close()
@@ -149,3 +148,10 @@ class Turns:
         value = self.codec.decode(saga.input, definition.input_type)
         code: Any = definition.fn(context, value)
         return Run(Lease(saga.id, saga.epoch, 0.0), definition, log, Driver(code, log))
+
+
+def _as_written(saga: Saga, pending: Pending | None = None) -> Pending:
+    """Give what the saga's row says and nothing beyond, by what is pending if the turn has got that far."""
+    pending = pending or Pending.of(saga)
+    pending.discard()
+    return pending
