@@ -101,6 +101,19 @@ LEASES = (
         (f"{ENGINE}/test_claim_limits.py::test_no_plan_claims_more_than_asked_for",),
     ),
     Mutant(
+        "no-second-look",
+        "G13",
+        "A saga whose row somebody held at the moment of the claim is left to the next poll.",
+        (
+            Edit(
+                "services/orchestrator/engine/loops/scheduler.py",
+                "if (hinted or asked) and not self.claimed:",
+                "if hinted and not self.claimed:",
+            ),
+        ),
+        (f"{ENGINE}/test_wakes.py::test_a_claim_that_has_passed_by_what_it_was_asked_for_looks_again",),
+    ),
+    Mutant(
         "dead-replicas-keep-theirs",
         "G13",
         "A lease that has run out is not taken over.",

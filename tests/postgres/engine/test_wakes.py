@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from services.chassis.connection import Connection
 from services.orchestrator.engine import (
@@ -17,6 +18,7 @@ from services.orchestrator.engine import (
     WorkflowContext,
     workflow,
 )
+from services.orchestrator.engine.loops.scheduler import SECOND_LOOK_S
 from services.orchestrator.engine.model.records import Signal
 from services.orchestrator.engine.store import sagas, signals
 from tests.postgres.engine.conftest import ClusterOf, row_of
@@ -25,6 +27,7 @@ from tests.support.events import crash
 from tests.support.world import act
 
 MANY = 6
+PATIENCE_S = 10.0
 Looked = dict[signals.Place, tuple[signals.Addressee | None, Signal | None]]
 
 
@@ -202,4 +205,33 @@ async def test_a_claim_that_was_asked_for_and_failed_is_asked_again(
     await asyncio.sleep(0.05)
     cluster.clock.advance(0.2)  # the loop's pause after a failure, less than a poll
     assert (await waiting).status == "completed"
+    await replica.engine.stop()
+
+
+@only(ONE)
+@pytest.mark.scenario("CC1", "G13")
+async def test_a_claim_that_has_passed_by_what_it_was_asked_for_looks_again(
+    cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due is not left to the next poll because somebody held its row at the moment of the claim."""
+    cluster = cluster_of(patient, max_residents=0)
+    replica, (saga_id,) = await suspended(cluster, "k")
+    holders = ["somebody"]
+    claim = sagas.claim
+
+    async def passing_by(*what: Any, **how: Any) -> Any:
+        if not holders:
+            return await claim(*what, **how)
+        holders.pop()
+        async with replica.database.begin() as conn:
+            await conn.execute(text("select from sagas where id = :id for update"), {"id": saga_id})
+            return await claim(*what, **how)
+
+    monkeypatch.setattr(sagas, "claim", passing_by)
+    waiting = asyncio.create_task(resolved(replica.engine.operations, saga_id))
+    while holders:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    cluster.clock.advance(SECOND_LOOK_S)
+    assert (await asyncio.wait_for(waiting, PATIENCE_S)).status == "completed"
     await replica.engine.stop()

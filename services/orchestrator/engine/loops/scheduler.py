@@ -22,8 +22,11 @@ from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.turns import Turns
 from services.orchestrator.engine.store import sagas
 
-HINT_SLACK_S = 0.005
-"""How soon to look again when a hint came before the database's clock had reached it."""
+SECOND_LOOK_S = 0.005
+"""How soon to look again when nothing was found where something should be due.
+
+The database's clock had not reached the hint, or somebody held the row just then: a claim passes it by.
+"""
 
 
 class Scheduler:
@@ -84,17 +87,20 @@ class Scheduler:
         wait_s = self._hints.until_next(self._clock.now(), self._look_by - self._clock.monotonic())
         if wait_s > 0 and not self._asked:
             return wait_s
-        self._asked = False
+        asked, self._asked = self._asked, False
         try:
-            pause_s = await self.run_once()
+            pause_s = await self.run_once(asked=asked)
         except BaseException:
             self._asked = True
             raise
         self._look_by = self._clock.monotonic() + pause_s
         return pause_s
 
-    async def run_once(self) -> float:
-        """Claim one batch and start its turns; give the seconds until the next look."""
+    async def run_once(self, *, asked: bool = False) -> float:
+        """Claim one batch and start its turns; give the seconds until the next look.
+
+        `asked`: somebody has made a saga due.
+        """
         capacity = min(self._settings.claim_batch, self._settings.max_running - len(self.active))
         if capacity <= 0:
             return self._settings.poll_s
@@ -102,8 +108,8 @@ class Scheduler:
         self.claimed = await self._claim(capacity)
         if self.claimed == capacity:
             return 0.0
-        if hinted and not self.claimed:
-            return HINT_SLACK_S
+        if (hinted or asked) and not self.claimed:
+            return SECOND_LOOK_S
         pause_s = self._settings.poll_s if self.claimed else self._settings.idle_poll_s
         return self._hints.until_next(self._clock.now(), pause_s)
 
