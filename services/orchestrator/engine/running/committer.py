@@ -2,8 +2,9 @@
 
 While a batch is being committed the next gathers. Unloaded, a step costs one commit; loaded, a commit carries dozens of
 steps. Where a crowd is queued, two batches are under way at a time: while Postgres writes one, the sagas of the other
-go on. A batch only groups: it may be split anywhere, so a payload that Postgres refuses is found by halving and fails
-alone. A lost answer is repeated until it is heard: each saga's row says which flush it has.
+go on. Who has written a batch writes the next: a turn of a busy event loop takes as long as a commit, and whoever is
+called by way of one waits for it. A batch only groups: it may be split anywhere, so a payload that Postgres refuses is
+found by halving and fails alone. A lost answer is repeated until it is heard: each saga's row says which flush it has.
 """
 
 import asyncio
@@ -47,7 +48,8 @@ class Committer:
         self._hooks = hooks
         self._batch = batch
         self._queue: list[Waiter] = []
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.Task[None]] = set()
+        self._under_way = 0
         self._running = False
         self._called = False
         self._broken: BaseException | None = None
@@ -61,9 +63,9 @@ class Committer:
     async def stop(self) -> None:
         """Stop; what is queued is not written, and its runs are told."""
         self._running = False
-        for task in self._writes:
+        for task in self._writers:
             task.cancel()
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        await asyncio.gather(*self._writers, return_exceptions=True)
         self._fail_all(LeaseLost())
 
     async def write(self, pending: Pending, flush: Flush) -> FlushAnswer:
@@ -105,28 +107,51 @@ class Committer:
             asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begin to write what is queued; a crowd is shared out among the writes that may begin now."""
+        """Begin to write what is queued, if it may be written now."""
         self._called = False
-        while self._running and self._queue:
-            free = WRITES_MAX - len(self._writes)
-            if free == 0 or (self._writes and len(self._queue) < CROWD):
-                return
-            share = len(self._queue) if len(self._queue) < free * CROWD else -(-len(self._queue) // free)
-            size = min(share, self._batch)
-            batch, self._queue = self._queue[:size], self._queue[size:]
-            task = asyncio.create_task(self._write(batch), name="engine commit")
-            self._writes.add(task)
-            task.add_done_callback(partial(self._written, batch))
+        while self._running and (batch := self._next(WRITES_MAX - len(self._writers))):
+            task = asyncio.create_task(self._write_on(batch), name="engine commit")
+            self._writers.add(task)
+            task.add_done_callback(partial(self._ended, batch))
 
-    def _written(self, batch: Sequence[Waiter], task: asyncio.Task[None]) -> None:
-        self._writes.discard(task)
-        error = LeaseLost() if task.cancelled() else task.exception()
-        if error is not None:
-            _fail(batch, error)
-            if not task.cancelled():
+    def _ended(self, first: Sequence[Waiter], task: asyncio.Task[None]) -> None:
+        self._writers.discard(task)
+        if task.cancelled():  # before it had begun, perhaps
+            _fail(first, LeaseLost())
+
+    def _next(self, free: int) -> Sequence[Waiter]:
+        """Take the next batch; a crowd is shared out among the writers that are free. Nothing if it is to gather on."""
+        queued = len(self._queue)
+        if free <= 0 or not queued or (self._under_way and queued < CROWD):
+            return ()
+        share = queued if queued < free * CROWD else -(-queued // free)
+        size = min(share, self._batch)
+        batch, self._queue = self._queue[:size], self._queue[size:]
+        return batch
+
+    async def _write_on(self, batch: Sequence[Waiter]) -> None:
+        """Write a batch, and then the next, as long as there is one.
+
+        What has gathered meanwhile goes out at once if it is much beside what was answered; if it is little, those who
+        were answered queue before.
+        """
+        while batch:
+            self._under_way += 1
+            try:
+                await self._write(batch)
+            except asyncio.CancelledError:
+                _fail(batch, LeaseLost())
+                raise
+            except BaseException as error:  # noqa: BLE001 - whoever waits for a flush has to be told, whatever it is
                 self._broken = error
+                _fail(batch, error)
                 self._fail_all(error)
-        self._call()
+                return
+            finally:
+                self._under_way -= 1
+            if 2 * len(self._queue) < len(batch):
+                await self._clock.sleep(0)
+            batch = self._next(WRITES_MAX - len(self._writers) + 1) if self._running else ()
 
     async def _write(self, batch: Sequence[Waiter]) -> None:
         try:

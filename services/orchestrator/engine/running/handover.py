@@ -16,25 +16,36 @@ class Handover:
     Nobody waits for it longer than `PATIENCE_S`; what becomes of it then, the signal's row tells.
     """
 
-    __slots__ = ("_end", "_patience", "counted", "signal")
+    __slots__ = ("_end", "_patience", "_waiting", "counted", "signal")
 
     def __init__(self, signal: Signal, counted: int) -> None:
         """Take the settled signal, and how many were settled before it."""
         self.signal = signal
         self.counted = counted
-        loop = asyncio.get_running_loop()
-        self._end: asyncio.Future[bool] = loop.create_future()
-        self._patience = loop.call_later(PATIENCE_S, self._end_unknown)
+        self._end: bool | None = None
+        self._waiting: list[asyncio.Future[bool]] = []
+        self._patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._end_unknown)
 
     def ends(self, *, is_written: bool) -> None:
         """Tell whether it is durable, or has come to nothing; the first word counts."""
-        if not self._end.done():
-            self._patience.cancel()
-            self._end.set_result(is_written)
+        if self._end is not None:
+            return
+        self._end = is_written
+        self._patience.cancel()
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(is_written)
 
     def _end_unknown(self) -> None:
         self.ends(is_written=False)
 
     async def is_written(self) -> bool:
-        """Wait until it is durable; False if that is not known, and the signal has to be settled under the lock."""
-        return await asyncio.shield(self._end)
+        """Wait until it is durable; False if that is not known, and the signal has to be settled under the lock.
+
+        Whoever waits has a future of its own: one that gives up takes nothing from the others, and none is told late.
+        """
+        if self._end is not None:
+            return self._end
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        return await waiter

@@ -1,0 +1,165 @@
+"""Group commit: what a batch carries, who writes the next, and that nobody waits for a write that will not come."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.errors import LeaseLost
+from services.orchestrator.engine.model.flush import APPLIED, Flush, FlushAnswer
+from services.orchestrator.engine.model.states import FORWARD, LEASED
+from services.orchestrator.engine.running import committer
+from services.orchestrator.engine.running.committer import CROWD, Committer
+from services.orchestrator.engine.store import flushes
+
+LIMIT = 500
+
+
+class Postgres:
+    """Takes batches, and answers each when it is told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[Flush]] = []
+        self.answers: list[asyncio.Future[None]] = []
+
+    async def write(self, database: Database, batch: Sequence[Flush], **_: Any) -> Sequence[FlushAnswer]:
+        del database
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.batches.append(batch)
+        self.answers.append(answer)
+        await answer
+        return [APPLIED] * len(batch)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(batch) for batch in self.batches]
+
+
+@pytest.fixture
+def postgres(monkeypatch: pytest.MonkeyPatch) -> Postgres:
+    found = Postgres()
+    monkeypatch.setattr(flushes, "write", found.write)
+    return found
+
+
+@pytest.fixture
+def writing(postgres: Postgres) -> Committer:
+    del postgres
+    made = Committer(
+        cast("Database", None), Clock(), EngineHooks(), batch=LIMIT, on_applied=cast("Callable[[Flush], None]", id)
+    )
+    made.start()
+    return made
+
+
+def flush(number: int) -> Flush:
+    return Flush(UUID(int=number), 1, 1, FORWARD, LEASED, 0)
+
+
+def submitted(writing: Committer, count: int) -> list["asyncio.Future[FlushAnswer]"]:
+    return [writing.submit(flush(number)) for number in range(count)]
+
+
+async def turns_of_the_loop(count: int = 10) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_who_has_written_a_batch_writes_what_has_gathered(postgres: Postgres, writing: Committer) -> None:
+    """Much that has gathered is on its way before anybody who was answered goes on."""
+    first = submitted(writing, 4)
+    await turns_of_the_loop()
+    seen: list[list[int]] = []
+    first[0].add_done_callback(lambda _: seen.append(postgres.sizes))
+    submitted(writing, 3)
+    await turns_of_the_loop()
+    assert postgres.sizes == [4]
+    postgres.answers[0].set_result(None)
+    await turns_of_the_loop()
+    assert seen == [[4, 3]]
+    await writing.stop()
+
+
+async def test_those_who_were_answered_queue_before_little_goes_out(postgres: Postgres, writing: Committer) -> None:
+    """Little that has gathered waits for them, and not longer than they need."""
+
+    async def goes_on() -> None:
+        await writing.submit(flush(1))
+        _ = writing.submit(flush(2))
+
+    going = [asyncio.create_task(goes_on()) for _ in range(4)]
+    await turns_of_the_loop()
+    submitted(writing, 1)
+    postgres.answers[0].set_result(None)
+    await asyncio.gather(*going)
+    await turns_of_the_loop(2)
+    assert postgres.sizes == [4, 5]
+    await writing.stop()
+
+
+async def test_a_crowd_is_shared_out_and_a_few_gather(postgres: Postgres, writing: Committer) -> None:
+    """Two writes for a crowd; beside one that is under way only a crowd begins another; none is written twice."""
+    submitted(writing, 2 * CROWD)
+    await turns_of_the_loop()
+    assert postgres.sizes == [CROWD, CROWD]
+    submitted(writing, 3 * CROWD)
+    await turns_of_the_loop()
+    assert postgres.sizes == [CROWD, CROWD]
+    postgres.answers[0].set_result(None)
+    await turns_of_the_loop()
+    assert postgres.sizes == [CROWD, CROWD, 3 * CROWD]
+    submitted(writing, CROWD - 1)
+    postgres.answers[1].set_result(None)
+    await turns_of_the_loop()
+    assert postgres.sizes == [CROWD, CROWD, 3 * CROWD]
+    postgres.answers[2].set_result(None)
+    await turns_of_the_loop()
+    assert postgres.sizes[3:] == [CROWD - 1]
+    await writing.stop()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 10])
+async def test_whoever_waits_when_it_stops_is_told(postgres: Postgres, writing: Committer, turns: int) -> None:
+    """Whether a write had begun, was about to, or had not been thought of."""
+    del postgres
+    futures = submitted(writing, 3)
+    await turns_of_the_loop(turns)
+    await writing.stop()
+    for future in futures:
+        assert isinstance(future.exception(), LeaseLost)
+
+
+async def test_whoever_waits_for_a_later_batch_when_it_stops_is_told(postgres: Postgres, writing: Committer) -> None:
+    """A writer that has gone on with what had gathered answers for that."""
+    submitted(writing, 4)
+    await turns_of_the_loop()
+    futures = submitted(writing, 3)
+    postgres.answers[0].set_result(None)
+    await turns_of_the_loop()
+    assert postgres.sizes == [4, 3]
+    await writing.stop()
+    for future in futures:
+        assert isinstance(future.exception(), LeaseLost)
+
+
+async def test_a_writer_that_breaks_leaves_nobody_waiting(writing: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not Postgres' refusal ends all writing: those of the batch, those queued, and those who come later."""
+
+    class Broken(BaseException):
+        pass
+
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise Broken
+
+    monkeypatch.setattr(committer, "insist", broken)
+    futures = submitted(writing, 2)
+    await turns_of_the_loop()
+    futures += submitted(writing, 1)
+    for future in futures:
+        assert isinstance(future.exception(), Broken)
+    await writing.stop()
