@@ -3,8 +3,8 @@
 import time
 from collections.abc import Mapping
 
-from services.chassis.auth import ISSUER, SERVICE_TOKEN_LIFE_S, USER_AUDIENCE, mint_token
 from services.chassis.settings import ChassisSettings
+from services.chassis.tokens import ISSUER, SERVICE_TOKEN_LIFE_S, USER_AUDIENCE, mint_token
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, DEVELOPMENT_WEBHOOK_SECRET
 
 ADMIN = DEVELOPMENT_ADMIN

@@ -7,7 +7,7 @@ import sys
 from dev import record
 from dev.credentials import TOKEN_LIFE_S, secrets_of, service_token, user_token
 from dev.layout import Layout
-from services.chassis.auth import USER_AUDIENCE
+from services.chassis.tokens import USER_AUDIENCE
 
 
 def arguments() -> argparse.Namespace:

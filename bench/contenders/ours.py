@@ -8,8 +8,8 @@ from bench.apps.options import Options
 from bench.arena import Arena
 from bench.contenders.contender import Contender
 from migrations import runner
-from services.chassis.auth import mint_token, service_audience
 from services.chassis.settings import DEVELOPMENT_SERVICE_SECRET
+from services.chassis.tokens import mint_token, service_audience
 
 
 class Ours(Contender):

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from structlog.typing import FilteringBoundLogger
 
 from services.chassis import docs, errors, idempotency, logs, metrics, problems
-from services.chassis.auth import Authenticator, ServiceTokens
+from services.chassis.auth import Authenticator
 from services.chassis.clock import Clock
 from services.chassis.fingerprints import Fingerprints
 from services.chassis.gate import Gate
@@ -27,6 +27,7 @@ from services.chassis.keyset import KeySet
 from services.chassis.limits import Limits
 from services.chassis.metrics import Metrics
 from services.chassis.settings import ChassisSettings
+from services.chassis.tokens import ServiceTokens
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _JSON: Final = "application/json"

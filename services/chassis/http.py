@@ -18,12 +18,12 @@ import orjson
 from pydantic import BaseModel
 
 from services.chassis import errors, logs, tracing
-from services.chassis.auth import ACTING_USER, ServiceTokens
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.exchange import MAX_ANSWER_BYTES, Call, Said, Site, origin
 from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking, tls_to
 from services.chassis.settings import ChassisSettings
+from services.chassis.tokens import ACTING_USER, ServiceTokens
 from services.chassis.tracing import REQUEST_ID
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"

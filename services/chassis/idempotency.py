@@ -17,8 +17,6 @@ from typing import Annotated, Any, Final, Literal, overload
 
 from fastapi import Depends, Header, Request
 from pydantic import BaseModel
-from sqlalchemy import Column, DateTime, Index, Integer, MetaData, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB
 from starlette.responses import Response
 
 from services.chassis import problems, strict_json
@@ -257,20 +255,3 @@ def _number(key: IdempotencyKey) -> int:
 @cache
 def _queries() -> Queries:
     return Queries.load(Path(__file__).with_name("idempotency.sql"))
-
-
-def add_tables(metadata: MetaData) -> None:
-    """Add the table `idempotency` to a service's schema."""
-    Table(
-        "idempotency",
-        metadata,
-        Column("caller", Text, primary_key=True),
-        Column("route", Text, primary_key=True),
-        Column("key", Text, primary_key=True),
-        Column("fingerprint", Text, nullable=False),
-        Column("status", Integer, nullable=False),
-        Column("body", Text, nullable=False),
-        Column("headers", JSONB, nullable=False),
-        Column("created_at", DateTime(timezone=True), nullable=False),
-        Index("idempotency_by_age", "created_at"),
-    )

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from services.chassis.auth import ServiceTokens, mint_user_token
 from services.chassis.clock import Clock
+from services.chassis.tokens import ServiceTokens, mint_user_token
 from tests.support.clock import ManualClock
 
 ROUNDS_MAX = 50

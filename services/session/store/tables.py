@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from services.chassis import audit, idempotency
+from services.chassis import audit, idempotency_table
 from services.chassis.messaging import inbox, outbox
 
 metadata = MetaData()
@@ -147,7 +147,7 @@ reservation_items = Table(
     CheckConstraint("quantity >= 1", name="reservation_items_quantity"),
 )
 
-idempotency.add_tables(metadata)
+idempotency_table.add_tables(metadata)
 audit.add_tables(metadata)
 outbox.add_tables(metadata)
 inbox.add_tables(metadata)

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.chassis import audit, idempotency
+from services.chassis import audit, idempotency_table
 
 metadata = MetaData()
 
@@ -54,4 +54,4 @@ shipments = Table(
 )
 
 audit.add_tables(metadata)
-idempotency.add_tables(metadata)
+idempotency_table.add_tables(metadata)

@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from services.chassis import audit
 from services.chassis.app import build_app
-from services.chassis.auth import mint_user_token
 from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.errors import Conflict, Invalid
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
 from services.chassis.requests import RequestModel
 from services.chassis.settings import ChassisSettings
+from services.chassis.tokens import mint_user_token
 from tests.postgres.chassis.receiver import Gate
 from tests.support.clock import ManualClock
 

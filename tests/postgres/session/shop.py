@@ -8,10 +8,10 @@ import httpx
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from services.chassis.auth import ServiceTokens, mint_user_token
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.sealing import is_sealed
+from services.chassis.tokens import ServiceTokens, mint_user_token
 from services.session.app import create_app
 from services.session.settings import SessionSettings
 

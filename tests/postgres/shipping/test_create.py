@@ -10,9 +10,9 @@ import structlog
 from sqlalchemy import text
 
 from services.chassis import logs
-from services.chassis.auth import mint_user_token
 from services.chassis.db import Database
 from services.chassis.settings import DEVELOPMENT_USER_SECRET
+from services.chassis.tokens import mint_user_token
 from tests.postgres.shipping.conftest import Replica, Shipping, shipment
 
 

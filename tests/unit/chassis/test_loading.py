@@ -74,3 +74,10 @@ def test_only_loading_is_another(loaded: dict[str, Any]) -> None:
 def test_the_documents_are_the_promised_ones(loaded: dict[str, Any], service: str) -> None:
     """Models that are built when a document is asked for make the same document."""
     assert openapi.written(loaded["documents"][service]) == openapi.written(openapi.promised(service))
+
+
+def test_who_runs_sagas_and_calls_services_loads_no_web_framework() -> None:
+    """The engine is for any process: FastAPI comes with the routes."""
+    loads = "import services.orchestrator.engine, services.chassis.http, sys; print('fastapi' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == "False"

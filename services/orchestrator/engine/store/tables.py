@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from services.chassis import audit, idempotency
+from services.chassis import audit, idempotency_table
 from services.chassis.messaging import inbox, outbox
 
 metadata = MetaData()
@@ -152,5 +152,5 @@ signals = Table(
 
 outbox.add_tables(metadata)
 inbox.add_tables(metadata)
-idempotency.add_tables(metadata)
+idempotency_table.add_tables(metadata)
 audit.add_tables(metadata)
