@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.exc import DBAPIError
 
-from services.chassis import audit, idempotency
+from services.chassis import audit, idempotency_table
 from services.chassis.db import Database
 from services.chassis.db_errors import is_data_error, is_lost, is_transient
 from services.chassis.errors import SettingsError
@@ -31,7 +31,7 @@ def url_of(database: Database) -> str:
 def test_the_migration_makes_what_the_modules_declare(chassis_url: str) -> None:
     """Tables, columns, constraints and indexes of migrations/chassis.py equal those of add_tables()."""
     metadata = MetaData()
-    for module in (outbox, inbox, idempotency, audit):
+    for module in (outbox, inbox, idempotency_table, audit):
         module.add_tables(metadata)
 
     def compare(connection: Connection) -> Any:
