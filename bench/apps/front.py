@@ -4,7 +4,9 @@ Restate's front is its server, in Rust. What a web framework takes says nothing 
 for one here. The standard library and uvicorn only, because the peers' environment has nothing of ours.
 """
 
+import asyncio
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
@@ -14,6 +16,8 @@ import uvicorn
 
 DUMPS: Final = json.JSONEncoder(separators=(",", ":")).encode
 TYPE: Final = (b"content-type", b"application/json")
+TOTAL: Final = sum(range(10))
+"""What the ten steps of a workflow of W1 add up to."""
 
 
 class Engine(Protocol):
@@ -28,8 +32,8 @@ class Engine(Protocol):
     async def result(self, order: str) -> Any:
         """Wait for the end of an order; its `status` is `completed` or `compensated`."""
 
-    async def ten_steps(self, count: int, concurrency: int, tag: str) -> float:
-        """Run W1, at most `concurrency` workflows unfinished; return the seconds, or raise if a result is wrong."""
+    async def ten_steps(self, name: str) -> Any:
+        """Start a workflow of W1 under this name, wait for its end and return its result."""
 
 
 class Front:
@@ -68,10 +72,24 @@ class Front:
                 return 202, None
             case [_, "w1"]:
                 asked = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
-                seconds = await self._engine.ten_steps(int(asked["count"]), int(asked["concurrency"]), asked["tag"])
+                seconds = await ten_steps(self._engine, int(asked["count"]), int(asked["concurrency"]), asked["tag"])
                 return 200, {"seconds": seconds}
             case _:
                 return 404, None
+
+
+async def ten_steps(engine: Engine, count: int, concurrency: int, tag: str) -> float:
+    """Run W1, at most `concurrency` workflows unfinished; return the seconds, or raise if a result is wrong."""
+    numbers = iter(range(count))
+
+    async def lane() -> None:
+        for number in numbers:
+            if (result := await engine.ten_steps(f"{tag}-{number}")) != TOTAL:
+                raise AssertionError(f"workflow {number} gave {result}")
+
+    began = time.perf_counter()
+    await asyncio.gather(*(lane() for _ in range(concurrency)))
+    return time.perf_counter() - began
 
 
 def serve(app: Any, port: int) -> None:

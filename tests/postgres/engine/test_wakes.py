@@ -1,7 +1,7 @@
 """Wakes: a settlement lets a saga that is kept in memory go on at once; whatever is kept elsewhere is claimed."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from tests.support.world import act
 
 MANY = 6
 PATIENCE_S = 10.0
+Claim = Callable[..., Awaitable[Any]]
 Looked = dict[signals.Place, tuple[signals.Addressee | None, Signal | None]]
 
 
@@ -182,30 +183,42 @@ async def test_nothing_is_claimed_that_cannot_be_due(cluster_of: ClusterOf) -> N
     await replica.engine.stop()
 
 
+async def claimed_after(
+    pause_s: float, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, first: Callable[[Replica, str, Claim], Claim]
+) -> None:
+    """What a settlement has made due is claimed `pause_s` after the first claim for it, which goes as `first` says."""
+    replica, (saga_id,) = await suspended(cluster, "k")
+    claim = sagas.claim
+    claims = [first(replica, saga_id, claim)]
+
+    async def claiming(*what: Any, **how: Any) -> Any:
+        return await (claims.pop() if claims else claim)(*what, **how)
+
+    monkeypatch.setattr(sagas, "claim", claiming)
+    waiting = asyncio.create_task(resolved(replica.engine.operations, saga_id))
+    while claims:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)  # the loop waits for the clock by now
+    cluster.clock.advance(pause_s)
+    assert (await asyncio.wait_for(waiting, PATIENCE_S)).status == "completed"
+    await replica.engine.stop()
+
+
 @only(ONE)
 @pytest.mark.scenario("CC1", "G13")
 async def test_a_claim_that_was_asked_for_and_failed_is_asked_again(
     cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a settlement has made due is not left to the next poll because the claim for it has failed."""
-    cluster = cluster_of(patient, max_residents=0)
-    replica, (saga_id,) = await suspended(cluster, "k")
-    failures = [ConnectionResetError("gone")]
-    claim = sagas.claim
 
-    async def failing(*what: Any, **how: Any) -> Any:
-        if failures:
-            raise failures.pop()
-        return await claim(*what, **how)
+    def failing(_replica: Replica, _saga_id: str, _claim: Claim) -> Claim:
+        async def fails(*_: Any, **__: Any) -> Any:
+            raise ConnectionResetError("gone")
 
-    monkeypatch.setattr(sagas, "claim", failing)
-    waiting = asyncio.create_task(resolved(replica.engine.operations, saga_id))
-    while failures:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.05)
-    cluster.clock.advance(0.2)  # the loop's pause after a failure, less than a poll
-    assert (await waiting).status == "completed"
-    await replica.engine.stop()
+        return fails
+
+    pause_s = 0.2  # the loop's pause after a failure, less than a poll
+    await claimed_after(pause_s, cluster_of(patient, max_residents=0), monkeypatch, failing)
 
 
 @only(ONE)
@@ -214,24 +227,13 @@ async def test_a_claim_that_has_passed_by_what_it_was_asked_for_looks_again(
     cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is due is not left to the next poll because somebody held its row at the moment of the claim."""
-    cluster = cluster_of(patient, max_residents=0)
-    replica, (saga_id,) = await suspended(cluster, "k")
-    holders = ["somebody"]
-    claim = sagas.claim
 
-    async def passing_by(*what: Any, **how: Any) -> Any:
-        if not holders:
-            return await claim(*what, **how)
-        holders.pop()
-        async with replica.database.begin() as conn:
-            await conn.execute(text("select from sagas where id = :id for update"), {"id": saga_id})
-            return await claim(*what, **how)
+    def passing_by(replica: Replica, saga_id: str, claim: Claim) -> Claim:
+        async def passes_by(*what: Any, **how: Any) -> Any:
+            async with replica.database.begin() as conn:
+                await conn.execute(text("select from sagas where id = :id for update"), {"id": saga_id})
+                return await claim(*what, **how)
 
-    monkeypatch.setattr(sagas, "claim", passing_by)
-    waiting = asyncio.create_task(resolved(replica.engine.operations, saga_id))
-    while holders:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.05)
-    cluster.clock.advance(SECOND_LOOK_S)
-    assert (await asyncio.wait_for(waiting, PATIENCE_S)).status == "completed"
-    await replica.engine.stop()
+        return passes_by
+
+    await claimed_after(SECOND_LOOK_S, cluster_of(patient, max_residents=0), monkeypatch, passing_by)
