@@ -116,7 +116,7 @@ class Restate(Contender):
             self.serving.stop()
 
     async def start(self, order: str) -> None:
-        answer = await self.ingress.post("/Orders/run/send", order)
+        answer = await self.ingress.post("/Orders/run/send", order, headers=f"idempotency-key: {order}\r\n")
         self.invocations[order] = answer["invocationId"]
 
     async def pay(self, order: str) -> None:
