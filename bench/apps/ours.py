@@ -9,7 +9,7 @@ from bench.apps import workflows
 from bench.apps.front import Front, serve
 from bench.apps.options import Options
 from bench.steplog import StepLog
-from services.chassis import garbage, logs
+from services.chassis import garbage, loading, logs
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.http import ServiceClient, outbound_http
@@ -89,6 +89,7 @@ def main() -> None:
     options = Options.read()
     logs.configure(service="bench", level="warning", format="json")
     if options.variant == "chassis":
+        loading.put_off_openapi()
         from bench.apps.ours_chassis import create_app  # noqa: PLC0415 - only who is measured behind FastAPI loads it
 
         serve(create_app(options), options.port)

@@ -51,11 +51,16 @@ def begin() -> None:
         sys.modules.setdefault(name, Unloaded(name))
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    _put_off_openapi()
 
 
-def _put_off_openapi() -> None:
-    """Have FastAPI's forty models of an OpenAPI document built when somebody asks for one, as production never does."""
+def begin_serving() -> None:
+    """Begin in a process that answers by FastAPI, and loads it."""
+    begin()
+    put_off_openapi()
+
+
+def put_off_openapi() -> None:
+    """Load FastAPI, its forty models of an OpenAPI document to be built if somebody asks, as production never does."""
     models = import_module("pydantic").BaseModel
     usual = models.model_config
     models.model_config = {**usual, "defer_build": True}

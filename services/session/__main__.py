@@ -2,7 +2,7 @@
 
 from services.chassis import loading
 
-loading.begin()
+loading.begin_serving()
 
 from services.chassis.serving import run  # noqa: E402 - loading has just begun
 from services.session.settings import SessionSettings  # noqa: E402

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 
 LOADS = """
 from services.chassis import loading
-loading.begin()
+loading.begin_serving()
 import json, os, ssl, sys
 import services.orchestrator.app, services.session.app, services.shipping.app
 import aiohttp, pydantic
@@ -78,6 +78,9 @@ def test_the_documents_are_the_promised_ones(loaded: dict[str, Any], service: st
 
 def test_who_runs_sagas_and_calls_services_loads_no_web_framework() -> None:
     """The engine is for any process: FastAPI comes with the routes."""
-    loads = "import services.orchestrator.engine, services.chassis.http, sys; print('fastapi' in sys.modules)"
+    loads = (
+        "from services.chassis import loading; loading.begin(); "
+        "import services.orchestrator.engine, services.chassis.http, sys; print('fastapi' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", loads], cwd=ROOT, capture_output=True, check=True)
     assert done.stdout.decode().strip() == "False"

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 SERVICE = """
 from services.chassis import loading
-loading.begin()
+loading.begin_serving()
 import asyncio, gc, sys, types, weakref
 from contextlib import asynccontextmanager
 from fastapi import APIRouter
