@@ -9,8 +9,7 @@ found by halving and fails alone. A lost answer is repeated until it is heard: e
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -48,8 +47,7 @@ class Committer:
         self._hooks = hooks
         self._batch = batch
         self._queue: list[Waiter] = []
-        self._writers: set[asyncio.Task[None]] = set()
-        self._under_way = 0
+        self._writers: dict[asyncio.Task[None], Sequence[Waiter]] = {}
         self._running = False
         self._called = False
         self._broken: BaseException | None = None
@@ -110,48 +108,45 @@ class Committer:
         """Begin to write what is queued, if it may be written now."""
         self._called = False
         while self._running and (batch := self._next(WRITES_MAX - len(self._writers))):
-            task = asyncio.create_task(self._write_on(batch), name="engine commit")
-            self._writers.add(task)
-            task.add_done_callback(partial(self._ended, batch))
+            task = asyncio.create_task(self._write_on(), name="engine commit")
+            self._writers[task] = batch
+            task.add_done_callback(self._ended)
 
-    def _ended(self, first: Sequence[Waiter], task: asyncio.Task[None]) -> None:
-        self._writers.discard(task)
-        if task.cancelled():  # before it had begun, perhaps
-            _fail(first, LeaseLost())
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Tell those whose batch a writer has left, stopped or broken: who breaks is the last that writes."""
+        batch = self._writers.pop(task)
+        error = LeaseLost() if task.cancelled() else task.exception()
+        if error is None:
+            return
+        _fail(batch, error)
+        if not task.cancelled():
+            self._broken = error
+            self._fail_all(error)
 
     def _next(self, free: int) -> Sequence[Waiter]:
         """Take the next batch; a crowd is shared out among the writers that are free. Nothing if it is to gather on."""
         queued = len(self._queue)
-        if free <= 0 or not queued or (self._under_way and queued < CROWD):
+        if free <= 0 or not queued or (queued < CROWD and any(self._writers.values())):
             return ()
         share = queued if queued < free * CROWD else -(-queued // free)
         size = min(share, self._batch)
         batch, self._queue = self._queue[:size], self._queue[size:]
         return batch
 
-    async def _write_on(self, batch: Sequence[Waiter]) -> None:
-        """Write a batch, and then the next, as long as there is one.
+    async def _write_on(self) -> None:
+        """Write the batch that this writer was given, and then the next, as long as there is one.
 
         What has gathered meanwhile goes out at once if it is much beside what was answered; if it is little, those who
         were answered queue before.
         """
-        while batch:
-            self._under_way += 1
-            try:
-                await self._write(batch)
-            except asyncio.CancelledError:
-                _fail(batch, LeaseLost())
-                raise
-            except BaseException as error:  # noqa: BLE001 - whoever waits for a flush has to be told, whatever it is
-                self._broken = error
-                _fail(batch, error)
-                self._fail_all(error)
-                return
-            finally:
-                self._under_way -= 1
+        me = cast("asyncio.Task[None]", asyncio.current_task())
+        while batch := self._writers[me]:
+            await self._write(batch)
+            self._writers[me] = ()
             if 2 * len(self._queue) < len(batch):
                 await self._clock.sleep(0)
-            batch = self._next(WRITES_MAX - len(self._writers) + 1) if self._running else ()
+            if self._running:
+                self._writers[me] = self._next(WRITES_MAX - len(self._writers) + 1)
 
     async def _write(self, batch: Sequence[Waiter]) -> None:
         try:
