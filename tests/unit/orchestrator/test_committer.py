@@ -153,11 +153,17 @@ async def test_a_writer_that_breaks_leaves_nobody_waiting(writing: Committer, mo
     class Broken(BaseException):
         pass
 
+    breaks = asyncio.Event()
+
     async def broken(*_: Any, **__: Any) -> Any:
+        await breaks.wait()
         raise Broken
 
     monkeypatch.setattr(committer, "insist", broken)
     futures = submitted(writing, 2)
+    await turns_of_the_loop()
+    futures += submitted(writing, 1)
+    breaks.set()
     await turns_of_the_loop()
     futures += submitted(writing, 1)
     for future in futures:
