@@ -47,7 +47,7 @@ class Committer:
         self._hooks = hooks
         self._batch = batch
         self._queue: list[Waiter] = []
-        self._writers: dict[asyncio.Task[None], Sequence[Waiter]] = {}
+        self._writers: dict[asyncio.Task[None], Sequence[Waiter]] = {}  # with what each is writing
         self._running = False
         self._called = False
         self._broken: BaseException | None = None
@@ -115,12 +115,11 @@ class Committer:
     def _ended(self, task: asyncio.Task[None]) -> None:
         """Tell those whose batch a writer has left, stopped or broken: who breaks is the last that writes."""
         batch = self._writers.pop(task)
-        error = LeaseLost() if task.cancelled() else task.exception()
-        if error is None:
-            return
-        _fail(batch, error)
-        if not task.cancelled():
+        if task.cancelled():
+            _fail(batch, LeaseLost())
+        elif (error := task.exception()) is not None:
             self._broken = error
+            _fail(batch, error)
             self._fail_all(error)
 
     def _next(self, free: int) -> Sequence[Waiter]:
