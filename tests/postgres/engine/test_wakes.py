@@ -167,7 +167,8 @@ async def test_nothing_is_claimed_that_cannot_be_due(cluster_of: ClusterOf) -> N
     """Neither what goes on here by itself nor a timer before its time costs a claim; when it is due, it is claimed."""
     cluster = cluster_of(patient, napping)
     replica, (saga_id,) = await suspended(cluster, "k")
-    await asyncio.sleep(0.05)  # the claim of the loop's own start
+    while not cluster.events.count("claim_unseen"):  # the claim of the loop's own start
+        await asyncio.sleep(0)
     claims = cluster.events.count("claim_before")
     await resolved(replica.engine.operations, saga_id)
     sleepers = [await cluster.start(napping, seconds, key=f"n-{seconds}") for seconds in (9.0, 0.4)]
@@ -195,10 +196,11 @@ async def claimed_after(
         return await (claims.pop() if claims else claim)(*what, **how)
 
     monkeypatch.setattr(sagas, "claim", claiming)
+    slept = len(cluster.clock.slept)
     waiting = asyncio.create_task(resolved(replica.engine.operations, saga_id))
-    while claims:
-        await asyncio.sleep(0)
-    await asyncio.sleep(0.05)  # the loop waits for the clock by now
+    while not waiting.done() and not any(0 < seconds <= pause_s for seconds in cluster.clock.slept[slept:]):
+        await asyncio.sleep(0)  # until the loop waits for the clock
+    assert not claims
     cluster.clock.advance(pause_s)
     assert (await asyncio.wait_for(waiting, PATIENCE_S)).status == "completed"
     await replica.engine.stop()
