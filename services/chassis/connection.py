@@ -16,6 +16,10 @@ from services.chassis.db_errors import is_data_error, is_lost
 from services.chassis.sql import Statement
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
+_BEGIN: Final = "begin isolation level read committed"
+_BEGIN_ALONE: Final = _BEGIN + "; select where pg_try_advisory_xact_lock('{:d}')"
+_NOT_ALONE: Final = "SELECT 0"
+"""Beginning and trying for a lock are one exchange with the server, whose word counts the rows: one, or none."""
 
 
 class Row(Protocol):
@@ -28,6 +32,10 @@ class Row(Protocol):
 
 class RolledBack(Exception):
     """A transaction could not be committed, because the failure of one of its statements went unheeded."""
+
+
+class Taken(Exception):
+    """Another transaction has the number under which this one was to be alone."""
 
 
 class Connection:
@@ -88,10 +96,15 @@ class Connection:
         return (await self.execute(statement, parameters)).scalar()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """One transaction: committed at the end of the block, rolled back by an exception."""
-        await self._command("begin isolation level read committed")
+    async def transaction(self, *, alone: int | None = None) -> AsyncIterator[None]:
+        """One transaction: committed at the end of the block, rolled back by an exception.
+
+        `alone`: a number of 64 bits, signed, that one transaction has at a time; Taken if it is another.
+        """
         try:
+            begun = await self._command(_BEGIN if alone is None else _BEGIN_ALONE.format(alone))
+            if begun == _NOT_ALONE:
+                raise Taken
             yield
             if await self._command("commit") != "COMMIT":
                 raise RolledBack

@@ -29,7 +29,7 @@ _DURABLE: Final = {
 
 
 class Database:
-    """One Postgres database: a pool and the two ways to use it."""
+    """One Postgres database: a pool and the ways to use it."""
 
     def __init__(
         self, url: str, *, application_name: str, pool_size: int = 10, hooks: ChassisHooks | None = None
@@ -51,13 +51,26 @@ class Database:
         self._closed = False
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Connection]:
-        """One transaction: committed at the end of the block, rolled back by an exception."""
+    async def begin(self, *, alone: int | None = None) -> AsyncIterator[Connection]:
+        """One transaction: committed at the end of the block, rolled back by an exception.
+
+        `alone`: a number that one transaction has at a time (see `Connection.transaction`).
+        """
         async with self.autocommit() as conn:
-            async with conn.transaction():
+            async with conn.transaction(alone=alone):
                 yield conn
                 if self._hooks is not None:
                     self._hooks.commit_before()
+            if self._hooks is not None:
+                self._hooks.commit_unseen()
+
+    @asynccontextmanager
+    async def once(self) -> AsyncIterator[Connection]:
+        """One statement that writes: it is its own transaction, and saves the two that begin and commit one."""
+        async with self.autocommit() as conn:
+            if self._hooks is not None:
+                self._hooks.commit_before()
+            yield conn
             if self._hooks is not None:
                 self._hooks.commit_unseen()
 

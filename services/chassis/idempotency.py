@@ -23,8 +23,7 @@ from services.chassis import problems, strict_json
 from services.chassis.auth import Principal, current_principal
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.errors import InFlight, KeyReused, Malformed, RequestError
+from services.chassis.errors import KeyReused, Malformed
 from services.chassis.limits import Budgets, Limits
 from services.chassis.metrics import Metrics
 from services.chassis.sql import Queries
@@ -132,61 +131,6 @@ async def _content(request: Request) -> bytes:
     return b"\0".join((request.url.query.encode(), body))
 
 
-async def answer_once(
-    database: Database,
-    clock: Clock,
-    key: IdempotencyKey | None,
-    handler: Callable[[Connection], Awaitable[StoredAnswer]],
-) -> Response:
-    """Run `handler` in one transaction with its stored answer, once per key; later, give that answer again.
-
-    InFlight while the first request runs, KeyReused for another body. A RequestError that is `final` rolls back and is
-    stored; any other error leaves the key free.
-    """
-    if key is None:
-        async with database.begin() as conn:
-            answer = await handler(conn)
-        return answer.response()
-    try:
-        return await _answer(database, clock, key, handler)
-    except RequestError as error:
-        if not error.final:
-            raise
-        refusal = StoredAnswer(
-            problems.status_of(type(error)),
-            json.dumps(problems.problem_of(error)),
-            problems.headers_of(error),
-        )
-    return await _answer(database, clock, key, lambda _: _ready(refusal))
-
-
-async def _answer(
-    database: Database,
-    clock: Clock,
-    key: IdempotencyKey,
-    handler: Callable[[Connection], Awaitable[StoredAnswer]],
-) -> Response:
-    now = clock.sql_now()
-    async with database.begin() as conn:
-        locked = await conn.first(_queries()["lock"], {"number": _number(key)})
-        if locked is None or not locked["is_ours"]:
-            key.count("in_flight")
-            raise InFlight
-        stored = await recall(conn, key, now=now)
-        if stored is None:
-            answer = await handler(conn)
-            await store(conn, key, answer, now=now)
-    if stored is not None:
-        key.count("replayed")
-        return stored.response(replayed=True)
-    key.count("new")
-    return answer.response()
-
-
-async def _ready(answer: StoredAnswer) -> StoredAnswer:
-    return answer
-
-
 async def recall(conn: Connection, key: IdempotencyKey, *, now: datetime | None) -> StoredAnswer | None:
     """Return the answer that was given to this key; KeyReused if it came with another body.
 
@@ -203,11 +147,11 @@ async def recall(conn: Connection, key: IdempotencyKey, *, now: datetime | None)
     return StoredAnswer(row["status"], row["body"], row["headers"])
 
 
-async def store(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> None:
-    """Keep this answer for the key; one that is there already stays."""
+async def store(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> bool:
+    """Keep this answer for the key; False if there is one already, which stays."""
     if key.limits is not None:
         key.limits.charge_key(key.caller)
-    await conn.fetch(
+    stored = await conn.first(
         _queries()["store"],
         _scope(key)
         | {
@@ -219,6 +163,7 @@ async def store(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, 
             "kept_days": KEPT_DAYS,
         },
     )
+    return stored is not None
 
 
 def key_budgets(most: int, clock: Clock) -> Budgets:
@@ -246,7 +191,7 @@ def _scope(key: IdempotencyKey) -> dict[str, Any]:
     return {"caller": key.caller, "route": key.route, "key": key.key}
 
 
-def _number(key: IdempotencyKey) -> int:
+def number_of(key: IdempotencyKey) -> int:
     """Return the 64-bit number of the key's advisory lock."""
     digest = hashlib.sha256(f"{key.caller}\0{key.route}\0{key.key}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)

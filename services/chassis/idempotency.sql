@@ -1,10 +1,7 @@
 -- Idempotency keys. Lock order: the advisory lock of the key first, then whatever the request itself locks.
 --
--- lock is a statement of its own, before recall: recall must see what the former holder of the lock has committed. The lock ends
--- with the transaction, so that a request that died holds none, and it survives poolers.
-
--- name: lock
-select pg_try_advisory_xact_lock(:number) as is_ours
+-- The lock is taken as the transaction begins, before recall: recall must see what the former holder of the lock has committed.
+-- It ends with the transaction, so that a request that died holds none, and it survives poolers.
 
 -- name: recall
 select fingerprint, status, body, headers
@@ -20,6 +17,7 @@ on conflict (caller, route, key) do update
     set fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
         headers = excluded.headers, created_at = excluded.created_at
     where i.created_at <= excluded.created_at - :kept_days * interval '1 day'
+returning key
 
 -- name: purge
 with old as materialized (

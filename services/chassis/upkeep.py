@@ -27,7 +27,7 @@ def janitor(database: Database, clock: Clock, purges: Sequence[Purge]) -> Loop:
         now = clock.sql_now()
         most = 0
         for purge in purges:
-            async with database.begin() as conn:
+            async with database.once() as conn:
                 most = max(most, await purge(conn, limit=PURGED_AT_ONCE, now=now))
         return 0 if most >= PURGED_AT_ONCE else JANITOR_S
 

@@ -26,8 +26,21 @@ EDGES = (
         "key-without-lock",
         "G16",
         "Two requests under one key run beside each other.",
-        (Edit(IDEMPOTENCY, '        if locked is None or not locked["is_ours"]:\n', "        if locked is None:\n"),),
+        (Edit("services/chassis/answering.py", "begin(alone=number_of(key))", "begin()"),),
         (f"{CHASSIS}/test_idempotency.py::test_of_concurrent_requests_one_runs",),
+    ),
+    Mutant(
+        "two-answers-to-one-key",
+        "G16",
+        "Of two requests under one key whose work holds no transaction, each gets an answer of its own.",
+        (
+            Edit(
+                "services/chassis/answering.py",
+                "    if is_first:\n        return None\n",
+                "    if not is_first:\n        return None\n",
+            ),
+        ),
+        (f"{CHASSIS}/test_idempotency.py::test_work_outside_a_transaction_has_one_answer",),
     ),
     Mutant(
         "another-body-accepted",

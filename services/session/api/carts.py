@@ -7,10 +7,11 @@ from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, owner
 from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import get_logger
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Identifier, PathId, RequestModel
@@ -100,7 +101,7 @@ def cart(basket: Basket, *, currency: str) -> Cart:
 @router.get("", responses=problem_responses(NotFound))
 async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
     """Return the basket at today's prices."""
-    async with wired.database.begin() as conn:
+    async with wired.database.autocommit() as conn:
         basket = await carts.read(conn, user_id)
     return cart(basket, currency=wired.settings.currency)
 

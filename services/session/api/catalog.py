@@ -62,7 +62,7 @@ BOOK = {"name": "The Book of Sagas", "price": {"amount_minor": 1999, "currency":
 @router.get("")
 async def read_catalog(wired: Wired) -> list[CatalogItem]:
     """Return every product, by sku."""
-    async with wired.database.begin() as conn:
+    async with wired.database.autocommit() as conn:
         return [catalog_item(product) for product in await stock.catalog(conn)]
 
 

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
+from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, authenticated, owner
 from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message

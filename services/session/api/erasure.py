@@ -7,10 +7,11 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from services.chassis import audit
+from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, authenticated
 from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, Invalid, KeyReused
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message

@@ -5,10 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
 
+from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, authenticated
 from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import inbox
 from services.chassis.problems import problem_responses

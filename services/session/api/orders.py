@@ -10,11 +10,12 @@ from fastapi import APIRouter, Body, Depends, Query
 from fastapi.responses import Response
 from pydantic import Field
 
+from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, owner
 from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.http import Answer
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, answer_once, idempotency_key
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message
@@ -146,7 +147,7 @@ async def list_orders(
     limit: Limit = 50,
 ) -> OrderPage:
     """Return the user's orders, newest first, page by page."""
-    async with wired.database.begin() as conn:
+    async with wired.database.autocommit() as conn:
         items, after = await orders.page(
             conn, user_id, status=status, after=_position(cursor), limit=limit, sealer=wired.sealer
         )
@@ -156,7 +157,7 @@ async def list_orders(
 @router.get("/{order_id}", responses=problem_responses(NotFound))
 async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wired) -> OrderView:
     """Return one order; another user's is as unknown as one that does not exist."""
-    async with wired.database.begin() as conn:
+    async with wired.database.autocommit() as conn:
         return order_view(await orders.find(conn, user_id, order_id, sealer=wired.sealer))
 
 

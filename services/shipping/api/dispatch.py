@@ -87,7 +87,7 @@ class Dispatch:
 
     async def cancel(self, order_id: str) -> None:
         """Make sure that the order has no parcel and gets none, whether it was ever shipped or not."""
-        async with self._database.begin() as conn:
+        async with self._database.once() as conn:
             epoch = await shipments.bury(conn, order_id, now=self._clock.sql_now())
         if epoch is None:
             raise AlreadyDelivered
@@ -101,7 +101,7 @@ class Dispatch:
 
     async def sweep(self) -> float:
         """Have cancels confirmed that a replica has left unconfirmed; returns the seconds until the next look."""
-        async with self._database.begin() as conn:
+        async with self._database.once() as conn:
             owed = await shipments.sweep_owed(conn, age_s=SWEEP_AGE_S, limit=SWEEP_LIMIT, now=self._clock.sql_now())
         for order_id, epoch in owed:
             try:
@@ -212,7 +212,7 @@ class Dispatch:
             _log.warning("shipment.cancel_unconfirmed", order_id=order_id, reason=error.message)
             asked_s = error.retry_after_s if isinstance(error, RemoteUnknown) else None
             raise CarrierUnavailable(retry_after_s=asked_s or 1) from error
-        async with self._database.begin() as conn:
+        async with self._database.once() as conn:
             await shipments.confirm_undo(conn, order_id, epoch=epoch, now=self._clock.sql_now())
 
     async def _delivered(self, order_id: str) -> None:
@@ -220,7 +220,7 @@ class Dispatch:
         parcel = await self._carrier.find(order_id)
         if parcel is None:
             raise CarrierUnavailable
-        async with self._database.begin() as conn:
+        async with self._database.once() as conn:
             await shipments.mark_delivered(
                 conn, order_id, parcel=parcel, shipment_id=ids.new_id("shp"), now=self._clock.sql_now()
             )

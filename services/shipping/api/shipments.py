@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from services.chassis.answering import answer_unheld
 from services.chassis.auth import authenticated
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -18,7 +19,6 @@ from services.chassis.requests import Identifier, PathId, RequestModel
 from services.contracts.session import Address, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
 from services.contracts.shipping import ShipmentCancelled as Cancelled
-from services.shipping.api.answers import answer_unheld
 from services.shipping.api.dispatch import Dispatch
 from services.shipping.domain.errors import (
     AlreadyDelivered,

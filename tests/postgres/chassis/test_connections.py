@@ -7,8 +7,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from services.chassis.connection import Connection, RolledBack
+from services.chassis.connection import Connection, RolledBack, Taken
 from services.chassis.db import Database
+from services.chassis.hooks import ChassisHooks
 from services.chassis.sql import Statement
 
 PID = Statement.of("select pg_backend_pid() as pid")
@@ -47,6 +48,53 @@ async def test_both_ways_are_one_transaction(database: Database) -> None:
         await write(conn)
         assert await conn.first(Statement.of("select 1 where false")) is None
     assert await added(database) == ["a", "b"]
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63)])
+async def test_a_number_is_had_by_one_transaction_at_a_time(database: Database, number: int) -> None:
+    """The second that asks for it is refused and leaves nothing behind; it is free when the first has ended."""
+    async with database.begin(alone=number):
+        with pytest.raises(Taken):
+            async with database.begin(alone=number):
+                raise AssertionError("two have it")
+        async with database.begin(alone=number ^ 1) as conn:
+            await conn.fetch(ADD, {"id": "beside"})
+    async with database.begin(alone=number) as conn:
+        await conn.fetch(ADD, {"id": "behind"})
+    assert await added(database) == ["behind", "beside"]
+
+
+async def test_both_ways_to_write_have_their_moments(chassis_url: str, database: Database) -> None:
+    """Before the commit, and after it with its answer unseen: for a transaction, and for a statement that is one."""
+
+    class Told(ChassisHooks):
+        def __init__(self) -> None:
+            self.moments: list[str] = []
+            self.dies = False
+
+        def commit_before(self) -> None:
+            self.moments.append("before")
+            if self.dies:
+                raise SystemError("killed")
+
+        def commit_unseen(self) -> None:
+            self.moments.append("unseen")
+
+    hooks = Told()
+    hooked = Database(chassis_url, application_name="hooked", hooks=hooks)
+    try:
+        for number, way in enumerate((hooked.begin, hooked.once)):
+            hooks.dies = False
+            async with way() as conn:
+                await conn.fetch(ADD, {"id": f"kept {number}"})
+            hooks.dies = True
+            with pytest.raises(SystemError):
+                async with way() as conn:
+                    await conn.fetch(ADD, {"id": f"lost {number}"})
+    finally:
+        await hooked.close()
+    assert hooks.moments == ["before", "unseen", "before"] * 2
+    assert await added(database) == ["kept 0", "kept 1"]
 
 
 async def test_a_failure_that_goes_unheeded_is_not_taken_for_a_commit(database: Database) -> None:

@@ -1,18 +1,21 @@
 """Idempotency keys, from the outside: one effect and one answer per key, for its time and in its scope."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
+from starlette.responses import Response
 
 from services.chassis import idempotency
+from services.chassis.answering import answer_unheld
 from services.chassis.db import Database
+from services.chassis.errors import Conflict, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer
 from tests.postgres.chassis.receiver import Gate
-from tests.postgres.chassis.shop import Shop, headers
+from tests.postgres.chassis.shop import Shop, SoldOut, headers
 from tests.postgres.chassis.test_outbox import rows
 from tests.support.clock import ManualClock
 
@@ -214,8 +217,55 @@ async def test_work_outside_a_transaction_keeps_its_first_answer(database: Datab
     async with database.begin() as conn:
         answers.append(await idempotency.recall(conn, key, now=clock.now()))
         for number in (1, 2):
-            await idempotency.store(conn, key, StoredAnswer(200, str(number)), now=clock.now())
+            is_first = await idempotency.store(conn, key, StoredAnswer(200, str(number)), now=clock.now())
+            assert is_first == (number == 1)
         answers.append(await idempotency.recall(conn, key, now=clock.now()))
         assert (await conn.execute(text("select count(*) from idempotency"))).scalar_one() == 1
     assert answers[0] is None
     assert answers[1] == StoredAnswer(200, "1", {})
+
+
+async def test_work_outside_a_transaction_has_one_answer(database: Database, clock: ManualClock) -> None:
+    """Two requests under one key reach the work: both get what is stored first, and one with another body is told."""
+    gate = Gate()
+
+    async def slow() -> StoredAnswer:
+        await gate.pass_through()
+        return StoredAnswer(201, "slow")
+
+    async def quick() -> StoredAnswer:
+        return StoredAnswer(201, "quick")
+
+    async def ask(fingerprint: str, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
+        return await answer_unheld(database, clock, IdempotencyKey("service:x", "POST /y", "k", fingerprint), work)
+
+    waiting = [asyncio.create_task(ask(fingerprint, slow)) for fingerprint in ("same", "other")]
+    await gate.reached.wait()
+    first = await ask("same", quick)
+    gate.opened.set()
+    second, reused = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(second, Response)
+    assert (first.body, second.body) == (b"quick", b"quick")
+    assert "Idempotent-Replayed" not in first.headers
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert isinstance(reused, KeyReused)
+
+
+async def test_work_outside_a_transaction_keeps_what_is_final(database: Database, clock: ManualClock) -> None:
+    """A final refusal is its answer; one that passes, and an answer that is no 2xx, leave the key free."""
+    key = IdempotencyKey("service:x", "POST /y", "k", "fingerprint")
+    refusals: list[Conflict] = [Conflict("not at this moment"), SoldOut()]
+
+    async def refuse() -> StoredAnswer:
+        raise refusals.pop(0)
+
+    async def disagree() -> StoredAnswer:
+        return StoredAnswer(409, "{}")
+
+    with pytest.raises(Conflict):
+        await answer_unheld(database, clock, key, refuse)
+    assert (await answer_unheld(database, clock, key, disagree)).status_code == 409
+    answers = [await answer_unheld(database, clock, key, refuse) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert [b"sold-out" in answer.body for answer in answers] == [True, True]
+    assert refusals == []

@@ -29,7 +29,7 @@ async def test_a_relay_killed_between_send_and_mark_sends_again_with_the_same_id
     """After the dead relay's lease another one delivers the same message again, then what follows."""
 
     class Dies(Database):
-        def begin(self) -> Any:
+        def begin(self, *, alone: int | None = None) -> Any:
             raise SystemError("killed")
 
     await write(database, message("k", 1), message("k", 2), clock=clock)
@@ -99,12 +99,12 @@ class LosesAnswers(Database):
 
     to_lose = 0
 
-    def begin(self) -> Any:
-        return self._begin()
+    def begin(self, *, alone: int | None = None) -> Any:
+        return self._begin(alone)
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[Connection]:
-        async with super().begin() as conn:
+    async def _begin(self, alone: int | None) -> AsyncIterator[Connection]:
+        async with super().begin(alone=alone) as conn:
             yield conn
         if self.to_lose:
             self.to_lose -= 1

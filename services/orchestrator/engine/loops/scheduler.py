@@ -79,7 +79,7 @@ class Scheduler:
         """End the leases that an earlier process of this replica's name has left, if it was given one."""
         if not self._settings.replica:
             return
-        async with self._database.begin() as conn:
+        async with self._database.once() as conn:
             await sagas.end_leases(conn, self._owner, lease_s=self._settings.lease_s, now=self._clock.sql_now())
 
     async def _look(self) -> float:
