@@ -101,12 +101,9 @@ class Marks:
             if answered - held:
                 raise LeaseLost(held)
             ours = [outcome for outcome in batch if outcome.lease.key in held]
-            delivered = [message.id for outcome in ours for message, _ in outcome.delivered]
-            if delivered:
-                await conn.fetch(queries()["delete_delivered"], {"ids": delivered})
             await self._audit(conn, ours, now)
             await self._bury(conn, [outcome for outcome in ours if outcome.dead is not None], now)
-            return await self._release(conn, [outcome for outcome in ours if outcome.dead is None], now)
+            return await self._release(conn, ours, now)
 
     async def _handle_answers(self, conn: Connection, batch: Sequence[Outcome]) -> frozenset[str]:
         """Call the handlers of what was delivered; return the keys for which there was one."""
@@ -158,14 +155,15 @@ class Marks:
                 )
 
     async def _release(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> bool:
-        if not outcomes:
-            return False
+        """Forget what was delivered, and give back the keys that may go on; say whether one is due again."""
+        free = [outcome for outcome in outcomes if outcome.dead is None]
         rows = await conn.fetch(
             queries()["release"],
             {
-                "keys": [outcome.lease.key for outcome in outcomes],
-                "attempts": [outcome.attempts for outcome in outcomes],
-                "pauses": [float(outcome.pause_s) for outcome in outcomes],
+                "delivered": [message.id for outcome in outcomes for message, _ in outcome.delivered],
+                "keys": [outcome.lease.key for outcome in free],
+                "attempts": [outcome.attempts for outcome in free],
+                "pauses": [float(outcome.pause_s) for outcome in free],
                 "now": now,
             },
         )

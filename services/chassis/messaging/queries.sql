@@ -91,11 +91,10 @@ where k.leased and k.epoch = mine.epoch
 order by k.key
 for update of k
 
--- name: delete_delivered
-delete from outbox where id = any(cast(:ids as text[]))
-
 -- name: release
-with mine as materialized (
+with delivered as (
+    delete from outbox where id = any(cast(:delivered as text[]))
+), mine as materialized (
     select m.key, m.attempts, m.pause_s, rest.next_due, rest.waiting_since
     from unnest(cast(:keys as text[]), cast(:attempts as integer[]), cast(:pauses as float8[])) as m(key, attempts, pause_s)
     cross join lateral (
@@ -103,7 +102,7 @@ with mine as materialized (
                case when bool_or(o.due_at is null) then coalesce(cast(:now as timestamptz), clock_timestamp())
                     else min(o.due_at) end as next_due
         from outbox o
-        where o.key = m.key
+        where o.key = m.key and o.id <> all (cast(:delivered as text[]))
     ) rest
 ), emptied as (
     delete from outbox_keys k using mine where k.key = mine.key and mine.next_due is null

@@ -21,7 +21,9 @@ async def lock(conn: Connection, user_id: str) -> Basket:
     """Lock a user's basket until the transaction ends, and return it; it is created when missing."""
     lock_cart, this_user = query("lock_cart"), {"user_id": user_id}
     if await conn.first(lock_cart, this_user) is None:
-        await conn.fetch(query("create_cart"), this_user)
+        created = await conn.first(query("create_cart"), this_user)
+        if created is not None:
+            return Basket(user_id, created["version"], ())
         await conn.fetch(lock_cart, this_user)
     return await read(conn, user_id)
 

@@ -26,7 +26,7 @@
 SELECT version FROM carts WHERE user_id = :user_id FOR NO KEY UPDATE;
 
 -- name: create_cart
-INSERT INTO carts (user_id) VALUES (:user_id) ON CONFLICT (user_id) DO NOTHING;
+INSERT INTO carts (user_id) VALUES (:user_id) ON CONFLICT (user_id) DO NOTHING RETURNING version;
 
 -- name: read_cart
 -- One statement, so that version and lines belong together; a line of nulls for a basket that is empty.

@@ -114,15 +114,19 @@ class Dispatch:
         """Take the lease, or find that there is nothing to do."""
         now = self._clock.sql_now()
         fingerprints = self._fingerprints.of(wanted.model_dump_json().encode())
-        async with self._database.begin() as conn:
-            await shipments.open_row(
+        async with self._database.once() as conn:
+            first = await shipments.open_leased(
                 conn,
                 wanted.order_id,
                 shipment_id=ids.new_id("shp"),
                 attempt=wanted.attempt,
                 fingerprint=fingerprints[0],
+                lease_s=self._lease_s,
                 now=now,
             )
+        if first is not None:
+            return Claim(first, uncertain=False)
+        async with self._database.begin() as conn:
             shipment = await shipments.lock(conn, wanted.order_id, now=now)
             todo = next_of_create(shipment, fingerprints)
             if todo is Next.CREATE:
@@ -142,22 +146,31 @@ class Dispatch:
         return Registered(found) if found is not None else await self._carrier.create(wanted)
 
     async def _registered(self, order_id: str, claim: Claim, outcome: Registered) -> Made:
+        """Write the parcel down, unless the row has moved on meanwhile."""
+        async with self._database.once() as conn:
+            shipment = await shipments.register(
+                conn, order_id, epoch=claim.epoch, parcel=outcome.parcel, now=self._clock.sql_now()
+            )
+        if shipment is None:
+            return Made(await self._overtaken(order_id), created=False)
+        _log.info("shipment.registered", order_id=order_id, tracking_number=outcome.parcel.tracking_number)
+        return Made(shipment, created=True)
+
+    async def _overtaken(self, order_id: str) -> StoredShipment:
+        """Return what somebody else has made of the order meanwhile; what we have made has no place beside a cancel."""
         now = self._clock.sql_now()
         owed = None
         async with self._database.begin() as conn:
             shipment = await shipments.lock(conn, order_id, now=now)
-            mine = await shipments.register(conn, order_id, epoch=claim.epoch, parcel=outcome.parcel, now=now)
-            if not mine and shipment.status in ("cancelled", "refused"):
+            if shipment.status in ("cancelled", "refused"):
                 owed = await shipments.owe_undo(conn, order_id, now=now)
-            shipment = await shipments.lock(conn, order_id, now=now)
         if owed is not None:
             await self._undo(order_id, owed)
             _log.info("shipment.failed", order_id=order_id, reason="cancelled while it was made", final=True)
             raise ShipmentCancelled if shipment.status == "cancelled" else CarrierRejected(shipment.refusal)
         if shipment.parcel is None:
             raise InFlight("This shipment is being created by another request.")
-        _log.info("shipment.registered", order_id=order_id, tracking_number=shipment.parcel.tracking_number)
-        return Made(shipment, created=mine)
+        return shipment
 
     async def _refused(self, order_id: str, claim: Claim, outcome: Refused) -> NoReturn:
         """Write the refusal down; what an unanswered try may have made is cancelled before the refusal is told."""

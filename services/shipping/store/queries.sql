@@ -5,13 +5,19 @@
 -- writes at the end of a call names the epoch it took, so that a holder whose lease lapsed changes nothing.
 -- `:now` is null in production: the database's clock decides.
 
--- name: open_row
-insert into shipments (order_id, status, shipment_id, attempt, fingerprint, created_at, updated_at)
-values (
-    :order_id, 'creating', :shipment_id, :attempt, :fingerprint,
-    coalesce(cast(:now as timestamptz), clock_timestamp()), coalesce(cast(:now as timestamptz), clock_timestamp())
+-- The row of an order that nobody has asked for yet, and its lease with it.
+-- name: open_leased
+with moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 )
-on conflict (order_id) do nothing;
+insert into shipments (
+    order_id, status, shipment_id, attempt, fingerprint, epoch, leased_until, created_at, updated_at
+)
+select
+    :order_id, 'creating', :shipment_id, :attempt, :fingerprint, 1, at + make_interval(secs => :lease_s), at, at
+from moment
+on conflict (order_id) do nothing
+returning epoch;
 
 -- name: lock_row
 select
@@ -58,7 +64,10 @@ set status = case when :delivered then 'delivered' else 'registered' end,
     tracking_number = :tracking_number,
     leased_until = null,
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
-where order_id = :order_id and epoch = :epoch and status = 'creating';
+where order_id = :order_id and epoch = :epoch and status = 'creating'
+returning
+    order_id, status, shipment_id, fingerprint, carrier, parcel_id, tracking_number, refusal, uncertain, undo_owed, epoch,
+    'free' as lease;
 
 -- name: refuse
 update shipments

@@ -11,12 +11,20 @@ from services.shipping.domain.shipment import Parcel, StoredShipment
 QUERIES: Final = Queries.load(Path(__file__).with_name("queries.sql"))
 
 
-async def open_row(
-    conn: Connection, order_id: str, *, shipment_id: str, attempt: int, fingerprint: str, now: datetime | None
-) -> None:
-    """Make the row of an order unless it is there."""
+async def open_leased(
+    conn: Connection,
+    order_id: str,
+    *,
+    shipment_id: str,
+    attempt: int,
+    fingerprint: str,
+    lease_s: float,
+    now: datetime | None,
+) -> int | None:
+    """Make the row of an order and take its lease; returns its epoch, None if the row is there already."""
     values = {"order_id": order_id, "shipment_id": shipment_id, "attempt": attempt, "fingerprint": fingerprint}
-    await conn.fetch(QUERIES["open_row"], {**values, "now": now})
+    row = await conn.first(QUERIES["open_leased"], {**values, "lease_s": lease_s, "now": now})
+    return None if row is None else row["epoch"]
 
 
 async def lock(conn: Connection, order_id: str, *, now: datetime | None) -> StoredShipment:
@@ -45,10 +53,13 @@ async def give_back_lease(
     await conn.fetch(QUERIES["give_back_lease"], values)
 
 
-async def register(conn: Connection, order_id: str, *, epoch: int, parcel: Parcel, now: datetime | None) -> bool:
-    """Write the parcel down; False if the row has moved on since `epoch`."""
+async def register(
+    conn: Connection, order_id: str, *, epoch: int, parcel: Parcel, now: datetime | None
+) -> StoredShipment | None:
+    """Write the parcel down, and return the row as it is then; None if it has moved on since `epoch`."""
     values = {"order_id": order_id, "epoch": epoch, "delivered": parcel.delivered, **_columns(parcel), "now": now}
-    return await conn.affect(QUERIES["register"], values) == 1
+    row = await conn.first(QUERIES["register"], values)
+    return None if row is None else _stored(row)
 
 
 async def refuse(

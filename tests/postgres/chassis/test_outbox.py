@@ -151,8 +151,8 @@ async def test_an_old_epoch_holds_nothing(database: Database, clock: ManualClock
         for epochs, expected in ((first, []), (second, ["k"])):
             held = await conn.fetch(queries()["hold"], {"keys": ["k"], "epochs": [epochs["k"]]})
             assert [row["key"] for row in held] == expected
-        await conn.fetch(queries()["delete_delivered"], {"ids": ["k-1"]})
-        await conn.fetch(queries()["release"], {"keys": ["k"], "attempts": [0], "pauses": [0.0], "now": clock.now()})
+        mark = {"delivered": ["k-1"], "keys": ["k"], "attempts": [0], "pauses": [0.0], "now": clock.now()}
+        await conn.fetch(queries()["release"], mark)
     assert await rows(database, "select count(*) from outbox_keys") == [(0,)]
     await write(database, message("k", 2), clock=clock)
     third = await claim(database, clock)

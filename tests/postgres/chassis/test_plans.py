@@ -60,7 +60,7 @@ VALUES: dict[str, Any] = {
     "status": 200,
     "body": "",
     "headers": "{}",
-    "number": 1,
+    "delivered": ["k1-1", "k2-1"],
 }
 
 OF_AUDIT: dict[str, Any] = {
