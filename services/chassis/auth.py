@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 import jwt
 from cachetools import TTLCache
-from fastapi import Depends, Request, Security
+from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from jwt.types import Options
 
@@ -172,11 +172,12 @@ bearer: Final = HTTPBearer(
 )
 
 
-async def current_principal(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-) -> Principal:
-    """Return who calls; read once per request."""
+async def current_principal(request: Request, credentials: HTTPAuthorizationCredentials | None) -> Principal:
+    """Return who calls; read once per request.
+
+    No dependency of FastAPI's: what several of a route's dependencies ask for is solved anew for each of them, with
+    all below it.
+    """
     known: Principal | None = getattr(request.state, "principal", None)
     if known is not None:
         return known
@@ -208,8 +209,10 @@ def authenticated(*any_of_scopes: str) -> Callable[..., Awaitable[Principal]]:
     wanted = frozenset(any_of_scopes)
 
     async def principal_with_scope(
-        principal: Annotated[Principal, Security(current_principal, scopes=sorted(wanted))],
+        request: Request,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer, scopes=sorted(wanted))],
     ) -> Principal:
+        principal = await current_principal(request, credentials)
         if not principal.scopes & wanted:
             raise Forbidden
         return principal
@@ -217,11 +220,15 @@ def authenticated(*any_of_scopes: str) -> Callable[..., Awaitable[Principal]]:
     return principal_with_scope
 
 
+_customer: Final = authenticated("customer")
+
+
 async def owner(
     request: Request,
-    principal: Annotated[Principal, Depends(authenticated("customer"))],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer, scopes=["customer"])],
 ) -> Principal:
     """Return the customer whose `{user_id}` this is, for `Depends`; to others there is no such thing."""
+    principal = await _customer(request, credentials)
     if request.path_params.get("user_id") != principal.subject:
         raise NotFound
     return principal

@@ -15,12 +15,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, overload
 
-from fastapi import Depends, Header, Request
+from fastapi import Header, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from services.chassis import problems, strict_json
-from services.chassis.auth import Principal, current_principal
+from services.chassis.auth import bearer, current_principal
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.errors import KeyReused, Malformed
@@ -88,12 +88,12 @@ def idempotency_key(required: bool) -> Callable[..., Awaitable[IdempotencyKey | 
 
     async def key_of_request(
         request: Request,
-        principal: Annotated[Principal, Depends(current_principal)],
         idempotency_key: Annotated[
             str | None,
             Header(description="1-255 printable ASCII characters; the same key and body give the same answer."),
         ] = None,
     ) -> IdempotencyKey | None:
+        principal = await current_principal(request, await bearer(request))
         metrics: Metrics = request.app.state.chassis.metrics
         if idempotency_key is None:
             if required:

@@ -175,7 +175,7 @@ async def _by_json(token: str, request: Request, desk: Desk, bearer: HTTPAuthori
         )
         return StoredAnswer.of(200, said)
 
-    key = await _key(request, admin, request.headers.get("idempotency-key"))
+    key = await _key(request, request.headers.get("idempotency-key"))
     return await KeyedAnswers(desk, key).answer(work)
 
 
