@@ -4,6 +4,7 @@ Every wait has an end (statements, locks, idle transactions, dead peers), so tha
 a lock for ever and a retry does not block on its own ghost.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -47,7 +48,7 @@ class Database:
         self._hooks = hooks
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._idle: list[Connection] = []
-        self._queueing = 0
+        self._places = asyncio.Semaphore(pool_size)
         self._closed = False
 
     @asynccontextmanager
@@ -78,30 +79,32 @@ class Database:
     async def autocommit(self) -> AsyncIterator[Connection]:
         """Every statement its own commit.
 
-        A connection stays taken out of the pool between two uses, because taking out costs as much as a statement; it
-        goes back when somebody queues for one.
+        A connection stays taken out of SQLAlchemy's pool between two uses, because taking out costs as much as a
+        statement; so whoever has to wait for one queues here.
         """
-        conn = self._idle.pop() if self._idle else await self._take_out()
+        if self._places.locked():
+            async with asyncio.timeout(_POOL_TIMEOUT_S):
+                await self._places.acquire()
+        else:
+            await self._places.acquire()
         try:
-            yield conn
+            conn = self._idle.pop() if self._idle else await Connection.of(self._autocommit)
+            try:
+                yield conn
+            finally:
+                await self._put_back(conn)
         finally:
-            if conn.is_server_lost:
-                await self._part_with_idle(Connection.drop)
-            elif conn.is_lost:
-                pass  # the pool makes another
-            elif self._closed:
-                await conn.drop()  # its pool is no more
-            elif self._queueing:
-                await conn.close()
-            else:
-                self._idle.append(conn)
+            self._places.release()
 
-    async def _take_out(self) -> Connection:
-        self._queueing += 1
-        try:
-            return await Connection.of(self._autocommit)
-        finally:
-            self._queueing -= 1
+    async def _put_back(self, conn: Connection) -> None:
+        if conn.is_server_lost:
+            await self._part_with_idle(Connection.drop)
+        elif conn.is_lost:
+            pass  # the pool makes another
+        elif self._closed:
+            await conn.drop()  # its pool is no more
+        else:
+            self._idle.append(conn)
 
     async def _part_with_idle(self, part_with: Callable[[Connection], Awaitable[None]]) -> None:
         idle, self._idle = self._idle, []

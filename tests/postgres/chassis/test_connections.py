@@ -7,8 +7,10 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
+from services.chassis import db
 from services.chassis.connection import Connection, RolledBack, Taken
 from services.chassis.db import Database
+from services.chassis.db_errors import is_transient
 from services.chassis.hooks import ChassisHooks
 from services.chassis.sql import Statement
 
@@ -179,6 +181,21 @@ async def test_whoever_queues_is_served(chassis_url: str) -> None:
 
             async with asyncio.timeout(8):  # before the pool's own patience ends
                 await asyncio.gather(*(work(number % 2 == 0) for number in range(40)))
+    finally:
+        await narrow.close()
+
+
+async def test_whoever_queues_too_long_is_told(chassis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a passing trouble; who gives up leaves no place taken, and neither does a connection that is lost."""
+    monkeypatch.setattr(db, "_POOL_TIMEOUT_S", 0.02)
+    narrow = Database(chassis_url, application_name="narrow", pool_size=1)
+    try:
+        async with narrow.autocommit() as conn:
+            with pytest.raises(TimeoutError) as told:
+                await narrow.ping()
+            await conn.drop()
+        assert is_transient(told.value)
+        await narrow.ping()
     finally:
         await narrow.close()
 
