@@ -36,14 +36,10 @@ async def answer_once(
             answer = await handler(conn)
         return answer.response()
     try:
-        try:
-            return await _answer(database, clock, key, handler)
-        except RequestError as error:
-            refusal = _kept_refusal(error)
-        return await _answer(database, clock, key, lambda _: _ready(refusal))
-    except Taken:
-        key.count("in_flight")
-        raise InFlight from None
+        return await _answer(database, clock, key, handler)
+    except RequestError as error:
+        refusal = _kept_refusal(error)
+    return await _answer(database, clock, key, lambda _: _ready(refusal))
 
 
 async def _answer(
@@ -53,16 +49,16 @@ async def _answer(
     handler: Callable[[Connection], Awaitable[StoredAnswer]],
 ) -> Response:
     now = clock.sql_now()
-    async with database.begin(alone=number_of(key)) as conn:
-        stored = await recall(conn, key, now=now)
-        if stored is None:
-            answer = await handler(conn)
-            await store(conn, key, answer, now=now)
-    if stored is not None:
-        key.count("replayed")
-        return stored.response(replayed=True)
-    key.count("new")
-    return answer.response()
+    try:
+        async with database.begin(alone=number_of(key)) as conn:
+            answer = stored = await recall(conn, key, now=now)
+            if answer is None:
+                answer = await handler(conn)
+                await store(conn, key, answer, now=now)
+    except Taken:
+        key.count("in_flight")
+        raise InFlight from None
+    return _given(key, answer, replayed=stored is not None)
 
 
 async def _ready(answer: StoredAnswer) -> StoredAnswer:
@@ -84,23 +80,19 @@ async def answer_unheld(
         return (await work()).response()
     async with database.autocommit() as conn:
         stored = await recall(conn, key, now=clock.sql_now())
-    if stored is None:
-        try:
-            answer = await work()
-        except InFlight:
-            key.count("in_flight")
-            raise
-        except RequestError as error:
-            answer, is_kept = _kept_refusal(error), True
-        else:
-            is_kept = answer.status < _FIRST_NOT_OK
-        if is_kept:
-            stored = await _store_first(database, clock, key, answer)
     if stored is not None:
-        key.count("replayed")
-        return stored.response(replayed=True)
-    key.count("new")
-    return answer.response()
+        return _given(key, stored, replayed=True)
+    try:
+        answer = await work()
+    except InFlight:
+        key.count("in_flight")
+        raise
+    except RequestError as error:
+        answer, is_kept = _kept_refusal(error), True
+    else:
+        is_kept = answer.status < _FIRST_NOT_OK
+    first = await _store_first(database, clock, key, answer) if is_kept else None
+    return _given(key, answer if first is None else first, replayed=first is not None)
 
 
 async def _store_first(
@@ -114,6 +106,11 @@ async def _store_first(
         return None
     async with database.autocommit() as conn:
         return await recall(conn, key, now=now)
+
+
+def _given(key: IdempotencyKey, answer: StoredAnswer, *, replayed: bool) -> Response:
+    key.count("replayed" if replayed else "new")
+    return answer.response(replayed=replayed)
 
 
 def _kept_refusal(error: RequestError) -> StoredAnswer:

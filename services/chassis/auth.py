@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 import jwt
 from cachetools import TTLCache
-from fastapi import Request, Security
+from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from jwt.types import Options
 
@@ -220,15 +220,11 @@ def authenticated(*any_of_scopes: str) -> Callable[..., Awaitable[Principal]]:
     return principal_with_scope
 
 
-_customer: Final = authenticated("customer")
-
-
 async def owner(
     request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer, scopes=["customer"])],
+    principal: Annotated[Principal, Depends(authenticated("customer"))],
 ) -> Principal:
     """Return the customer whose `{user_id}` this is, for `Depends`; to others there is no such thing."""
-    principal = await _customer(request, credentials)
     if request.path_params.get("user_id") != principal.subject:
         raise NotFound
     return principal

@@ -41,7 +41,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=_POOL_TIMEOUT_S,
-            pool_use_lifo=True,
             hide_parameters=True,  # errors are logged, and must not tell what was to be stored
             connect_args=arguments,
         )

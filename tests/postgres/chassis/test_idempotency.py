@@ -227,11 +227,14 @@ async def test_work_outside_a_transaction_keeps_its_first_answer(database: Datab
 
 async def test_work_outside_a_transaction_has_one_answer(database: Database, clock: ManualClock) -> None:
     """Two requests under one key reach the work: both get what is stored first, and one with another body is told."""
-    gate = Gate()
+    gates = {"same": Gate(), "other": Gate()}
 
-    async def slow() -> StoredAnswer:
-        await gate.pass_through()
-        return StoredAnswer(201, "slow")
+    def slow(gate: Gate) -> Callable[[], Awaitable[StoredAnswer]]:
+        async def work() -> StoredAnswer:
+            await gate.pass_through()
+            return StoredAnswer(201, "slow")
+
+        return work
 
     async def quick() -> StoredAnswer:
         return StoredAnswer(201, "quick")
@@ -239,10 +242,12 @@ async def test_work_outside_a_transaction_has_one_answer(database: Database, clo
     async def ask(fingerprint: str, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
         return await answer_unheld(database, clock, IdempotencyKey("service:x", "POST /y", "k", fingerprint), work)
 
-    waiting = [asyncio.create_task(ask(fingerprint, slow)) for fingerprint in ("same", "other")]
-    await gate.reached.wait()
+    waiting = [asyncio.create_task(ask(fingerprint, slow(gate))) for fingerprint, gate in gates.items()]
+    for gate in gates.values():
+        await gate.reached.wait()
     first = await ask("same", quick)
-    gate.opened.set()
+    for gate in gates.values():
+        gate.opened.set()
     second, reused = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(second, Response)
     assert (first.body, second.body) == (b"quick", b"quick")
