@@ -8,11 +8,8 @@ import importlib
 
 from alembic import context
 from sqlalchemy import Connection, MetaData
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
-from migrations.runner import METADATA, database_url, lock
-from services.chassis.connecting import address_of
+from migrations.runner import METADATA, database_url, engine_of, lock
 
 service = context.config.config_ini_section
 
@@ -32,7 +29,7 @@ def run(connection: Connection, metadata: MetaData | None = None) -> None:
 
 
 async def run_with_own_connection() -> None:
-    engine = create_async_engine(address_of(database_url(service)), poolclass=NullPool)
+    engine = engine_of(database_url(service))
     try:
         async with engine.begin() as connection:
             await lock(connection, service)

@@ -3,12 +3,13 @@
 import os
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from services.chassis.connecting import address_of
@@ -43,6 +44,20 @@ def config(service: str) -> Config:
     return Config(str(INI), ini_section=service)
 
 
+def engine_of(url: str) -> AsyncEngine:
+    """Give Alembic what it runs on: connections that name no statement, which works behind any pooler."""
+
+    async def connect(*_: object, **__: object) -> asyncpg.Connection:
+        return await asyncpg.connect(address_of(url), statement_cache_size=0)
+
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        poolclass=NullPool,
+        connect_args={"prepared_statement_cache_size": 0},
+    )
+
+
 async def lock(connection: AsyncConnection, service: str) -> None:
     """Let one migrator at a time through; held by the transaction, so that a pooler or a crash cannot strand it."""
     await connection.execute(
@@ -52,8 +67,7 @@ async def lock(connection: AsyncConnection, service: str) -> None:
 
 async def upgrade(service: str, url: str, revision: str = "head") -> bool:
     """Upgrade `service`'s database at `url` in one transaction; True if there was anything to do."""
-    unnamed = {"statement_cache_size": 0, "prepared_statement_cache_size": 0}  # what works behind any pooler
-    engine = create_async_engine(address_of(url), poolclass=NullPool, connect_args=unnamed)
+    engine = engine_of(url)
     try:
         async with engine.begin() as connection:
             await lock(connection, service)

@@ -8,9 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, MetaData, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB
-
 from services.chassis.connection import Connection
 from services.chassis.sql import Queries
 
@@ -64,25 +61,9 @@ async def find(
 ) -> Sequence[Entry]:
     """Return entries, newest first; `cursor` is the `id` of the last one seen."""
     rows = await conn.fetch(_queries()["find"], {"subject_id": subject_id, "cursor": cursor, "limit": limit})
-    return [Entry(**dict(row)) for row in rows]
+    return [Entry(**{**dict(row), "details": json.loads(row["details"])}) for row in rows]
 
 
 @cache
 def _queries() -> Queries:
     return Queries.load(Path(__file__).with_name("audit.sql"))
-
-
-def add_tables(metadata: MetaData) -> None:
-    """Add the table `audit` to a service's schema."""
-    Table(
-        "audit",
-        metadata,
-        Column("id", BigInteger, Identity(always=True), primary_key=True),
-        Column("at", DateTime(timezone=True), nullable=False),
-        Column("action", Text, nullable=False),
-        Column("subject_id", Text, nullable=False),
-        Column("actor", Text, nullable=False),
-        Column("reason", Text),
-        Column("details", JSONB, nullable=False),
-        Index("audit_by_subject", "subject_id", "id"),
-    )

@@ -3,7 +3,7 @@
 -- name: record
 insert into audit (at, action, subject_id, actor, reason, details)
 values (coalesce(cast(:now as timestamptz), clock_timestamp()), :action, :subject_id, :actor, :reason,
-        cast(cast(:details as text) as jsonb))
+        cast(:details as jsonb))
 
 -- name: find
 select id, at, action, subject_id, actor, reason, details

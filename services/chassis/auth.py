@@ -18,12 +18,12 @@ from jwt.types import Options
 from services.chassis import logs
 from services.chassis.clock import Clock
 from services.chassis.errors import Forbidden, Malformed, NotFound, Unauthenticated
+from services.chassis.exchange import ACTING_USER
 from services.chassis.keyset import KeySet
 from services.chassis.limits import Limits, vouch
 from services.chassis.requests import IDENTIFIER
 from services.chassis.strict_json import storable
 from services.chassis.tokens import (
-    ACTING_USER,
     ISSUER,
     SERVICE_SCOPE,
     SERVICE_TOKEN_LIFE_S,

@@ -5,8 +5,10 @@ belongs to a session may be counted on: no statement by its name, and no setting
 `?pooler=transaction` says so; the limits must then be set on the role, or by the pooler, which the start checks.
 """
 
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import asyncpg
 
 POOLER: Final = "pooler"
 _TRANSACTION: Final = "transaction"
@@ -33,6 +35,7 @@ _SESSION_SETTINGS: Final = {
 }
 _COMMAND_TIMEOUT_S: Final = 40.0  # longer than the server's own limits: only for a server that no longer answers
 _CONNECT_TIMEOUT_S: Final = 10.0
+_PREPARED_MAX: Final = 100  # the driver's own measure; we have fewer that are run often
 
 
 def is_pooled(url: str) -> bool:
@@ -44,21 +47,19 @@ def is_pooled(url: str) -> bool:
 
 
 def address_of(url: str) -> str:
-    """Return the address as SQLAlchemy takes it, on asyncpg, without what only we understand."""
+    """Return the address as the driver takes it, without what only we understand."""
     parts = urlsplit(url)
     query = urlencode([pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != POOLER])
-    return parts._replace(scheme="postgresql+asyncpg", query=query).geturl()
+    return parts._replace(scheme="postgresql", query=query).geturl()
 
 
-def way_to(url: str, application_name: str) -> tuple[str, dict[str, Any]]:
-    """Return the address as SQLAlchemy takes it, and how to connect."""
+async def connect(url: str, application_name: str) -> asyncpg.Connection:
+    """Make a connection; statements that it has run are kept prepared, unless a pooler hands it on."""
     pooled = is_pooled(url)
-    settings = {"application_name": application_name, **(_TRACKED if pooled else _SESSION_SETTINGS)}
-    arguments: dict[str, Any] = {
-        "server_settings": settings,
-        "command_timeout": _COMMAND_TIMEOUT_S,
-        "timeout": _CONNECT_TIMEOUT_S,
-    }
-    if pooled:
-        arguments |= {"statement_cache_size": 0, "prepared_statement_cache_size": 0}
-    return address_of(url), arguments
+    return await asyncpg.connect(
+        address_of(url),
+        timeout=_CONNECT_TIMEOUT_S,
+        command_timeout=_COMMAND_TIMEOUT_S,
+        statement_cache_size=0 if pooled else _PREPARED_MAX,
+        server_settings={"application_name": application_name, **(_TRACKED if pooled else _SESSION_SETTINGS)},
+    )

@@ -1,16 +1,11 @@
-"""A connection to Postgres: named statements go straight to its driver, expressions by way of SQLAlchemy.
+"""A connection to Postgres: statements, in a transaction or each its own; and when it is of no more use."""
 
-SQLAlchemy makes and pools the connections, and costs three times what the driver does for each statement; so what is
-run often is written in .sql files. Both ways see the same transaction.
-"""
-
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 import asyncpg
-from sqlalchemy import CursorResult, Executable
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.chassis.db_errors import is_data_error, is_lost
 from services.chassis.sql import Statement
@@ -22,10 +17,15 @@ _NOT_ALONE: Final = "SELECT 0"
 """Beginning and trying for a lock are one exchange with the server, whose word counts the rows: one, or none."""
 
 
+_CLOSING_S: Final = 2.0
+
+
 class Row(Protocol):
-    """A row that is read by its column names, whoever has fetched it."""
+    """A row: the values of its columns in order, and by their names."""
 
     def __getitem__(self, name: str, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
 
     def keys(self) -> Iterable[Any]: ...
 
@@ -41,25 +41,14 @@ class Taken(Exception):
 class Connection:
     """A connection, in a transaction or with every statement its own."""
 
-    __slots__ = ("_conn", "_driver", "is_lost", "is_server_lost")
+    __slots__ = ("_driver", "is_lost", "is_server_lost")
 
-    def __init__(self, conn: AsyncConnection, driver: asyncpg.Connection) -> None:
-        self._conn = conn
+    def __init__(self, driver: asyncpg.Connection) -> None:
         self._driver = driver
         self.is_lost = False
         """Whether it is closed, and of no more use."""
         self.is_server_lost = False
         """Whether what has closed it has most likely ended the other connections as well."""
-
-    @classmethod
-    async def of(cls, engine: AsyncEngine) -> "Connection":
-        """Take a connection out of the pool of an engine in autocommit mode, for as long as it is kept."""
-        conn = await engine.connect()
-        proxied = conn.sync_connection
-        driver = None if proxied is None else proxied.connection.driver_connection
-        if driver is None:
-            raise RuntimeError("a connection that is closed cannot be used")
-        return cls(conn, driver)
 
     async def fetch(self, statement: Statement, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> Sequence[Row]:
         """Run a named statement, and return its rows."""
@@ -82,18 +71,10 @@ class Connection:
         arguments = [parameters[name] for name in statement.parameters]
         return int((await self._command(statement.positional, *arguments)).rsplit(" ", 1)[1])
 
-    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[*tuple[Any, ...]]:
-        """Run an expression, by way of SQLAlchemy."""
-        try:
-            return await self._conn.execute(statement, parameters)
-        except BaseException as error:
-            if self._conn.invalidated:
-                await self.drop(error)
-            raise
-
-    async def scalar(self, statement: Executable, parameters: Any = None) -> Any:
-        """Run an expression, and return the first column of its first row; None if there is none."""
-        return (await self.execute(statement, parameters)).scalar()
+    async def scalar(self, statement: Statement, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> Any:
+        """Run a named statement, and return the first column of its first row; None if there is none."""
+        row = await self.first(statement, parameters)
+        return None if row is None else next(iter(row))
 
     @asynccontextmanager
     async def transaction(self, *, alone: int | None = None) -> AsyncIterator[None]:
@@ -135,14 +116,18 @@ class Connection:
             await self.drop(error)
 
     async def drop(self, error: BaseException | None = None) -> None:
-        """Close the connection itself; the pool makes another."""
+        """Close it, whatever state it is in; what it was doing is cancelled."""
         if self.is_lost:
             return
         self.is_lost = True
         self.is_server_lost = error is not None and is_lost(error)
-        await self._conn.invalidate(error)
-        await self._conn.close()
+        await self.close()
 
     async def close(self) -> None:
-        """Give the connection back to the pool."""
-        await self._conn.close()
+        """End it in good order; one that does not end soon is cut off."""
+        try:
+            await asyncio.shield(self._driver.close(timeout=_CLOSING_S))
+        except BaseException as error:
+            self._driver.terminate()
+            if not isinstance(error, Exception):
+                raise

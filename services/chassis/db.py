@@ -5,22 +5,25 @@ a lock for ever and a retry does not block on its own ghost.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
-from services.chassis.connecting import LIMITS, way_to
+from services.chassis.connecting import LIMITS, connect, is_pooled
 from services.chassis.connection import Connection
 from services.chassis.db_errors import is_transient
 from services.chassis.errors import SettingsError
 from services.chassis.hooks import ChassisHooks
+from services.chassis.sql import Statement
 
-_POOL_TIMEOUT_S: Final = 10.0
+_QUEUE_TIMEOUT_S: Final = 10.0
+
+_PING: Final = Statement.of("select 1")
+_MOMENT: Final = Statement.of("select clock_timestamp()")
+_SETTINGS: Final = Statement.of("select name, setting from pg_settings where name = any(cast(:names as text[]))")
 
 _DURABLE: Final = {
     "fsync": {"on"},
@@ -30,22 +33,15 @@ _DURABLE: Final = {
 
 
 class Database:
-    """One Postgres database: a pool and the ways to use it."""
+    """One Postgres database: a few connections, the queue for them, and the ways to use one."""
 
     def __init__(
         self, url: str, *, application_name: str, pool_size: int = 10, hooks: ChassisHooks | None = None
     ) -> None:
-        address, arguments = way_to(url, application_name)
-        self.engine: AsyncEngine = create_async_engine(
-            address,
-            pool_size=pool_size,
-            max_overflow=0,
-            pool_timeout=_POOL_TIMEOUT_S,
-            hide_parameters=True,  # errors are logged, and must not tell what was to be stored
-            connect_args=arguments,
-        )
+        is_pooled(url)  # who has misspelt it hears of it now
+        self.url: Final = url
+        self._application_name = application_name
         self._hooks = hooks
-        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._idle: list[Connection] = []
         self._places = asyncio.Semaphore(pool_size)
         self._closed = False
@@ -76,18 +72,14 @@ class Database:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[Connection]:
-        """Every statement its own commit.
-
-        A connection stays taken out of SQLAlchemy's pool between two uses, because taking out costs as much as a
-        statement; so whoever has to wait for one queues here.
-        """
+        """Every statement its own commit; whoever finds all connections in use queues for one."""
         if self._places.locked():
-            async with asyncio.timeout(_POOL_TIMEOUT_S):
+            async with asyncio.timeout(_QUEUE_TIMEOUT_S):
                 await self._places.acquire()
         else:
             await self._places.acquire()
         try:
-            conn = self._idle.pop() if self._idle else await Connection.of(self._autocommit)
+            conn = self._idle.pop() if self._idle else await self._connect()
             try:
                 yield conn
             finally:
@@ -95,25 +87,28 @@ class Database:
         finally:
             self._places.release()
 
+    async def _connect(self) -> Connection:
+        return Connection(await connect(self.url, self._application_name))
+
     async def _put_back(self, conn: Connection) -> None:
         if conn.is_server_lost:
-            await self._part_with_idle(Connection.drop)
+            await self._part_with_idle()
         elif conn.is_lost:
-            pass  # the pool makes another
+            pass  # the next in the queue makes another
         elif self._closed:
-            await conn.drop()  # its pool is no more
+            await conn.drop()
         else:
             self._idle.append(conn)
 
-    async def _part_with_idle(self, part_with: Callable[[Connection], Awaitable[None]]) -> None:
+    async def _part_with_idle(self) -> None:
         idle, self._idle = self._idle, []
         for conn in idle:
-            await part_with(conn)
+            await conn.drop()
 
     async def ping(self) -> None:
         """Ask for the simplest answer; a readiness check."""
         async with self.autocommit() as conn:
-            await conn.execute(text("select 1"))
+            await conn.fetch(_PING)
 
     async def wait_until_reachable(self, clock: Clock, *, patience_s: float = 60) -> None:
         """Return once Postgres answers; raise its last error when patience ends."""
@@ -130,11 +125,8 @@ class Database:
     async def check_durability(self) -> None:
         """Refuse a server that may lose what it has acknowledged, or wait for ever, naming every setting at fault."""
         async with self.autocommit() as conn:
-            rows = await conn.execute(
-                text("select name, setting from pg_settings where name = any(cast(:names as text[]))"),
-                {"names": [*_DURABLE, *LIMITS]},
-            )
-            found: dict[str, str] = {row.name: row.setting for row in rows}
+            rows = await conn.fetch(_SETTINGS, {"names": [*_DURABLE, *LIMITS]})
+            found: dict[str, str] = {row["name"]: row["setting"] for row in rows}
         faults = [
             f"Postgres runs with {name} = {found[name]}; it must be {' or '.join(sorted(good))}"
             for name, good in _DURABLE.items()
@@ -151,11 +143,10 @@ class Database:
     async def calibrate(self, clock: Clock) -> None:
         """Set the clock by the database's; it is behind by what the answer took, and never ahead: no timer is early."""
         async with self.autocommit() as conn:
-            await conn.execute(text("select 1"))  # a fresh connection's set-up must not count
-            db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()
+            await conn.fetch(_MOMENT)  # a fresh connection's set-up must not count
+            db_now = await conn.scalar(_MOMENT)
             clock.calibrate(db_now, clock.monotonic())
 
     async def close(self) -> None:
         self._closed = True
-        await self._part_with_idle(Connection.close)
-        await self.engine.dispose()
+        await self._part_with_idle()

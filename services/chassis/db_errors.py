@@ -4,8 +4,6 @@ import asyncio
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 _TRANSIENT_CLASSES: Final = ("08", "53")  # connection lost; out of connections, memory or disk
 _TRANSIENT_STATES: Final = frozenset(
@@ -32,13 +30,8 @@ def is_transient(error: BaseException) -> bool:
 
     The statement may nevertheless have been applied: retry only what is idempotent.
     """
-    if isinstance(error, (ConnectionError, asyncio.TimeoutError, PoolTimeoutError, OSError)):
+    if isinstance(error, (ConnectionError, asyncio.TimeoutError, OSError)):
         return True
-    if isinstance(error, DBAPIError):
-        if error.connection_invalidated:
-            return True
-        driver = _driver_error(error)
-        return driver is not None and is_transient(driver)
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
@@ -47,9 +40,6 @@ def is_transient(error: BaseException) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Whether this was the end of the connection, and most likely of the others to the same server."""
-    if isinstance(error, DBAPIError):
-        driver = _driver_error(error)
-        return error.connection_invalidated or (driver is not None and is_lost(driver))
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_LOST_CLASS) or state in _LOST_STATES
@@ -65,19 +55,8 @@ def _is_end_at_the_driver(error: BaseException) -> bool:
 
 def is_data_error(error: BaseException) -> bool:
     """Whether Postgres, or the driver on its behalf, refuses the values themselves."""
-    if isinstance(error, DBAPIError):
-        driver = _driver_error(error)
-        return driver is not None and is_data_error(driver)
     if isinstance(error, (UnicodeEncodeError, asyncpg.DataError)):
         return True
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_DATA_STATES)
     return isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-
-
-def _driver_error(error: DBAPIError) -> BaseException | None:
-    """Find asyncpg's own exception below SQLAlchemy's."""
-    cause: BaseException | None = error.orig
-    while cause is not None and not isinstance(cause, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-        cause = cause.__cause__ or getattr(cause, "driver_exception", None)
-    return cause

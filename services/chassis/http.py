@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httpx
 import orjson
@@ -20,10 +20,9 @@ from pydantic import BaseModel
 from services.chassis import errors, logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.exchange import MAX_ANSWER_BYTES, Call, Said, Site, origin
+from services.chassis.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Said, Site, origin
 from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking, tls_to
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import ACTING_USER, ServiceTokens
 from services.chassis.tracing import REQUEST_ID
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
@@ -49,6 +48,12 @@ class Answer:
     headers: Mapping[str, str]
 
 
+class Tokens(Protocol):
+    """Gives a token that another service lets us in by."""
+
+    def mint(self, audience_service: str, /) -> str: ...
+
+
 class ServiceClient:
     """Calls one service: one try per call, with our token, the trace, the acting user and the request id."""
 
@@ -59,7 +64,7 @@ class ServiceClient:
         base_url: str,
         http: httpx.AsyncClient,
         clock: Clock,
-        tokens: ServiceTokens | None,
+        tokens: Tokens | None,
     ) -> None:
         self.service = service
         self._site = Site(base_url)

@@ -144,7 +144,7 @@ async def recall(conn: Connection, key: IdempotencyKey, *, now: datetime | None)
     if row["fingerprint"] not in (key.fingerprint, *key.former):
         key.count("mismatch")
         raise KeyReused
-    return StoredAnswer(row["status"], row["body"], row["headers"])
+    return StoredAnswer(row["status"], row["body"], json.loads(row["headers"]))
 
 
 async def store(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> bool:

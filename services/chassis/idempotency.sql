@@ -11,7 +11,7 @@ where caller = :caller and route = :route and key = :key
 
 -- name: store
 insert into idempotency as i (caller, route, key, fingerprint, status, body, headers, created_at)
-values (:caller, :route, :key, :fingerprint, :status, :body, cast(cast(:headers as text) as jsonb),
+values (:caller, :route, :key, :fingerprint, :status, :body, cast(:headers as jsonb),
         coalesce(cast(:now as timestamptz), clock_timestamp()))
 on conflict (caller, route, key) do update
     set fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,

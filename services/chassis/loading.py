@@ -8,10 +8,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib import import_module
-from types import ModuleType
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from services.chassis import garbage
 
@@ -21,34 +19,12 @@ NEVER_USED: Final = (
     "pydantic.v1",  # FastAPI looks for its models only to refuse them
 )
 
-NEVER_CALLED: Final = (
-    # SQLAlchemy's sessions bring all of its object mapper, which no service maps anything by
-    "sqlalchemy.ext.asyncio.scoping",
-    "sqlalchemy.ext.asyncio.session",
-)
-
-
-class Unloaded(ModuleType):
-    """A module that somebody imports names from who never uses them: each says so if it is called all the same."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Give something to import."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return partial(_refuse, f"{self.__name__}.{name}")
-
-
-def _refuse(name: str, *_: object, **__: object) -> NoReturn:
-    raise ImportError(f"{name} is not loaded in a service: see services/chassis/loading.py")
-
 
 def begin() -> None:
     """Load from here on only what is used; garbage is collected again once the service has started."""
     garbage.put_off()
     for name in NEVER_USED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to say that a module is not there
-    for name in NEVER_CALLED:
-        sys.modules.setdefault(name, Unloaded(name))
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 

@@ -1,6 +1,6 @@
 """Structured logs: named events with the ids of what they are about, as JSON lines or as text for a terminal.
 
-`bind(order_id=…)` adds an id to every line of the task at hand. Lines of libraries (uvicorn, SQLAlchemy) take the
+`bind(order_id=…)` adds an id to every line of the task at hand. Lines of libraries (uvicorn, asyncio) take the
 same way.
 """
 

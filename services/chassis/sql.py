@@ -1,11 +1,12 @@
 """Named statements: blocks of .sql files, as the driver takes them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+_CONDITIONS: Final = "{conditions}"
 _PARAMETER: Final = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
@@ -29,11 +30,19 @@ class Statement:
         positional = _PARAMETER.sub(number, sql)
         return cls(sql, positional, tuple(names))
 
+    def where(self, conditions: Iterable["Statement"]) -> "Statement":
+        """Return it with conditions, all of which must hold, in the place of its `{conditions}`; it must have one."""
+        if _CONDITIONS not in self.text:
+            raise ValueError(f"a statement without {_CONDITIONS} cannot be narrowed")
+        together = " and ".join(f"({condition.text})" for condition in conditions)
+        return Statement.of(self.text.replace(_CONDITIONS, together or "true"))
+
 
 class Queries(Mapping[str, Statement]):
     """The named statements of one .sql file: blocks headed by `-- name: claim_due`.
 
-    Comments before the first block are the header. A name that is unknown, or given twice, is refused.
+    Comments before the first block are the header. A name that is unknown, or given twice, is refused. A block may be a
+    condition that others are narrowed by.
     """
 
     _HEADING: Final = re.compile(r"^-- name:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
@@ -41,6 +50,7 @@ class Queries(Mapping[str, Statement]):
     def __init__(self, statements: Mapping[str, Statement], *, origin: str) -> None:
         self._statements = dict(statements)
         self._origin = origin
+        self._narrowed: dict[tuple[str, ...], Statement] = {}
 
     @classmethod
     def load(cls, path: Path) -> "Queries":
@@ -70,6 +80,13 @@ class Queries(Mapping[str, Statement]):
 
     def __len__(self) -> int:
         return len(self._statements)
+
+    def narrowed(self, name: str, *conditions: str | None) -> Statement:
+        """Return a statement with the conditions of these names; None is no condition."""
+        wanted = tuple(condition for condition in conditions if condition is not None)
+        if (name, *wanted) not in self._narrowed:
+            self._narrowed[name, *wanted] = self[name].where(self[condition] for condition in wanted)
+        return self._narrowed[name, *wanted]
 
     @property
     def names(self) -> frozenset[str]:

@@ -15,7 +15,6 @@ ISSUER: Final = "order-saga"
 SERVICE_SCOPE: Final = "service"
 SERVICE_TOKEN_LIFE_S: Final = 60
 SERVICE_TOKEN_CACHED_S: Final = 30
-ACTING_USER: Final = "X-Acting-User"
 
 
 def service_audience(service: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import structlog
-from sqlalchemy import text
 
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
 from tests.falsifiers.wire import Fate, Wire
 from tests.support.clock import ManualClock
@@ -88,7 +88,7 @@ class Pair:
                 *(("audit", "subject_id"), ("outbox", "split_part(id, ':', 1)")),
             ):
                 query = f"select t::text from {table} t where cast({column} as text) = :id order by 1"
-                found[table] = list((await conn.execute(text(query), {"id": saga_id})).scalars())
+                found[table] = [line for (line,) in await conn.fetch(Statement.of(query), {"id": saga_id})]
         return found
 
 

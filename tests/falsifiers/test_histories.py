@@ -157,8 +157,7 @@ async def _raced(
 
 
 def _in_use(database: Database) -> bool:
-    pool: Any = database.engine.pool
-    return bool(pool.checkedout() > len(database._idle))
+    return database._places._value < DOORS.pool_size
 
 
 async def _saga_client(clients: Clients, who: str, doors: list[Operations]) -> None:

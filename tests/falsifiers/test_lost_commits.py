@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import pytest
 import structlog
-from sqlalchemy import text
 
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
 from services.chassis.messaging.outbox import Message
+from services.chassis.sql import Statement
 from services.orchestrator.engine import (
     Operations,
     SagaView,
@@ -78,7 +78,7 @@ class Books:
     def _fate(self, request: bytes, _idle: bool) -> Fate:
         self.heard += 1
         fate = self.breaks.pop(self.heard, Fate.PASS)
-        self.commits += fate is not Fate.PASS and b"COMMIT" in request
+        self.commits += fate is not Fate.PASS and b"commit" in request
         return fate
 
     async def insist(self, call: Callable[[Operations], Awaitable[T]]) -> T:
@@ -127,8 +127,8 @@ class Books:
         found = {}
         async with self.watching.autocommit() as conn:
             for what, query in queries.items():
-                rows = await conn.execute(text(query), {"id": view.saga_id, "key": view.key})
-                found[what] = Counter(map(str, rows.scalars()))
+                rows = await conn.fetch(Statement.of(query), {"id": view.saga_id, "key": view.key})
+                found[what] = Counter(str(value) for (value,) in rows)
         return found
 
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.engine import StartRequest, Step, WorkflowContext, workflow
 from tests.support.clock import ManualClock
 from tests.support.engine import THREE, Cluster, Replica
@@ -38,7 +38,7 @@ class Bells(World):
         """Note how late it is."""
         assert self.database is not None
         async with self.database.autocommit() as conn:
-            now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()
+            now = await conn.scalar(Statement.of("select clock_timestamp()"))
         self.rung[step.saga_id, name].append((step.key, (now - due).total_seconds()))
 
 
@@ -93,11 +93,11 @@ class Tower:
         world = self.cluster.world
         assert isinstance(world, Bells)
         assert world.database is not None
-        query = text("select count(*) from sagas where outcome = 'completed'")
+        query = Statement.of("select count(*) from sagas where outcome = 'completed'")
         while True:
             await asyncio.sleep(KILL_EVERY_S)
             async with world.database.autocommit() as conn:
-                if (await conn.execute(query)).scalar_one() >= count:
+                if await conn.scalar(query) >= count:
                     return
             if kills:
                 await self.kill(rolls.choice(SKEWS_S))

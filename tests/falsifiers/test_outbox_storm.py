@@ -9,7 +9,6 @@ from random import Random
 import httpx
 import pytest
 import structlog
-from sqlalchemy import text
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -17,6 +16,7 @@ from services.chassis.http import ServiceClient
 from services.chassis.messaging.outbox import Message, enqueue
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.sql import Statement
 from tests.support.figures import dice, figure, trials
 
 WRITERS = 16
@@ -168,6 +168,6 @@ async def test_no_message_is_lost_or_overtaken(orchestrator_url: str, orchestrat
 async def _until_empty(database: Database) -> None:
     while True:
         async with database.autocommit() as conn:
-            if (await conn.execute(text("select count(*) from outbox"))).scalar_one() == 0:
+            if await conn.scalar(Statement.of("select count(*) from outbox")) == 0:
                 return
         await asyncio.sleep(0.05)

@@ -44,7 +44,7 @@ class Wire:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port = self._server.sockets[0].getsockname()[1]
         user = f"{parts.username}:{parts.password}@" if parts.password else f"{parts.username}@"
-        return parts._replace(netloc=f"{user}127.0.0.1:{port}", query="ssl=disable").geturl()
+        return parts._replace(netloc=f"{user}127.0.0.1:{port}", query="sslmode=disable").geturl()
 
     async def close(self) -> None:
         """Cut whatever is left."""

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from sqlalchemy import text
 
 from dev import pgbouncer
 from dev.pgbouncer import Pooler
@@ -68,25 +67,22 @@ async def test_statements_find_their_connection(databases: dict[str, str]) -> No
     """Many connections of ours on two of the server's: transactions and single statements never meet another's."""
     database = Database(databases["session"], application_name="test", pool_size=AT_ONCE)
     statement = Statement.of("select cast(:value as text) as value")
+    hide = Statement.of("select set_config('application.secret', :value, true)")
+    count = Statement.of(
+        "select count(*) from pg_stat_activity where datname = current_database() and backend_type = 'client backend'"
+    )
 
     async def all_ways(value: str) -> list[str]:
         async with database.begin() as conn:
-            first = (await conn.execute(text("select cast(:v as text)"), {"v": value})).scalar_one()
-            await conn.execute(text("select set_config('application.secret', :v, true)"), {"v": value})
-            second = (await conn.execute(text("select current_setting('application.secret')"))).scalar_one()
+            first = await conn.scalar(statement, {"value": value})
+            await conn.affect(hide, {"value": value})
+            second = await conn.scalar(Statement.of("select current_setting('application.secret')"))
             between = (await conn.fetch(statement, {"value": value}))[0]["value"]
         async with database.autocommit() as direct:
             third = (await direct.fetch(statement, {"value": value}))[0]["value"]
         async with database.autocommit() as conn:
-            fourth = (await conn.execute(text("select cast(:v as text)"), {"v": value})).scalar_one()
-            servers = (
-                await conn.execute(
-                    text(
-                        "select count(*) from pg_stat_activity"
-                        " where datname = current_database() and backend_type = 'client backend'"
-                    )
-                )
-            ).scalar_one()
+            fourth = await conn.scalar(statement, {"value": value})
+            servers = await conn.scalar(count)
         assert servers <= 2
         return [first, between, second, third, fourth]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import (
     Engine,
@@ -295,6 +295,6 @@ class Cluster:
 
 async def messages_of(cluster: Cluster, key: str) -> list[str]:
     """The names of the messages that are committed to the outbox for a key, in order."""
-    query = text("select name from outbox where key = :key order by seq")
+    query = Statement.of("select name from outbox where key = :key order by seq")
     async with cluster.replicas[0].database.begin() as conn:
-        return list((await conn.execute(query, {"key": key})).scalars())
+        return [name for (name,) in await conn.fetch(query, {"key": key})]

@@ -46,8 +46,7 @@ async def rows(system: System) -> str:
     """Every row of every table of every service, as text."""
     told = []
     for service in SERVICES:
-        url = system.apps[service].state.database.engine.url.render_as_string(hide_password=False)
-        connection = await asyncpg.connect(server.direct(url.replace("+asyncpg", "")))
+        connection = await asyncpg.connect(server.direct(system.apps[service].state.database.url))
         try:
             tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
             for table in tables:

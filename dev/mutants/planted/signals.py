@@ -204,10 +204,10 @@ SIGNALS = (
         (
             Edit(
                 "services/chassis/db.py",
-                '            db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()\n'
+                "            db_now = await conn.scalar(_MOMENT)\n"
                 "            clock.calibrate(db_now, clock.monotonic())\n",
                 "            sent_at = clock.monotonic()\n"
-                '            db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()\n'
+                "            db_now = await conn.scalar(_MOMENT)\n"
                 "            clock.calibrate(db_now, (sent_at + clock.monotonic()) / 2)\n",
             ),
         ),

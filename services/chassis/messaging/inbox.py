@@ -2,8 +2,6 @@
 
 from datetime import datetime
 
-from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text
-
 from services.chassis.connection import Connection
 from services.chassis.messaging.outbox import queries
 
@@ -29,15 +27,3 @@ async def purge(
     """Forget messages that no sender repeats any more; return how many."""
     values = {"older_than_days": older_than_days, "limit": limit, "now": now}
     return await conn.affect(queries()["purge_inbox"], values)
-
-
-def add_tables(metadata: MetaData) -> None:
-    """Add the table `inbox` to a service's schema."""
-    Table(
-        "inbox",
-        metadata,
-        Column("source", Text, primary_key=True),
-        Column("message_id", Text, primary_key=True),
-        Column("received_at", DateTime(timezone=True), nullable=False),
-        Index("inbox_by_age", "received_at"),
-    )

@@ -7,23 +7,6 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
-    DateTime,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
-from sqlalchemy import Sequence as DatabaseSequence
-from sqlalchemy.dialects.postgresql import ARRAY
-
 from services.chassis import ids
 from services.chassis.connection import Connection
 from services.chassis.sql import Queries
@@ -114,45 +97,3 @@ def json_body(value: object) -> str:
 @cache
 def queries() -> Queries:
     return Queries.load(Path(__file__).with_name("queries.sql"))
-
-
-def add_tables(metadata: MetaData) -> None:
-    """Add the outbox (`outbox_keys`, `outbox` and the sequence of epochs) to a service's schema."""
-    DatabaseSequence("outbox_epoch", metadata=metadata)
-    Table(
-        "outbox_keys",
-        metadata,
-        Column("key", Text, primary_key=True),
-        Column("last_seq", BigInteger, nullable=False),
-        Column("due_at", DateTime(timezone=True)),
-        Column("leased", Boolean, nullable=False, server_default=text("false")),
-        Column("epoch", BigInteger, nullable=False, server_default=text("0")),
-        Column("attempts", Integer, nullable=False, server_default=text("0")),
-        Column("waiting_since", DateTime(timezone=True), nullable=False),
-        Column("blocked_at", DateTime(timezone=True)),
-        CheckConstraint("(due_at is null) = (blocked_at is not null)", name="outbox_keys_due_unless_blocked"),
-        CheckConstraint("not (leased and blocked_at is not null)", name="outbox_keys_blocked_is_not_leased"),
-        Index("outbox_keys_by_due", "due_at", postgresql_where=text("due_at is not null")),
-    )
-    Table(
-        "outbox",
-        metadata,
-        Column("id", Text, primary_key=True),
-        Column("key", Text, nullable=False),
-        Column("seq", BigInteger, nullable=False),
-        Column("service", Text, nullable=False),
-        Column("method", Text, nullable=False),
-        Column("path", Text, nullable=False),
-        Column("name", Text, nullable=False),
-        Column("body", Text, nullable=False),
-        Column("settled_by", ARRAY(Integer), nullable=False),
-        Column("due_at", DateTime(timezone=True)),
-        Column("acting_user", Text),
-        Column("traceparent", Text),
-        Column("created_at", DateTime(timezone=True), nullable=False),
-        Column("dead_at", DateTime(timezone=True)),
-        Column("dead_code", Text),
-        Column("dead_detail", Text),
-        UniqueConstraint("key", "seq", name="outbox_in_sequence"),
-        Index("outbox_dead", "dead_at", postgresql_where=text("dead_at is not null")),
-    )

@@ -2,15 +2,12 @@
 
 import json
 from dataclasses import asdict
-from typing import Any, Final
-
-from sqlalchemy import select, tuple_, type_coerce, update
-from sqlalchemy.dialects.postgresql import JSONB
+from typing import Final
 
 from services.chassis.connection import Connection
 from services.chassis.sealing import Sealer
 from services.session.domain.order import Address
-from services.session.store.tables import attempts
+from services.session.store.queries import query
 
 ERASED: Final = Address(name="erased", street="erased", city="erased", postal_code="erased", country="ZZ")
 """`ZZ` is a country that ISO 3166 will never give away."""
@@ -21,9 +18,10 @@ def sealed(address: Address, sealer: Sealer) -> str:
     return sealer.seal(json.dumps(asdict(address)))
 
 
-def opened(stored: Any, sealer: Sealer) -> Address:
-    """Return an address as it was; null is all that an erasure leaves."""
-    return ERASED if stored is None else Address(**json.loads(sealer.open(stored)))
+def opened(stored: str, sealer: Sealer) -> Address:
+    """Return an address as it was, from the JSON text in its column; null is all that an erasure leaves."""
+    text = json.loads(stored)
+    return ERASED if text is None else Address(**json.loads(sealer.open(text)))
 
 
 async def reseal(
@@ -34,17 +32,13 @@ async def reseal(
     Returns where to go on (None at the end), and how many addresses were sealed anew. An address that is erased
     meanwhile stays erased.
     """
-    place = tuple_(attempts.c.order_id, attempts.c.attempt)
-    wanted = select(attempts.c.order_id, attempts.c.attempt, attempts.c.address)
-    rows = (await conn.execute(wanted.where(place > tuple_(*after)).order_by(place).limit(limit))).all()
+    order_id, attempt = after
+    rows = await conn.fetch(query("addresses_behind"), {"order_id": order_id, "attempt": attempt, "limit": limit})
     changed = 0
     for row in rows:
-        if row.address is None or sealer.is_newest(row.address):
+        text = json.loads(row["address"])
+        if text is None or sealer.is_newest(text):
             continue
-        anew = sealer.seal(sealer.open(row.address))
-        this = (attempts.c.order_id == row.order_id) & (attempts.c.attempt == row.attempt)
-        result = await conn.execute(
-            update(attempts).where(this, attempts.c.address == type_coerce(row.address, JSONB)).values(address=anew)
-        )
-        changed += result.rowcount
-    return ((rows[-1].order_id, rows[-1].attempt) if len(rows) == limit else None), changed
+        anew = {**dict(row), "anew": json.dumps(sealer.seal(sealer.open(text)))}
+        changed += await conn.affect(query("reseal_address"), anew)
+    return ((rows[-1]["order_id"], rows[-1]["attempt"]) if len(rows) == limit else None), changed

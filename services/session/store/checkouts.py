@@ -1,10 +1,9 @@
 """Checkouts: an attempt at an order, frozen from the basket, and the mark that its payment succeeded."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
 from services.chassis.connection import Connection
 from services.chassis.errors import NotFound
@@ -63,7 +62,7 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
     if frozen is None or order["attempt"] != attempt or hold is None or hold.status != HELD:
         raise NotReserved
     await conn.fetch(query("mark_executed"), {**this_attempt, "now": now})
-    left = basket.minus(merged((line["sku"], line["quantity"]) for line in frozen["lines"]))
+    left = basket.minus(merged((line.sku, line.quantity) for line in lines_of(frozen["lines"])))
     await carts.save(conn, basket, left)
     return Executed(user_id, fresh=True, cleared=left != basket)
 
@@ -71,12 +70,12 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
 async def frozen_pieces(conn: Connection, order_id: str, attempt: int) -> Mapping[str, int] | None:
     """Return the pieces per sku that an attempt froze, sorted by sku; None if it is not known."""
     row = await conn.first(query("read_attempt"), {"order_id": order_id, "attempt": attempt})
-    return None if row is None else merged((line["sku"], line["quantity"]) for line in row["lines"])
+    return None if row is None else merged((line.sku, line.quantity) for line in lines_of(row["lines"]))
 
 
-def lines_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Line, ...]:
-    """Return frozen lines as they were written."""
-    return tuple(Line(**row) for row in rows)
+def lines_of(frozen: str) -> tuple[Line, ...]:
+    """Return frozen lines as they were written, as JSON text."""
+    return tuple(Line(**line) for line in json.loads(frozen))
 
 
 async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Standing | None:

@@ -5,11 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, Select, select, tuple_
-
-from services.chassis.connection import Connection
+from services.chassis.connection import Connection, Row
 from services.chassis.errors import NotFound
 from services.chassis.sealing import Sealer
 from services.session.domain.order import (
@@ -30,13 +27,12 @@ from services.session.domain.order import (
 )
 from services.session.store import addresses
 from services.session.store.checkouts import lines_of
-from services.session.store.queries import query
-from services.session.store.tables import attempts, order_history, orders
+from services.session.store.queries import narrowed, query
 
 
 async def find(conn: Connection, user_id: str, order_id: str, *, sealer: Sealer) -> Order:
     """Return an order of this user; another user's is as unknown as one that does not exist."""
-    rows = await _rows(conn, _orders(user_id).where(orders.c.order_id == order_id))
+    rows = await conn.fetch(narrowed("orders_of", "of_this_id"), {"user_id": user_id, "order_id": order_id, "limit": 1})
     found = await _complete(conn, rows, sealer)
     if not found:
         raise NotFound
@@ -47,13 +43,9 @@ async def page(
     conn: Connection, user_id: str, *, status: str | None, after: Position | None, limit: int, sealer: Sealer
 ) -> tuple[Sequence[Order], Position | None]:
     """Return a user's orders, newest first, from after a position on, and the position to go on from."""
-    wanted = _orders(user_id).order_by(orders.c.placed_at.desc(), orders.c.order_id.desc()).limit(limit + 1)
-    if status is not None:
-        wanted = wanted.where(orders.c.status == status)
-    if after is not None:
-        place = tuple_(orders.c.placed_at, orders.c.order_id)
-        wanted = wanted.where(place < tuple_(after.placed_at, after.order_id))
-    rows = await _rows(conn, wanted)
+    wanted = narrowed("orders_of", None if status is None else "of_status", None if after is None else "placed_before")
+    place = {} if after is None else asdict(after)
+    rows = await conn.fetch(wanted, {"user_id": user_id, "status": status, "limit": limit + 1, **place})
     items = await _complete(conn, rows[:limit], sealer)
     more = len(rows) > limit
     return items, Position(items[-1].placed_at, items[-1].order_id) if more else None
@@ -124,59 +116,27 @@ async def latest_attempt(conn: Connection, order_id: str) -> int | None:
     return None if row is None else row["attempt"]
 
 
-def _orders(user_id: str) -> Select[Any]:
-    return (
-        select(
-            orders.c.order_id,
-            orders.c.user_id,
-            orders.c.attempt,
-            orders.c.status,
-            orders.c.placed_at,
-            attempts.c.lines,
-            attempts.c.total_minor,
-            attempts.c.currency,
-            attempts.c.address,
-            attempts.c.payment,
-            attempts.c.shipment,
-        )
-        .join_from(
-            orders, attempts, (attempts.c.order_id == orders.c.order_id) & (attempts.c.attempt == orders.c.attempt)
-        )
-        .where(orders.c.user_id == user_id)
-    )
-
-
-async def _rows(conn: Connection, wanted: Select[Any]) -> Sequence[Row[Any]]:
-    rows: Sequence[Row[Any]] = (await conn.execute(wanted)).all()
-    return rows
-
-
-async def _complete(conn: Connection, rows: Sequence[Row[Any]], sealer: Sealer) -> Sequence[Order]:
+async def _complete(conn: Connection, rows: Sequence[Row], sealer: Sealer) -> Sequence[Order]:
     """Add each order's history, read by one query for all of them."""
     if not rows:
         return []
     history: defaultdict[str, list[Entry]] = defaultdict(list)
-    lines = await conn.execute(
-        select(order_history)
-        .where(order_history.c.order_id.in_([row.order_id for row in rows]))
-        .order_by(order_history.c.order_id, order_history.c.entry_no)
-    )
-    for line in lines:
-        history[line.order_id].append(Entry(line.at, line.status, line.detail))
+    for line in await conn.fetch(query("history_of"), {"order_ids": [row["order_id"] for row in rows]}):
+        history[line["order_id"]].append(Entry(line["at"], line["status"], line["detail"]))
     return [
         Order(
-            order_id=row.order_id,
-            user_id=row.user_id,
-            attempt=row.attempt,
-            status=row.status,
-            lines=lines_of(row.lines),
-            total_minor=row.total_minor,
-            currency=row.currency,
-            address=addresses.opened(row.address, sealer),
-            payment=Payment(**row.payment) if row.payment else None,
-            shipment=Shipment(**row.shipment) if row.shipment else None,
-            history=tuple(history[row.order_id]),
-            placed_at=row.placed_at,
+            order_id=row["order_id"],
+            user_id=row["user_id"],
+            attempt=row["attempt"],
+            status=row["status"],
+            lines=lines_of(row["lines"]),
+            total_minor=row["total_minor"],
+            currency=row["currency"],
+            address=addresses.opened(row["address"], sealer),
+            payment=Payment(**json.loads(row["payment"])) if row["payment"] else None,
+            shipment=Shipment(**json.loads(row["shipment"])) if row["shipment"] else None,
+            history=tuple(history[row["order_id"]]),
+            placed_at=row["placed_at"],
         )
         for row in rows
     ]

@@ -14,3 +14,8 @@ def _queries() -> Queries:
 def query(name: str) -> Statement:
     """Return the statement of this name."""
     return _queries()[name]
+
+
+def narrowed(name: str, *conditions: str | None) -> Statement:
+    """Return the statement of this name, narrowed by the conditions of these names; None is no condition."""
+    return _queries().narrowed(name, *conditions)

@@ -60,6 +60,46 @@ SELECT lines, address, token_hash, key_hash, executed_at
 FROM attempts
 WHERE order_id = :order_id AND attempt = :attempt;
 
+-- name: orders_of
+-- Reads a user's orders, newest first, as their present attempts stand.
+SELECT orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.lines, attempts.total_minor,
+       attempts.currency, attempts.address, attempts.payment, attempts.shipment
+FROM orders
+JOIN attempts ON attempts.order_id = orders.order_id AND attempts.attempt = orders.attempt
+WHERE orders.user_id = :user_id AND {conditions}
+ORDER BY orders.placed_at DESC, orders.order_id DESC
+LIMIT :limit;
+
+-- name: of_this_id
+orders.order_id = :order_id
+
+-- name: of_status
+orders.status = :status
+
+-- name: placed_before
+-- Goes on behind the last one of the page before.
+(orders.placed_at, orders.order_id) < (cast(:placed_at AS timestamptz), cast(:order_id AS text))
+
+-- name: history_of
+SELECT order_id, at, status, detail
+FROM order_history
+WHERE order_id = ANY(cast(:order_ids AS text[]))
+ORDER BY order_id, entry_no;
+
+-- name: addresses_behind
+-- Reads addresses in the order of their attempts, from after one on.
+SELECT order_id, attempt, address
+FROM attempts
+WHERE (order_id, attempt) > (cast(:order_id AS text), cast(:attempt AS integer))
+ORDER BY order_id, attempt
+LIMIT :limit;
+
+-- name: reseal_address
+-- Changes an address unless it has been changed, or erased, meanwhile.
+UPDATE attempts
+SET address = cast(:anew AS jsonb)
+WHERE order_id = :order_id AND attempt = :attempt AND address = cast(:address AS jsonb);
+
 -- name: open_checkout
 SELECT order_id FROM orders WHERE user_id = :user_id AND checkout_open;
 
@@ -99,8 +139,8 @@ WITH moment AS MATERIALIZED (
     SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at
 ), frozen AS (
     INSERT INTO attempts (order_id, attempt, lines, total_minor, currency, address, token_hash, key_hash, placed_at)
-    SELECT cast(:order_id AS text), cast(:attempt AS integer), cast(cast(:lines AS text) AS jsonb), :total_minor,
-           :currency, cast(cast(:address AS text) AS jsonb), :token_hash, :key_hash, moment.at
+    SELECT cast(:order_id AS text), cast(:attempt AS integer), cast(:lines AS jsonb), :total_minor,
+           :currency, cast(:address AS jsonb), :token_hash, :key_hash, moment.at
     FROM moment
 )
 INSERT INTO order_history (order_id, attempt, at, status, detail)
@@ -130,8 +170,8 @@ WITH moment AS MATERIALIZED (
     WHERE cast(:moved AS boolean) AND orders.order_id = :order_id
 ), known AS (
     UPDATE attempts
-    SET payment = coalesce(cast(cast(:payment AS text) AS jsonb), payment),
-        shipment = coalesce(cast(cast(:shipment AS text) AS jsonb), shipment)
+    SET payment = coalesce(cast(:payment AS jsonb), payment),
+        shipment = coalesce(cast(:shipment AS jsonb), shipment)
     WHERE (cast(:payment AS text) IS NOT NULL OR cast(:shipment AS text) IS NOT NULL)
       AND order_id = :order_id AND attempt = :attempt
 )
@@ -231,3 +271,22 @@ RETURNING sku;
 
 -- name: lock_product
 SELECT currency, held FROM products WHERE sku = :sku FOR NO KEY UPDATE;
+
+-- name: change_product
+UPDATE products SET name = :name, price_minor = :price_minor, on_hand = :on_hand WHERE sku = :sku;
+
+-- name: read_catalog
+SELECT sku, name, price_minor, currency, on_hand - held AS available FROM products ORDER BY sku;
+
+-- name: erase_user
+-- Erases what is known of a customer whose orders are locked and have ended: basket, addresses, tokens and words.
+WITH emptied AS (
+    DELETE FROM cart_items WHERE user_id = :user_id
+), unknown AS (
+    UPDATE attempts SET address = 'null', token_hash = :gone
+    FROM orders
+    WHERE orders.user_id = :user_id AND attempts.order_id = orders.order_id
+)
+UPDATE order_history SET detail = :gone
+FROM orders
+WHERE orders.user_id = :user_id AND order_history.order_id = orders.order_id;

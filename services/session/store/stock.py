@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import select, update
-
 from services.chassis.connection import Connection
 from services.session.domain.cart import Product
 from services.session.domain.errors import (
@@ -15,18 +13,15 @@ from services.session.domain.errors import (
 )
 from services.session.domain.stock import HELD, REFUSED, RELEASED, SOLD, Hold, shortage
 from services.session.store.queries import query
-from services.session.store.tables import products
 
 
 async def catalog(conn: Connection) -> Sequence[Product]:
     """Return every product, by sku."""
-    rows = await conn.execute(select(products).order_by(products.c.sku))
-    return [Product(row.sku, row.name, row.price_minor, row.currency, row.on_hand - row.held) for row in rows]
+    return [Product(**dict(row)) for row in await conn.fetch(query("read_catalog"))]
 
 
 async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Product:
     """Create a product or change it, and set what is on hand; `product.available` is ignored."""
-    values = {"name": product.name, "price_minor": product.price_minor, "on_hand": on_hand}
     created = await insert_product(conn, product, on_hand=on_hand)
     held = 0
     if not created:
@@ -36,7 +31,8 @@ async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Pr
             raise CurrencyFixed
         if on_hand < held:
             raise StockHeld(f"Open orders hold {held} pieces; the stock cannot be less.")
-        await conn.execute(update(products).where(products.c.sku == product.sku).values(values))
+        values = {"name": product.name, "price_minor": product.price_minor, "on_hand": on_hand}
+        await conn.fetch(query("change_product"), {"sku": product.sku, **values})
     return Product(product.sku, product.name, product.price_minor, product.currency, on_hand - held)
 
 

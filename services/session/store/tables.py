@@ -26,8 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from services.chassis import audit, idempotency_table
-from services.chassis.messaging import inbox, outbox
+from services.chassis.tables import add_audit, add_idempotency, add_inbox, add_outbox
 
 metadata = MetaData()
 
@@ -147,7 +146,7 @@ reservation_items = Table(
     CheckConstraint("quantity >= 1", name="reservation_items_quantity"),
 )
 
-idempotency_table.add_tables(metadata)
-audit.add_tables(metadata)
-outbox.add_tables(metadata)
-inbox.add_tables(metadata)
+add_idempotency(metadata)
+add_audit(metadata)
+add_outbox(metadata)
+add_inbox(metadata)

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.chassis import audit, idempotency_table
+from services.chassis.tables import add_audit, add_idempotency
 
 metadata = MetaData()
 
@@ -53,5 +53,5 @@ shipments = Table(
     Index("shipments_by_undo_owed", "updated_at", postgresql_where=text("undo_owed")),
 )
 
-audit.add_tables(metadata)
-idempotency_table.add_tables(metadata)
+add_audit(metadata)
+add_idempotency(metadata)

@@ -15,7 +15,7 @@ from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
 from tests.conftest import clean_database
 from tests.postgres.chassis.receiver import Receiver
-from tests.support import server
+from tests.support import alchemy, server
 from tests.support.clock import ManualClock
 
 
@@ -27,17 +27,10 @@ def create_all(connection: Connection) -> None:
     chassis.create_audit(op)
 
 
-async def migrate(url: str) -> None:
-    database = Database(url, application_name="migration")
-    async with database.engine.begin() as conn:
-        await conn.run_sync(create_all)
-    await database.close()
-
-
 @pytest.fixture(scope="session")
 def chassis_url(worker_id: str) -> str:
     url = server.bare_database(f"chassis_{worker_id}")
-    asyncio.run(migrate(url))
+    asyncio.run(alchemy.run(url, create_all))
     return url
 
 

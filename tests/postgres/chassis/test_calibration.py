@@ -5,11 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
+from services.chassis.sql import Statement
+
+MOMENT = Statement.of("select clock_timestamp()")
 
 
 async def test_the_clock_is_set_by_the_database(database: Database) -> None:
@@ -18,7 +20,7 @@ async def test_the_clock_is_set_by_the_database(database: Database) -> None:
     clock._offset_s += 3_600
     await database.calibrate(clock)
     async with database.autocommit() as conn:
-        db_now = (await conn.execute(text("select clock_timestamp()"))).scalar_one()
+        db_now = await conn.scalar(MOMENT)
     assert abs(clock.now() - db_now) < timedelta(seconds=1)
 
 
@@ -26,15 +28,15 @@ async def test_the_clock_is_set_by_the_database(database: Database) -> None:
 async def test_the_clock_is_never_ahead_of_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a request is on its way: a clock that is ahead would let a timer fire early."""
     clock = Clock()
-    ask = AsyncConnection.execute
+    ask = Connection.fetch
 
-    async def slowly(conn: AsyncConnection, *what: Any) -> Any:
+    async def slowly(conn: Connection, *what: Any) -> Any:
         await asyncio.sleep(0.2)
         return await ask(conn, *what)
 
     with monkeypatch.context() as patched:
-        patched.setattr(AsyncConnection, "execute", slowly)
+        patched.setattr(Connection, "fetch", slowly)
         await database.calibrate(clock)
     now = clock.now()
     async with database.autocommit() as conn:
-        assert now <= (await conn.execute(text("select clock_timestamp()"))).scalar_one()
+        assert now <= await conn.scalar(MOMENT)

@@ -11,28 +11,26 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
-from sqlalchemy.exc import DBAPIError
 
-from services.chassis import audit, idempotency_table
+from services.chassis import audit, tables
 from services.chassis.db import Database
 from services.chassis.db_errors import is_data_error, is_lost, is_transient
 from services.chassis.errors import SettingsError
-from services.chassis.messaging import inbox, outbox
-from services.chassis.sql import Queries
+from services.chassis.messaging import inbox
+from services.chassis.sql import Queries, Statement
+from tests.postgres.chassis.test_connections import ENDED
+from tests.support import alchemy
 from tests.support.clock import ManualClock
 
 ROOT = Path(__file__).parents[3]
-
-
-def url_of(database: Database) -> str:
-    return database.engine.url.render_as_string(hide_password=False)
+LOCK = Statement.of("lock table audit")
 
 
 def test_the_migration_makes_what_the_modules_declare(chassis_url: str) -> None:
-    """Tables, columns, constraints and indexes of migrations/chassis.py equal those of add_tables()."""
+    """Tables, columns, constraints and indexes of migrations/chassis.py equal those of tables.py."""
     metadata = MetaData()
-    for module in (outbox, inbox, idempotency_table, audit):
-        module.add_tables(metadata)
+    for add in (tables.add_outbox, tables.add_inbox, tables.add_idempotency, tables.add_audit):
+        add(metadata)
 
     def compare(connection: Connection) -> Any:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
@@ -40,14 +38,7 @@ def test_the_migration_makes_what_the_modules_declare(chassis_url: str) -> None:
         checks = connection.execute(text("select conname from pg_constraint where contype = 'c' order by 1"))
         return compare_metadata(context, metadata), found, checks.scalars().all()
 
-    async def run() -> Any:
-        database = Database(chassis_url, application_name="compare")
-        async with database.engine.begin() as conn:
-            result = await conn.run_sync(compare)
-        await database.close()
-        return result
-
-    differences, sequences, checks = asyncio.run(run())
+    differences, sequences, checks = asyncio.run(alchemy.run(chassis_url, compare))
     assert differences == []
     assert "outbox_epoch" in sequences
     declared = {
@@ -75,7 +66,7 @@ def test_every_named_query_is_used() -> None:
 async def error_of(database: Database, sql: str, values: dict[str, Any] | None = None) -> BaseException:
     with pytest.raises(Exception) as caught:  # noqa: PT011  # which one is the question
         async with database.begin() as conn:
-            await conn.execute(text(sql), values or {})
+            await conn.fetch(Statement.of(sql), values or {})
     return caught.value
 
 
@@ -115,11 +106,11 @@ async def test_a_refused_value_is_a_data_error(database: Database, sql: str, val
 async def test_what_may_pass_is_transient(database: Database, sql: str, transient: bool) -> None:
     """Lost connections, deadlocks, timeouts and full disks may pass; bugs and broken constraints do not."""
     *first, last = sql.split("; ") if sql.startswith("set") else [sql]
-    with pytest.raises(DBAPIError) as caught:
+    with pytest.raises(asyncpg.PostgresError) as caught:
         async with database.begin() as conn:
             for statement in first:
-                await conn.execute(text(statement))
-            await conn.execute(text(last))
+                await conn.fetch(Statement.of(statement))
+            await conn.fetch(Statement.of(last))
     assert is_transient(caught.value) is transient
     assert not is_data_error(caught.value)
 
@@ -141,11 +132,11 @@ def test_what_the_driver_says_of_an_end(error: Exception, lost: bool) -> None:
 async def test_a_lock_timeout_is_transient(database: Database) -> None:
     """A statement that waits for a lock too long may be tried again."""
     async with database.begin() as holder:
-        await holder.execute(text("lock table audit"))
-        with pytest.raises(DBAPIError) as caught:
+        await holder.fetch(LOCK)
+        with pytest.raises(asyncpg.PostgresError) as caught:
             async with database.begin() as waiter:
-                await waiter.execute(text("set local lock_timeout = 20"))
-                await waiter.execute(text("lock table audit"))
+                await waiter.fetch(Statement.of("set local lock_timeout = 20"))
+                await waiter.fetch(LOCK)
     assert is_transient(caught.value)
 
 
@@ -163,20 +154,20 @@ async def test_a_server_that_is_not_there_is_transient() -> None:
 async def test_a_killed_connection_is_replaced(database: Database) -> None:
     """After the server has ended every connection, the pool serves again after one failure at most."""
     await database.ping()
-    killer = Database(url_of(database), application_name="killer")
+    killer = Database(database.url, application_name="killer")
     async with killer.autocommit() as conn:
-        await conn.execute(
-            text(
+        await conn.fetch(
+            Statement.of(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
                 "where application_name = 'test' and datname = current_database()"
             )
         )
     await killer.close()
-    failures: list[DBAPIError] = []
+    failures: list[Exception] = []
     for _ in range(2):
         try:
             await database.ping()
-        except DBAPIError as error:
+        except ENDED as error:
             failures.append(error)
     assert len(failures) <= 1
     assert all(is_transient(error) for error in failures)
@@ -187,43 +178,41 @@ async def test_connections_have_bounded_waits(database: Database) -> None:
     """Every connection limits statements, locks and idle transactions, and speaks UTC."""
     async with database.autocommit() as conn:
         for setting in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-            assert (await conn.execute(text(f"show {setting}"))).scalar_one() != "0"
-        assert (await conn.execute(text("show timezone"))).scalar_one() == "UTC"
-        assert (await conn.execute(text("show jit"))).scalar_one() == "off"
+            assert await conn.scalar(Statement.of(f"show {setting}")) != "0"
+        assert await conn.scalar(Statement.of("show timezone")) == "UTC"
+        assert await conn.scalar(Statement.of("show jit")) == "off"
 
 
 async def test_autocommit_commits_each_statement(database: Database) -> None:
     """What one statement wrote is there although the next one fails; a transaction takes both back."""
-    insert = text("insert into inbox (source, message_id, received_at) values ('s', :id, now())")
-    with pytest.raises(DBAPIError):
+    insert = Statement.of("insert into inbox (source, message_id, received_at) values ('s', :id, now())")
+    with pytest.raises(asyncpg.PostgresError):
         async with database.autocommit() as conn:
-            await conn.execute(insert, {"id": "a"})
-            await conn.execute(text("select 1 / 0"))
-    with pytest.raises(DBAPIError):
+            await conn.fetch(insert, {"id": "a"})
+            await conn.fetch(Statement.of("select 1 / 0"))
+    with pytest.raises(asyncpg.PostgresError):
         async with database.begin() as conn:
-            await conn.execute(insert, {"id": "b"})
-            await conn.execute(text("select 1 / 0"))
+            await conn.fetch(insert, {"id": "b"})
+            await conn.fetch(Statement.of("select 1 / 0"))
     async with database.autocommit() as conn:
-        assert (await conn.execute(text("select message_id from inbox"))).scalars().all() == ["a"]
+        assert [row["message_id"] for row in await conn.fetch(Statement.of("select message_id from inbox"))] == ["a"]
 
 
 async def test_durability_is_checked(database: Database) -> None:
     """A server or role with synchronous_commit off is refused by name; a durable one is not."""
     async with database.autocommit() as conn:
-        user = (await conn.execute(text("select current_user"))).scalar_one()
-        await conn.execute(
-            text(f'alter role "{user}" in database {database.engine.url.database} set synchronous_commit = off')
-        )
-    careless = Database(url_of(database), application_name="careless")
+        row = await conn.first(Statement.of("select current_user, current_database()"))
+        assert row is not None
+        change = 'alter role "{}" in database {}'.format(*row)
+        await conn.fetch(Statement.of(f"{change} set synchronous_commit = off"))
+    careless = Database(database.url, application_name="careless")
     try:
         with pytest.raises(SettingsError, match="synchronous_commit = off"):
             await careless.check_durability()
     finally:
         await careless.close()
         async with database.autocommit() as conn:
-            await conn.execute(
-                text(f'alter role "{user}" in database {database.engine.url.database} reset synchronous_commit')
-            )
+            await conn.fetch(Statement.of(f"{change} reset synchronous_commit"))
     fsync = (await _setting(database, "fsync")) == "on"
     if fsync and await _setting(database, "full_page_writes") == "on":
         await database.check_durability()
@@ -231,7 +220,7 @@ async def test_durability_is_checked(database: Database) -> None:
 
 async def _setting(database: Database, name: str) -> str:
     async with database.autocommit() as conn:
-        value: str = (await conn.execute(text(f"show {name}"))).scalar_one()
+        value: str = await conn.scalar(Statement.of(f"show {name}"))
     return value
 
 

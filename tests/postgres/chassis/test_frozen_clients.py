@@ -1,15 +1,16 @@
 """A client that freezes in a transaction: Postgres takes its locks away, and what it had not committed never was."""
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
+from services.chassis.sql import Statement
+from tests.postgres.chassis.test_connections import ENDED
 
-SHORT = text("set local idle_in_transaction_session_timeout = '50ms'")
-WRITE = text("insert into inbox (source, message_id, received_at) values ('s', 'k', now())")
-READ = text("select count(*) from inbox")
+SHORT = Statement.of("set local idle_in_transaction_session_timeout = '50ms'")
+LOCK = Statement.of("lock table inbox")
+WRITE = Statement.of("insert into inbox (source, message_id, received_at) values ('s', 'k', now())")
+READ = Statement.of("select count(*) from inbox")
 
 
 @pytest.mark.scenario("CC13")
@@ -18,19 +19,19 @@ async def test_a_frozen_client_loses_its_transaction(database: Database) -> None
 
     The limit is shortened for this transaction; that every connection has one is another test's.
     """
-    with pytest.raises(DBAPIError) as caught:
+    with pytest.raises(ENDED) as caught:
         async with database.begin() as frozen:
-            await frozen.execute(SHORT)
-            await frozen.execute(text("lock table inbox"))
-            await frozen.execute(WRITE)
+            await frozen.fetch(SHORT)
+            await frozen.fetch(LOCK)
+            await frozen.fetch(WRITE)
             async with database.begin() as other:
-                await other.execute(text("lock table inbox"))
-                assert (await other.execute(READ)).scalar_one() == 0
-                await other.execute(WRITE)
-            await frozen.execute(READ)
+                await other.fetch(LOCK)
+                assert await other.scalar(READ) == 0
+                await other.fetch(WRITE)
+            await frozen.fetch(READ)
     assert is_transient(caught.value)
     async with database.autocommit() as conn:
-        assert (await conn.execute(READ)).scalar_one() == 1
-        limit = (await conn.execute(text("show idle_in_transaction_session_timeout"))).scalar_one()
-        waits = (await conn.execute(text("show lock_timeout"))).scalar_one()
+        assert await conn.scalar(READ) == 1
+        limit = await conn.scalar(Statement.of("show idle_in_transaction_session_timeout"))
+        waits = await conn.scalar(Statement.of("show lock_timeout"))
     assert (limit, waits) == ("30s", "10s")

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 from starlette.responses import Response
 
 from services.chassis import idempotency
@@ -14,6 +13,7 @@ from services.chassis.answering import answer_unheld
 from services.chassis.db import Database
 from services.chassis.errors import Conflict, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer
+from services.chassis.sql import Statement
 from tests.postgres.chassis.receiver import Gate
 from tests.postgres.chassis.shop import Shop, SoldOut, headers
 from tests.postgres.chassis.test_outbox import rows
@@ -220,7 +220,7 @@ async def test_work_outside_a_transaction_keeps_its_first_answer(database: Datab
             is_first = await idempotency.store(conn, key, StoredAnswer(200, str(number)), now=clock.now())
             assert is_first == (number == 1)
         answers.append(await idempotency.recall(conn, key, now=clock.now()))
-        assert (await conn.execute(text("select count(*) from idempotency"))).scalar_one() == 1
+        assert await conn.scalar(Statement.of("select count(*) from idempotency")) == 1
     assert answers[0] is None
     assert answers[1] == StoredAnswer(200, "1", {})
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.db import Database
 from services.chassis.messaging.outbox import Message, enqueue, queries
+from services.chassis.sql import Statement
 from tests.support.clock import ManualClock
 
 
@@ -26,11 +26,11 @@ async def write(database: Database, *messages: Message, clock: ManualClock | Non
 
 async def rows(database: Database, sql: str) -> Sequence[Any]:
     async with database.autocommit() as conn:
-        return (await conn.execute(text(sql))).all()
+        return await conn.fetch(Statement.of(sql))
 
 
 async def waiting(database: Database) -> list[str]:
-    return [row.id for row in await rows(database, "select id from outbox order by key, seq")]
+    return [row["id"] for row in await rows(database, "select id from outbox order by key, seq")]
 
 
 async def test_one_enqueue_numbers_each_key_in_the_order_given(database: Database) -> None:

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis import audit, idempotency
 from services.chassis.db import Database
@@ -81,7 +80,7 @@ WHOLE_TABLE = {"measure_outbox": {"outbox_keys"}}
 async def large(database: Database) -> Database:
     async with database.begin() as conn:
         for statement in FILL.split(";"):
-            await conn.execute(text(statement))
+            await conn.fetch(Statement.of(statement))
     return database
 
 
@@ -92,13 +91,9 @@ def scans(node: dict[str, Any]) -> set[str]:
 
 
 async def plan(database: Database, statement: Statement, values: dict[str, Any]) -> dict[str, Any]:
-    async with database.engine.connect() as conn:
-        found = await conn.execute(
-            text(f"explain (format json) {statement.text}"), {name: values[name] for name in statement.parameters}
-        )
-        document = found.scalar_one()
-        await conn.rollback()
-    parsed: dict[str, Any] = (json.loads(document) if isinstance(document, str) else document)[0]["Plan"]
+    async with database.autocommit() as conn:
+        document = await conn.scalar(Statement.of(f"explain (format json) {statement.text}"), values)
+    parsed: dict[str, Any] = json.loads(document)[0]["Plan"]
     return parsed
 
 
@@ -114,6 +109,6 @@ async def test_no_statement_reads_a_large_table_from_end_to_end(large: Database)
 async def test_a_claim_takes_the_longest_due(large: Database) -> None:
     """A claim goes by the index of due keys, and takes no more than its limit of them."""
     async with large.begin() as conn:
-        await conn.execute(text("update outbox_keys set due_at = due_at - interval '1 hour'"))
+        await conn.fetch(Statement.of("update outbox_keys set due_at = due_at - interval '1 hour'"))
         claimed = await conn.fetch(queries()["claim_keys"], {"now": None, "limit": 7, "lease_s": 10.0})
         assert sorted(row["key"] for row in claimed) == [f"k{n}" for n in range(1, 8)]

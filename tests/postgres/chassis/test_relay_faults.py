@@ -33,7 +33,7 @@ async def test_a_relay_killed_between_send_and_mark_sends_again_with_the_same_id
             raise SystemError("killed")
 
     await write(database, message("k", 1), message("k", 2), clock=clock)
-    dying = Dies(database.engine.url.render_as_string(hide_password=False), application_name="dying")
+    dying = Dies(database.url, application_name="dying")
     first = new_relay(database=dying)
     await first.run_until_idle()
     await dying.close()
@@ -115,7 +115,7 @@ async def test_a_marks_lost_answer_is_recognised(
     database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
 ) -> None:
     """A mark that was applied unseen is not applied again: the answer is handled once, nothing is sent twice."""
-    lossy = LosesAnswers(database.engine.url.render_as_string(hide_password=False), application_name="lossy")
+    lossy = LosesAnswers(database.url, application_name="lossy")
     flowing = ManualClock(flowing=True)
 
     async def handle(conn: Connection, sent: Message, _answer: Answer) -> None:

@@ -6,16 +6,18 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.messaging.outbox import enqueue
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.sql import Statement
 from tests.postgres.chassis.receiver import Received, Receiver
 from tests.postgres.chassis.test_outbox import message, waiting, write
 from tests.support.clock import ManualClock
+
+SEQ = Statement.of("select seq from outbox where id = :id")
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -64,9 +66,9 @@ async def test_running_relays_lose_nothing_of_many_writers(database: Database, r
             with suppress(Undone):
                 async with database.begin() as conn:
                     await enqueue(conn, [one], now=None)
-                    found = await conn.execute(text(f"select seq from outbox where id = '{one.id}'"))
+                    seq = await conn.scalar(SEQ, {"id": one.id})
                     expected.setdefault(key, {})[len(expected.get(key, {}))] = one.id
-                    assert found.scalar_one() >= 1
+                    assert seq >= 1
                     await asyncio.sleep(0.001 * (number % 4))
                     rolled_back = n % 6 == 5
                     if rolled_back:

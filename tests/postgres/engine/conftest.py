@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowDefinition
 from services.orchestrator.engine.running.ear import Ear
 from tests.support.clock import ManualClock
 from tests.support.engine import CONFIGURATIONS, ONE, SUSPENDING, THREE, THREE_SUSPENDING, Cluster, Configuration
+
+ROW: Final = Statement.of("select run_state, epoch from sagas where id = :id")
 
 ClusterOf = Callable[..., Cluster]
 
@@ -50,8 +53,8 @@ async def cluster_of(
 async def row_of(cluster: Cluster, saga_id: str) -> tuple[str, int]:
     """Return a saga's run state and its epoch, which counts its leases."""
     async with cluster.replicas[0].database.begin() as conn:
-        row = (await conn.execute(text("select run_state, epoch from sagas where id = :id"), {"id": saga_id})).one()
-        return row.run_state, row.epoch
+        ((run_state, epoch),) = await conn.fetch(ROW, {"id": saga_id})
+        return run_state, epoch
 
 
 class Listeners:

@@ -1,9 +1,9 @@
 """A claim takes no more than its limit, whichever way Postgres chooses to run it."""
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.engine import StartRequest, WorkflowContext, workflow
 from services.orchestrator.engine.store.columns import queries
 from tests.postgres.engine.conftest import ClusterOf
@@ -42,7 +42,7 @@ async def test_no_plan_claims_more_than_asked_for(
     cluster.clock.advance(2)
     async with orchestrator_database.begin() as conn:
         for kind in way:
-            await conn.execute(text(f"set local enable_{kind} = off"))
+            await conn.fetch(Statement.of(f"set local enable_{kind} = off"))
         claimed = await conn.fetch(
             queries()["claim"],
             {
@@ -55,5 +55,4 @@ async def test_no_plan_claims_more_than_asked_for(
             },
         )
         assert len(claimed) == LIMIT
-        leased = await conn.execute(text("select count(*) from sagas where run_state = 'leased'"))
-        assert leased.scalar_one() == LIMIT
+        assert await conn.scalar(Statement.of("select count(*) from sagas where run_state = 'leased'")) == LIMIT

@@ -4,8 +4,8 @@ import asyncio
 from collections import Counter
 
 import pytest
-from sqlalchemy import text
 
+from services.chassis.sql import Statement
 from services.orchestrator.engine import SagaFilter, StartRequest, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.overslept import overslept
@@ -14,6 +14,9 @@ from tests.support.world import Gate, act, held
 
 EIGHT = Configuration("eight", replicas=8, pool_size=2)
 FEW = Configuration("few", max_running=5)
+
+LOCK = Statement.of("select 1 from sagas where id = :id for no key update")
+TAKE = Statement.of("update sagas set epoch = epoch + 1 where id = :id")
 
 
 @workflow("brief", version=1)
@@ -136,10 +139,10 @@ async def test_a_flush_that_waits_for_a_takeover_writes_nothing(cluster_of: Clus
     async with cluster.running(owner):
         await gate.reached.wait()
         async with observer.database.begin() as takeover:
-            await takeover.execute(text("select 1 from sagas where id = :id for no key update"), {"id": saga_id})
+            await takeover.fetch(LOCK, {"id": saga_id})
             gate.open()
             await _until_blocked(observer)
-            await takeover.execute(text("update sagas set epoch = epoch + 1 where id = :id"), {"id": saga_id})
+            assert await takeover.affect(TAKE, {"id": saga_id}) == 1
     assert cluster.world.called("b") == []
     assert [step for step in await cluster.operations.steps(saga_id) if step.finished_at] == []
     await cluster.advance(LEASE_S + 1)
@@ -150,12 +153,12 @@ async def test_a_flush_that_waits_for_a_takeover_writes_nothing(cluster_of: Clus
 
 async def _until_blocked(observer: object) -> None:
     """Wait until some backend of this database waits for a row lock."""
-    query = text(
+    query = Statement.of(
         "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     )
     while True:
         async with observer.database.autocommit() as conn:  # type: ignore[attr-defined]
-            if (await conn.execute(query)).scalar_one():
+            if await conn.scalar(query):
                 return
 
 

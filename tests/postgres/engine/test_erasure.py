@@ -1,11 +1,8 @@
 """Erasing a subject in the engine: payloads of what has ended go, whatever lives stays, keys are known for ever."""
 
-import json
-
-from sqlalchemy import text
-
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, Registry, StartRequest, Step, TerminalError, WorkflowContext, workflow
 from services.orchestrator.engine.operations import erasing
@@ -52,8 +49,8 @@ async def traces(database: Database) -> dict[str, int]:
     found = {}
     async with database.begin() as conn:
         for table in ("sagas", "steps", "compensations", "signals"):
-            rows = await conn.execute(text(f"SELECT row_to_json(t)::text FROM {table} t"))
-            found[table] = sum(SECRET in line for line in rows.scalars())
+            rows = await conn.fetch(Statement.of(f"SELECT row_to_json(t)::text FROM {table} t"))
+            found[table] = sum(SECRET in line for (line,) in rows)
     return found
 
 
@@ -103,9 +100,9 @@ async def test_what_lives_and_what_is_others_stays(orchestrator_database: Databa
 async def test_erasing_reads_no_table_from_end_to_end(orchestrator_database: Database) -> None:
     """Its statement finds its rows by indexes, whatever its values are."""
     async with orchestrator_database.begin() as conn:
-        await conn.execute(text("SET LOCAL enable_seqscan = off"))
-        rows = await conn.execute(
-            text(f"EXPLAIN (FORMAT JSON) {erasure.queries()['erase'].text}"),
+        await conn.fetch(Statement.of("SET LOCAL enable_seqscan = off"))
+        plan = await conn.scalar(
+            Statement.of(f"EXPLAIN (FORMAT JSON) {erasure.queries()['erase'].text}"),
             {"subject": "alice", "erased": "x", "limit": 10},
         )
-        assert "Seq Scan" not in json.dumps(rows.scalar_one())
+        assert "Seq Scan" not in plan

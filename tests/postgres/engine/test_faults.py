@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
-from sqlalchemy import text
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.clock import ManualClock
@@ -19,6 +19,10 @@ from tests.support.world import Gate, act, held, undo
 
 HOUR_S = 3_600.0
 EMPTY = Configuration("empty", replicas=0)
+DROP = Statement.of(
+    "select count(pg_terminate_backend(pid)) from pg_stat_activity "
+    "where datname = current_database() and application_name like 'replica-%'"
+)
 
 
 class WrongClock(Clock):
@@ -109,18 +113,14 @@ async def test_work_goes_on_when_postgres_drops_every_connection(
 
 async def _drop_connections_until(completed: int, cluster: Cluster, observer: Database) -> None:
     """Move the clock until so many sagas have completed, and kill every backend of the replicas ten times meanwhile."""
-    count = text("select count(*) from sagas where outcome = 'completed'")
-    drop = text(
-        "select count(pg_terminate_backend(pid)) from pg_stat_activity "
-        "where datname = current_database() and application_name like 'replica-%'"
-    )
+    count = Statement.of("select count(*) from sagas where outcome = 'completed'")
     for moment in range(2_000):
         cluster.clock.advance(0.1)
         async with observer.autocommit() as conn:
-            if (await conn.execute(count)).scalar_one() == completed:
+            if await conn.scalar(count) == completed:
                 return
             if moment % 30 == 10 and moment < 310:
-                await conn.execute(drop)
+                await conn.fetch(DROP)
 
 
 @only(ONE)
@@ -145,7 +145,7 @@ async def test_a_connection_lost_before_the_undos_are_read_stops_nobody(
         for _ in range(1_000):
             cluster.clock.advance(0.05)
             async with orchestrator_database.autocommit() as conn:
-                if (await conn.execute(text("select run_state in ('done', 'stuck') from sagas"))).scalar_one():
+                if await conn.scalar(Statement.of("select run_state in ('done', 'stuck') from sagas")):
                     break
     assert dropped[0] > 0
     assert (await cluster.view(saga_id)).status == "cancelled"
@@ -157,10 +157,6 @@ async def _drop_connections(url: str) -> int:
     database = Database(url, application_name="dropper", pool_size=1)
     try:
         async with database.autocommit() as conn:
-            drop = text(
-                "select count(pg_terminate_backend(pid)) from pg_stat_activity "
-                "where datname = current_database() and application_name like 'replica-%'"
-            )
-            return int((await conn.execute(drop)).scalar_one())
+            return int(await conn.scalar(DROP))
     finally:
         await database.close()

@@ -3,9 +3,9 @@
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Kind, LogRecord, Signal, SignalKind, Undo
@@ -66,6 +66,6 @@ async def test_a_former_lease_writes_nothing_beside_the_present_one(
     assert answers == [FlushAnswer.LOST, FlushAnswer.APPLIED]
     async with orchestrator_database.autocommit() as conn:
         for table, column in (("steps", "position"), ("compensations", "position"), ("signals", "name")):
-            found = (await conn.execute(text(f"select {column} from {table}"))).scalars().all()
+            found = [name for (name,) in await conn.fetch(Statement.of(f"select {column} from {table}"))]
             assert [name for name in found if "2" not in name] == [], table
             assert len(found) == 1, table

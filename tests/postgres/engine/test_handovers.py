@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
+from services.chassis.sql import Statement
 from services.orchestrator.engine import Flush, Operations, SagaEnd, Settlement, WorkflowContext, workflow
 from services.orchestrator.engine.model.states import RunState
 from services.orchestrator.engine.running import handover
@@ -111,9 +111,9 @@ async def test_a_signal_and_the_turn_that_it_begins_are_one_write(
 
 async def audited(cluster: Cluster, saga_id: str) -> list[tuple[str, str]]:
     """What the audit says of a saga, and who did it."""
-    query = text("select action, actor from audit where subject_id = :id order by at")
+    query = Statement.of("select action, actor from audit where subject_id = :id order by at")
     async with cluster.replicas[0].database.begin() as conn:
-        return [(row.action, row.actor) for row in await conn.execute(query, {"id": saga_id})]
+        return [(row["action"], row["actor"]) for row in await conn.fetch(query, {"id": saga_id})]
 
 
 @only(ONE)

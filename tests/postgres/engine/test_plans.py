@@ -2,17 +2,17 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
 import pytest
-from sqlalchemy import text
 
 from bench.workloads import grown
+from services.chassis.connecting import connect
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import (
     Engine,
@@ -26,15 +26,24 @@ from services.orchestrator.engine import (
     WorkflowContext,
     workflow,
 )
-from services.orchestrator.engine.store import sagas
+from services.orchestrator.engine.store import erasure, sagas, views
 from services.orchestrator.engine.store.columns import queries, reads
 from tests.support import server
 from tests.support.clock import ManualClock
 
 ROWS: Final = 100_000
 BATCH: Final = 200
+FILES: Final = {"queries": queries(), "reads": reads(), "views": views.queries(), "erasure": erasure.queries()}
+SEARCHES: Final = frozenset(
+    {
+        "reads.count_open_promises",
+        *(f"views.find-{by}" for by in ("by_reason", "is_paused", "is_stuck", "is_failed", "is_cancelled")),
+    }
+)
+"""What no index is made for: people ask it now and then, and only the settings of our connections keep it on one."""
+WHOLE: Final = ("select", "with", "insert", "update", "delete")
+"""How a statement begins; what begins otherwise is a condition that others are narrowed by."""
 TABLES: Final = ("sagas", "steps", "signals", "compensations")
-PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 
 EXPLAIN: Final = """
 create or replace function pg_temp.explained(statement text) returns json language plpgsql as $$
@@ -45,6 +54,8 @@ begin
 end $$
 """
 """In a function, because the driver would want values for the statement's parameters."""
+OLD: Final = Statement.of("select now() - interval '20 hours'")
+"""As the rows were filled in."""
 SCANS: Final = """
 select relname, seq_scan from pg_stat_user_tables where relname = any($1) order by relname
 """
@@ -95,17 +106,45 @@ def scanned(node: dict[str, Any]) -> set[str]:
     return found.union(*(scanned(below) for below in node.get("Plans", [])))
 
 
-@pytest.mark.parametrize("name", sorted([*queries(), *reads()]))
-async def test_a_named_statement_is_planned_on_indexes(connection: asyncpg.Connection, name: str) -> None:
+def statements() -> Iterator[tuple[str, Statement]]:
+    """Give every named statement, with each of the conditions that it is narrowed by."""
+    for file, named in FILES.items():
+        conditions = [condition for condition in named if not named[condition].text.startswith(WHOLE)]
+        for name in sorted(named.keys() - conditions):
+            yield f"{file}.{name}", named.narrowed(name)
+            if "{conditions}" in named[name].text:
+                yield from ((f"{file}.{name}-{one}", named.narrowed(name, one)) for one in conditions)
+
+
+@pytest.mark.parametrize(
+    "statement", [pytest.param(statement, id=name) for name, statement in statements() if name not in SEARCHES]
+)
+async def test_a_named_statement_is_planned_on_indexes(connection: asyncpg.Connection, statement: Statement) -> None:
     """Whatever its values are, and for a batch of 200, no statement of the contract reads a table from end to end."""
+    plan = await explained(connection, statement)
+    assert not scanned(plan) & set(TABLES), json.dumps(plan, indent=1)
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+async def test_a_search_is_kept_on_indexes(large_url: str, name: str) -> None:
+    """What is looked for without an index of its own is found by walking another, as our connections are set."""
+    opened = await connect(large_url, "plans")
+    try:
+        plan = await explained(opened, dict(statements())[name])
+    finally:
+        await opened.close()
+    assert not scanned(plan) & set(TABLES), json.dumps(plan, indent=1)
+
+
+async def explained(connection: asyncpg.Connection, statement: Statement) -> dict[str, Any]:
+    """Return the plan that a connection makes of a statement for a batch, whatever its other values are."""
     if connection.get_server_version() < (16,):
         pytest.skip("this PostgreSQL explains no plan without values")
-    numbers: dict[str, int] = {}
-    batched = (queries()[name] if name in queries() else reads()[name]).text.replace(":limit", str(BATCH))
-    statement = PARAMETER.sub(lambda found: f"${numbers.setdefault(found[1], len(numbers) + 1)}", batched)
+    batched = Statement.of(statement.text.replace(":limit", str(BATCH)))
     await connection.execute(EXPLAIN)
-    explained = json.loads(await connection.fetchval("select pg_temp.explained($1)", statement))
-    assert not scanned(explained[0]["Plan"]) & set(TABLES), json.dumps(explained, indent=1)
+    found = json.loads(await connection.fetchval("select pg_temp.explained($1)", batched.positional))
+    plan: dict[str, Any] = found[0]["Plan"]
+    return plan
 
 
 async def live(engine: Engine, clock: ManualClock) -> None:
@@ -151,7 +190,7 @@ async def test_the_life_of_a_saga_reads_no_table_from_end_to_end(
     try:
         await live(engine, clock)
         async with database.begin() as conn:
-            old: datetime = await conn.scalar(text("select now() - interval '20 hours'"))  # as the rows were filled in
+            old: datetime = await conn.scalar(OLD)
             assert await sagas.delete_finished(conn, before=old, limit=BATCH) == BATCH
     finally:
         await engine.crash()

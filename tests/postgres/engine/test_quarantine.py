@@ -1,8 +1,8 @@
 """The quarantine: suspects run one at a time, and one that has made progress keeps nobody waiting."""
 
 import pytest
-from sqlalchemy import text
 
+from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, Cluster, only
@@ -20,7 +20,8 @@ async def suspects(cluster: Cluster, *names: str) -> list[str]:
     """Sagas that have lost their replica twice."""
     sagas = [await cluster.start(twofold, name, key=name) for name in names]
     async with cluster.replicas[0].database.begin() as conn:
-        await conn.execute(text("update sagas set takeovers = 2, due_at = due_at - interval '1 second'"))
+        statement = Statement.of("update sagas set takeovers = 2, due_at = due_at - interval '1 second'")
+        assert await conn.affect(statement) == len(names)
     return sagas
 
 

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from sqlalchemy import text
 
+from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
@@ -31,9 +31,9 @@ async def killed_in_its_call(cluster: Cluster) -> tuple[str, str]:
 
 async def takeovers(replica: Replica, saga_id: str) -> int:
     """How often the saga has lost its replica."""
-    query = text("select takeovers from sagas where id = :id")
+    query = Statement.of("select takeovers from sagas where id = :id")
     async with replica.database.begin() as conn:
-        return int((await conn.execute(query, {"id": saga_id})).scalar_one())
+        return int(await conn.scalar(query, {"id": saga_id}))
 
 
 @only(ONE)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis import audit
+from services.chassis.sql import Statement
 from services.orchestrator.engine import Step, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import Cluster
@@ -122,5 +122,5 @@ async def test_whoever_recovers_a_saga_acts_for_its_starter(cluster_of: ClusterO
     for call, (name, who) in zip(cluster.world.calls, RIGHTS.seen, strict=True):
         assert (call.name, owners[call.saga_id]) == (name, who)
     async with cluster.replicas[0].database.begin() as conn:
-        stored = (await conn.execute(text("select cast(id as text) as id, subject from sagas"))).all()
-    assert {row.id: row.subject for row in stored} == owners
+        stored = await conn.fetch(Statement.of("select cast(id as text) as id, subject from sagas"))
+    assert {row["id"]: row["subject"] for row in stored} == owners

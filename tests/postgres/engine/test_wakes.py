@@ -7,9 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.connection import Connection
+from services.chassis.sql import Statement
 from services.orchestrator.engine import (
     Operations,
     SagaEnd,
@@ -233,7 +233,7 @@ async def test_a_claim_that_has_passed_by_what_it_was_asked_for_looks_again(
     def passing_by(replica: Replica, saga_id: str, claim: Claim) -> Claim:
         async def passes_by(*what: Any, **how: Any) -> Any:
             async with replica.database.begin() as conn:
-                await conn.execute(text("select from sagas where id = :id for update"), {"id": saga_id})
+                await conn.fetch(Statement.of("select from sagas where id = :id for update"), {"id": saga_id})
                 return await claim(*what, **how)
 
         return passes_by

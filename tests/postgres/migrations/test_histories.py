@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -10,11 +11,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 from migrations.runner import METADATA, SERVICES, config, upgrade
-from services.chassis.connecting import address_of
+from tests.support import alchemy
 
 
 def differences(connection: Connection, service: str) -> list[Any]:
@@ -27,10 +26,7 @@ def differences(connection: Connection, service: str) -> list[Any]:
 async def test_the_newest_schema_is_what_the_code_declares(service: str, empty_database: str) -> None:
     """`upgrade head` and the tables in the code are the same schema."""
     assert await upgrade(service, empty_database)
-    engine = create_async_engine(address_of(empty_database), poolclass=NullPool)
-    async with engine.connect() as connection:
-        assert await connection.run_sync(differences, service) == []
-    await engine.dispose()
+    assert await alchemy.run(empty_database, partial(differences, service=service)) == []
 
 
 @pytest.mark.scenario("V11")

@@ -4,8 +4,8 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
 
+from services.chassis.sql import Statement
 from services.orchestrator.api.links import ApprovalLink
 from tests.postgres.orchestrator.acts import (
     audited,
@@ -69,7 +69,7 @@ async def test_an_approval_needs_no_replica_with_the_version(system: System) -> 
 async def _give_version(system: System, version: int) -> None:
     database = system.apps["orchestrator"].state.database
     async with database.begin() as conn:
-        await conn.execute(text("update sagas set version = :version"), {"version": version})
+        assert await conn.affect(Statement.of("update sagas set version = :version"), {"version": version}) == 1
 
 
 @pytest.mark.scenario("P4")

@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from sqlalchemy import text
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.sealing import is_sealed
+from services.chassis.sql import Statement
 from services.chassis.tokens import ServiceTokens, mint_user_token
 from services.session.app import create_app
 from services.session.settings import SessionSettings
@@ -111,7 +111,7 @@ class Shop:
 
     async def rows(self, sql: str, **values: Any) -> list[dict[str, Any]]:
         async with self.database.begin() as conn:
-            return [dict(row) for row in (await conn.execute(text(sql), values)).mappings()]
+            return [dict(row) for row in await conn.fetch(Statement.of(sql), values)]
 
     async def messages(self) -> list[dict[str, Any]]:
         """What is to be sent, with its bodies as they will leave."""

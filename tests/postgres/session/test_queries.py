@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.sealing import Sealer
-from services.chassis.sql import Queries
+from services.chassis.sql import Queries, Statement
 from services.session import store
 from services.session.domain.cart import Product
 from services.session.domain.checkout import Wanted
@@ -33,6 +32,10 @@ VALUES: dict[str, dict[str, Any]] = {
     "save_cart": {"user_id": "user-7", "version": 2, "gone": ["sku-7"], "skus": ["sku-8"], "quantities": [2]},
     "read_order": {"order_id": "order-7"},
     "read_attempt": {"order_id": "order-7", "attempt": 1},
+    "orders_of": {"user_id": "user-7", "order_id": "order-7", "status": "approved", "placed_at": NOW, "limit": 21},
+    "history_of": {"order_ids": ["order-7", "order-9"]},
+    "addresses_behind": {"order_id": "order-7", "attempt": 1, "limit": 100},
+    "reseal_address": {"order_id": "order-7", "attempt": 1, "address": '"sealed"', "anew": '"anew"'},
     "open_checkout": {"user_id": "user-7"},
     "try_again": {"order_id": "order-7", "attempt": 2, "now": NOW},
     "freeze": {
@@ -76,7 +79,16 @@ VALUES: dict[str, dict[str, Any]] = {
     "settle": {"order_id": "order-7", "attempt": 1, "status": "sold", "was_held": True, "now": NOW},
     "insert_product": {"sku": "new", "name": "New", "price_minor": 1, "currency": "USD", "on_hand": 1},
     "lock_product": {"sku": "sku-7"},
+    "change_product": {"sku": "sku-7", "name": "Thing", "price_minor": 1, "on_hand": 1},
+    "read_catalog": {},
+    "erase_user": {"user_id": "user-7", "gone": "erased"},
 }
+
+NARROWED: Final[dict[str, list[tuple[str, ...]]]] = {
+    "orders_of": [(), ("of_this_id",), ("of_status",), ("placed_before",), ("of_status", "placed_before")],
+}
+"""With which conditions the code narrows a statement."""
+CONDITIONS = {name for narrowings in NARROWED.values() for conditions in narrowings for name in conditions}
 
 FILL = f"""
 INSERT INTO products SELECT 'sku-' || n, 'Thing', 100, 'USD', 1000, 0 FROM generate_series(1, {ROWS}) n;
@@ -98,25 +110,28 @@ async def test_no_statement_reads_a_whole_table(session_database: Database) -> N
     """On tables of 5,000 rows every statement finds its rows by an index."""
     async with session_database.begin() as conn:
         for statement in FILL.split(";\n"):
-            await conn.execute(text(statement))
-        for name, query in QUERIES.items():
-            plan = await conn.execute(text(f"EXPLAIN {query.text}"), VALUES[name])
-            lines = "\n".join(plan.scalars())
-            assert "Seq Scan" not in lines, f"{name}\n{lines}"
+            await conn.fetch(Statement.of(statement))
+        for name, values in VALUES.items():
+            for conditions in NARROWED.get(name, [()]):
+                query = QUERIES.narrowed(name, *conditions)
+                plan = await conn.fetch(Statement.of(f"EXPLAIN {query.text}"), values)
+                lines = "\n".join(line for (line,) in plan)
+                assert "Seq Scan" not in lines, f"{name} {conditions}\n{lines}"
 
 
 def test_every_statement_is_used_and_known() -> None:
     """The file holds no statement that nobody uses, and the code asks for none that is not there."""
     code = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
-    assert set(re.findall(r'query\(\s*"(\w+)"', code)) == QUERIES.names == VALUES.keys()
+    assert set(re.findall(r'(?:query|narrowed)\(\s*"(\w+)"', code)) == VALUES.keys() == QUERIES.names - CONDITIONS
+    assert all(f'"{name}"' in code for name in CONDITIONS)
+    assert CONDITIONS.issubset(QUERIES.names)
 
 
 def test_only_this_file_locks_rows() -> None:
-    """No other statement of the store takes a row lock by itself."""
+    """No other statement of the store takes a row lock by itself; there is none."""
     code = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
-    assert "with_for_update" not in code
-    assert "on_conflict" not in code
-    assert not re.search(r"FOR (NO KEY )?UPDATE", code)
+    assert "Statement.of" not in code
+    assert not re.search(r"FOR (NO KEY )?UPDATE|ON CONFLICT", code, re.IGNORECASE)
 
 
 HOME = Address("Ada", "1 Main St", "London", "N1", "GB")

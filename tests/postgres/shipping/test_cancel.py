@@ -1,9 +1,9 @@
 """Cancelling: no parcel afterwards, and none later, whatever was or is under way."""
 
 import pytest
-from sqlalchemy import text
 
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from tests.postgres.shipping.conftest import Replica, Shipping
 
 
@@ -86,7 +86,7 @@ async def test_an_unconfirmed_cancel_is_not_forgotten(
     await sweep()
     assert len(shipping.keys("/parcels/cancel")) == calls
     async with shipping_database.begin() as conn:
-        assert not (await conn.execute(text("select undo_owed from shipments"))).scalar_one()
+        assert await conn.scalar(Statement.of("select undo_owed from shipments")) is False
 
 
 @pytest.mark.scenario("K2", "K17")

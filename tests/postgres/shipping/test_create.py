@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 import structlog
-from sqlalchemy import text
 
 from services.chassis import logs
 from services.chassis.db import Database
 from services.chassis.settings import DEVELOPMENT_USER_SECRET
+from services.chassis.sql import Statement
 from services.chassis.tokens import mint_user_token
 from tests.postgres.shipping.conftest import Replica, Shipping, shipment
 
@@ -216,7 +216,7 @@ async def test_a_carrier_that_does_not_let_us_in_is_alarmed(
     shipping.fault("status", status=401)
     assert (await replica.create("order-1")).status_code == 503
     async with shipping_database.begin() as conn:
-        actions = (await conn.execute(text("select action from audit"))).scalars().all()
+        actions = [action for (action,) in await conn.fetch(Statement.of("select action from audit"))]
     assert actions == ["alarm.carrier-misconfigured"]
     assert "carrier-misconfigured" in (await replica.http.get("/metrics")).text
     assert (await replica.create("order-1")).status_code == 201

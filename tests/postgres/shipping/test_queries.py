@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from sqlalchemy import text
-
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from services.shipping.store.shipments import QUERIES
 
 ROWS = 50_000
@@ -32,17 +31,17 @@ VALUES = {
 async def test_every_statement_uses_an_index(shipping_database: Database) -> None:
     """On a large table no statement reads it whole."""
     async with shipping_database.begin() as conn:
-        await conn.execute(
-            text(
+        await conn.fetch(
+            Statement.of(
                 "insert into shipments (order_id, status, undo_owed, created_at, updated_at)"
                 " select 'order-' || n, 'cancelled', n % 1000 = 0, now() - interval '1 hour', now() - interval '1 hour'"
                 f" from generate_series(1, {ROWS}) n"
             )
         )
-        await conn.execute(text("analyze shipments"))
+        await conn.fetch(Statement.of("analyze shipments"))
         for name, statement in QUERIES.items():
             wanted = {key: VALUES[key] for key in statement.parameters}
-            plan = (await conn.execute(text(f"explain {statement.text}"), wanted)).scalars().all()
+            plan = [line for (line,) in await conn.fetch(Statement.of(f"explain {statement.text}"), wanted)]
             assert not [line for line in plan if "Seq Scan on shipments" in line], (name, plan)
 
 

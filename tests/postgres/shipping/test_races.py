@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from services.chassis.db import Database
+from services.chassis.sql import Statement
 from tests.postgres.shipping.conftest import Replica, Shipping
 
 Moment = Callable[[Replica, "Stop"], None]
@@ -120,7 +120,7 @@ async def test_an_unanswered_create_after_a_cancel_is_cleared_away(
     assert len(shipping.carrier.find("order-1")) == 1
     assert shipping.live("order-1") == 0
     async with shipping_database.begin() as conn:
-        assert not (await conn.execute(text("select undo_owed from shipments"))).scalar_one()
+        assert await conn.scalar(Statement.of("select undo_owed from shipments")) is False
 
 
 @pytest.mark.scenario("K17")
@@ -157,7 +157,7 @@ async def test_a_confirmation_from_before_does_not_settle_what_is_owed_anew(
     confirmation.go()
     assert (await cancelling).status_code == 200
     async with shipping_database.begin() as conn:
-        assert (await conn.execute(text("select undo_owed from shipments"))).scalar_one()
+        assert await conn.scalar(Statement.of("select undo_owed from shipments")) is True
     shipping.clock.advance(31)
     await canceller.app.state.dispatch.sweep()
     assert shipping.live("order-1") == 0

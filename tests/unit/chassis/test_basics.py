@@ -149,6 +149,34 @@ def test_an_unknown_query_is_refused(tmp_path: Path) -> None:
         Queries.load(write(tmp_path, "-- name: a\nselect 1"))["b"]
 
 
+NARROWED = """
+-- name: find
+select a from t where {conditions} limit :limit
+-- name: by_a
+a = :a or a is null
+-- name: behind
+b > :b
+-- name: whole
+select 1
+"""
+
+
+def test_conditions_narrow_a_statement(tmp_path: Path) -> None:
+    """All conditions hold together, each as a whole; none of them lets every row through."""
+    queries = Queries.load(write(tmp_path, NARROWED))
+    narrowed = queries.narrowed("find", "by_a", None, "behind")
+    assert narrowed.text == "select a from t where (a = :a or a is null) and (b > :b) limit :limit"
+    assert narrowed.parameters == ("a", "b", "limit")
+    assert queries.narrowed("find", "by_a", "behind") is narrowed
+    assert queries.narrowed("find", None).text == "select a from t where true limit :limit"
+
+
+def test_a_statement_without_a_place_for_conditions_is_not_narrowed(tmp_path: Path) -> None:
+    """What would be left out must not be left out silently."""
+    with pytest.raises(ValueError, match="cannot be narrowed"):
+        Queries.load(write(tmp_path, NARROWED)).narrowed("whole", "by_a")
+
+
 def subclasses(kind: type[errors.OrderSagaError]) -> list[type[errors.OrderSagaError]]:
     return [kind, *(below for sub in kind.__subclasses__() for below in subclasses(sub))]
 

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import orjson
-from sqlalchemy import ColumnElement, DateTime, cast, func
 
 from services.chassis.connection import Row
 from services.chassis.sql import Queries
@@ -22,11 +21,6 @@ def queries() -> Queries:
 def reads() -> Queries:
     """Read the engine's named statements that only read, once."""
     return Queries.load(Path(__file__).with_name("reads.sql"))
-
-
-def moment(now: datetime | None) -> ColumnElement[datetime]:
-    """Give the database's present moment, or a test's."""
-    return func.coalesce(cast(now, DateTime(timezone=True)), func.clock_timestamp())
 
 
 def error_of(row: Row) -> ErrorInfo | None:

@@ -5,25 +5,19 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import update
-
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
-from services.orchestrator.engine.store.columns import error_of, reads
-from services.orchestrator.engine.store.tables import compensations
+from services.orchestrator.engine.store.columns import error_of, queries, reads
 
 
 async def count_anew(conn: Connection, saga_id: UUID) -> None:
     """Forget the attempts of the undos that a saga owes; under its lock."""
-    owed = (compensations.c.saga_id == saga_id) & (compensations.c.status == UndoStatus.OWED)
-    await conn.execute(update(compensations).where(owed).values(attempts=0))
+    await conn.fetch(queries()["count_undos_anew"], {"saga_id": saga_id})
 
 
 async def skip(conn: Connection, undo: Undo, *, reason: str, at: datetime) -> None:
     """Settle an undo that its saga owes without doing it; under the saga's lock."""
-    row = (compensations.c.saga_id == undo.saga_id) & (compensations.c.seq == undo.seq)
-    skipped = {"status": UndoStatus.SKIPPED, "error_code": "skipped", "error_message": reason, "finished_at": at}
-    await conn.execute(update(compensations).where(row).values(skipped))
+    await conn.fetch(queries()["skip_undo"], {"saga_id": undo.saga_id, "seq": undo.seq, "reason": reason, "at": at})
 
 
 async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:

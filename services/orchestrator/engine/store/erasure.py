@@ -3,13 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import func, select
-
 from services.chassis.connection import Connection
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.codec import ERASED
-from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.store.tables import sagas
 
 
 @cache
@@ -25,5 +21,4 @@ async def erase(conn: Connection, subject: str, *, limit: int) -> int:
 
 async def count_live(conn: Connection, subject: str) -> int:
     """Count a subject's sagas that have not ended."""
-    live = select(func.count()).where(sagas.c.subject == subject, sagas.c.phase != Phase.ENDED)
-    return int(await conn.scalar(live) or 0)
+    return int(await conn.scalar(queries()["count_live"], {"subject": subject}))

@@ -37,3 +37,9 @@ set input = :erased,
 from held
 where sagas.id = held.id
 returning sagas.id
+
+-- name: count_live
+-- Counts a subject's sagas that have not ended.
+select count(*)
+from sagas
+where subject = :subject and phase <> 'ended'

@@ -181,6 +181,47 @@ set phase = :phase,
     updated_at = :at
 where id = :id
 
+-- name: end_leases
+-- Ends the leases of up to :lease_s seconds of an owner that is no more; the next claims count them as lost.
+with moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), held as materialized (
+    select id
+    from sagas
+    where due_at between (select at from moment) and (select at + cast(:lease_s as float8) * interval '1 second' from moment)
+      and owner = :owner and run_state = 'leased'
+    order by id
+    for no key update skip locked
+)
+update sagas
+set due_at = (select at from moment)
+from held
+where sagas.id = held.id
+
+-- name: expire_signals
+-- Closes open signals whose deadline has passed; the flush has made sure that none was settled meanwhile.
+update signals
+set status = 'expired', settled_at = coalesce(cast(:now as timestamptz), clock_timestamp()), settled_by = 'engine'
+from unnest(cast(:saga_ids as uuid[]), cast(:names as text[])) as expired(saga_id, name)
+where signals.saga_id = expired.saga_id and signals.name = expired.name and signals.status = 'open'
+
+-- name: insert_step
+-- Writes one record of the log by hand; under lock_saga.
+insert into steps (saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
+values (:saga_id, :position, :kind, :name, :attempts, :started_at, :finished_at, :output, :error_code, :error_message)
+
+-- name: count_undos_anew
+-- Forgets the attempts of the undos that a saga owes; under lock_saga.
+update compensations
+set attempts = 0
+where saga_id = :saga_id and status = 'owed'
+
+-- name: skip_undo
+-- Settles an undo that its saga owes without doing it; under lock_saga.
+update compensations
+set status = 'skipped', error_code = 'skipped', error_message = :reason, finished_at = :at
+where saga_id = :saga_id and seq = :seq
+
 -- name: delete_finished
 -- Removes whole sagas that ended before :before, oldest first; closed awakeables stay, so that late money finds its owner.
 with old as materialized (

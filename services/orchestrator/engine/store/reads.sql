@@ -1,4 +1,4 @@
--- What the hot path reads. Nothing here takes a lock: what must not change under a reader is decided by queries.sql.
+-- What the engine reads. Nothing here takes a lock: what must not change under a reader is decided by queries.sql.
 
 -- name: logs_of
 -- Reads the logs of sagas that are replayed.
@@ -49,3 +49,35 @@ left join lateral (
     from (select * from compensations where saga_id = s.id order by seq) c
 ) u on s.undo_no > 0
 where s.id = any(cast(:saga_ids as uuid[]))
+
+-- name: started_with
+-- Reads the inputs that sagas were started with.
+select id, input
+from sagas
+where id = any(cast(:saga_ids as uuid[]))
+
+-- name: signal
+-- Reads one signal.
+select *
+from signals
+where saga_id = :saga_id and name = :name
+
+-- name: open_promises
+-- Reads the sagas that wait for a promise, the longest waiting first.
+select g.saga_id, s.key, s.input, s.subject, g.opened_at as since, g.until
+from signals g
+join sagas s on s.id = g.saga_id
+where g.kind = 'promise' and g.status = 'open' and s.phase = 'forward' and g.name = :name and {conditions}
+order by g.opened_at, g.saga_id
+limit :limit
+
+-- name: behind
+-- Goes on behind the last one of the page before.
+(g.opened_at, g.saga_id) > (cast(:since as timestamptz), cast(:saga_id as uuid))
+
+-- name: count_open_promises
+-- Counts the sagas that wait for a promise.
+select count(*)
+from signals g
+join sagas s on s.id = g.saga_id
+where g.kind = 'promise' and g.status = 'open' and s.phase = 'forward' and g.name = :name

@@ -2,24 +2,21 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
-
-from sqlalchemy import select, update
 
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.store.columns import (
     error_of,
-    moment,
     queries,
     read_attention,
     read_calls,
+    reads,
     write_calls,
 )
-from services.orchestrator.engine.store.tables import sagas
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,23 +153,13 @@ async def started_with(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUI
     """Read the inputs that sagas were started with."""
     if not saga_ids:
         return {}
-    rows = await conn.execute(select(sagas.c.id, sagas.c.input).where(sagas.c.id.in_(saga_ids)))
-    return {row[0]: row[1] for row in rows}
+    rows = await conn.fetch(reads()["started_with"], {"saga_ids": list(saga_ids)})
+    return {row["id"]: row["input"] for row in rows}
 
 
 async def end_leases(conn: Connection, owner: str, *, lease_s: float, now: datetime | None) -> None:
     """End the leases of up to `lease_s` seconds of an owner that is no more; their next claims count them as lost."""
-    present = select(moment(now)).scalar_subquery()
-    ends_by = select(moment(now) + timedelta(seconds=lease_s)).scalar_subquery()
-    held = (
-        select(sagas.c.id)
-        .where(sagas.c.due_at.between(present, ends_by), sagas.c.owner == owner, sagas.c.run_state == RunState.LEASED)
-        .order_by(sagas.c.id)
-        .with_for_update(key_share=True, skip_locked=True)
-        .cte("held")
-        .prefix_with("materialized")
-    )
-    await conn.execute(update(sagas).where(sagas.c.id == held.c.id).values(due_at=present))
+    await conn.fetch(queries()["end_leases"], {"owner": owner, "lease_s": lease_s, "now": now})
 
 
 async def delete_finished(conn: Connection, *, before: datetime, limit: int) -> int:

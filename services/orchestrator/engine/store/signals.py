@@ -6,27 +6,19 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, tuple_, update
-
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.store.columns import error_of, moment, queries, reads
-from services.orchestrator.engine.store.tables import sagas, signals
+from services.orchestrator.engine.store.columns import error_of, queries, reads
 
 
 async def expire(conn: Connection, expired: Sequence[tuple[UUID, str]], *, now: datetime | None) -> None:
     """Close open signals whose deadline has passed; the flush has made sure that none was settled meanwhile."""
     if not expired:
         return
-    at = moment(now)
-    await conn.execute(
-        update(signals)
-        .where(
-            or_(*(and_(signals.c.saga_id == saga_id, signals.c.name == name) for saga_id, name in expired)),
-            signals.c.status == SignalStatus.OPEN,
-        )
-        .values(status=SignalStatus.EXPIRED, settled_at=at, settled_by="engine")
+    await conn.fetch(
+        queries()["expire_signals"],
+        {"saga_ids": [saga_id for saga_id, _ in expired], "names": [name for _, name in expired], "now": now},
     )
 
 
@@ -127,8 +119,7 @@ async def news_of(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, tu
 
 async def get(conn: Connection, saga_id: UUID, name: str) -> Signal | None:
     """Read one signal."""
-    statement = select(signals).where(signals.c.saga_id == saga_id, signals.c.name == name)
-    row = (await conn.execute(statement)).mappings().first()
+    row = await conn.first(reads()["signal"], {"saga_id": saga_id, "name": name})
     return None if row is None else _signal(row)
 
 
@@ -144,38 +135,19 @@ class WaitingSaga:
     until: datetime | None
 
 
-_WAITED_FOR = and_(
-    signals.c.kind == SignalKind.PROMISE, signals.c.status == SignalStatus.OPEN, sagas.c.phase == Phase.FORWARD
-)
-
-
 async def open_promises(
     conn: Connection, name: str, *, after: tuple[datetime, UUID] | None, limit: int
 ) -> list[WaitingSaga]:
     """Read the sagas that wait for a promise, the longest waiting first."""
-    statement = (
-        select(
-            signals.c.saga_id,
-            sagas.c.key,
-            sagas.c.input,
-            sagas.c.subject,
-            signals.c.opened_at.label("since"),
-            signals.c.until,
-        )
-        .join(sagas, sagas.c.id == signals.c.saga_id)
-        .where(_WAITED_FOR, signals.c.name == name)
-        .order_by(signals.c.opened_at, signals.c.saga_id)
-        .limit(limit)
-    )
-    if after is not None:
-        statement = statement.where(tuple_(signals.c.opened_at, signals.c.saga_id) > tuple_(*after))
-    return [WaitingSaga(**row) for row in (await conn.execute(statement)).mappings()]
+    since, saga_id = (None, None) if after is None else after
+    statement = reads().narrowed("open_promises", None if after is None else "behind")
+    rows = await conn.fetch(statement, {"name": name, "since": since, "saga_id": saga_id, "limit": limit})
+    return [WaitingSaga(**dict(row)) for row in rows]
 
 
 async def count_open_promises(conn: Connection, name: str) -> int:
     """Count the sagas that wait for a promise."""
-    statement = select(func.count()).select_from(signals.join(sagas, sagas.c.id == signals.c.saga_id))
-    return int(await conn.scalar(statement.where(_WAITED_FOR, signals.c.name == name)) or 0)
+    return int(await conn.scalar(reads()["count_open_promises"], {"name": name}))
 
 
 def _signal(row: Row) -> Signal:

@@ -5,8 +5,7 @@ from uuid import UUID
 
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Kind, LogRecord
-from services.orchestrator.engine.store.columns import error_of, reads
-from services.orchestrator.engine.store.tables import steps
+from services.orchestrator.engine.store.columns import error_of, queries, reads
 
 
 async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:
@@ -19,19 +18,20 @@ async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> list[tuple[U
 
 async def insert(conn: Connection, saga_id: UUID, record: LogRecord) -> None:
     """Write one record by hand; under `lock_saga`."""
-    await conn.execute(
-        steps.insert().values(
-            saga_id=saga_id,
-            position=record.position,
-            kind=record.kind,
-            name=record.name,
-            attempts=record.attempts,
-            started_at=record.started_at,
-            finished_at=record.finished_at,
-            output=record.output,
-            error_code=record.error and record.error.code,
-            error_message=record.error and record.error.message,
-        )
+    await conn.fetch(
+        queries()["insert_step"],
+        {
+            "saga_id": saga_id,
+            "position": record.position,
+            "kind": record.kind,
+            "name": record.name,
+            "attempts": record.attempts,
+            "started_at": record.started_at,
+            "finished_at": record.finished_at,
+            "output": record.output,
+            "error_code": record.error and record.error.code,
+            "error_message": record.error and record.error.message,
+        },
     )
 
 

@@ -23,8 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from services.chassis import audit, idempotency_table
-from services.chassis.messaging import inbox, outbox
+from services.chassis.tables import add_audit, add_idempotency, add_inbox, add_outbox
 
 metadata = MetaData()
 
@@ -150,7 +149,7 @@ signals = Table(
     ),
 )
 
-outbox.add_tables(metadata)
-inbox.add_tables(metadata)
-idempotency_table.add_tables(metadata)
-audit.add_tables(metadata)
+add_outbox(metadata)
+add_inbox(metadata)
+add_idempotency(metadata)
+add_audit(metadata)

@@ -2,39 +2,29 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, and_, func, literal_column, or_, select, tuple_
-
 from services.chassis.connection import Connection, Row
+from services.chassis.sql import Queries
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, UndoStatus, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits, reads
-from services.orchestrator.engine.store.tables import sagas
 
-_RUN_STATE = sagas.c.run_state
-_PHASE = sagas.c.phase
 
-STATUS_CONDITIONS: dict[str, ColumnElement[bool]] = {
-    "queued": and_(_PHASE == "forward", _RUN_STATE == "ready", sagas.c.epoch == 0),
-    "running": and_(_PHASE == "forward", or_(_RUN_STATE == "leased", and_(_RUN_STATE == "ready", sagas.c.epoch > 0))),
-    "waiting": and_(_PHASE == "forward", _RUN_STATE == "waiting"),
-    "paused": _RUN_STATE == "paused",
-    "stuck": _RUN_STATE == "stuck",
-    "compensating": and_(_PHASE == "compensating", _RUN_STATE.not_in(("paused", "stuck"))),
-    "completed": sagas.c.outcome == "completed",
-    "failed": and_(_PHASE == "ended", sagas.c.outcome == "failed"),
-    "cancelled": and_(_PHASE == "ended", sagas.c.outcome == "cancelled"),
-}
-"""The status words as conditions on the row; a test holds them against `status_word`."""
+@cache
+def queries() -> Queries:
+    """Read the statements of this module, and the conditions of `find`, once."""
+    return Queries.load(Path(__file__).with_name("views.sql"))
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which rows to read; `ids` restricts to these, `before` goes on behind a row of the page before."""
+    """Which rows to read; `status` is a status word, `ids` restricts to these, `before` goes on behind a row."""
 
     workflow: str | None = None
     status: str | None = None
@@ -44,6 +34,9 @@ class Selection:
     created_after: datetime | None = None
     before: tuple[datetime, UUID] | None = None
     limit: int = 50
+
+
+_CRITERIA: Final = ("workflow", "status", "ids", "subject", "reason", "created_after", "before")
 
 
 class UndoRow(NamedTuple):
@@ -86,7 +79,7 @@ class SagaRow(NamedTuple):
 
 async def get(conn: Connection, saga_id: UUID) -> SagaRow | None:
     """Read one saga's row, without its undos."""
-    row = (await conn.execute(select(sagas).where(sagas.c.id == saga_id))).mappings().first()
+    row = await conn.first(queries()["saga"], {"id": saga_id})
     return None if row is None else _row(row)
 
 
@@ -97,26 +90,14 @@ async def get_many(conn: Connection, saga_ids: Collection[UUID]) -> list[SagaRow
 
 async def find(conn: Connection, selection: Selection) -> list[tuple[datetime, UUID]]:
     """Read which sagas are in a selection and when they were created, newest first."""
-    statement = (
-        select(sagas.c.created_at, sagas.c.id)
-        .order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
-        .limit(selection.limit)
-    )
-    if selection.workflow is not None:
-        statement = statement.where(sagas.c.workflow == selection.workflow)
-    if selection.status is not None:
-        statement = statement.where(STATUS_CONDITIONS[selection.status])
-    if selection.ids is not None:
-        statement = statement.where(sagas.c.id.in_(selection.ids))
-    if selection.subject is not None:
-        statement = statement.where(sagas.c.subject == selection.subject)
-    if selection.reason is not None:
-        statement = statement.where(sagas.c.error_code == selection.reason)
-    if selection.created_after is not None:
-        statement = statement.where(sagas.c.created_at > selection.created_after)
-    if selection.before is not None:
-        statement = statement.where(tuple_(sagas.c.created_at, sagas.c.id) < tuple_(*selection.before))
-    return [(created_at, saga_id) for created_at, saga_id in await conn.execute(statement)]
+    values = asdict(selection)
+    before = values.pop("before")
+    if before is not None:
+        values["before_at"], values["before_id"] = before
+    wanted = [name for name in _CRITERIA if getattr(selection, name) is not None]
+    conditions = [f"is_{selection.status}" if name == "status" else f"by_{name}" for name in wanted]
+    rows = await conn.fetch(queries().narrowed("find", *conditions), values)
+    return [(created_at, saga_id) for created_at, saga_id in rows]
 
 
 async def ended_of(conn: Connection, saga_ids: Collection[UUID]) -> list[UUID]:
@@ -126,12 +107,10 @@ async def ended_of(conn: Connection, saga_ids: Collection[UUID]) -> list[UUID]:
 
 async def count_live(conn: Connection) -> dict[tuple[str, str], int]:
     """Count the sagas that have not ended, by workflow and status word; all in one pass over the live ones."""
-    begun = literal_column("(epoch > 0)", Boolean).label("begun")
-    kinds = (sagas.c.workflow, _PHASE, _RUN_STATE, begun)
-    rows = await conn.execute(select(*kinds, func.count()).where(_PHASE != "ended").group_by(*kinds))
+    rows = await conn.fetch(queries()["count_live"])
     counts: Counter[tuple[str, str]] = Counter()
-    for workflow, phase, run_state, has_begun, count in rows:
-        counts[workflow, status_word(Phase(phase), RunState(run_state), None, int(has_begun))] += count
+    for workflow, phase, run_state, begun, count in rows:
+        counts[workflow, status_word(Phase(phase), RunState(run_state), None, int(begun))] += count
     return dict(counts)
 
 
