@@ -51,7 +51,7 @@ reset: $(READY) ## Throw the development data away (.data/); refuses while the s
 
 .PHONY: test
 test: $(READY) ## Run every test tier on two cores (the compose tier is skipped: see compose-test)
-	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(READY) ## 10,000 made-up requests to each service: no 5xx, nothing undocumented: ARGS="--requests 500 --seed 7"

@@ -31,10 +31,10 @@ class Statement:
         return cls(sql, positional, tuple(names))
 
     def where(self, conditions: Iterable["Statement"]) -> "Statement":
-        """Return it with conditions, all of which must hold, in the place of its `{conditions}`; it must have one."""
-        if _CONDITIONS not in self.text:
-            raise ValueError(f"a statement without {_CONDITIONS} cannot be narrowed")
+        """Return it with conditions, all of which must hold, in the place of its `{conditions}`."""
         together = " and ".join(f"({condition.text})" for condition in conditions)
+        if together and _CONDITIONS not in self.text:
+            raise ValueError(f"a statement without {_CONDITIONS} cannot be narrowed")
         return Statement.of(self.text.replace(_CONDITIONS, together or "true"))
 
 
