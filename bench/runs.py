@@ -73,7 +73,7 @@ async def _one(arena: Arena, plan: Plan, results: Results, name: str, workload: 
     if workload == "w5":
         await arena.restart_postgres()
     contender = CONTENDERS[name](arena)
-    contender.mid_flight = workload == "w4 mid-flight"
+    contender.workload = workload
     size = contender.sizes[workload.split(maxsplit=1)[0]]
     count = plan.parked if workload == "w5" and plan.parked is not None else plan.count(size)
     arena.forget_steps()

@@ -39,7 +39,7 @@ class Absurd(Contender):
         await self.watch(self.url)
 
     def command(self) -> list[str]:
-        variant = "mid-flight" if self.mid_flight else ""
+        variant = "mid-flight" if self.workload == "w4 mid-flight" else ""
         options = Options(self.port, self.url, self.arena.shipping, self.arena.steplog, variant)
         return [str(environment.python()), "-m", "bench.apps.absurd_worker", *options.words()]
 

@@ -19,8 +19,8 @@ class Contender(ABC):
     """As figures are kept and shown."""
     server = "postgres"
     """What the store is."""
-    mid_flight = False
-    """Whether the worker will be killed in mid-flight, for those who must be told."""
+    workload = ""
+    """What it is about to run, for those who are set up otherwise for it."""
     sizes: ClassVar[dict[str, int]]
     """How many items of a workload are enough; slow contenders run fewer."""
 

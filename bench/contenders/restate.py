@@ -19,6 +19,9 @@ from dev.postgres import free_port
 DIGITS = string.digits + string.ascii_lowercase + string.ascii_uppercase
 FIRST_AWAKEABLE = 17
 STARTING_S = 1.5
+INACTIVITY = "1m"
+PARKED_INACTIVITY = "5s"
+"""How long an invocation waits before it leaves the worker; by default none of 20,000 had left when others came."""
 
 CONFIGURATION = """
 roles = ["http-ingress", "admin", "worker", "log-server", "metadata-server"]
@@ -49,7 +52,6 @@ class Restate(Contender):
     name = "restate"
     server = "restate-server"
     variant = "granian"
-    inactivity = "1m"
     sizes: ClassVar = {"w1": 2000, "w2": 1000, "w3": 1000, "w4": 500, "w5": 20_000}
 
     def __init__(self, arena: Arena) -> None:
@@ -69,7 +71,7 @@ class Restate(Contender):
                 folder=folder,
                 ingress=self.ingress_port,
                 admin=self.admin_port,
-                inactivity=self.inactivity,
+                inactivity=PARKED_INACTIVITY if self.workload == "w5" else INACTIVITY,
             )
         )
         self.serving = self.arena.process(

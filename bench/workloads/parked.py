@@ -10,7 +10,7 @@ from bench.usage import committed
 from bench.workloads.measures import Figures, lanes, latencies
 from bench.workloads.orders import CONCURRENCY, named
 
-IDLE_S = 15.0
+IDLE_S = 40.0
 IDLE_WINDOWS = 5
 SETTLED_CORES = 0.05
 PATIENCE_S = 400.0
@@ -74,25 +74,25 @@ async def _settled(contender: Contender) -> None:
 
 
 async def _idle(contender: Contender) -> Figures:
-    """Measure what waiting costs while nothing happens."""
-    worker, server = cpu_s(contender.working.pid), cpu_s(contender.server_pid)
-    began = time.perf_counter()
-    commits = [await _commits_per_s(contender, IDLE_S / IDLE_WINDOWS) for _ in range(IDLE_WINDOWS)]
-    seconds = time.perf_counter() - began
-    worker_cores = (cpu_s(contender.working.pid) - worker) / seconds
-    server_cores = (cpu_s(contender.server_pid) - server) / seconds
+    """Measure what waiting costs while nothing happens.
+
+    A server has work of its own after thousands of orders (vacuum, checkpoints): hence the median of several whiles.
+    """
+    whiles = [await _while_idle(contender) for _ in range(IDLE_WINDOWS)]
+    worker_cores, server_cores, commits = (median(each) for each in zip(*whiles, strict=True))
     return {
         "idle_worker_cores": round(worker_cores, 4),
         "idle_server_cores": round(server_cores, 4),
         "idle_cores": round(worker_cores + server_cores, 4),
-        "idle_commits_per_s": round(median(commits), 2),
+        "idle_commits_per_s": round(commits, 2),
     }
 
 
-async def _commits_per_s(contender: Contender, seconds: float) -> float:
-    """Count the commits of a while, the server's own (autovacuum) among them: hence the median of several."""
-    before = await committed(contender.watcher)
-    began = time.perf_counter()
-    await asyncio.sleep(seconds)
-    after = await committed(contender.watcher)
-    return (after - before) / (time.perf_counter() - began)
+async def _while_idle(contender: Contender) -> tuple[float, float, float]:
+    """Return the cores of worker and server, and the commits a second, during one while."""
+    worker, server = cpu_s(contender.working.pid), cpu_s(contender.server_pid)
+    commits, began = await committed(contender.watcher), time.perf_counter()
+    await asyncio.sleep(IDLE_S / IDLE_WINDOWS)
+    commits, seconds = await committed(contender.watcher) - commits, time.perf_counter() - began
+    worker, server = cpu_s(contender.working.pid) - worker, cpu_s(contender.server_pid) - server
+    return worker / seconds, server / seconds, commits / seconds

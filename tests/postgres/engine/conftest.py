@@ -1,8 +1,9 @@
 """Fixtures of the engine's scenarios: a cluster of replicas on the test's database, in each configuration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
@@ -10,7 +11,10 @@ import pytest
 from services.chassis.db import Database
 from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowDefinition
+from services.orchestrator.engine.model.records import Undo
+from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.ear import Ear
+from services.orchestrator.engine.running.pending import Pending
 from tests.support.clock import ManualClock
 from tests.support.engine import CONFIGURATIONS, ONE, SUSPENDING, THREE, THREE_SUSPENDING, Cluster, Configuration
 
@@ -48,6 +52,36 @@ async def cluster_of(
     yield build
     for cluster in clusters:
         await cluster.close()
+
+
+@dataclass
+class Unwindings:
+    """How often a saga began to be unwound, by where its undos were known from; `wrong` are not as they stand."""
+
+    remembered: int = 0
+    read: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(autouse=True)
+def unwindings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unwindings]:
+    """Hold whatever a run remembers of its undos against their rows, in every test."""
+    seen, owed = Unwindings(), Compensator._owed
+
+    async def compared(compensator: Compensator, pending: Pending) -> list[Undo]:
+        remembered = pending.undo_rows.all(pending.undo_no)
+        if remembered is None:
+            seen.read += 1
+        else:
+            seen.remembered += 1
+            read = await compensator._loader.undos(pending.saga.id)
+            if sorted(remembered) != sorted(read):
+                seen.wrong.append(f"{remembered} instead of {read}")
+        return await owed(compensator, pending)
+
+    monkeypatch.setattr(Compensator, "_owed", compared)
+    yield seen
+    assert not seen.wrong
 
 
 async def row_of(cluster: Cluster, saga_id: str) -> tuple[str, int]:

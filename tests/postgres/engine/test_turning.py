@@ -3,8 +3,8 @@
 import pytest
 
 from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
-from tests.postgres.engine.conftest import ClusterOf
-from tests.support.engine import ONE, SUSPENDING, THREE, only
+from tests.postgres.engine.conftest import ClusterOf, Unwindings
+from tests.support.engine import ONE, SUSPENDING, THREE, Configuration, only
 from tests.support.world import act, put_back, refused, undo
 
 
@@ -53,3 +53,17 @@ async def test_turning_round_takes_no_flush_of_its_own(cluster_of: ClusterOf, is
     assert before_undo.count("flush_before") == 1
     assert before_undo.count("transition") == 1
     assert [undo.status for undo in view.compensations] == (["done", "waived"] if is_undone else ["done"])
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("K1")
+async def test_who_has_written_the_undos_does_not_read_them(
+    cluster_of: ClusterOf, configuration: Configuration, unwindings: Unwindings
+) -> None:
+    """A run remembers its undos and their results; one that walked over a log, or was claimed to unwind, reads them."""
+    cluster = cluster_of(refusal)
+    cluster.world.script("b", refused())
+    view = await cluster.finish(await cluster.start(refusal, True))
+    assert [undo.status for undo in view.compensations] == ["done", "waived"]
+    remembered, read = (1, 0) if configuration is ONE else (0, 2)
+    assert (unwindings.remembered, unwindings.read) == (remembered, read)

@@ -15,6 +15,11 @@ def branch_of(position: str, index: int) -> str:
     return f"{position}.{index}"
 
 
+def undo_of(position: str) -> str:
+    """Give the position of the undo that is registered at `position`."""
+    return f"{position}:undo"
+
+
 def is_within(position: str, branch: str) -> bool:
     """Say whether a position lies in a branch, or in a branch of that branch."""
     return position.startswith(branch + ".")

@@ -72,9 +72,11 @@ class Compensator:
         await self._endings.end(definition, pending, outcome, error=pending.saga.error)
 
     async def _owed(self, pending: Pending) -> list[Undo]:
-        """Read the undos that are owed, the last first; not those that the next flush waives."""
+        """Give the undos that are owed, the last first; not those that the next flush waives."""
         waived = {undo.position for undo in pending.undo_changes}
-        undos = await self._loader.undos(pending.saga.id)
+        undos = pending.undo_rows.all(pending.undo_no)
+        if undos is None:
+            undos = await self._loader.undos(pending.saga.id)
         owed = [undo for undo in undos if undo.status is UndoStatus.OWED and undo.position not in waived]
         return sorted(owed, key=lambda undo: undo.seq, reverse=True)
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, TypedDict, Unpack
 
 from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import (
     Alarm,
@@ -23,6 +24,7 @@ from services.orchestrator.engine.model.records import (
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.undo_rows import UndoRows
 
 
 class Change(TypedDict, total=False):
@@ -61,6 +63,7 @@ class Pending:
     turned_from: Saga | None = None
     lease: Lease | None = None
     handover: Handover | None = None
+    undo_rows: UndoRows = field(default_factory=UndoRows)
     under_way: "asyncio.Future[FlushAnswer] | None" = None
 
     @classmethod
@@ -147,7 +150,7 @@ class Pending:
                 saga_id=self.saga.id,
                 seq=self.undo_no,
                 name=undo_name,
-                position=f"{position}:undo",
+                position=positions.undo_of(position),
                 args=args,
                 step_position=step_position,
             )
@@ -200,6 +203,7 @@ class Pending:
         if flush.settled:
             self._end_handover(is_written=True)
         self.flush_no = flush.flush_no
+        self.undo_rows.written(flush)
         self.turned_from = None
         self.takeovers = flush.takeovers
         self.faults = flush.faults

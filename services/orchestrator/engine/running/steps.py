@@ -5,6 +5,7 @@ from datetime import timedelta
 from services.chassis import ids
 from services.chassis.errors import KeyReused
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import PayloadError, StepFailed
@@ -52,6 +53,8 @@ class StepBook:
 
     def begin(self, run: Run) -> list[RunStep]:
         """Enter the intent of every step that may be called now, with its undo, and give those steps."""
+        if not run.driver.steps:
+            return []
         now = run.log.now()
         calls = run.pending.calls
         for position, (_, command) in run.driver.steps.items():
@@ -160,7 +163,7 @@ class StepBook:
                 saga_id=run.saga.id,
                 seq=0,
                 name=command.undo_name,
-                position=f"{command.position}:undo",
+                position=positions.undo_of(command.position),
                 args="",
                 status=UndoStatus.WAIVED,
                 finished_at=run.log.now(),

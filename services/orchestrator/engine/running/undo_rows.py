@@ -1,0 +1,42 @@
+"""The undos of a saga as their rows stand, remembered by who has written them, so that unwinding need not read them."""
+
+from collections.abc import Iterable, Sequence
+
+from services.orchestrator.engine.model import positions
+from services.orchestrator.engine.model.flush import Flush
+from services.orchestrator.engine.model.records import STEP, LogRecord, Undo
+
+
+class UndoRows:
+    """What the flushes of one run have written of undos; one that walks over an older log does not know those in it."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self) -> None:
+        """Begin with a saga of which nothing is known."""
+        self._rows: dict[str, Undo] = {}
+
+    def all(self, count: int) -> Sequence[Undo] | None:
+        """Give all undos that the saga has registered, `count` of them; None if others were registered before."""
+        return tuple(self._rows.values()) if len(self._rows) == count else None
+
+    def written(self, flush: Flush) -> None:
+        """Take in what an applied flush has written."""
+        if self._rows:
+            self._take_changes(flush.undo_changes)
+        if flush.undos:
+            self._rows.update((undo.position, undo) for undo in flush.undos)
+        if self._rows:
+            self._take_results(flush.records)
+
+    def _take_results(self, records: Iterable[LogRecord]) -> None:
+        for record in records:
+            if record.kind is STEP and (undo := self._rows.get(positions.undo_of(record.position))) is not None:
+                self._rows[undo.position] = undo._replace(step_output=record.output)
+
+    def _take_changes(self, changes: Iterable[Undo]) -> None:
+        for change in changes:
+            if (undo := self._rows.get(change.position)) is not None:
+                self._rows[undo.position] = change._replace(
+                    seq=undo.seq, args=undo.args, step_position=undo.step_position, step_output=undo.step_output
+                )
