@@ -6,6 +6,7 @@ STEPS_PY = "services/orchestrator/engine/running/steps.py"
 EXECUTOR = "services/orchestrator/engine/running/executor.py"
 INTENT = "            await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))\n"
 COMPENSATOR = "services/orchestrator/engine/running/compensator.py"
+UNDO_ROWS = "services/orchestrator/engine/running/undo_rows.py"
 STEERING = "services/orchestrator/engine/operations/steering.py"
 REPLAY = "services/orchestrator/engine/model/replay.py"
 ORDERS = "tests/postgres/orchestrator/test_fulfillment_paths.py"
@@ -140,6 +141,13 @@ STEPS = (
         "G8",
         "A saga turns round before what it did last is written, where undos look for it.",
         (Edit(COMPENSATOR, "        if pending.has_news_for_undos:\n", "        if pending.flush_no < 0:\n"),),
+        (f"{ENGINE}/test_turning.py::test_what_was_done_last_is_undone_with_its_result[C1]",),
+    ),
+    Mutant(
+        "remembered-without-result",
+        "G8",
+        "A run that remembers its undos, and does not read them, forgets the results that their steps have given.",
+        (Edit(UNDO_ROWS, "undo._replace(step_output=record.output)", "undo"),),
         (f"{ENGINE}/test_turning.py::test_what_was_done_last_is_undone_with_its_result[C1]",),
     ),
     Mutant(
