@@ -116,18 +116,14 @@ class Connection:
             await self.drop(error)
 
     async def drop(self, error: BaseException | None = None) -> None:
-        """Close it, whatever state it is in; what it was doing is cancelled."""
+        """Close it in good order, whatever state it is in; one that does not end soon is cut off."""
         if self.is_lost:
             return
         self.is_lost = True
         self.is_server_lost = error is not None and is_lost(error)
-        await self.close()
-
-    async def close(self) -> None:
-        """End it in good order; one that does not end soon is cut off."""
         try:
             await asyncio.shield(self._driver.close(timeout=_CLOSING_S))
-        except BaseException as error:
+        except BaseException as failure:
             self._driver.terminate()
-            if not isinstance(error, Exception):
+            if not isinstance(failure, Exception):
                 raise

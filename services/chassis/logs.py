@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 LogFormat = Literal["json", "text"]
 
-_TALKATIVE = ("asyncio", "httpcore", "httpx", "python_multipart", "sqlalchemy")
+_TALKATIVE = ("asyncio", "httpcore", "httpx", "python_multipart")
 """Libraries that tell headers, addresses and values below WARNING."""
 _REDACTED = "[redacted]"
 _SECRET_NAMES = frozenset(

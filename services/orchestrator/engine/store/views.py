@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.connection import Connection, Row
@@ -34,9 +34,6 @@ class Selection:
     created_after: datetime | None = None
     before: tuple[datetime, UUID] | None = None
     limit: int = 50
-
-
-_CRITERIA: Final = ("workflow", "status", "ids", "subject", "reason", "created_after", "before")
 
 
 class UndoRow(NamedTuple):
@@ -91,11 +88,9 @@ async def get_many(conn: Connection, saga_ids: Collection[UUID]) -> list[SagaRow
 async def find(conn: Connection, selection: Selection) -> list[tuple[datetime, UUID]]:
     """Read which sagas are in a selection and when they were created, newest first."""
     values = asdict(selection)
-    before = values.pop("before")
-    if before is not None:
-        values["before_at"], values["before_id"] = before
-    wanted = [name for name in _CRITERIA if getattr(selection, name) is not None]
-    conditions = [f"is_{selection.status}" if name == "status" else f"by_{name}" for name in wanted]
+    given = [name for name, value in values.items() if name != "limit" and value is not None]
+    conditions = [f"is_{selection.status}" if name == "status" else f"by_{name}" for name in given]
+    values["before_at"], values["before_id"] = selection.before or (None, None)
     rows = await conn.fetch(queries().narrowed("find", *conditions), values)
     return [(created_at, saga_id) for created_at, saga_id in rows]
 
