@@ -60,7 +60,10 @@ async def find(
     limit: int = 100,
 ) -> Sequence[Entry]:
     """Return entries, newest first; `cursor` is the `id` of the last one seen."""
-    rows = await conn.fetch(_queries()["find"], {"subject_id": subject_id, "cursor": cursor, "limit": limit})
+    statement = _queries().narrowed(
+        "find", None if subject_id is None else "of_subject", None if cursor is None else "before"
+    )
+    rows = await conn.fetch(statement, {"subject_id": subject_id, "cursor": cursor, "limit": limit})
     return [Entry(**{**dict(row), "details": json.loads(row["details"])}) for row in rows]
 
 

@@ -6,9 +6,15 @@ values (coalesce(cast(:now as timestamptz), clock_timestamp()), :action, :subjec
         cast(:details as jsonb))
 
 -- name: find
+-- Newest first. It is narrowed by the conditions below, and not by values that may be null: a plan that fits both reads all.
 select id, at, action, subject_id, actor, reason, details
 from audit
-where (cast(:subject_id as text) is null or subject_id = :subject_id)
-  and (cast(:cursor as bigint) is null or id < :cursor)
+where {conditions}
 order by id desc
 limit :limit
+
+-- name: of_subject
+subject_id = :subject_id
+
+-- name: before
+id < :cursor

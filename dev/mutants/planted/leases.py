@@ -90,7 +90,8 @@ LEASES = (
         (
             Edit(
                 QUERIES,
-                "from due cross join moment\nwhere s.id = due.id\nreturning s.id, s.workflow",
+                "from due cross join moment\nwhere s.id = any(array(select id from due)) and s.id = due.id\n"
+                "returning s.id, s.workflow",
                 "from moment, (select 'ready'::text as was) as due\nwhere s.id in (\n"
                 "    select id\n    from sagas\n    where due_at <= (select at from moment)\n"
                 "      and workflow || '@' || version = any(cast(:versions as text[]))\n"

@@ -11,6 +11,10 @@
 --     because nobody else can have an uncommitted message for these keys. So a message that came during the lease is never lost.
 --   * While a key is leased, blocked or in backoff, enqueue leaves its `due_at` alone; release sees to what has come since.
 --
+-- What a statement has chosen up to a :limit, it finds again by a list, `= any(array(select …))`: a join is planned for as many
+-- rows as there might be, before anybody knows the limit, and reads the table from end to end. The clock is read in a sub-select
+-- where an index is to be compared with it, which does not work with a bare volatile function.
+--
 -- Lock order: outbox_keys by key, then outbox. A transaction calls enqueue once, after it has locked everything of its own.
 -- The inbox locks (source, message_id) by its unique index, before anything that the message changes.
 
@@ -56,7 +60,7 @@ cross join moment
 with due as materialized (
     select key
     from outbox_keys
-    where due_at <= coalesce(cast(:now as timestamptz), clock_timestamp())
+    where due_at <= (select coalesce(cast(:now as timestamptz), clock_timestamp()))
     order by due_at
     limit :limit
     for no key update skip locked
@@ -65,8 +69,7 @@ update outbox_keys k
 set leased = true,
     epoch = nextval('outbox_epoch'),
     due_at = coalesce(cast(:now as timestamptz), clock_timestamp()) + cast(:lease_s as float8) * interval '1 second'
-from due
-where k.key = due.key
+where k.key = any(array(select key from due))
 returning k.key, k.epoch, k.attempts
 
 -- name: read_messages
@@ -171,11 +174,11 @@ returning message_id
 
 -- name: purge_inbox
 with old as materialized (
-    select source, message_id
+    select ctid
     from inbox
-    where received_at < coalesce(cast(:now as timestamptz), clock_timestamp()) - :older_than_days * interval '1 day'
+    where received_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :older_than_days * interval '1 day'
     order by received_at
     limit :limit
     for update skip locked
 )
-delete from inbox i using old where i.source = old.source and i.message_id = old.message_id
+delete from inbox where ctid = any(array(select ctid from old))

@@ -15,28 +15,24 @@ with held as materialized (
     update steps
     set output = case when output is not null then 'null' end,
         error_message = case when error_message is not null then '' end
-    from held
-    where steps.saga_id = held.id
+    where saga_id = any(array(select id from held))
 ), undone as (
     update compensations
     set args = '[]', error_message = case when error_message is not null then '' end
-    from held
-    where compensations.saga_id = held.id
+    where saga_id = any(array(select id from held))
 ), settled as (
     update signals
     set value = case when value is not null then 'null' end,
         error_message = case when error_message is not null then '' end
-    from held
-    where signals.saga_id = held.id
+    where saga_id = any(array(select id from held))
 )
 update sagas
 set input = :erased,
     output = case when output is not null then 'null' end,
     error_message = case when error_message is not null then '' end,
     progress = null
-from held
-where sagas.id = held.id
-returning sagas.id
+where id = any(array(select id from held))
+returning id
 
 -- name: count_live
 -- Counts a subject's sagas that have not ended.

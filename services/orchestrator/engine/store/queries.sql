@@ -12,6 +12,8 @@
 --     Null: time alone does nothing for it.
 -- Lock order: sagas by id, then their rows in the other tables, then outbox_keys by key. Statements that lock several sagas do
 -- it in one materialised CTE ordered by id; claims skip what is locked and so never wait.
+-- What a statement has chosen up to a :limit, it finds again by a list: `= any(array(select …))`. It is planned before anybody knows
+-- the limit, and a join with so many rows as it might be (a thirtieth of the table) reads the other table from end to end.
 -- The clock: clock_timestamp() of the database, or :now where a test moves it. It is read in a sub-select, once per statement,
 -- because a bare volatile function could not be compared with an index.
 
@@ -52,7 +54,7 @@ set run_state = 'leased',
     alone = false,
     updated_at = moment.at
 from due cross join moment
-where s.id = due.id
+where s.id = any(array(select id from due)) and s.id = due.id
 returning s.id, s.workflow, s.version, s.key, s.subject, s.input, s.phase, s.run_state, s.outcome, s.epoch, s.flush_no,
           s.signal_no, s.undo_no, s.takeovers, s.faults, s.no_return, s.created_at, moment.at as claimed_at, s.calls,
           s.error_code, s.error_message, s.attention, s.progress, s.traceparent
@@ -232,11 +234,11 @@ with old as materialized (
     limit :limit
     for update skip locked
 ), log as (
-    delete from steps using old where steps.saga_id = old.id
+    delete from steps where saga_id = any(array(select id from old))
 ), undone as (
-    delete from compensations using old where compensations.saga_id = old.id
+    delete from compensations where saga_id = any(array(select id from old))
 ), promised as (
-    delete from signals using old where signals.saga_id = old.id and signals.kind = 'promise'
+    delete from signals where saga_id = any(array(select id from old)) and kind = 'promise'
 )
-delete from sagas using old where sagas.id = old.id
-returning sagas.id
+delete from sagas where id = any(array(select id from old))
+returning id
