@@ -19,7 +19,6 @@ from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.relay import Relay
-from services.chassis.metrics import Metrics
 from services.chassis.sealing import Sealer
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api import approvals, audit, awakeables, erasure, login, operations, sagas, waiting, webhooks
@@ -49,7 +48,6 @@ DESCRIPTION: Final = (
 )
 ENGINE_POOL: Final = 5
 """Connections of the engine alone, so that its work never waits behind requests for one."""
-CENSUS_S: Final = 10.0
 ROUTERS: Final = (
     sagas.router,
     operations.router,
@@ -100,7 +98,7 @@ def create_app(
                 relay.loop,
                 upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
                 upkeep.calibration(database, time),
-                _census(engine, app.state.chassis.metrics, time),
+                Loop("census", partial(take_census, engine.operations, app.state.chassis.metrics, time), clock=time),
             )
             for loop in duties if background else ():
                 loop.start()
@@ -210,16 +208,6 @@ def _notifier(settings: OrchestratorSettings) -> Notifier:
         return log
     server = MailServer.read(settings.smtp_url.get_secret_value())
     return MailNotifier(server, settings.mail_from, settings.mail_to, settings.public_url, log)
-
-
-def _census(engine: Engine, metrics: Metrics, clock: Clock) -> Loop:
-    """Count what is alive."""
-
-    async def count() -> float:
-        await take_census(engine.operations, metrics)
-        return CENSUS_S
-
-    return Loop("census", count, clock=clock)
 
 
 def _announce(settings: OrchestratorSettings) -> None:

@@ -86,13 +86,13 @@ async def test_the_census_counts_what_is_alive(system: System) -> None:
     desk = system.apps["orchestrator"].state.desk
     await system.place("order-1")
     await system.settle()
-    await take_census(desk.operations, desk.metrics)
+    await take_census(desk.operations, desk.metrics, desk.clock)
     metrics = (await system.call("GET", "orchestrator", "/metrics")).text
     assert 'saga_live{status="waiting",workflow="order"} 1.0' in metrics
     assert "approvals_pending 1.0" in metrics
     await system.decide("order-1", "reject")
     await system.settle()
-    await take_census(desk.operations, desk.metrics)
+    await take_census(desk.operations, desk.metrics, desk.clock)
     metrics = (await system.call("GET", "orchestrator", "/metrics")).text
     assert "saga_live{" not in metrics
     assert "approvals_pending 0.0" in metrics
