@@ -1,10 +1,44 @@
 """The chassis's tables as of their version 1, for the services' migrations; frozen: a change is a new function."""
 
+from collections.abc import Mapping
+from typing import Final
+
 import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 _TIMESTAMP = sa.DateTime(timezone=True)
+
+Storage = Mapping[str, str]
+
+HISTORY: Final[Storage] = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "1000"}
+PURGED: Final[Storage] = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_threshold": "1000"}
+QUEUE: Final[Storage] = {
+    "autovacuum_vacuum_scale_factor": "0",
+    "autovacuum_vacuum_threshold": "1000",
+    "autovacuum_vacuum_cost_delay": "0",
+}
+UNCHANGING: Final[Storage] = {"autovacuum_freeze_min_age": "0"}
+VACUUMED: Final[Mapping[str, Storage]] = {
+    "outbox_keys": QUEUE,
+    "outbox": QUEUE,
+    "inbox": PURGED,
+    "idempotency": PURGED,
+    "audit": UNCHANGING,
+}
+"""When autovacuum looks after the tables of the chassis; the reasons are beside the tables."""
+
+
+def set_storage(op: Operations, tables: Mapping[str, Storage]) -> None:
+    """Set the storage parameters of tables; nobody who reads or writes them waits for it."""
+    for table, storage in tables.items():
+        settings = ", ".join(f"{name} = {value}" for name, value in storage.items())
+        op.execute(f"ALTER TABLE {table} SET ({settings})")
+
+
+def reset_storage(op: Operations, tables: Mapping[str, Storage]) -> None:
+    for table, storage in tables.items():
+        op.execute(f"ALTER TABLE {table} RESET ({', '.join(storage)})")
 
 
 def create_outbox(op: Operations) -> None:

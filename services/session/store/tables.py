@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from services.chassis.tables import add_audit, add_idempotency, add_inbox, add_outbox
+from services.chassis.tables import HISTORY, UNCHANGING, add_audit, add_idempotency, add_inbox, add_outbox
 
 metadata = MetaData()
 
@@ -85,6 +85,7 @@ orders = Table(
     ),
     Index("orders_one_open_checkout", "user_id", unique=True, postgresql_where=text("checkout_open")),
     Index("orders_by_user", "user_id", "placed_at", "order_id"),
+    postgresql_with=dict(HISTORY),
 )
 
 attempts = Table(
@@ -104,6 +105,7 @@ attempts = Table(
     Column("shipment", JSONB),
     PrimaryKeyConstraint("order_id", "attempt"),
     CheckConstraint("attempt >= 1", name="attempts_attempt"),
+    postgresql_with=dict(HISTORY),
 )
 
 order_history = Table(
@@ -117,6 +119,7 @@ order_history = Table(
     Column("detail", Text, nullable=False),
     PrimaryKeyConstraint("order_id", "entry_no"),
     ForeignKeyConstraint(["order_id"], ["orders.order_id"]),
+    postgresql_with=dict(UNCHANGING),
 )
 
 reservations = Table(
@@ -132,6 +135,7 @@ reservations = Table(
     CheckConstraint("status IN ('held', 'sold', 'released', 'refused')", name="reservations_status"),
     CheckConstraint("(status = 'refused') = (refused_sku IS NOT NULL)", name="reservations_refused"),
     CheckConstraint("(status = 'held') = (settled_at IS NULL)", name="reservations_settled"),
+    postgresql_with=dict(HISTORY),
 )
 
 reservation_items = Table(
@@ -144,6 +148,7 @@ reservation_items = Table(
     PrimaryKeyConstraint("order_id", "attempt", "sku"),
     ForeignKeyConstraint(["order_id", "attempt"], ["reservations.order_id", "reservations.attempt"]),
     CheckConstraint("quantity >= 1", name="reservation_items_quantity"),
+    postgresql_with=dict(UNCHANGING),
 )
 
 add_idempotency(metadata)

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.chassis.tables import add_audit, add_idempotency
+from services.chassis.tables import HISTORY, add_audit, add_idempotency
 
 metadata = MetaData()
 
@@ -51,6 +51,7 @@ shipments = Table(
     ),
     CheckConstraint("(status = 'refused') <= (refusal is not null)", name="shipments_refused_says_why"),
     Index("shipments_by_undo_owed", "updated_at", postgresql_where=text("undo_owed")),
+    postgresql_with=dict(HISTORY),
 )
 
 add_audit(metadata)

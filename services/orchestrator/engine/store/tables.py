@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from services.chassis.tables import add_audit, add_idempotency, add_inbox, add_outbox
+from services.chassis.tables import HISTORY, PURGED, add_audit, add_idempotency, add_inbox, add_outbox
 
 metadata = MetaData()
 
@@ -76,11 +76,11 @@ sagas = Table(
     CheckConstraint("(run_state = 'stuck') = (attention is not null)", name="sagas_stuck_says_why"),
     CheckConstraint("(phase = 'ended') = (finished_at is not null)", name="sagas_ended_is_finished"),
     Index("sagas_due", "due_at", postgresql_where=text("due_at is not null")),
-    Index("sagas_newest", desc("created_at"), desc("id")),
+    Index("sagas_newest", "created_at", "id"),
     Index("sagas_of_subject", "subject", desc("created_at"), postgresql_where=text("subject is not null")),
     Index("sagas_live", "workflow", postgresql_where=text("phase <> 'ended'")),
     Index("sagas_finished", "finished_at", postgresql_where=text("finished_at is not null")),
-    postgresql_with={"fillfactor": "70"},
+    postgresql_with={"fillfactor": "70", **HISTORY},
 )
 
 steps = Table(
@@ -97,6 +97,7 @@ steps = Table(
     Column("error_code", Text),
     Column("error_message", Text),
     CheckConstraint("(output is null) <> (error_code is null)", name="steps_output_or_error"),
+    postgresql_with=dict(PURGED),
 )
 
 compensations = Table(
@@ -116,6 +117,7 @@ compensations = Table(
     Column("finished_at", MOMENT),
     CheckConstraint("status in ('owed', 'waived', 'done', 'skipped')", name="compensations_status"),
     CheckConstraint("(status = 'owed') = (finished_at is null)", name="compensations_settled_is_finished"),
+    postgresql_with=dict(PURGED),
 )
 
 signals = Table(
@@ -147,6 +149,7 @@ signals = Table(
         "saga_id",
         postgresql_where=text("kind = 'promise' and status = 'open'"),
     ),
+    postgresql_with=dict(PURGED),
 )
 
 add_outbox(metadata)
