@@ -36,7 +36,6 @@ WORKLOADS: dict[str, Callable[[Contender, int], Awaitable[Figures]]] = {
 LEAST = 20
 """Fewer items than this measure nothing."""
 WHOLE = 300
-TURNS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +90,10 @@ async def _one(arena: Arena, plan: Plan, results: Results, name: str, workload: 
 
 
 async def beside_large_tables(arena: Arena, rows: int, plan: Plan, results: Results) -> None:
-    """Compare CPU per item with empty tables and with large ones, in turns."""
+    """Compare CPU per item with empty tables and with large ones, in turns; first right after a checkpoint."""
     empty, full = Ours(arena), Ours(arena)
     empty.database, full.database = "empty", "full"
+    fresh: dict[str, dict[str, Figures]] = {}
     cpu: dict[tuple[str, str], list[float]] = {}
     try:
         await empty.setup()
@@ -101,17 +101,35 @@ async def beside_large_tables(arena: Arena, rows: int, plan: Plan, results: Resu
         print(f"filling in {rows:,} finished and {rows:,} waiting sagas", flush=True)
         await grown.fill(full.url, rows)
         counts = {workload: plan.count(full.sizes[workload]) for workload in grown.COMPARED}
-        for number in range(TURNS):
-            for name, contender in (("empty", empty), ("full", full)):
-                for workload, figures in (await grown.turn(contender, counts, number)).items():
+        for name, contender in (("empty", empty), ("full", full)):
+            fresh[name] = await grown.turn(contender, counts, f"{name}-fresh")
+            for workload, figures in fresh[name].items():
+                _keep(results, Record(name, f"{workload} checkpoint", 0, counts[workload], figures))
+        for workload in grown.COMPARED:
+            items = await grown.touch(full, workload, fresh["empty"][workload]["wal_bytes"], plan.part)
+            print(f"{workload}: {items:,} items until most pages had been written", flush=True)
+        counts["w1"] *= grown.LONGER
+        for number in range(grown.TURNS):
+            for name, contender in sorted({"empty": empty, "full": full}.items(), reverse=number % 2 == 1):
+                for workload, figures in (await grown.turn(contender, counts, f"{name}-{number}")).items():
                     _keep(results, Record(name, f"{workload} grown", number, counts[workload], figures))
                     cpu.setdefault((name, workload), []).append(figures["cpu_ms"])
+        forgotten = await grown.forget(full)
     finally:
         await empty.stop()
         await full.stop()
-    ratios = {w: median(cpu["full", w]) / median(cpu["empty", w]) for w in grown.COMPARED}
-    figures = {"rows": float(rows), "cpu_ratio": round(max(ratios.values()), 3)}
+    ratios = {
+        workload: median(
+            of_full / of_empty for of_full, of_empty in zip(cpu["full", workload], cpu["empty", workload], strict=True)
+        )
+        for workload in grown.COMPARED
+    }
+    figures = {"rows": float(rows), "cpu_ratio": round(max(ratios.values()), 3), **forgotten}
     figures |= {f"{workload}_cpu_ratio": round(ratio, 3) for workload, ratio in ratios.items()}
+    figures |= {
+        f"{workload}_checkpoint_cpu_ratio": round(fresh["full"][workload]["cpu_ms"] / measured["cpu_ms"], 3)
+        for workload, measured in fresh["empty"].items()
+    }
     _keep(results, Record("ours", "grown", 0, rows, figures))
 
 
