@@ -64,8 +64,8 @@ LEASES = (
         (
             Edit(
                 QUERIES,
-                "    where s.epoch = h.epoch and s.run_state = 'leased'\n",
-                "    where h.epoch > 0 and s.run_state = 'leased'\n",
+                "    where s.epoch = h.epoch and s.run_state = 'leased' and s.owner = :owner\n",
+                "    where h.epoch > 0 and s.run_state = 'leased' and (s.owner = :owner or true)\n",
             ),
         ),
         (f"{ENGINE}/test_stale_holders.py::test_a_stale_release_gives_nothing_back",),
@@ -100,6 +100,13 @@ LEASES = (
             ),
         ),
         (f"{ENGINE}/test_claim_limits.py::test_no_plan_claims_more_than_asked_for",),
+    ),
+    Mutant(
+        "gives-back-by-epoch-alone",
+        "G6",
+        "A replica whose turn never took its lease gives back the one that another has under the same epoch.",
+        (Edit(QUERIES, "and s.owner = :owner\n", "and (s.owner = :owner or true)\n"),),
+        (f"{ENGINE}/test_handovers.py::test_a_lease_that_was_never_taken_is_not_given_back",),
     ),
     Mutant(
         "no-second-look",

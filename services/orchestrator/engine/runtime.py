@@ -160,7 +160,7 @@ class Engine:
         try:
             self._hooks.lease_before(len(leases))
             async with self._database.autocommit() as conn:
-                await sagas.release(conn, leases, now=self._clock.sql_now())
+                await sagas.release(conn, leases, self._scheduler.owner, now=self._clock.sql_now())
         except Exception as error:
             if not is_transient(error):
                 raise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ from tests.support.world import act, undo
 LONG_S = 30.0
 """Nobody waits so long in a test: whoever is waited for comes first."""
 POLL_S = 0.5
+CLAIM = Statement.of(
+    "update sagas set run_state = 'leased', epoch = epoch + 1, owner = 'another', due_at = :until where id = :id"
+)
 Waits = tuple[Cluster, Replica, str, list[Flush]]
 
 
@@ -251,6 +255,26 @@ async def test_a_heartbeat_knows_of_leases_that_are_not_taken_yet(
 
 
 @only(ONE)
+@pytest.mark.scenario("CC5", "G6")
+async def test_a_lease_that_was_never_taken_is_not_given_back(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has claimed the saga under the epoch that an unwritten turn was to take keeps it when that turn runs out."""
+    cluster, replica, saga_id, _written = waits
+    engine: Any = replica.engine
+    async with unwritten(monkeypatch) as held:
+        settling = asyncio.create_task(resolve(replica.engine.operations, saga_id, "second"))
+        await held.wait()
+        async with replica.database.begin() as conn:
+            await conn.fetch(CLAIM, {"id": saga_id, "until": cluster.clock.now() + timedelta(days=1)})
+        cluster.clock.advance(2 * LEASE_S)
+        for _ in range(2):  # it finds out that the lease has run out, then gives back what was left of it
+            await engine._heartbeat.run_once()
+        assert await row_of(cluster, saga_id) == ("leased", 2)
+        settling.cancel()
+    await asyncio.gather(settling, return_exceptions=True)
+    assert await row_of(cluster, saga_id) == ("leased", 2)
+
+
+@only(ONE)
 @pytest.mark.scenario("W1", "W7", "G9")
 async def test_a_callback_is_handed_over_with_its_facts_checked(
     cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
@@ -272,16 +296,3 @@ async def test_a_callback_is_handed_over_with_its_facts_checked(
     again = await pay(asked(cluster), money(), by="processor", identity="pay_1", otherwise=late())
     assert again.outcome == "repeat"
     await replica.engine.stop()
-
-
-@only(ONE)
-@pytest.mark.scenario("R12", "G19")
-async def test_a_suspect_is_not_handed_anything(cluster_of: ClusterOf) -> None:
-    """A saga that has lost its replicas runs alone, after a claim: its signals are settled in its row."""
-    cluster = cluster_of(handed, suspect_takeovers=0)
-    (replica,) = cluster.replicas
-    saga_id = await cluster.start(handed)
-    await replica.engine.run_until_idle()
-    assert (await resolve(replica.engine.operations, saga_id, "second")).outcome == "accepted"
-    assert await row_of(cluster, saga_id) == ("ready", 1)
-    assert (await cluster.finish(saga_id)).output == "second"

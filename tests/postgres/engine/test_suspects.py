@@ -3,7 +3,7 @@
 import pytest
 
 from services.orchestrator.engine import Step, WorkflowContext, workflow
-from tests.postgres.engine.conftest import ClusterOf
+from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.support.engine import ONE, only
 from tests.support.world import Clients, Fault, Gate, act
 
@@ -17,6 +17,14 @@ INNOCENT = 8
 async def brief(ctx: WorkflowContext, name: str) -> str:
     """One step."""
     return await ctx.run(act, name)
+
+
+@workflow("handed", version=1, promises={"go": str})
+async def handed(ctx: WorkflowContext, _: None) -> str:
+    """Wait to be told what to do, and do it."""
+    told = str(await ctx.promise("go").result())
+    await ctx.run(act, told)
+    return told
 
 
 @only(ONE)
@@ -38,3 +46,17 @@ async def test_who_waits_beside_a_poisonous_saga_is_not_parked_with_it(cluster_o
     assert len(cluster.world.called("poison")) == ATTEMPTS
     assert [(await cluster.finish(saga_id)).status for saga_id in innocent] == ["completed"] * INNOCENT
     assert len(cluster.world.happened()) == INNOCENT
+
+
+@only(ONE)
+@pytest.mark.scenario("R12", "G19")
+async def test_a_suspect_is_not_handed_anything(cluster_of: ClusterOf) -> None:
+    """A saga that has lost its replicas runs alone, after a claim: its signals are settled in its row."""
+    cluster = cluster_of(handed, suspect_takeovers=0)
+    (replica,) = cluster.replicas
+    saga_id = await cluster.start(handed)
+    await replica.engine.run_until_idle()
+    settled = await replica.engine.operations.resolve_promise(saga_id, "go", "done", by="ann")
+    assert settled.outcome == "accepted"
+    assert await row_of(cluster, saga_id) == ("ready", 1)
+    assert (await cluster.finish(saga_id)).output == "done"

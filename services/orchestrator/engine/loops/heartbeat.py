@@ -51,7 +51,7 @@ class Heartbeat:
         self._hooks.lease_before(len(held))
         async with self._database.autocommit() as conn:
             if self._run_out:
-                await sagas.release(conn, self._run_out, now=self._clock.sql_now())
+                await sagas.release(conn, self._run_out, self._scheduler.owner, now=self._clock.sql_now())
                 self._run_out.clear()
             kept, db_now = await sagas.heartbeat(conn, held, lease_s=self._settings.lease_s, now=self._clock.sql_now())
         if db_now is not None:

@@ -53,8 +53,8 @@ class Scheduler:
         self.residents = turns.residents
         self._hooks = hooks
         self._settings = settings
-        self._owner = settings.replica or ids.new_id("replica")
-        self._grant = Grant(self._owner, settings.lease_s)
+        self.owner = settings.replica or ids.new_id("replica")
+        self._grant = Grant(self.owner, settings.lease_s)
         self._versions = versions
         self._hints = Hints()
         self.active: dict[tuple[UUID, int], tuple[Lease, asyncio.Task[None]]] = {}
@@ -80,7 +80,7 @@ class Scheduler:
         if not self._settings.replica:
             return
         async with self._database.once() as conn:
-            await sagas.end_leases(conn, self._owner, lease_s=self._settings.lease_s, now=self._clock.sql_now())
+            await sagas.end_leases(conn, self.owner, lease_s=self._settings.lease_s, now=self._clock.sql_now())
 
     async def _look(self) -> float:
         """Claim what is due, if anything may be; give the seconds until the next look."""
@@ -120,7 +120,7 @@ class Scheduler:
             claimed = await sagas.claim(
                 conn,
                 versions=self._versions,
-                owner=self._owner,
+                owner=self.owner,
                 lease_s=self._settings.lease_s,
                 suspect=self._settings.suspect_takeovers,
                 limit=limit,
@@ -142,7 +142,7 @@ class Scheduler:
 
     def birth(self, new: Sequence[UUID]) -> sagas.Birth:
         """Say which of the sagas about to be started this replica can run at once."""
-        return sagas.Birth(new[: self._room()], self._owner, self._settings.lease_s)
+        return sagas.Birth(new[: self._room()], self.owner, self._settings.lease_s)
 
     def adopt(self, new: NewSaga, created_at: datetime, sent_at: float) -> None:
         """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""

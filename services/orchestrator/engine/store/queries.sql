@@ -86,12 +86,13 @@ select held.id, moment.at
 from held cross join moment
 
 -- name: release
--- Gives leases back at once: at shutdown, or because their holder has missed its heartbeats and stopped by itself.
+-- Gives leases back at once: at shutdown, or because their holder has missed its heartbeats and stopped by itself. A turn that began in
+-- memory may never have taken its own: then somebody else may hold that epoch, and so the owner is asked for as well.
 with held as materialized (
     select s.id
     from sagas s
     join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[])) as h(id, epoch) on h.id = s.id
-    where s.epoch = h.epoch and s.run_state = 'leased'
+    where s.epoch = h.epoch and s.run_state = 'leased' and s.owner = :owner
     order by s.id
     for no key update of s
 )

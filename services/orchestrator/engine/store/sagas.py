@@ -107,9 +107,11 @@ async def heartbeat(
     return frozenset(row["id"] for row in rows), rows[0]["at"] if rows else None
 
 
-async def release(conn: Connection, leases: Mapping[UUID, int], *, now: datetime | None) -> int:
-    """Give leases back, given as epochs by saga; say how many were still held."""
-    return await conn.affect(queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "now": now})
+async def release(conn: Connection, leases: Mapping[UUID, int], owner: str, *, now: datetime | None) -> int:
+    """Give leases of a replica back, given as epochs by saga; say how many it still held."""
+    return await conn.affect(
+        queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "owner": owner, "now": now}
+    )
 
 
 async def lock(conn: Connection, saga_id: UUID, *, now: datetime | None) -> Saga | None:
