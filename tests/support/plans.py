@@ -48,6 +48,12 @@ def read_whole(plan: Plan, tables: Collection[str]) -> set[str]:
     return _read_whole(plan, limited=False) & set(tables)
 
 
+def scanned(plan: Plan) -> set[str]:
+    """Return the tables that a plan reads past all of their indexes."""
+    found = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set[str]()
+    return found.union(*(scanned(below) for below in plan.get("Plans", [])))
+
+
 def _read_whole(node: Plan, *, limited: bool) -> set[str]:
     kind, found = node["Node Type"], set[str]()
     below_it = node.get("Plans", [])
@@ -57,7 +63,7 @@ def _read_whole(node: Plan, *, limited: bool) -> set[str]:
         or (kind == "Bitmap Heap Scan" and any("Index Cond" not in of_index for of_index in below_it))
     ):
         found.add(node["Relation Name"])
+    streams = kind == "Limit" or (limited and kind in _STREAMS)
     for below in below_it:
-        streams = kind == "Limit" or (limited and kind in _STREAMS)
         found |= _read_whole(below, limited=streams and below["Parent Relationship"] == "Outer")
     return found
