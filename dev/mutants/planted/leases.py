@@ -115,8 +115,8 @@ LEASES = (
         (
             Edit(
                 "services/orchestrator/engine/loops/scheduler.py",
-                "if (hinted or asked) and not self.claimed:",
-                "if hinted and not self.claimed:",
+                "if (hinted or asked) and not claimed:",
+                "if hinted and not claimed:",
             ),
         ),
         (f"{ENGINE}/test_wakes.py::test_a_claim_that_has_passed_by_what_it_was_asked_for_looks_again",),
@@ -198,7 +198,7 @@ LEASES = (
         "A flush whose connection was lost is not sent again.",
         (
             Edit(
-                "services/orchestrator/engine/running/insistence.py",
+                "services/orchestrator/engine/running/retrying.py",
                 "            if not is_transient(error):\n",
                 "            if error is not None:\n",
             ),

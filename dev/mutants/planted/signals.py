@@ -4,7 +4,7 @@ from dev.mutants.mutant import Edit, Mutant
 
 QUERIES = "services/orchestrator/engine/store/queries.sql"
 EXECUTOR = "services/orchestrator/engine/running/executor.py"
-RESTS = "services/orchestrator/engine/running/rests.py"
+SHORT_WAITS = "services/orchestrator/engine/running/short_waits.py"
 RESIDENTS = "services/orchestrator/engine/running/residents.py"
 SETTLING = "services/orchestrator/engine/operations/settling.py"
 PENDING = "services/orchestrator/engine/running/pending.py"
@@ -43,7 +43,7 @@ SIGNALS = (
         "A saga naps although a signal may move it on.",
         (
             Edit(
-                RESTS,
+                SHORT_WAITS,
                 " if self._places > 0 and run.waits_for_time_alone else None",
                 " if self._places > 0 else None",
             ),
@@ -54,7 +54,7 @@ SIGNALS = (
         "nap-unwritten",
         "G3",
         "A saga naps before it has written what it has done.",
-        (Edit(EXECUTOR, "if not run.pending.is_written:", "if run.pending.flush_no < 0:"),),
+        (Edit(EXECUTOR, "if not run.pending.is_clean:", "if run.pending.flush_no < 0:"),),
         (f"{ENGINE}/test_naps.py::test_a_replica_that_dies_in_a_nap_leaves_it_to_another",),
     ),
     Mutant(
@@ -71,8 +71,8 @@ SIGNALS = (
         (
             Edit(
                 SETTLING,
-                "if not await self._scheduler.hand(run, settled).is_written():",
-                "if self._scheduler.hand(run, settled) is None:",
+                "if not await self._active.hand(run, settled).wait_until_written():",
+                "if self._active.hand(run, settled) is None:",
             ),
         ),
         (f"{ENGINE}/test_handovers.py::test_what_dies_unwritten_was_never_settled",),
@@ -117,8 +117,8 @@ SIGNALS = (
         (
             Edit(
                 "services/orchestrator/engine/loops/heartbeat.py",
-                "in self._scheduler.active.items() if lease.grant is None",
-                "in self._scheduler.active.items() if lease is not None",
+                "in self._active.turns.items() if lease.grant is None",
+                "in self._active.turns.items() if lease is not None",
             ),
         ),
         (f"{ENGINE}/test_handovers.py::test_a_heartbeat_knows_of_leases_that_are_not_taken_yet",),
@@ -127,7 +127,7 @@ SIGNALS = (
         "listens-past-its-time",
         "G12",
         "A saga that waits for a signal or for time listens for the signal although its time has come.",
-        (Edit(RESTS, "run.ear.listen(min(left_s, self._listen_s))", "run.ear.listen(self._listen_s)"),),
+        (Edit(SHORT_WAITS, "run.listener.listen(min(left_s, self._listen_s))", "run.listener.listen(self._listen_s)"),),
         (f"{ENGINE}/test_listening.py::test_time_cuts_listening_short",),
     ),
     Mutant(

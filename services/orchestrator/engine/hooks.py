@@ -14,7 +14,7 @@ class EngineHooks:
     """Does nothing; subclass it and override what you want to hear. Methods must be quick and must not block."""
 
     def start_before(self, saga: NewSaga) -> None:
-        """A start is in its transaction, not committed."""
+        """A start is about to be written; not told of one within a caller's transaction."""
 
     def started(self, saga: NewSaga) -> None:
         """A start is committed, not answered."""
@@ -44,7 +44,7 @@ class EngineHooks:
         """The intent is durable; the call is about to go out. Undos have a position that ends in `:undo`."""
 
     def call_answered(self, saga: Saga, position: str, name: str, outcome: str, seconds: float) -> None:
-        """The answer is here, not recorded; `outcome` is `ok`, `refused`, `unknown` or `timeout`."""
+        """The answer is here, not recorded; `outcome` is `ok`, `refused`, `misconfigured`, `unknown` or `timeout`."""
 
     def suspend_before(self, saga: Saga) -> None:
         """The saga is about to be written as waiting."""
@@ -56,7 +56,7 @@ class EngineHooks:
         """A timer that was due at `due_at` is seen as due at `now`."""
 
     def signal_before(self, signal: Signal) -> None:
-        """A settlement is in its transaction, not committed."""
+        """A settlement is about to be written, in its row or with its saga's next flush."""
 
     def signal_settled(self, signal: Signal) -> None:
         """A settlement is committed, not answered."""

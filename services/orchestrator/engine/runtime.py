@@ -13,18 +13,19 @@ from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.end_poller import EndPoller
 from services.orchestrator.engine.loops.heartbeat import Heartbeat
 from services.orchestrator.engine.loops.janitor import Janitor
-from services.orchestrator.engine.loops.lookout import Lookout
 from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import ENDED
 from services.orchestrator.engine.operations import Operations
+from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.assembly import turns_of
 from services.orchestrator.engine.running.committer import Committer
-from services.orchestrator.engine.running.ends import Ends
+from services.orchestrator.engine.running.end_waiters import EndWaiters
 from services.orchestrator.engine.running.limits import LimitedCodec
 from services.orchestrator.engine.store import sagas
 
@@ -56,7 +57,7 @@ class Engine:
         self._database = database
         self._on_enqueued = on_enqueued
         self._hooks = hooks
-        self._ends = Ends()
+        self._end_waiters = EndWaiters()
         self._committer = Committer(database, clock, hooks, batch=settings.flush_batch, on_applied=self._applied)
         codec = LimitedCodec(codec, settings.payload_limit)
         self._turns = turns_of(
@@ -69,28 +70,28 @@ class Engine:
             hooks=hooks,
             settings=settings,
         )
+        self._active = ActiveSagas(turns=self._turns, clock=clock, hooks=hooks, settings=settings)
         self._scheduler = Scheduler(
             database=database,
             clock=clock,
-            turns=self._turns,
+            active=self._active,
+            loader=self._turns.loader,
             hooks=hooks,
             settings=settings,
             versions=[f"{definition.name}@{definition.version}" for definition in registry],
         )
-        self._heartbeat = Heartbeat(
-            database=database, clock=clock, scheduler=self._scheduler, hooks=hooks, settings=settings
-        )
+        self._heartbeat = Heartbeat(database=database, clock=clock, active=self._active, hooks=hooks, settings=settings)
         self._janitor = Janitor(database=database, clock=clock, settings=settings)
-        self._lookout = Lookout(database=database, clock=clock, ends=self._ends, settings=settings)
-        self._ends.on_waiting = self._lookout.loop.nudge
+        self._end_poller = EndPoller(database=database, clock=clock, end_waiters=self._end_waiters, settings=settings)
         self.operations = Operations(
             registry=registry,
             codec=codec,
             database=operations_database or database,
             clock=clock,
             hooks=hooks,
-            ends=self._ends,
-            scheduler=self._scheduler,
+            end_waiters=self._end_waiters,
+            active=self._active,
+            on_due=self._scheduler.nudge,
         )
 
     async def start(self) -> None:
@@ -101,20 +102,22 @@ class Engine:
         """
         await self._scheduler.succeed()
         self._committer.start()
+        self._active.open()
         for loop in self._loops():
             loop.start()
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Stop claiming, let calls under way finish within `grace_s` seconds, and give every lease back."""
+        self._active.close()
         await self._scheduler.loop.stop()
         await self._janitor.loop.stop()
-        await self._lookout.loop.stop()
+        await self._end_poller.loop.stop()
         self._turns.drain()
         tasks = self._tasks()
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
         await self._heartbeat.loop.stop()
-        leases = {saga_id: epoch for (saga_id, epoch), (_, task) in self._scheduler.active.items() if not task.done()}
+        leases = {saga_id: epoch for (saga_id, epoch), (_, task) in self._active.turns.items() if not task.done()}
         await self._cancel_turns()
         await self._committer.stop()
         if leases:
@@ -123,6 +126,7 @@ class Engine:
 
     async def crash(self) -> None:
         """Stop as if the process had died: nothing is written, no lease is given back. For tests."""
+        self._active.close()
         for loop in self._loops():
             await loop.stop()
         await self._committer.stop()
@@ -132,7 +136,7 @@ class Engine:
     async def run_until_idle(self) -> None:
         """Run everything that is due, and what becomes due by it, until nothing is. For tests."""
         self._committer.start()
-        with self._scheduler.driven():
+        with self._active.accepted():
             while True:
                 delay_s = await self._scheduler.run_once()
                 tasks = self._tasks()
@@ -140,13 +144,13 @@ class Engine:
                     await _finished(task)
                 if not tasks and delay_s > 0:
                     break
-        await self._lookout.look(self._ends.waited_for())
+        await self._end_poller.look(self._end_waiters.waited_for())
 
     def _loops(self) -> tuple[Loop, ...]:
-        return (self._heartbeat.loop, self._scheduler.loop, self._janitor.loop, self._lookout.loop)
+        return (self._heartbeat.loop, self._scheduler.loop, self._janitor.loop, self._end_poller.loop)
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        return [task for _, task in self._scheduler.active.values()]
+        return [turn.task for turn in self._active.turns.values()]
 
     async def _cancel_turns(self) -> None:
         tasks = self._tasks()
@@ -160,7 +164,7 @@ class Engine:
         try:
             self._hooks.lease_before(len(leases))
             async with self._database.autocommit() as conn:
-                await sagas.release(conn, leases, self._scheduler.owner, now=self._clock.sql_now())
+                await sagas.release(conn, leases, self._active.owner, now=self._clock.sql_now())
         except Exception as error:
             if not is_transient(error):
                 raise
@@ -173,8 +177,8 @@ class Engine:
         if flush.due_at is not None:
             self._scheduler.hint(flush.due_at)
         if flush.phase is ENDED:
-            self._scheduler.forget(flush.saga_id)
-            self._ends.announce(flush.saga_id, flush)
+            self._active.forget(flush.saga_id)
+            self._end_waiters.announce(flush.saga_id, flush)
         if flush.messages:
             self._on_enqueued()
         if flush.starts:
@@ -184,7 +188,7 @@ class Engine:
 
 
 async def _finished(task: "asyncio.Task[None]") -> None:
-    """Wait for a turn; a turn that was cancelled is no news, but who waits here may be cancelled."""
+    """Wait for a turn and raise its error. A turn may have been cancelled; a cancellation of our own propagates."""
     await asyncio.wait({task})
     if not task.cancelled():
         task.result()

@@ -13,8 +13,8 @@ from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowDefinition
 from services.orchestrator.engine.model.records import Undo
 from services.orchestrator.engine.running.compensator import Compensator
-from services.orchestrator.engine.running.ear import Ear
 from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.signal_listener import SignalListener
 from tests.support.clock import ManualClock
 from tests.support.engine import CONFIGURATIONS, ONE, SUSPENDING, THREE, THREE_SUSPENDING, Cluster, Configuration
 
@@ -109,13 +109,13 @@ class Listeners:
 
 @pytest.fixture
 def listeners(monkeypatch: pytest.MonkeyPatch) -> Listeners:
-    found, listen = Listeners(), Ear.listen
+    found, listen = Listeners(), SignalListener.listen
 
-    async def noted(ear: Ear, seconds: float) -> None:
+    async def noted(listener: SignalListener, seconds: float) -> None:
         found.count += 1
         found.any.set()
         found.on_listening()
-        await listen(ear, seconds)
+        await listen(listener, seconds)
 
-    monkeypatch.setattr(Ear, "listen", noted)
+    monkeypatch.setattr(SignalListener, "listen", noted)
     return found

@@ -62,7 +62,8 @@ async def test_a_former_lease_writes_nothing_beside_the_present_one(
     stale = _flush(saga_id, await _claim(orchestrator_database, clock), clock, "1")
     clock.advance(LEASE_S + 1)
     present = _flush(saga_id, await _claim(orchestrator_database, clock), clock, "2")
-    answers = await flushes.write(orchestrator_database, [stale, present], now=clock.now())
+    async with orchestrator_database.autocommit() as conn:
+        answers = await flushes.write(conn, [stale, present], now=clock.now())
     assert answers == [FlushAnswer.LOST, FlushAnswer.APPLIED]
     async with orchestrator_database.autocommit() as conn:
         for table, column in (("steps", "position"), ("compensations", "position"), ("signals", "name")):

@@ -88,8 +88,8 @@ class Held:
         self._write = flushes.write
         monkeypatch.setattr(flushes, "write", self.write)
 
-    async def write(self, database: Any, batch: Sequence[Flush], *, now: Any) -> Any:
-        answers = await self._write(database, batch, now=now)
+    async def write(self, conn: Any, batch: Sequence[Flush], *, now: Any) -> Any:
+        answers = await self._write(conn, batch, now=now)
         if any(flush.run_state is RunState.WAITING for flush in batch):
             self.held.set()
             await self.gate.pass_through()

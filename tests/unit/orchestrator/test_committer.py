@@ -1,7 +1,8 @@
 """Group commit: what a batch carries, who writes the next, and that nobody waits for a write that will not come."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, cast
 from uuid import UUID
 
@@ -27,8 +28,12 @@ class Postgres:
         self.batches: list[Sequence[Flush]] = []
         self.answers: list[asyncio.Future[None]] = []
 
-    async def write(self, database: Database, batch: Sequence[Flush], **_: Any) -> Sequence[FlushAnswer]:
-        del database
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[None]:
+        yield None
+
+    async def write(self, conn: None, batch: Sequence[Flush], **_: Any) -> Sequence[FlushAnswer]:
+        del conn
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.batches.append(batch)
         self.answers.append(answer)
@@ -49,9 +54,8 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Postgres:
 
 @pytest.fixture
 def writing(postgres: Postgres) -> Committer:
-    del postgres
     made = Committer(
-        cast("Database", None), Clock(), EngineHooks(), batch=LIMIT, on_applied=cast("Callable[[Flush], None]", id)
+        cast("Database", postgres), Clock(), EngineHooks(), batch=LIMIT, on_applied=cast("Callable[[Flush], None]", id)
     )
     made.start()
     return made
@@ -159,7 +163,7 @@ async def test_a_writer_that_breaks_leaves_nobody_waiting(writing: Committer, mo
         await breaks.wait()
         raise Broken
 
-    monkeypatch.setattr(committer, "insist", broken)
+    monkeypatch.setattr(committer, "until_answered", broken)
     futures = submitted(writing, 2)
     await turns_of_the_loop()
     futures += submitted(writing, 1)

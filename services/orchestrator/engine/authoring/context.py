@@ -38,7 +38,7 @@ class SignalHandle(Generic[T]):
         return value
 
     def peek(self) -> T | None:
-        """Give the value if the signal has been resolved, None otherwise, without waiting; recorded."""
+        """Return the value if the signal has been resolved, None otherwise, without waiting; recorded."""
         value: T | None = self._recorder.peek(self.id, self._shape)
         return value
 
@@ -88,12 +88,12 @@ class WorkflowContext:
         return SignalHandle(self._recorder, SignalKind.AWAKEABLE, signal_id, shape)
 
     def promise(self, name: str) -> SignalHandle[Any]:
-        """Give the promise that the definition declares under `name`; it may have been settled already."""
+        """Return the promise that the definition declares under `name`; it may have been settled already."""
         shape = self._recorder.promise_shape(name)
         return SignalHandle(self._recorder, SignalKind.PROMISE, name, shape)
 
     async def select(self, *branches: Coroutine[Any, Any, Any]) -> tuple[int, Any]:
-        """Wait for the first of several; give its index and its value, or raise its error.
+        """Wait for the first of several; return its index and its value, or raise its error.
 
         The winner is recorded before the code goes on. Losers are closed: a wait that lost leaves its signal
         open, a call that lost counts as unknown, so that its undo is owed.
@@ -118,7 +118,7 @@ class WorkflowContext:
         subject: str | None = None,
         delay: timedelta = timedelta(0),
     ) -> str:
-        """Start another saga and do not wait for it; give its id. The same workflow and key start it once."""
+        """Start another saga and do not wait for it; return its id. The same workflow and key start it once."""
         return self._recorder.start(definition, key, input, subject, delay.total_seconds())
 
     def send(self, message: Message) -> None:
@@ -134,17 +134,17 @@ class WorkflowContext:
         self._recorder.set_status(text)
 
     def now(self) -> datetime:
-        """Give the present moment of the database's clock, recorded."""
+        """Return the present moment of the database's clock, recorded."""
         value: datetime = self._recorder.value("now", None)
         return value
 
     def uuid(self) -> UUID:
-        """Give a random UUID, recorded."""
+        """Return a random UUID, recorded."""
         value: UUID = self._recorder.value("uuid", None)
         return value
 
     def random(self) -> float:
-        """Give a random number in [0, 1), recorded."""
+        """Return a random number in [0, 1), recorded."""
         value: float = self._recorder.value("random", None)
         return value
 

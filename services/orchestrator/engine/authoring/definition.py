@@ -44,7 +44,7 @@ class TransitionListener(Protocol):
     """A pure function from a change of status to the messages that announce it."""
 
     def __call__(self, transition: Transition, /) -> Iterable[Message]:
-        """Give the messages to send in the transaction of the change."""
+        """Return the messages to send in the transaction of the change."""
         ...
 
 
@@ -69,30 +69,30 @@ class WorkflowDefinition:
 
     @property
     def input_type(self) -> Any:
-        """Give the declared type of the workflow's input."""
+        """Return the declared type of the workflow's input."""
         params = signature_of(self.fn).params
         return params[0] if params else Any
 
     @property
     def output_type(self) -> Any:
-        """Give the declared type of the workflow's result."""
+        """Return the declared type of the workflow's result."""
         return signature_of(self.fn).result
 
     def undo_name(self, fn: Callable[..., Awaitable[None]]) -> str:
-        """Give the stable name of a declared undo; UndeclaredName otherwise."""
+        """Return the stable name of a declared undo; UndeclaredName otherwise."""
         name: str = fn.__name__
         if self.undos.get(name) is not fn:
             raise UndeclaredName(f"workflow {self.name!r} uses the undo {name!r}; add it to undos=[…]")
         return name
 
     def promise_shape(self, name: str) -> Any:
-        """Give the type of a declared promise; UndeclaredName otherwise."""
+        """Return the type of a declared promise; UndeclaredName otherwise."""
         if name not in self.promises:
             raise UndeclaredName(f"workflow {self.name!r} declares no promise {name!r}; add it to promises={{…}}")
         return self.promises[name]
 
     def awakeable_name(self, shape: Any) -> str:
-        """Give the stable name of an awakeable's type; UndeclaredName if it is neither built in nor declared."""
+        """Return the stable name of an awakeable's type; UndeclaredName if it is neither built in nor declared."""
         for name, known in (*self.awakeables.items(), *BUILT_IN_SHAPES.items()):
             if known is shape:
                 return name
@@ -102,7 +102,7 @@ class WorkflowDefinition:
         raise UndeclaredName(f"workflow {self.name!r} awaits an awakeable of {name}; add it to awakeables=[…]")
 
     def awakeable_shape(self, name: str) -> Any:
-        """Give the type behind a stable name; any JSON value if this version does not know it."""
+        """Return the type behind a stable name; any JSON value if this version does not know it."""
         return self.awakeables.get(name, BUILT_IN_SHAPES.get(name, Any))
 
 
@@ -159,16 +159,16 @@ class Registry:
         return iter(self._by_version.values())
 
     def get(self, name: str, version: int) -> WorkflowDefinition | None:
-        """Give one version, None if this replica does not have it."""
+        """Return one version, None if this replica does not have it."""
         return self._by_version.get((name, version))
 
     def newest(self, name: str) -> WorkflowDefinition:
-        """Give the newest version of a workflow, which new sagas run; UnknownWorkflow if there is none."""
+        """Return the newest version of a workflow, which new sagas run; UnknownWorkflow if there is none."""
         versions = [definition for definition in self if definition.name == name]
         if not versions:
             raise UnknownWorkflow(f"no workflow {name!r} is registered; there are {', '.join(self.names())}")
         return max(versions, key=lambda definition: definition.version)
 
     def names(self) -> list[str]:
-        """Give the names of all workflows, sorted."""
+        """Return the names of all workflows, sorted."""
         return sorted({definition.name for definition in self})

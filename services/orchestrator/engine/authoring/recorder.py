@@ -14,11 +14,11 @@ class Recorder(Protocol):
     """Gives each primitive its position, answers it from the log, or records it; the journal fulfils this."""
 
     def next_position(self) -> str:
-        """Give the next position of the branch that is running."""
+        """Return the next position of the branch that is running."""
         ...
 
     def recorded(self, position: str, kind: Kind, name: str) -> str | None:
-        """Give the output recorded at a position, None if there is none."""
+        """Return the output recorded at a position, None if there is none."""
         ...
 
     def run_step(
@@ -30,7 +30,7 @@ class Recorder(Protocol):
         retry: RetryPolicy,
         timeout_s: float,
     ) -> Coroutine[Any, Any, Any]:
-        """Give a step's recorded result, or ask for its call."""
+        """Return a step's recorded result, or ask for its call."""
         ...
 
     def add_undo(self, fn: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
@@ -46,7 +46,7 @@ class Recorder(Protocol):
         ...
 
     def promise_shape(self, name: str) -> Any:
-        """Give a declared promise's type."""
+        """Return a declared promise's type."""
         ...
 
     def wait_signal(self, name: str, kind: SignalKind, shape: Any, timeout: timedelta | None) -> Awaitable[Any]:
@@ -74,5 +74,5 @@ class Recorder(Protocol):
         ...
 
     def value(self, name: str, fn: Callable[[Any], Any] | None) -> Any:
-        """Give a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""
+        """Return a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""
         ...

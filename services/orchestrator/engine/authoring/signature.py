@@ -15,7 +15,7 @@ class Signature:
     result: Any
 
     def shape_of_args(self, count: int, *, skip: int = 0) -> Any:
-        """Give the type of `count` arguments after the first `skip`, as one tuple type."""
+        """Return the type of `count` arguments after the first `skip`, as one tuple type."""
         shapes = (self.params[skip:] + (Any,) * count)[:count]
         return tuple.__class_getitem__(shapes) if shapes else tuple[()]
 

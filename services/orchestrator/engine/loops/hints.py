@@ -30,7 +30,7 @@ class Hints:
         return found
 
     def until_next(self, now: datetime, pause_s: float) -> float:
-        """Give the seconds until the soonest moment, `pause_s` at most."""
+        """Return the seconds until the soonest moment, `pause_s` at most."""
         if not self._moments:
             return pause_s
         return min(pause_s, max(0.0, (self._moments[0] - now).total_seconds()))

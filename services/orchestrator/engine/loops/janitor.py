@@ -23,7 +23,7 @@ class Janitor:
         self.loop = Loop("engine janitor", self.run_once, clock=clock)
 
     async def run_once(self) -> float:
-        """Remove one batch; give the seconds until the next."""
+        """Remove one batch; return the seconds until the next."""
         async with self._database.once() as conn:
             removed = await sagas.delete_finished(conn, before=self._clock.now() - self._retention, limit=BATCH)
         return 0.0 if removed == BATCH else IDLE_S

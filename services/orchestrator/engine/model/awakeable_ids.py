@@ -12,7 +12,7 @@ _SECRET_BYTES: Final = 16
 
 
 def new_awakeable_id(saga_id: UUID) -> str:
-    """Give an id that nobody can guess."""
+    """Return an id that nobody can guess."""
     return f"{PREFIX}{saga_id.hex}{ids.new_secret(_SECRET_BYTES)}"
 
 

@@ -68,8 +68,8 @@ class Flush(NamedTuple):
     takes: Grant | None = None
 
     @property
-    def has_more_than_one_statement(self) -> bool:
-        """Say whether it writes more than the one statement of a flush can, and so needs a transaction around."""
+    def needs_transaction(self) -> bool:
+        """Say whether it writes more than the one statement of a flush can."""
         return bool(self.expired or self.messages or self.starts or self.alarms)
 
 

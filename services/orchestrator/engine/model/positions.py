@@ -6,17 +6,17 @@ A position therefore depends on the code alone, never on which branch happens to
 
 
 def at(branch: str, index: int) -> str:
-    """Give the position of the `index`-th primitive of a branch; the main line is the branch ``""``."""
+    """Return the position of the `index`-th primitive of a branch; the main line is the branch ``""``."""
     return f"{branch}.{index}" if branch else str(index)
 
 
 def branch_of(position: str, index: int) -> str:
-    """Give the path of branch `index` of the gather or select that stands at `position`."""
+    """Return the path of branch `index` of the gather or select that stands at `position`."""
     return f"{position}.{index}"
 
 
 def undo_of(position: str) -> str:
-    """Give the position of the undo that is registered at `position`."""
+    """Return the position of the undo that is registered at `position`."""
     return f"{position}:undo"
 
 
@@ -37,5 +37,5 @@ def is_after(position: str, other: str) -> bool:
 
 
 def order(position: str) -> tuple[int, ...]:
-    """Give a key that sorts positions as the code reads."""
+    """Return a key that sorts positions as the code reads."""
     return tuple(int(part) for part in position.split("."))

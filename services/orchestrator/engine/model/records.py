@@ -69,7 +69,7 @@ class Call(NamedTuple):
     error: ErrorInfo | None = None
 
     def next_attempt(self) -> "Call":
-        """Give the call as the next attempt writes it, before it is sent."""
+        """Return the call as the next attempt writes it, before it is sent."""
         return self._replace(attempt=self.attempt + 1, retry_at=None)
 
 
@@ -200,7 +200,7 @@ class Saga(NamedTuple):
 
 
 class NewSaga(NamedTuple):
-    """A saga to be started; `due_at` None is at once."""
+    """A saga to be started, in `delay_s` seconds."""
 
     id: UUID
     workflow: str
@@ -214,7 +214,7 @@ class NewSaga(NamedTuple):
 
 
 def newborn(new: NewSaga, created_at: datetime) -> Saga:
-    """Give a saga that was born leased, as a claim would read it."""
+    """Return a saga that was born leased, as a claim would read it."""
     return Saga(
         id=new.id,
         workflow=new.workflow,

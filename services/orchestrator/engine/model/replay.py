@@ -19,7 +19,7 @@ class Replay:
         self._calls = {call.position: call for call in calls}
 
     def take(self, position: str, kind: Kind, name: str) -> LogRecord | None:
-        """Give the record at `position`, None if the code has got further than the log; Divergence if they differ."""
+        """Return the record at `position`, None if the code has got further than the log; Divergence if they differ."""
         record = self._records.pop(position, None)
         if record is None:
             return None
@@ -28,7 +28,7 @@ class Replay:
         return record
 
     def take_call(self, position: str, name: str) -> Call | None:
-        """Give the call that was under way at `position` when the saga was last written."""
+        """Return the call that was under way at `position` when the saga was last written."""
         call = self._calls.pop(position, None)
         if call is not None and call.name != name:
             raise Divergence(position, f"{Kind.STEP} {call.name!r}", f"{Kind.STEP} {name!r}")

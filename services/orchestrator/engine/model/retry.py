@@ -20,7 +20,7 @@ class RetryPolicy:
     only_on: tuple[type[Exception], ...] = (Exception,)
 
     def delay_s(self, attempt: int, spread: float, floor_s: float = 0.0) -> float:
-        """Give the pause after attempt `attempt` (from 1); `spread` in [0, 1) picks the place within the jitter."""
+        """Return the pause after attempt `attempt` (from 1); `spread` in [0, 1) picks the place within the jitter."""
         exponent = min(attempt - 1, 64)
         delay = min(self.max_s, self.initial_s * self.factor**exponent)
         return max(floor_s, delay * (1 + self.jitter * spread))

@@ -5,38 +5,44 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How one replica's engine behaves; times in seconds.
-
-    `lease_s`: how long a silent replica keeps its sagas. `poll_s`: how often to look for what others have left or
-    ended; `idle_poll_s`: as long as nothing is found.
-    `max_running`: sagas leased at once. `max_residents`: waiting sagas kept in memory; the others are replayed.
-    `nap_s`: a saga that time alone moves on, and so soon, keeps its lease and is not claimed again.
-    `listen_s`: a saga that is about to wait for a signal listens so long for one that comes at once.
-    `claim_batch`: sagas per claim. `always_suspend`: give a saga back after every step (finds replay bugs).
-    `max_takeovers`: how often a saga may lose its replica without progress before it is parked as poison.
-    `suspect_takeovers`: from how many on it runs with no other suspect beside it, so that the guilty one shows.
-    `max_faults`: how often workflow code may fail with a bug before the saga is stuck.
-    `payload_limit`: bytes of one payload. `retention_days`: how long an ended saga is kept.
-    `key_life_days`: how long a step's key is trusted; receivers keep keys for seven days.
-    `replica`: this replica's name. One that outlives the process (of a container, a pod of a stateful set) lets the
-    next process of that name take its sagas up at once. Empty: a random one.
-    """
+    """How one replica's engine behaves; times in seconds."""
 
     lease_s: float = 5.0
+    """How long a silent replica keeps its sagas: half of what a takeover may take, and long beside a garbage
+    collection or a slow commit."""
     poll_s: float = 0.5
+    """How often to look for what other replicas have left or ended; only a crash, or another replica, makes a saga
+    wait for it."""
     idle_poll_s: float = 1.0
+    """The same as long as nothing is found: with the heartbeat at most two statements a second."""
     max_running: int = 256
+    """Sagas leased at once: more than one process can move on, and few enough for one heartbeat."""
     max_residents: int = 10_000
+    """Waiting sagas kept in memory, some kilobytes each; the others are replayed."""
     nap_s: float = 0.1
+    """A saga that time alone moves on, and so soon, keeps its lease: giving it back and claiming it costs more."""
     listen_s: float = 0.01
+    """A saga that is about to wait for a signal listens so long for one that comes right behind."""
     claim_batch: int = 100
+    """Sagas per claim: its logs are read in one statement, and other replicas shall find some too."""
     flush_batch: int = 500
+    """Sagas per commit: beyond this a commit's fixed cost is spread thinly enough."""
     always_suspend: bool = False
+    """Give a saga back after every step, which finds bugs of replay; for tests."""
     max_takeovers: int = 5
+    """How often a saga may lose its replica without progress before it is parked as poison."""
     suspect_takeovers: int = 2
+    """From so many takeovers on it runs with no other suspect beside it, so that the guilty one shows."""
     max_faults: int = 3
+    """How often workflow code may fail with a bug before the saga is stuck: a new release may have mended it."""
     fault_pause_s: float = 1.0
+    """How long after the first such failure it is tried again; twice as long after each further one."""
     payload_limit: int = 1_048_576
+    """Bytes of one payload: what is larger belongs in a store of its own, by reference."""
     retention_days: float = 30.0
+    """How long an ended saga is kept: longer than every key is remembered."""
     key_life_days: float = 6.0
+    """How long a step's key is trusted: receivers keep keys for seven days."""
     replica: str = ""
+    """This replica's name. One that outlives the process (of a container, a pod of a stateful set) lets the next
+    process of that name take its sagas up at once. Empty: a random one."""

@@ -94,7 +94,7 @@ STATUS_WORDS = ("queued", "running", "waiting", "paused", "stuck", "compensating
 
 
 def status_word(phase: Phase, run_state: RunState, outcome: Outcome | None, epoch: int) -> str:
-    """Give the one word that people see for a saga."""
+    """Return the one word that people see for a saga."""
     if phase is Phase.ENDED:
         return str(outcome)
     if run_state in (RunState.PAUSED, RunState.STUCK):

@@ -1,13 +1,12 @@
 """What the outside may do to sagas: start, look, settle, steer, erase."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.operations.erasing import Erasing
@@ -28,7 +27,8 @@ from services.orchestrator.engine.operations.views import (
     StartRequest,
     StepView,
 )
-from services.orchestrator.engine.running.ends import Ends
+from services.orchestrator.engine.running.active import ActiveSagas
+from services.orchestrator.engine.running.end_waiters import EndWaiters
 
 
 class Operations:
@@ -42,18 +42,19 @@ class Operations:
         database: Database,
         clock: Clock,
         hooks: EngineHooks,
-        ends: Ends,
-        scheduler: Scheduler,
+        end_waiters: EndWaiters,
+        active: ActiveSagas,
+        on_due: Callable[[], None],
     ) -> None:
-        """Take the parts; the scheduler is nudged when something has become due."""
+        """Take the parts; `on_due` is called when a saga has become due that somebody has to claim."""
         self.registry = registry
         self._clock = clock
-        self._ends = ends
-        self._scheduler = scheduler
-        self._on_due = scheduler.nudge
+        self._end_waiters = end_waiters
+        self._active = active
+        self._on_due = on_due
         self._reading = Reading(registry, database)
-        self._starting = Starting(registry, codec, database, clock, hooks, scheduler)
-        self._settling = Settling(registry, codec, database, clock, hooks, self._starting, scheduler)
+        self._starting = Starting(registry, codec, database, clock, hooks, active, on_due)
+        self._settling = Settling(registry, codec, database, clock, hooks, self._starting, active, on_due)
         self._steering = Steering(database, clock, hooks)
         self.erase = Erasing(database, clock).erase
 
@@ -62,23 +63,23 @@ class Operations:
         return await self._starting.start(request)
 
     async def get(self, saga_id: str) -> SagaView:
-        """Give one saga. UnknownSaga."""
+        """Return one saga. UnknownSaga."""
         return await self._reading.get(saga_id)
 
     async def steps(self, saga_id: str) -> list[StepView]:
-        """Give a saga's step log with the calls under way. UnknownSaga."""
+        """Return a saga's step log with the calls under way. UnknownSaga."""
         return await self._reading.steps(saga_id)
 
     async def find(self, wanted: SagaFilter) -> SagaPage:
-        """Give a page of sagas, newest first. InvalidValue for a cursor that is none."""
+        """Return a page of sagas, newest first. InvalidValue for a cursor that is none."""
         return await self._reading.find(wanted)
 
     async def open_promises(self, name: str, *, cursor: str | None = None, limit: int = 100) -> list[OpenPromise]:
-        """Give the sagas that wait for a promise, the longest waiting first."""
+        """Return the sagas that wait for a promise, the longest waiting first."""
         return await self._reading.open_promises(name, cursor=cursor, limit=limit)
 
     async def promise(self, saga_id: str, name: str) -> PromiseView:
-        """Give how a declared promise stands. UnknownSaga, UnknownSignal."""
+        """Return how a declared promise stands. UnknownSaga, UnknownSignal."""
         return await self._reading.promise(saga_id, name)
 
     async def count_waiting(self, name: str) -> int:
@@ -90,10 +91,10 @@ class Operations:
         return await self._reading.count_live()
 
     async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaEnd:
-        """Give how a saga has ended, after up to `wait_s` seconds; it may run on. UnknownSaga."""
+        """Return how a saga has ended, after up to `wait_s` seconds; it may run on. UnknownSaga."""
         sought = saga_uuid(saga_id)
-        with self._ends.waiting(sought) as end:
-            if wait_s <= 0 or self._scheduler.saga(sought) is None:
+        with self._end_waiters.waiting(sought) as end:
+            if wait_s <= 0 or self._active.find(sought) is None:
                 stands = end_of(await self._reading.get(saga_id))
                 if stands.has_ended or wait_s <= 0:
                     return stands

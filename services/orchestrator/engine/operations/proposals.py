@@ -24,7 +24,7 @@ class Proposal(NamedTuple):
 
     @property
     def status(self) -> SignalStatus:
-        """Give what the signal becomes if this is accepted."""
+        """Return what the signal becomes if this is accepted."""
         return SignalStatus.RESOLVED if self.error is None else SignalStatus.REJECTED
 
 
@@ -38,12 +38,12 @@ class Request(NamedTuple):
 
     @property
     def place(self) -> signals.Place:
-        """Give which signal it is."""
+        """Return which signal it is."""
         return self.saga_id, self.name
 
 
 def mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Compare the facts with what the awakeable expects; give what differs, as expected."""
+    """Compare the facts with what the awakeable expects; return what differs, as expected."""
     if facts is None or signal.expects is None:
         return {}
     expects: dict[str, Any] = orjson.loads(signal.expects)

@@ -49,7 +49,7 @@ class Reading:
         self._looks = Batcher(self._look_at_many)
 
     async def get(self, saga_id: str) -> SagaView:
-        """Give one saga, read with whatever others look at in the same moment; UnknownSaga if there is none."""
+        """Return one saga, read with whatever others look at in the same moment; UnknownSaga if there is none."""
         return await self._looks.ask(saga_uuid(saga_id))
 
     async def _look_at_many(self, saga_ids: Sequence[UUID]) -> Sequence[SagaView | Exception]:
@@ -58,7 +58,7 @@ class Reading:
         return [saga_view(rows[saga_id]) if saga_id in rows else UnknownSaga() for saga_id in saga_ids]
 
     async def steps(self, saga_id: str) -> list[StepView]:
-        """Give the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
+        """Return the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
         async with self._database.autocommit() as conn:
             row = await views.get(conn, saga_uuid(saga_id))
             if row is None:
@@ -68,7 +68,7 @@ class Reading:
         return sorted(lines, key=lambda line: positions.order(line.position))
 
     async def find(self, wanted: SagaFilter) -> SagaPage:
-        """Give a page of sagas, newest first."""
+        """Return a page of sagas, newest first."""
         selection = views.Selection(
             workflow=wanted.workflow,
             status=wanted.status,
@@ -88,7 +88,7 @@ class Reading:
         return SagaPage(tuple(items), cursor)
 
     async def open_promises(self, name: str, *, cursor: str | None, limit: int) -> list[OpenPromise]:
-        """Give the sagas that wait for a promise, the longest waiting first."""
+        """Return the sagas that wait for a promise, the longest waiting first."""
         after = None if cursor is None else read_cursor(cursor)
         async with self._database.autocommit() as conn:
             found = await signals.open_promises(conn, name, after=after, limit=limit)
@@ -106,7 +106,7 @@ class Reading:
         ]
 
     async def promise(self, saga_id: str, name: str) -> PromiseView:
-        """Give how a declared promise stands; UnknownSaga, UnknownVersion, UnknownSignal."""
+        """Return how a declared promise stands; UnknownSaga, UnknownVersion, UnknownSignal."""
         async with self._database.autocommit() as conn:
             row = await views.get(conn, saga_uuid(saga_id))
             if row is None:
@@ -151,7 +151,7 @@ def saga_uuid(saga_id: str) -> UUID:
 
 
 def saga_view(row: SagaRow) -> SagaView:
-    """Give a row as people see it."""
+    """Return a row as people see it."""
     calls = tuple(call.name for call in row.calls if call.retry_at is None)
     doing = calls or tuple(undo.name for undo in row.undos if undo.attempts and not undo.ended)
     explanation = explain(
@@ -187,18 +187,18 @@ def saga_view(row: SagaRow) -> SagaView:
 
 
 def end_of(view: SagaView) -> SagaEnd:
-    """Give what a saga's end is, of all that is known of it."""
+    """Return what a saga's end is, of all that is known of it."""
     return SagaEnd(view.saga_id, view.status, view.output, view.error, view.finished_at is not None)
 
 
 def end_by(flush: Flush) -> SagaEnd:
-    """Give the end that a flush has written."""
+    """Return the end that a flush has written."""
     status = status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
     return SagaEnd(str(flush.saga_id), status, _json(flush.output), flush.error, has_ended=True)
 
 
 def _undo_word(row: SagaRow, undo: UndoRow) -> str:
-    """Give what an undo's status means to people: once nothing will be undone any more, nothing is owed."""
+    """Return what an undo's status means to people: once nothing will be undone any more, nothing is owed."""
     over = row.no_return or row.status == "completed"
     return "not_needed" if over and undo.status is UndoStatus.OWED else str(undo.status)
 
@@ -228,7 +228,7 @@ def _under_way(call: Call) -> StepView:
 
 
 def standing_of(signal: Signal) -> Standing | None:
-    """Give how a signal was settled, None while it is open."""
+    """Return how a signal was settled, None while it is open."""
     if signal.status is SignalStatus.OPEN:
         return None
     error = signal.error

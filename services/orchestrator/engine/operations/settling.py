@@ -1,7 +1,7 @@
 """Settling signals: once, under the saga's row lock, where ownership of late money is decided too."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,6 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.awakeable_ids import saga_of
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import (
@@ -26,6 +25,7 @@ from services.orchestrator.engine.operations.proposals import Proposal, Request,
 from services.orchestrator.engine.operations.reading import require_declared, saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement
+from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import sagas, signals
 
@@ -41,16 +41,18 @@ class Settling:
         clock: Clock,
         hooks: EngineHooks,
         starting: Starting,
-        scheduler: Scheduler,
+        active: ActiveSagas,
+        on_due: Callable[[], None],
     ) -> None:
-        """Take whose signals they are, where they are written, and who can run their sagas at once."""
+        """Take whose signals they are, where they are written, who can run their sagas at once, and whom to tell."""
         self._registry = registry
         self._codec = codec
         self._database = database
         self._clock = clock
         self._hooks = hooks
         self._starting = starting
-        self._scheduler = scheduler
+        self._active = active
+        self._on_due = on_due
         self._batcher = Batcher(self._settle_many)
 
     async def awakeable(self, awakeable_id: str, proposal: Proposal) -> Settlement:
@@ -69,7 +71,7 @@ class Settling:
 
         None if no code waits here, if it is not plainly open, or if the flush came to nothing: its row decides then.
         """
-        run = await self._scheduler.hearer(request.saga_id)
+        run = await self._active.hearer(request.saga_id)
         if run is None:
             return None
         saga, log = run.saga, run.log
@@ -80,7 +82,7 @@ class Settling:
             return None
         self._hooks.signal_before(proposed)
         settled = proposed._replace(settled_at=log.now())
-        if not await self._scheduler.hand(run, settled).is_written():
+        if not await self._active.hand(run, settled).wait_until_written():
             return None
         self._hooks.signal_settled(settled)
         return Settlement("accepted", str(request.saga_id), saga.key, standing_of(settled))
@@ -115,10 +117,10 @@ class Settling:
     async def _look_up(
         self, conn: Connection, requests: Sequence[Request]
     ) -> Mapping[signals.Place, tuple[signals.Addressee | None, Signal | None]]:
-        """Give what sagas and signals are. The promises of a saga that is here its code declares: none is read."""
+        """Return what the sagas and signals are. No promise is read of a saga that is here: its code declares them."""
         here: dict[signals.Place, tuple[signals.Addressee | None, Signal | None]] = {}
         for request in requests:
-            saga = self._scheduler.saga(request.saga_id) if request.kind is SignalKind.PROMISE else None
+            saga = self._active.find(request.saga_id) if request.kind is SignalKind.PROMISE else None
             if saga is not None:
                 to = signals.Addressee(saga.workflow, saga.version, saga.key, Phase.FORWARD)
                 here[request.place] = (to, None)
@@ -131,7 +133,7 @@ class Settling:
 
         One that runs on here is told, and so need not try to wait for what has come already.
         """
-        with self._scheduler.residents.expecting({saga_id for saga_id, _ in plain}):
+        with self._active.residents.expecting({saga_id for saga_id, _ in plain}):
             written = await signals.settle_open(conn, list(plain.values()), now=self._clock.sql_now())
             settled = {place: plain[place]._replace(settled_at=found.at) for place, found in written.items()}
             news: dict[UUID, list[Signal]] = defaultdict(list)
@@ -139,13 +141,13 @@ class Settling:
                 news[saga_id].append(signal)
             for saga_id, found in {saga_id: found for (saga_id, _), found in written.items()}.items():
                 if found.is_due:
-                    self._scheduler.nudge()
+                    self._on_due()
                 else:
-                    self._scheduler.residents.tell(saga_id, found.epoch, found.signal_no, news[saga_id])
+                    self._active.residents.tell(saga_id, found.epoch, found.signal_no, news[saga_id])
         return settled
 
     def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:
-        """Give what a signal becomes if it is still open; None if that needs a closer look, under the lock."""
+        """Return what a signal becomes if it is still open; None if that needs a closer look, under the lock."""
         if saga is None or saga.phase is not Phase.FORWARD:
             return None
         if signal is None:
@@ -175,13 +177,13 @@ class Settling:
         if settled is not None:
             self._hooks.signal_settled(settled)
         if settled is not None or settlement.started is not None:
-            self._scheduler.nudge()
+            self._on_due()
         if settlement.started is not None and settlement.started.created and request.proposal.otherwise is not None:
             self._starting.announce(request.proposal.otherwise)
         return settlement
 
     def _declared(self, saga: Saga | None, request: Request, signal: Signal | None) -> Signal:
-        """Give a promise, also one that nobody has waited for yet; UnknownSaga, UnknownVersion, UnknownSignal."""
+        """Return a promise, also one that nobody has waited for yet; UnknownSaga, UnknownVersion, UnknownSignal."""
         if saga is None:
             raise UnknownSaga
         if signal is not None and signal.kind is SignalKind.PROMISE:

@@ -1,6 +1,6 @@
 """Starting sagas: once per workflow and key, with one input; many at once are one statement."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from services.chassis import ids
@@ -9,11 +9,11 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.loops.scheduler import Scheduler
 from services.orchestrator.engine.model.codec import ERASED, Codec
 from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, SagaConflict
 from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.operations.views import Started, StartRequest
+from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import sagas
 
@@ -28,15 +28,17 @@ class Starting:
         database: Database,
         clock: Clock,
         hooks: EngineHooks,
-        scheduler: Scheduler,
+        active: ActiveSagas,
+        on_due: Callable[[], None],
     ) -> None:
-        """Take what can be started, where it is written, and who runs it."""
+        """Take what can be started, where it is written, who runs it at once, and whom to tell if nobody does."""
         self._registry = registry
         self._codec = codec
         self._database = database
         self._clock = clock
         self._hooks = hooks
-        self._scheduler = scheduler
+        self._active = active
+        self._on_due = on_due
         self._batcher = Batcher(self._start_many)
 
     async def start(self, request: StartRequest) -> Started:
@@ -65,7 +67,7 @@ class Starting:
         for new in asked:
             self._hooks.start_before(new)
         sent_at = self._clock.monotonic()
-        birth = self._scheduler.birth([new.id for new in asked if not new.delay_s])
+        birth = self._active.birth([new.id for new in asked if not new.delay_s])
         async with self._database.autocommit() as conn:
             created = await sagas.bear(conn, asked, birth, now=self._clock.sql_now())
         inputs = {} if len(created) == len(asked) else await self._inputs_of([new.id for new in asked])
@@ -77,9 +79,9 @@ class Starting:
                 continue
             answers.append(Started(str(new.id), created=True))
             if new.id in birth.leased:
-                self._scheduler.adopt(new, created_at, sent_at)
+                self._active.adopt(new, created_at, sent_at)
             else:
-                self._scheduler.nudge()
+                self._on_due()
         return answers
 
     async def _inputs_of(self, saga_ids: Sequence[UUID]) -> dict[UUID, str]:
@@ -87,7 +89,7 @@ class Starting:
             return await sagas.started_with(conn, saga_ids)
 
     def _prepare(self, request: StartRequest) -> NewSaga:
-        """Give the saga that is asked for, its input in the one form that inputs are compared in."""
+        """Return the saga that is asked for, its input in the one form that inputs are compared in."""
         definition = self._registry.newest(request.workflow)
         return NewSaga(
             id=ids.derived_uuid("saga", request.workflow, request.key),

@@ -149,6 +149,6 @@ def _require(saga: Saga, allowed: bool, what: str) -> None:  # noqa: FBT001 - it
 
 
 def _to(saga: Saga, run_state: RunState) -> Operation:
-    """Give the operation that changes the run state alone."""
+    """Return the operation that changes the run state alone."""
     due_at = saga.claimed_at if run_state is RunState.READY else None
     return Operation(saga.phase, run_state, saga.outcome, due_at, saga.calls, saga.error)

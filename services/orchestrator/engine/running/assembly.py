@@ -30,7 +30,7 @@ def turns_of(
     hooks: EngineHooks,
     settings: EngineSettings,
 ) -> Turns:
-    """Give the turns of one replica; all of them write through `committer`."""
+    """Return the turns of one replica; all of them write through `committer`."""
     loader = Loader(database, clock)
     caller = Caller(clients, clock, hooks, get_logger("engine.step"))
     endings = Endings(committer, codec, hooks)
@@ -51,6 +51,7 @@ def turns_of(
         endings=endings,
         codec=codec,
         clock=clock,
+        hooks=hooks,
         settings=settings,
         loader=loader,
     )
@@ -60,6 +61,8 @@ def turns_of(
         compensator=compensator,
         endings=endings,
         residents=Residents(settings.max_residents),
+        loader=loader,
+        hooks=hooks,
         codec=codec,
         clock=clock,
         clients=clients,

@@ -43,12 +43,12 @@ class Attempted:
     retry_after_s: float = 0.0
 
     def info(self) -> ErrorInfo:
-        """Give the error as a value, safe to store and to show."""
+        """Return the error as a value, safe to store and to show."""
         return error_info(self.error)
 
 
 def error_info(error: BaseException | None) -> ErrorInfo:
-    """Give an exception as a value: its code, and its text without what text columns refuse."""
+    """Return an exception as a value: its code, and its text without what text columns refuse."""
     code = str(getattr(error, "code", "") or type(error).__name__)
     try:
         message = str(error)
@@ -68,7 +68,7 @@ class Caller:
         """Take what every step gets."""
         self._clients = clients
         self._clock = clock
-        self.hooks = hooks
+        self._hooks = hooks
         self._log = log
 
     async def attempt(
@@ -85,16 +85,16 @@ class Caller:
         saga_id = str(saga.id)
         key, deadline = f"{saga_id}:{position}", started + timeout_s
         step = Step(key, number, deadline, self._clients, saga_id, saga.subject, self._log)
-        self.hooks.call_before(saga, position, name, number)
+        self._hooks.call_before(saga, position, name, number)
         begun = _begin(call, step)
         attempted = begun if isinstance(begun, Attempted) else await _finish(begun, timeout_s)
         seconds = self._clock.monotonic() - started
-        self.hooks.call_answered(saga, position, name, attempted.verdict, seconds)
+        self._hooks.call_answered(saga, position, name, attempted.verdict, seconds)
         return attempted
 
 
 def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Attempted | Awaitable[Any]:
-    """Begin an attempt; give its outcome if it waits for nothing, and so needs no limit, or else what is left of it."""
+    """Begin an attempt; return its outcome if it waits for nothing, and so needs no limit, or else the rest of it."""
     try:
         work = call(step)
         if type(work) is not CoroutineType:

@@ -9,16 +9,18 @@ found by halving and fails alone. A lost answer is repeated until it is heard: e
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, cast
 
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer
-from services.orchestrator.engine.running.insistence import insist
 from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.retrying import until_answered
 from services.orchestrator.engine.store import flushes
 
 WRITES_MAX: Final = 2
@@ -86,6 +88,8 @@ class Committer:
             raise Overtaken
         if answer is APPLIED:
             pending.taken(flush)
+            for alarm in flush.alarms:
+                self._hooks.alarm(alarm.kind, pending.saga, alarm.message)
         return answer
 
     def submit(self, flush: Flush) -> "asyncio.Future[FlushAnswer]":
@@ -135,8 +139,8 @@ class Committer:
     async def _write_on(self) -> None:
         """Write the batch that this writer was given, and then the next, as long as there is one.
 
-        What has gathered meanwhile goes out at once if it is much beside what was answered; if it is little, those who
-        were answered queue before.
+        If at least half as much has gathered as was just answered, it goes out at once; otherwise those who were
+        answered get a turn of the event loop to join it.
         """
         me = cast("asyncio.Task[None]", asyncio.current_task())
         while batch := self._writers[me]:
@@ -175,16 +179,23 @@ class Committer:
         async def write() -> tuple[Sequence[FlushAnswer], float]:
             started = self._clock.monotonic()
             self._hooks.flush_before(batch)
-            answers = await flushes.write(self._database, batch, now=self._clock.sql_now())
+            async with self._connection_for(batch) as conn:
+                answers = await flushes.write(conn, batch, now=self._clock.sql_now())
             self._hooks.flush_unseen(batch)
             return answers, self._clock.monotonic() - started
 
         def told(error: Exception) -> None:
             self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
 
-        answers, seconds = await insist(write, self._clock, told)
+        answers, seconds = await until_answered(write, self._clock, told)
         self._hooks.flushed(batch, seconds)
         return answers
+
+    def _connection_for(self, batch: Sequence[Flush]) -> AbstractAsyncContextManager[Connection]:
+        """Return a connection in a transaction, or one on which a single statement is its own."""
+        if any(flush.needs_transaction for flush in batch):
+            return self._database.begin()
+        return self._database.autocommit()
 
     def _fail_all(self, error: BaseException) -> None:
         queued, self._queue = self._queue, []

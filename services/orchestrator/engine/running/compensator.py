@@ -53,14 +53,14 @@ class Compensator:
     async def unwind(self, definition: WorkflowDefinition, pending: Pending, lease: Lease) -> None:
         """Do what is owed, the last registered first; the result of one and the intent of the next are one flush.
 
-        So is what the code did last, that it is unwound, and the intent of the first.
+        So are, at the start, the code's last records, the change to `compensating` and the first undo's intent.
         """
         pending.calls.clear()
         if pending.has_news_for_undos:
-            await self._write_turn(pending)
+            await self._write_unwinding(pending)
         for undo in await self._owed(pending):
             if self.draining:
-                await self._write_turn(pending)
+                await self._write_unwinding(pending)
                 await self._wait(pending, RunState.READY, delay_s=0.0)
                 return
             if not await self._undo(definition, pending, lease, undo):
@@ -72,7 +72,7 @@ class Compensator:
         await self._endings.end(definition, pending, outcome, error=pending.saga.error)
 
     async def _owed(self, pending: Pending) -> list[Undo]:
-        """Give the undos that are owed, the last first; not those that the next flush waives."""
+        """Return the undos that are owed, the last first; not those that the next flush waives."""
         waived = {undo.position for undo in pending.undo_changes}
         undos = pending.undo_rows.all(pending.undo_no)
         if undos is None:
@@ -85,7 +85,7 @@ class Compensator:
         saga = pending.saga
         fn = definition.undos.get(undo.name)
         if fn is None:
-            await self._write_turn(pending)
+            await self._write_unwinding(pending)
             message = f"workflow {definition.name!r} version {definition.version} no longer has the undo {undo.name!r}"
             await self._get_stuck(definition, pending, undo, "undo-missing", message)
             return False
@@ -134,9 +134,7 @@ class Compensator:
             await self._get_stuck(definition, pending, undo, "undo-failed", message)
             return False
         if attempted.verdict is Verdict.MISCONFIGURED:
-            alarm = Alarm("step-misconfigured", f"{undo.name}: {error}")
-            pending.alarms.append(alarm)
-            self._hooks.alarm(alarm.kind, pending.saga, alarm.message)
+            pending.alarms.append(Alarm("step-misconfigured", f"{undo.name}: {error}"))
         delay_s = policy.delay_s(undo.attempts, ids.jitter(0.0, 1.0), attempted.retry_after_s)
         await self._wait(pending, RunState.WAITING, delay_s=delay_s, undo=undo)
         return False
@@ -147,9 +145,9 @@ class Compensator:
         waits = (Wait("retry", undo.name, undo.started_at or now, None, due_at),) if undo else ()
         await self._write(pending, run_state, due_at=due_at, waits=waits)
 
-    async def _write_turn(self, pending: Pending) -> None:
+    async def _write_unwinding(self, pending: Pending) -> None:
         """Write that the saga is unwound, if its row does not say so yet."""
-        if pending.turned_from is not None:
+        if pending.before_unwinding is not None:
             await self._write(pending, RunState.LEASED)
 
     async def _write(

@@ -60,12 +60,12 @@ class Driver:
 
     @property
     def error(self) -> BaseException | None:
-        """Give what the code raised, once `finished`."""
+        """Return what the code raised, once `finished`."""
         return self._root.error
 
     @property
     def value(self) -> Any:
-        """Give what the code returned, once `finished`."""
+        """Return what the code returned, once `finished`."""
         return self._root.value
 
     @property
@@ -100,7 +100,7 @@ class Driver:
             self._runnable.append(branch)
 
     def settle(self, now: datetime) -> list[WaitTimer]:
-        """Answer every wait whose signal is settled or whose time has come; give the timers that fired."""
+        """Answer every wait whose signal is settled or whose time has come; return the timers that fired."""
         fired: list[WaitTimer] = []
         for position, (_, command) in list(self.waits.items()):
             if isinstance(command, WaitTimer):
@@ -112,7 +112,7 @@ class Driver:
         return fired
 
     def expired(self, now: datetime) -> list[WaitSignal]:
-        """Give the waits whose deadline has passed and whose signal is still open."""
+        """Return the waits whose deadline has passed and whose signal is still open."""
         return [
             command
             for _, command in self.waits.values()
@@ -205,7 +205,7 @@ class Driver:
         self.new_steps = [step for step in self.new_steps if not positions.is_within(step.position, inside)]
 
     def _open_branches(self, branch: Branch) -> list[Branch]:
-        """Give a branch and those inside it, innermost first."""
+        """Return a branch and those inside it, innermost first."""
         inner = branch.join.children if branch.join is not None else []
         return [found for child in inner for found in self._open_branches(child)] + [branch]
 

@@ -25,7 +25,7 @@ class Endings:
         """Take where flushes go, and how payloads are read for `on_transition`."""
         self._committer = committer
         self._codec = codec
-        self.hooks = hooks
+        self._hooks = hooks
 
     async def end(
         self,
@@ -45,14 +45,11 @@ class Endings:
         except Exception as failure:  # noqa: BLE001 - the author's function may raise anything; it must be seen, not lost
             await self.get_stuck(definition, pending, Attention("on-transition", describe(failure)), announce=False)
             return
-        alarm: Alarm | None = None
         if outcome is Outcome.FAILED and definition.failure_alarm is not None:
-            alarm = Alarm(definition.failure_alarm, f"{error.code}: {error.message}" if error else str(outcome))
-            pending.alarms.append(alarm)
+            message = f"{error.code}: {error.message}" if error else str(outcome)
+            pending.alarms.append(Alarm(definition.failure_alarm, message))
         flush = pending.flush(ENDED, DONE, outcome=outcome, output=output, error=error, messages=messages)
         await self._write(pending, flush, error.code if error else None)
-        if alarm is not None:
-            self.hooks.alarm(alarm.kind, pending.saga, alarm.message)
 
     async def get_stuck(
         self, definition: WorkflowDefinition, pending: Pending, attention: Attention, *, announce: bool = True
@@ -67,8 +64,7 @@ class Endings:
             except Exception as failure:  # noqa: BLE001 - being stuck must be written even if announcing it fails
                 message = f"{attention.message}; announcing it failed: {describe(failure)}"
                 attention = replace(attention, message=message)
-        alarm = Alarm("saga-stuck", f"{attention.reason}: {attention.message}")
-        pending.alarms.append(alarm)
+        pending.alarms.append(Alarm("saga-stuck", f"{attention.reason}: {attention.message}"))
         flush = pending.flush(
             saga.phase,
             RunState.STUCK,
@@ -78,12 +74,11 @@ class Endings:
             messages=messages,
         )
         await self._write(pending, flush, attention.reason)
-        self.hooks.alarm(alarm.kind, saga, alarm.message)
 
     async def _write(self, pending: Pending, flush: Flush, code: str | None) -> None:
         before, after = pending.status, status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
         await self._committer.write(pending, flush)
-        self.hooks.transition(pending.saga, before, after, code)
+        self._hooks.transition(pending.saga, before, after, code)
 
     def _announce(
         self,
@@ -114,7 +109,7 @@ class Endings:
 
 
 def describe(error: BaseException) -> str:
-    """Give an exception of an author's code with the last part of its traceback."""
+    """Return an exception of an author's code with the last part of its traceback."""
     lines = traceback.format_exception(error)
     return "".join(lines)[-TRACE_LENGTH_MAX:].replace("\x00", "").strip()
 

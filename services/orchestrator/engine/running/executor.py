@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.chassis.clock import Clock
+from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, TerminalError
@@ -36,15 +37,15 @@ from services.orchestrator.engine.running.endings import Endings, describe, enco
 from services.orchestrator.engine.running.lease import present
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
-from services.orchestrator.engine.running.rests import Rests
 from services.orchestrator.engine.running.run import Run
+from services.orchestrator.engine.running.short_waits import ShortWaits
 from services.orchestrator.engine.running.steps import StepBook
 
 
 class Executor:
     """Moves sagas on."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it works with every part of a turn
         self,
         *,
         committer: Committer,
@@ -53,6 +54,7 @@ class Executor:
         endings: Endings,
         codec: Codec,
         clock: Clock,
+        hooks: EngineHooks,
         settings: EngineSettings,
         loader: Loader,
     ) -> None:
@@ -63,12 +65,12 @@ class Executor:
         self._endings = endings
         self._codec = codec
         self._clock = clock
-        self._hooks = caller.hooks
+        self._hooks = hooks
         self._settings = settings
-        self._rests = Rests(clock, settings)
-        self.loader = loader
+        self._short_waits = ShortWaits(clock, settings)
+        self._loader = loader
         self.draining = False
-        self._book = StepBook(codec, self._hooks, timedelta(days=settings.key_life_days))
+        self._book = StepBook(codec, timedelta(days=settings.key_life_days))
 
     async def drive(self, run: Run) -> bool:
         """Drive a saga until it gives its lease back; say whether its code is worth keeping in memory."""
@@ -109,7 +111,7 @@ class Executor:
             await self._call(run, ready)
         elif run.attempts:
             await self._await_attempts(run)
-        elif (due_at := self._rests.may_nap_until(run)) is not None:
+        elif (due_at := self._short_waits.may_nap_until(run)) is not None:
             await self._nap(run, due_at)
         else:
             return await self._suspend(run)
@@ -162,7 +164,7 @@ class Executor:
     # waiting
 
     def _answer_waits(self, run: Run) -> datetime | None:
-        """Let branches go on whose signal is settled or whose time has come; give the time, None if none waited."""
+        """Let branches go on whose signal is settled or whose time has come; return the time, None if none waited."""
         if not run.driver.waits:
             return None
         now = run.log.now()
@@ -187,16 +189,16 @@ class Executor:
 
     async def _nap(self, run: Run, due_at: datetime) -> None:
         """Wait here for time to move the saga on, once what it has recorded is written."""
-        with self._rests.place():
-            if not run.pending.is_written:
+        with self._short_waits.place():
+            if not run.pending.is_clean:
                 await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
-            await self._rests.until(run, due_at)
+            await self._short_waits.until(run, due_at)
 
     async def _hears(self, run: Run) -> bool:
         """Listen for signals before a wait; say whether any may have come, which the code has not seen then."""
         known = run.log.signal_no
-        await self._rests.listen(run)
-        return await run.ear.heard() or run.log.signal_no != known
+        await self._short_waits.listen(run)
+        return await run.listener.heard() or run.log.signal_no != known
 
     async def _suspend(self, run: Run) -> bool:
         """Give the lease back until a signal or time moves the saga on; False if there may be news already.
@@ -227,7 +229,7 @@ class Executor:
         return True
 
     async def _learn(self, run: Run) -> None:
-        signal_no, signals = await self.loader.signals(run.saga.id)
+        signal_no, signals = await self._loader.signals(run.saga.id)
         run.log.learn(signal_no, signals)
 
     # ends
@@ -255,7 +257,7 @@ class Executor:
         if pending.undo_no == 0:
             await self._endings.end(run.definition, pending, Outcome.FAILED, error=error)
             return
-        pending.turn(error)
+        pending.begin_unwinding(error)
         await self._compensator.unwind(run.definition, pending, run.lease)
 
     async def _fault(self, run: Run, error: BaseException) -> None:

@@ -39,7 +39,7 @@ class Handover:
     def _end_unknown(self) -> None:
         self.ends(is_written=False)
 
-    async def is_written(self) -> bool:
+    async def wait_until_written(self) -> bool:
         """Wait until it is durable; False if that is not known, and the signal has to be settled under the lock.
 
         Whoever waits has a future of its own: one that gives up takes nothing from the others, and none is told late.

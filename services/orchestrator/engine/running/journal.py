@@ -46,11 +46,11 @@ class Journal:
         self._clients = clients
 
     def next_position(self) -> str:
-        """Give the next position of the line that is running."""
+        """Return the next position of the line that is running."""
         return self._log.next_position()
 
     def recorded(self, position: str, kind: Kind, name: str) -> str | None:
-        """Give the output recorded at a position, None if the code has got further than the log."""
+        """Return the output recorded at a position, None if the code has got further than the log."""
         return self._log.recorded(position, kind, name)
 
     # steps and undos
@@ -64,7 +64,7 @@ class Journal:
         retry: RetryPolicy,
         timeout_s: float,
     ) -> Any:
-        """Give a step's recorded result, or ask the executor for its call."""
+        """Return a step's recorded result, or ask the executor for its call."""
         position = self.next_position()
         record = self._log.take(position, STEP, name)
         signature = signature_of(fn)
@@ -119,7 +119,7 @@ class Journal:
         return signal_id
 
     def promise_shape(self, name: str) -> Any:
-        """Give a declared promise's type."""
+        """Return a declared promise's type."""
         return self._log.declared(lambda: self._definition.promise_shape(name))
 
     async def wait_signal(self, name: str, kind: SignalKind, shape: Any, timeout: timedelta | None) -> Any:
@@ -210,9 +210,9 @@ class Journal:
             self._log.pending.progress = text
 
     def value(self, name: str, fn: Callable[[Any], Any] | None) -> Any:
-        """Give a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""
+        """Return a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""
         position = self.next_position()
-        shape = signature_result(fn) if fn is not None else _VALUE_SHAPES[name]
+        shape = signature_of(fn).result if fn is not None else _VALUE_SHAPES[name]
         recorded = self.recorded(position, Kind.VALUE, name)
         if recorded is not None:
             return self._codec.decode(recorded, shape)
@@ -228,11 +228,6 @@ class Journal:
                 return ids.jitter(0.0, 1.0)
             case _:
                 return ids.new_uuid()
-
-
-def signature_result(fn: Callable[[Any], Any]) -> Any:
-    """Give the declared type of what a side effect reads."""
-    return signature_of(fn).result
 
 
 def _json(value: Any) -> str:

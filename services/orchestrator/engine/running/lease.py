@@ -29,6 +29,6 @@ class Lease:
 
 
 def present(saga: Saga, clock: Clock) -> datetime:
-    """Give the present moment, at least the one at which the database handed out the saga's lease."""
+    """Return the present moment, at least the one at which the database handed out the saga's lease."""
     now = clock.now()
     return max(now, saga.claimed_at)

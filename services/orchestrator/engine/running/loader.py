@@ -10,7 +10,7 @@ from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.model.records import History, LogRecord, Signal, Undo
 from services.orchestrator.engine.running.batcher import Batcher
-from services.orchestrator.engine.running.insistence import insist
+from services.orchestrator.engine.running.retrying import until_answered
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class Loader:
         return [tuple(undos.get(saga_id, ())) for saga_id in saga_ids]
 
     async def _insist(self, read: Callable[[], Awaitable[T]]) -> T:
-        return await insist(read, self._clock, _told)
+        return await until_answered(read, self._clock, _told)
 
 
 def _told(error: Exception) -> None:

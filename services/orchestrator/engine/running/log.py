@@ -45,7 +45,7 @@ class RunLog:
 
     @property
     def saga(self) -> Saga:
-        """Give the saga as its last claim read it."""
+        """Return the saga as its last claim read it."""
         return self.pending.saga
 
     def adopt(self, saga: Saga, signals: Iterable[Signal]) -> None:
@@ -60,25 +60,25 @@ class RunLog:
         self.signals.update((signal.name, signal) for signal in signals)
 
     def now(self) -> datetime:
-        """Give the present moment, at least the one at which the database handed out the lease."""
+        """Return the present moment, at least the one at which the database handed out the lease."""
         return present(self.pending.saga, self._clock)
 
     def next_position(self) -> str:
-        """Give the next position of the line that is running."""
+        """Return the next position of the line that is running."""
         if self.line is None:
             raise BranchClosed
         self.line.taken += 1
         return positions.at(self.line.path, self.line.taken)
 
     def take(self, position: str, kind: Kind, name: str) -> LogRecord | None:
-        """Give the record at a position, None if the code has got further than the log; Divergence if they differ."""
+        """Return the record at a position, None if the code has got further than the log; Divergence if they differ."""
         try:
             return self.replay.take(position, kind, name)
         except EngineError as fault:
             raise self.fail(fault) from None
 
     def recorded(self, position: str, kind: Kind, name: str) -> str | None:
-        """Give the output recorded at a position, None if the code has got further than the log."""
+        """Return the output recorded at a position, None if the code has got further than the log."""
         record = self.take(position, kind, name)
         return None if record is None else record.output
 

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.model import positions
@@ -40,9 +40,23 @@ class Change(TypedDict, total=False):
     expired: tuple[str, ...]
 
 
+class RowState(NamedTuple):
+    """What of a saga's own row its code may change, besides the state that a flush gives it."""
+
+    calls: dict[str, Call]
+    undo_no: int
+    no_return: bool
+    progress: str | None
+
+
 @dataclass(slots=True)
 class Pending:
-    """The buffer between a saga's code and the committer: one flush takes all of it."""
+    """The buffer between a saga's code and the committer: one flush takes all of it.
+
+    `saga` is the row as the last claim read it, `before_unwinding` the same while only memory knows that it unwinds.
+    `lease` is the turn's, `handover` the signal that the next flush settles, `undo_rows` what is written of undos,
+    and `under_way` the flush that has not been answered yet.
+    """
 
     saga: Saga
     flush_no: int
@@ -52,6 +66,7 @@ class Pending:
     progress: str | None
     takeovers: int
     faults: int
+    last_written: RowState
     records: list[LogRecord] = field(default_factory=list)
     undos: list[Undo] = field(default_factory=list)
     undo_changes: list[Undo] = field(default_factory=list)
@@ -59,8 +74,7 @@ class Pending:
     alarms: list[Alarm] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     starts: list[NewSaga] = field(default_factory=list)
-    written: tuple[dict[str, Call], int, bool, str | None] = ({}, 0, False, None)
-    turned_from: Saga | None = None
+    before_unwinding: Saga | None = None
     lease: Lease | None = None
     handover: Handover | None = None
     undo_rows: UndoRows = field(default_factory=UndoRows)
@@ -78,34 +92,36 @@ class Pending:
             progress=saga.progress,
             takeovers=saga.takeovers,
             faults=saga.faults,
-            written=({call.position: call for call in saga.calls}, saga.undo_no, saga.no_return, saga.progress),
+            last_written=RowState(
+                {call.position: call for call in saga.calls}, saga.undo_no, saga.no_return, saga.progress
+            ),
         )
 
     @property
     def status(self) -> str:
-        """Give the status word that the saga's row has while it is leased."""
-        saga = self.turned_from or self.saga
+        """Return the status word that the saga's row has while it is leased."""
+        saga = self.before_unwinding or self.saga
         return status_word(saga.phase, saga.run_state, saga.outcome, saga.epoch)
 
     @property
-    def is_written(self) -> bool:
+    def is_clean(self) -> bool:
         """Say whether nothing has been recorded since the last flush."""
         if self.handover is not None:
             return False
-        return not any(self._buffers()) and self.written == (self.calls, self.undo_no, self.no_return, self.progress)
+        return not any(self._buffers()) and self.last_written == self._row_state()
 
     @property
     def has_news_for_undos(self) -> bool:
         """Say whether undos are to be registered, or to get results, that are not written yet."""
         return bool(self.undos) or any(record.kind is Kind.STEP and record.error is None for record in self.records)
 
-    def turn(self, error: ErrorInfo) -> None:
+    def begin_unwinding(self, error: ErrorInfo) -> None:
         """Unwind from here on, because of `error`; the saga's row says so with the next flush."""
-        self.turned_from = self.saga
+        self.before_unwinding = self.saga
         self.saga = self.saga._replace(phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
 
     def leased(self, *, epoch: int, signal_no: int, at: datetime) -> Saga:
-        """Give the saga as its row stands after a flush that suspended it and a lease that woke it."""
+        """Return the saga as its row stands after a flush that suspended it and a lease that woke it."""
         return self.saga._replace(
             run_state=RunState.LEASED,
             epoch=epoch,
@@ -138,8 +154,8 @@ class Pending:
         """Go back to what is written: for code that does not fit its log and must leave no trace."""
         self._clear()
         self._end_handover(is_written=False)
-        self.saga, self.turned_from = self.turned_from or self.saga, None
-        calls, self.undo_no, self.no_return, self.progress = self.written
+        self.saga, self.before_unwinding = self.before_unwinding or self.saga, None
+        calls, self.undo_no, self.no_return, self.progress = self.last_written
         self.calls = dict(calls)
 
     def add_undo(self, undo_name: str, args: str, position: str, step_position: str | None) -> None:
@@ -203,12 +219,15 @@ class Pending:
         if flush.settled:
             self._end_handover(is_written=True)
         self.flush_no = flush.flush_no
-        self.undo_rows.written(flush)
-        self.turned_from = None
+        self.undo_rows.apply(flush)
+        self.before_unwinding = None
         self.takeovers = flush.takeovers
         self.faults = flush.faults
-        self.written = (dict(self.calls), self.undo_no, self.no_return, self.progress)
+        self.last_written = self._row_state()._replace(calls=dict(self.calls))
         self._clear()
+
+    def _row_state(self) -> RowState:
+        return RowState(self.calls, self.undo_no, self.no_return, self.progress)
 
     def _clear(self) -> None:
         for buffer in self._buffers():

@@ -18,57 +18,57 @@ class Residents:
         """Keep at most `limit` runs."""
         self._limit = limit
         self._runs: OrderedDict[UUID, Run] = OrderedDict()
-        self._driven: dict[UUID, Run] = {}
+        self._running: dict[UUID, Run] = {}
 
     @contextmanager
-    def driven(self, run: Run) -> Iterator[None]:
+    def running(self, run: Run) -> Iterator[None]:
         """Know of a run as long as it has a turn."""
-        self._driven[run.saga.id] = run
+        self._running[run.saga.id] = run
         try:
             yield
         finally:
-            if self._driven.get(run.saga.id) is run:
-                del self._driven[run.saga.id]
+            if self._running.get(run.saga.id) is run:
+                del self._running[run.saga.id]
 
     @contextmanager
     def expecting(self, saga_ids: Collection[UUID]) -> Iterator[None]:
         """Let the runs of these sagas that have a turn know that signals of theirs are being settled."""
-        runs = [run for saga_id in saga_ids if (run := self._driven.get(saga_id)) is not None]
+        runs = [run for saga_id in saga_ids if (run := self._running.get(saga_id)) is not None]
         for run in runs:
-            run.ear.begins()
+            run.listener.begins()
         try:
             yield
         finally:
             for run in runs:
-                run.ear.ends()
+                run.listener.ends()
 
     def tell(self, saga_id: UUID, epoch: int, signal_no: int, news: Sequence[Signal]) -> None:
         """Let a run that has a turn under `epoch` know of settled signals, after which its row counts `signal_no`.
 
         If the row counts more than these and those it knew, it has missed others: then it reads them before it waits.
         """
-        run = self._driven.get(saga_id)
+        run = self._running.get(saga_id)
         if run is not None and run.lease.epoch == epoch and run.log.signal_no + len(news) == signal_no:
             run.log.learn(signal_no, news)
-            run.ear.told()
+            run.listener.told()
 
     def hearer(self, saga_id: UUID) -> Run | None:
-        """Give the run of a saga that waits for signals in memory, be it kept or about to wait; None if none does."""
-        run = self._driven.get(saga_id)
+        """Return the run of a saga that waits for signals in memory, be it kept or about to wait; None if none does."""
+        run = self._running.get(saga_id)
         if run is None:
             return self._runs.get(saga_id)
-        return run if run.ear.listens else None
+        return run if run.listener.listens else None
 
-    async def written(self, saga_id: UUID) -> None:
-        """Wait for the flush that a saga has under way: it may wait for signals then, and its row is free.
+    async def wait_for_flush(self, saga_id: UUID) -> None:
+        """Wait for the flush that a saga has under way, `PATIENCE_S` at most: then it may wait for signals.
 
         What it was handed is written or has come to nothing by then: two signals are never on their way to one saga.
         """
-        run = self._driven.get(saga_id)
+        run = self._running.get(saga_id)
         if run is not None and run.pending.under_way is not None:
             await asyncio.wait((run.pending.under_way,), timeout=PATIENCE_S)
-        while (run := self._driven.get(saga_id)) is not None and run.pending.handover is not None:
-            if not await run.pending.handover.is_written():
+        while (run := self._running.get(saga_id)) is not None and run.pending.handover is not None:
+            if not await run.pending.handover.wait_until_written():
                 return
 
     def __len__(self) -> int:
@@ -100,17 +100,17 @@ class Residents:
         """Take a kept run out for a turn that is about to begin; False if it has one already."""
         if self._runs.get(run.saga.id) is not run:
             return False
-        self._driven[run.saga.id] = self._runs.pop(run.saga.id)
+        self._running[run.saga.id] = self._runs.pop(run.saga.id)
         return True
 
     def drop(self, run: Run) -> None:
         """Let go of a run whose turn never began."""
-        if self._driven.get(run.saga.id) is run:
-            del self._driven[run.saga.id]
+        if self._running.get(run.saga.id) is run:
+            del self._running[run.saga.id]
         run.close()
 
     def saga(self, saga_id: UUID) -> Saga | None:
-        """Give the saga of a run that is kept, None if it is not."""
+        """Return the saga of a run that is kept, None if it is not."""
         run = self._runs.get(saga_id)
         return None if run is None else run.saga
 

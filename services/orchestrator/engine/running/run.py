@@ -9,11 +9,11 @@ from services.orchestrator.engine.model.commands import RunStep, WaitSignal
 from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, Wait
 from services.orchestrator.engine.running.calls import Attempted
 from services.orchestrator.engine.running.driver import Driver
-from services.orchestrator.engine.running.ear import Ear
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.signal_listener import SignalListener
 
 Attempts = dict[str, "asyncio.Task[Attempted]"]
 
@@ -32,7 +32,7 @@ class Run:
     pending: Pending = field(init=False)
     ready: list[RunStep] = field(default_factory=list)
     attempts: Attempts = field(default_factory=dict)
-    ear: Ear = field(default_factory=Ear)
+    listener: SignalListener = field(default_factory=SignalListener)
 
     def __post_init__(self) -> None:
         """Take what the saga has recorded since its last flush, which every step asks for."""
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def saga(self) -> Saga:
-        """Give the saga as its last claim read it."""
+        """Return the saga as its last claim read it."""
         return self.pending.saga
 
     @property
@@ -49,7 +49,7 @@ class Run:
         return not any(isinstance(command, WaitSignal) for _, command in self.driver.waits.values())
 
     def next_due(self) -> datetime | None:
-        """Give the earliest moment at which time alone moves this saga on, None if only a signal does."""
+        """Return the earliest moment at which time alone moves this saga on, None if only a signal does."""
         moments = [wait.until for wait in self.waits() if wait.until is not None]
         return min(moments) if moments else None
 
@@ -73,7 +73,7 @@ class Run:
         """Let the code go on with a settled signal, which the next flush writes."""
         handover = self.pending.hand(signal, self.log.signal_no)
         self.log.learn(self.log.signal_no + 1, (handover.signal,))
-        self.ear.told()
+        self.listener.told()
         return handover
 
     def cancel_attempts(self) -> None:

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from services.chassis import ids
 from services.chassis.errors import KeyReused
-from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
@@ -33,10 +32,9 @@ class Interrupted(Exception):
 class StepBook:
     """Keeps the account of a saga's calls: which start, which are recorded, which are tried again."""
 
-    def __init__(self, codec: Codec, hooks: EngineHooks, key_life: timedelta) -> None:
+    def __init__(self, codec: Codec, key_life: timedelta) -> None:
         """Take how payloads are written and how long keys are trusted."""
         self._codec = codec
-        self._hooks = hooks
         self._key_life = key_life
 
     def admit(self, run: Run) -> None:
@@ -107,9 +105,7 @@ class StepBook:
                     self._waive(run, command)
                 self._record_error(run, command, call, attempted.info())
             case Verdict.MISCONFIGURED:
-                alarm = Alarm("step-misconfigured", f"{command.name}: {attempted.error}")
-                run.pending.alarms.append(alarm)
-                self._hooks.alarm(alarm.kind, run.saga, alarm.message)
+                run.pending.alarms.append(Alarm("step-misconfigured", f"{command.name}: {attempted.error}"))
                 retry_at = run.log.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
                 run.pending.calls[command.position] = call._replace(retry_at=retry_at, error=attempted.info())
             case _:

@@ -9,6 +9,7 @@ from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.context import WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
+from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.records import Attention, History, Saga
@@ -21,6 +22,7 @@ from services.orchestrator.engine.running.endings import Endings, describe
 from services.orchestrator.engine.running.executor import Executor
 from services.orchestrator.engine.running.journal import Journal
 from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.quarantine import Quarantine
@@ -37,7 +39,7 @@ class ReplayLog:
         self._replay = replay
 
     def __getattr__(self, name: str) -> Any:
-        """Give the logger's method, or one that does nothing."""
+        """Return the logger's method, or one that does nothing."""
         return _silence if self._replay.replaying else getattr(self._log, name)
 
     @cached_property
@@ -52,7 +54,7 @@ def _silence(*_: object, **__: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """The parts that a turn needs.
+    """Runs turns. All of a replica share these parts.
 
     Suspects of killing their replicas pass the `quarantine` one by one, each until its turn ends or has made progress.
     """
@@ -62,6 +64,8 @@ class Turns:
     compensator: Compensator
     endings: Endings
     residents: Residents
+    loader: Loader
+    hooks: EngineHooks
     codec: Codec
     clock: Clock
     clients: Any
@@ -81,8 +85,8 @@ class Turns:
             await self._take(saga, history, lease, kept)
             return
         async with self.quarantine.of(saga.id):
-            self.endings.hooks.isolate_before(saga)
-            if await self.executor.loader.isolate(saga.id, saga.epoch):
+            self.hooks.isolate_before(saga)
+            if await self.loader.isolate(saga.id, saga.epoch):
                 await self._take(saga, history, lease, kept)
             elif kept is not None:
                 kept.close()
@@ -123,7 +127,7 @@ class Turns:
         run.log.adopt(saga, history.signals)
         keep = False
         try:
-            with self.residents.driven(run):
+            with self.residents.running(run):
                 keep = await self.executor.drive(run)
         finally:
             if keep:
@@ -151,7 +155,7 @@ class Turns:
 
 
 def _as_written(saga: Saga, pending: Pending | None = None) -> Pending:
-    """Give what the saga's row says and nothing beyond, by what is pending if the turn has got that far."""
+    """Return the buffer `pending` rolled back to what the saga's row holds; a new one if the turn had not made it."""
     pending = pending or Pending.of(saga)
     pending.discard()
     return pending

@@ -17,10 +17,10 @@ class UndoRows:
         self._rows: dict[str, Undo] = {}
 
     def all(self, count: int) -> Sequence[Undo] | None:
-        """Give all undos that the saga has registered, `count` of them; None if others were registered before."""
+        """Return all undos that the saga has registered, `count` of them; None if others were registered before."""
         return tuple(self._rows.values()) if len(self._rows) == count else None
 
-    def written(self, flush: Flush) -> None:
+    def apply(self, flush: Flush) -> None:
         """Take in what an applied flush has written."""
         if self._rows:
             self._take_changes(flush.undo_changes)

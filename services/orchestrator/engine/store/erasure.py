@@ -15,7 +15,7 @@ def queries() -> Queries:
 
 
 async def erase(conn: Connection, subject: str, *, limit: int) -> int:
-    """Blank the payloads of up to `limit` ended sagas of a subject; give how many."""
+    """Blank the payloads of up to `limit` ended sagas of a subject; return how many."""
     return len(await conn.fetch(queries()["erase"], {"subject": subject, "erased": ERASED, "limit": limit}))
 
 

@@ -6,8 +6,8 @@
 -- A replica that holds a saga again may send what its former lease had to write in the same batch: so every row of another table
 -- names its flush's place, and not its saga. What became of an undo finds its row only if an earlier flush has registered it: as
 -- every undo is registered before the effect that it undoes, one has. With `lease_s` a flush names the epoch before its own, since
--- which the saga waits, and takes the lease; sent again it finds another. A signal that it settles is open: who knows of every
--- signal that the row counts knows that.
+-- which the saga waits, and takes the lease; sent again it finds another. A signal that it settles is open still: that `knows`
+-- agrees with signal_no says so.
 with held as materialized (
     select s.flush_no as stands, s.signal_no as counted, f.*, f.ordinality as no
     from sagas s

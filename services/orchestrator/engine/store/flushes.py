@@ -8,7 +8,6 @@ from typing import Any
 
 from services.chassis import audit
 from services.chassis.connection import Connection
-from services.chassis.db import Database
 from services.chassis.messaging import outbox
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer
@@ -23,18 +22,14 @@ def queries() -> Queries:
     return Queries.load(Path(__file__).with_name("flush.sql"))
 
 
-async def write(database: Database, batch: Sequence[Flush], *, now: datetime | None) -> Sequence[FlushAnswer]:
-    """Commit a batch and say what became of each flush, in its order.
+async def write(conn: Connection, batch: Sequence[Flush], *, now: datetime | None) -> Sequence[FlushAnswer]:
+    """Write a batch and say what became of each flush, in its order.
 
-    Logs, states, undos and opened signals are one statement, which is its own transaction.
+    Logs, states, undos and signals are one statement. The connection is in a transaction if a flush needs one.
     """
-    if any(flush.has_more_than_one_statement for flush in batch):
-        async with database.begin() as conn:
-            rows = await conn.fetch(queries()["flush"], _parameters(batch, now))
-            await _write_rest(conn, [batch[row["no"] - 1] for row in rows if row["fresh"]], now=now)
-    else:
-        async with database.autocommit() as conn:
-            rows = await conn.fetch(queries()["flush"], _parameters(batch, now))
+    rows = await conn.fetch(queries()["flush"], _parameters(batch, now))
+    if any(flush.needs_transaction for flush in batch):
+        await _write_rest(conn, [batch[row["no"] - 1] for row in rows if row["fresh"]], now=now)
     answers = [LOST] * len(batch)
     for row in rows:
         answers[row["no"] - 1] = APPLIED if row["fresh"] or row["before"] else NEWS
@@ -58,11 +53,11 @@ async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: dateti
 
 
 def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
-    """Give a batch as rows of the statement's types; what belongs to a flush names its place, which begins with 1."""
+    """Return a batch as rows of the statement's types; what belongs to a flush names its place, which begins with 1."""
     placed = list(enumerate(batch, 1))
     return {
         "now": now,
-        "flushes": [_saga_flush(flush) for flush in batch],
+        "flushes": [_saga_write(flush) for flush in batch],
         "records": [_step_record(place, record) for place, flush in placed for record in flush.records],
         "undos": [_undo_record(place, undo) for place, flush in placed for undo in flush.undos],
         "undo_changes": [
@@ -81,7 +76,8 @@ def _parameters(batch: Sequence[Flush], now: datetime | None) -> dict[str, Any]:
     }
 
 
-def _saga_flush(flush: Flush) -> tuple[object, ...]:
+def _saga_write(flush: Flush) -> tuple[object, ...]:
+    """Return a row of the type saga_write, its fields in order; so do those below for the types of their names."""
     error, attention = flush.error, flush.attention
     takes = flush.takes
     return (
@@ -111,7 +107,7 @@ def _saga_flush(flush: Flush) -> tuple[object, ...]:
 
 
 def _step_record(place: int, record: LogRecord) -> tuple[object, ...]:
-    """Give a row of the log; its times are seconds since 1970, to the microsecond, which the driver takes fastest."""
+    """Return a row of the log; its times are seconds since 1970, to the microsecond, which the driver takes fastest."""
     error = record.error
     return (
         place,
@@ -146,7 +142,7 @@ def _undo_change(place: int, undo: Undo) -> tuple[object, ...]:
 
 
 def _newest(changes: Sequence[Undo]) -> Collection[Undo]:
-    """Give what became of undos, found by their positions; of one that has changed twice, the last."""
+    """Return what became of undos, found by their positions; of one that has changed twice, the last."""
     return {undo.position: undo for undo in changes}.values()
 
 
@@ -175,7 +171,7 @@ def _signal_write(place: int, signal: Signal) -> tuple[object, ...]:
 
 
 def _merged(opened: Sequence[Signal]) -> Collection[Signal]:
-    """Give one row for a signal that is opened and waited for in the same flush: what it is, and until when."""
+    """Return one row for a signal that is opened and waited for in the same flush: what it is, and until when."""
     merged: dict[str, Signal] = {}
     for signal in opened:
         known = merged.get(signal.name)

@@ -1,4 +1,4 @@
--- The concurrency contract of the engine. Every statement that takes a lock is here; that of the flush is in flush.sql.
+-- The concurrency contract of the engine. Every statement that takes a lock is here, in flush.sql or in erasure.sql.
 -- The row of a saga is its lock. Whoever changes anything of a saga (its log, its undos, its signals, its state) holds that row
 -- first, in the same transaction; so whatever is decided under the lock is decided once, and nobody can act on a stale view.
 --   * A lease is `run_state = 'leased'` with `epoch`, and ends at `due_at`. Every claim, and every cancel, makes a new epoch;

@@ -29,7 +29,7 @@ class Birth:
 
 
 async def insert(conn: Connection, new: Sequence[NewSaga], *, now: datetime | None) -> frozenset[UUID]:
-    """Start sagas in the caller's transaction; give the ids of those that did not exist yet."""
+    """Start sagas in the caller's transaction; return the ids of those that did not exist yet."""
     if not new:
         return frozenset()
     rows = await conn.fetch(queries()["insert_sagas"], _births(new, Birth(), now))
@@ -37,7 +37,7 @@ async def insert(conn: Connection, new: Sequence[NewSaga], *, now: datetime | No
 
 
 async def bear(conn: Connection, new: Sequence[NewSaga], birth: Birth, *, now: datetime | None) -> dict[UUID, datetime]:
-    """Start sagas, some of them leased; give the ids of those that did not exist yet, and when they were created."""
+    """Start sagas, some of them leased; return the ids of those that did not exist yet, and when they were created."""
     rows = await conn.fetch(queries()["insert_sagas"], _births(new, birth, now))
     return {row["id"]: row["created_at"] for row in rows}
 
@@ -99,7 +99,7 @@ async def isolate(conn: Connection, saga_id: UUID, epoch: int) -> bool:
 async def heartbeat(
     conn: Connection, leases: Mapping[UUID, int], *, lease_s: float, now: datetime | None
 ) -> tuple[frozenset[UUID], datetime | None]:
-    """Extend leases given as epochs by saga; give those still held and the database's time."""
+    """Extend leases given as epochs by saga; return those still held and the database's time."""
     rows = await conn.fetch(
         queries()["heartbeat"],
         {"ids": list(leases), "epochs": list(leases.values()), "lease_s": lease_s, "now": now},
@@ -108,7 +108,7 @@ async def heartbeat(
 
 
 async def release(conn: Connection, leases: Mapping[UUID, int], owner: str, *, now: datetime | None) -> int:
-    """Give leases of a replica back, given as epochs by saga; say how many it still held."""
+    """Give leases of a replica back, given as epochs by saga; return how many it still held."""
     return await conn.affect(
         queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "owner": owner, "now": now}
     )
@@ -165,7 +165,7 @@ async def end_leases(conn: Connection, owner: str, *, lease_s: float, now: datet
 
 
 async def delete_finished(conn: Connection, *, before: datetime, limit: int) -> int:
-    """Remove up to `limit` whole sagas that ended before a moment; give how many."""
+    """Remove up to `limit` whole sagas that ended before a moment; return how many."""
     return len(await conn.fetch(queries()["delete_finished"], {"before": before, "limit": limit}))
 
 

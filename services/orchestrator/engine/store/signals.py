@@ -37,7 +37,7 @@ class Settled(NamedTuple):
 async def settle_open(
     conn: Connection, proposed: Sequence[Signal], *, now: datetime | None
 ) -> dict[tuple[UUID, str], Settled]:
-    """Settle those of many signals that are open and whose sagas go forward; give these."""
+    """Settle those of many signals that are open and whose sagas go forward; return these."""
     if not proposed:
         return {}
     rows = await conn.fetch(queries()["settle"], _proposals(proposed, now))
@@ -47,7 +47,7 @@ async def settle_open(
 
 
 async def settle_held(conn: Connection, proposed: Signal, *, now: datetime | None) -> datetime:
-    """Settle a signal that is open, or was never opened, of a saga that goes forward; under `lock_saga`. Give when."""
+    """Settle a signal, open or never opened, of a saga that goes forward; under `lock_saga`. Return when that was."""
     (row,) = await conn.fetch(queries()["settle"], _proposals([proposed], now))
     at: datetime = row["at"]
     return at

@@ -3,7 +3,7 @@
 import asyncio
 
 
-class Ear:
+class SignalListener:
     """Counts the settlements that are under way; its run waits for the next one, or for the last."""
 
     __slots__ = ("_change", "_under_way")

@@ -11,7 +11,7 @@ RETRY_S = 0.05
 RETRY_MAX_S = 1.0
 
 
-async def insist(ask: Callable[[], Awaitable[T]], clock: Clock, on_retry: Callable[[Exception], None]) -> T:
+async def until_answered(ask: Callable[[], Awaitable[T]], clock: Clock, on_retry: Callable[[Exception], None]) -> T:
     """Ask again, with growing pauses, as long as only the connection or the server is at fault.
 
     What was asked for may have been done all the same: it must be something that may be done twice.

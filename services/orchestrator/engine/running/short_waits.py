@@ -1,4 +1,4 @@
-"""Rests: a turn that waits in memory for a moment, under its lease, where giving it back would cost more than waiting.
+"""Short waits: a turn waits in memory, under its lease, where giving the lease back would cost more than waiting.
 
 A nap waits for time; listening is for a signal that comes right behind the moment in which its saga begins to wait.
 """
@@ -12,11 +12,11 @@ from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.run import Run
 
 
-class Rests:
-    """Knows who may rest, and for how long; half the turns that a replica may have are for those who work."""
+class ShortWaits:
+    """Knows which turns may wait like that, and for how long; half of a replica's turns are left to work."""
 
     def __init__(self, clock: Clock, settings: EngineSettings) -> None:
-        """Take what naps are measured by, and the bounds; where every step suspends, nobody rests."""
+        """Take what naps are measured by, and the bounds; where every step suspends, no turn waits."""
         self._clock = clock
         self._nap_s = settings.nap_s
         self._listen_s = settings.listen_s
@@ -50,4 +50,4 @@ class Rests:
         due_at = run.next_due()
         left_s = self._listen_s if due_at is None else (due_at - run.log.now()).total_seconds()
         with self.place():
-            await run.ear.listen(min(left_s, self._listen_s))
+            await run.listener.listen(min(left_s, self._listen_s))

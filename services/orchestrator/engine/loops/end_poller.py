@@ -8,27 +8,28 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.loop import Loop
 from services.orchestrator.engine.model.settings import EngineSettings
-from services.orchestrator.engine.running.ends import Ends
+from services.orchestrator.engine.running.end_waiters import EndWaiters
 from services.orchestrator.engine.store import views
 
 
-class Lookout:
+class EndPoller:
     """One query every `poll_s` seconds serves all who have waited that long; none while nobody has.
 
     Most waits end sooner, by the saga's end in this process.
     """
 
-    def __init__(self, *, database: Database, clock: Clock, ends: Ends, settings: EngineSettings) -> None:
+    def __init__(self, *, database: Database, clock: Clock, end_waiters: EndWaiters, settings: EngineSettings) -> None:
         """Take who waits."""
         self._database = database
-        self._ends = ends
+        self._end_waiters = end_waiters
         self._settings = settings
         self._waited_before: frozenset[UUID] = frozenset()
-        self.loop = Loop("engine lookout", self.run_once, clock=clock)
+        self.loop = Loop("engine end poller", self.run_once, clock=clock)
+        end_waiters.on_waiting = self.loop.nudge
 
     async def run_once(self) -> float:
-        """Look for those who waited at the last time already; give the seconds until the next time."""
-        waited_for = frozenset(self._ends.waited_for())
+        """Look for those who waited at the last time already; return the seconds until the next time."""
+        waited_for = frozenset(self._end_waiters.waited_for())
         await self.look(waited_for & self._waited_before)
         self._waited_before = waited_for
         return self._settings.poll_s if waited_for else math.inf
@@ -39,4 +40,4 @@ class Lookout:
             return
         async with self._database.autocommit() as conn:
             for saga_id in await views.ended_of(conn, saga_ids):
-                self._ends.announce(saga_id)
+                self._end_waiters.announce(saga_id)

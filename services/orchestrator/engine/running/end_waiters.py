@@ -9,7 +9,7 @@ from uuid import UUID
 from services.orchestrator.engine.model.flush import Flush
 
 
-class End:
+class EndWaiter:
     """The end of a saga, for one who waits for it; `flush` wrote it, if that was in this process."""
 
     __slots__ = ("flush", "has_come")
@@ -20,16 +20,16 @@ class End:
         self.flush: Flush | None = None
 
 
-class Ends:
+class EndWaiters:
     """Wakes those who wait for a saga; `on_waiting` is told when somebody begins to."""
 
     def __init__(self) -> None:
         """Nobody waits."""
-        self._waiting: dict[UUID, set[End]] = defaultdict(set)
+        self._waiting: dict[UUID, set[EndWaiter]] = defaultdict(set)
         self.on_waiting: Callable[[], None] = lambda: None
 
     def waited_for(self) -> Collection[UUID]:
-        """Give the sagas that somebody waits for."""
+        """Return the sagas that somebody waits for."""
         return list(self._waiting)
 
     def announce(self, saga_id: UUID, flush: Flush | None = None) -> None:
@@ -39,9 +39,9 @@ class Ends:
             end.has_come.set()
 
     @contextmanager
-    def waiting(self, saga_id: UUID) -> Iterator[End]:
-        """Give the saga's end; what ends after this has begun is not missed."""
-        end = End()
+    def waiting(self, saga_id: UUID) -> Iterator[EndWaiter]:
+        """Return the saga's end; what ends after this has begun is not missed."""
+        end = EndWaiter()
         first = not self._waiting
         self._waiting[saga_id].add(end)
         if first:

@@ -1,0 +1,139 @@
+"""The sagas that this replica moves on: each turn with the lease that it runs under, from its beginning to its end."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+from services.chassis import ids
+from services.chassis.clock import Clock
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.flush import Grant
+from services.orchestrator.engine.model.records import History, NewSaga, Saga, Signal, newborn
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.running.handover import Handover
+from services.orchestrator.engine.running.lease import Lease
+from services.orchestrator.engine.running.run import Run
+from services.orchestrator.engine.running.turns import Turns
+from services.orchestrator.engine.store.sagas import Birth
+
+
+class Turn(NamedTuple):
+    """A turn under way."""
+
+    lease: Lease
+    task: asyncio.Task[None]
+
+
+class ActiveSagas:
+    """Gives turns to leased sagas, `max_running` at once, and says which sagas run or wait in this process.
+
+    A turn begins with a claim, with a start whose saga is born leased, or with a signal handed to a saga that waits
+    in memory. Claims ask for `free` places themselves; the other two find room only while sagas are `accepted`.
+    """
+
+    def __init__(self, *, turns: Turns, clock: Clock, hooks: EngineHooks, settings: EngineSettings) -> None:
+        """Take what runs the turns; `on_free` is called when a place is free again after all were taken."""
+        self._turns = turns
+        self._clock = clock
+        self._hooks = hooks
+        self._settings = settings
+        self.owner = settings.replica or ids.new_id("replica")
+        self.residents = turns.residents
+        self.turns: dict[tuple[UUID, int], Turn] = {}
+        self.on_free: Callable[[], None] = lambda: None
+        self._running: dict[UUID, Saga] = {}
+        self._grant = Grant(self.owner, settings.lease_s)
+        self._accepts = False
+
+    @property
+    def free(self) -> int:
+        """Return how many turns more may run at once."""
+        return max(0, self._settings.max_running - len(self.turns))
+
+    def open(self) -> None:
+        """Accept sagas that have not been claimed: those started here, and those handed a signal."""
+        self._accepts = True
+
+    def close(self) -> None:
+        """Accept no more sagas; the turns under way go on."""
+        self._accepts = False
+
+    @contextmanager
+    def accepted(self) -> Iterator[None]:
+        """Accept sagas for as long as the block lasts."""
+        accepts, self._accepts = self._accepts, True
+        try:
+            yield
+        finally:
+            self._accepts = accepts
+
+    def birth(self, new: Sequence[UUID]) -> Birth:
+        """Say which of the sagas about to be started this replica can run at once."""
+        return Birth(new[: self._room()], self.owner, self._settings.lease_s)
+
+    def adopt(self, new: NewSaga, created_at: datetime, sent_at: float) -> None:
+        """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""
+        self.begin(newborn(new, created_at), History(), sent_at)
+
+    async def hearer(self, saga_id: UUID) -> Run | None:
+        """Return the run that a signal can be handed to now; None if the signal has to be settled in the saga's row."""
+        await self.residents.wait_for_flush(saga_id)
+        run = self.residents.hearer(saga_id)
+        if run is None or run.pending.takeovers >= self._settings.suspect_takeovers or not self._room():
+            return None
+        return run
+
+    def hand(self, run: Run, signal: Signal) -> Handover:
+        """Hand a saga a settled signal; if it waits, the flush that writes it takes the lease of the turn it begins."""
+        handover = run.hand(signal)
+        if self.residents.wake(run):
+            saga = run.pending.leased(epoch=run.saga.epoch + 1, signal_no=run.log.signal_no, at=run.log.now())
+            self.begin(saga, History(), self._clock.monotonic(), run, self._grant)
+        return handover
+
+    def find(self, saga_id: UUID) -> Saga | None:
+        """Return a saga that runs or waits in memory here, as its last claim read it; None if it does neither.
+
+        If there is one, its end will be heard of here too.
+        """
+        return self._running.get(saga_id) or self.residents.saga(saga_id)
+
+    def forget(self, saga_id: UUID) -> None:
+        """Drop a saga whose end is written: its waiters are being told, and later callers must read its row."""
+        self._running.pop(saga_id, None)
+
+    def begin(
+        self, saga: Saga, history: History, sent_at: float, kept: Run | None = None, grant: Grant | None = None
+    ) -> None:
+        """Begin the turn of a leased saga; `sent_at` is the monotonic time before its lease was asked for.
+
+        `kept` is its run if that is in memory; without it, `history` has the whole log. With a `grant` the lease is
+        yet to be taken, by the turn's first flush.
+        """
+        self._hooks.claimed(saga)
+        key = (saga.id, saga.epoch)
+        lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s, grant)
+        turn = self._turns.take(saga, history, lease, kept)
+        task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
+        self.turns[key] = Turn(lease, task)
+        self._running[saga.id] = saga
+        task.add_done_callback(partial(self._ended, key, kept))
+
+    def _room(self) -> int:
+        return self.free if self._accepts else 0
+
+    def _ended(self, key: tuple[UUID, int], kept: Run | None, task: asyncio.Task[None]) -> None:
+        if kept is not None and task.cancelled():
+            self.residents.drop(kept)
+        was_full = not self.free
+        self.turns.pop(key, None)
+        saga_id, epoch = key
+        running = self._running.get(saga_id)
+        if running is not None and running.epoch == epoch:
+            del self._running[saga_id]
+        if was_full:
+            self.on_free()
