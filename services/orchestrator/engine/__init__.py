@@ -12,32 +12,25 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import (
     CannotCancel,
     CannotOperate,
-    Divergence,
     EngineError,
-    ForeignAwait,
     InvalidValue,
-    LeaseLost,
     PayloadError,
     SagaConflict,
     SignalRejected,
     SignalTimeout,
     StepFailed,
     TerminalError,
-    UndeclaredName,
     UnknownSaga,
     UnknownSignal,
     UnknownVersion,
     UnknownWorkflow,
 )
 from services.orchestrator.engine.model.flush import Flush
-from services.orchestrator.engine.model.records import ErrorInfo, NewSaga, Saga, Signal, Wait
+from services.orchestrator.engine.model.records import ErrorInfo, NewSaga, Saga, Signal
 from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.model.settings import EngineSettings
-from services.orchestrator.engine.model.states import STATUS_WORDS
 from services.orchestrator.engine.operations import Operations
 from services.orchestrator.engine.operations.views import (
-    CompensationView,
-    Erased,
     OpenPromise,
     PromiseView,
     SagaEnd,
@@ -53,22 +46,16 @@ from services.orchestrator.engine.operations.views import (
 from services.orchestrator.engine.runtime import Engine
 
 __all__ = [
-    "STATUS_WORDS",
     "CannotCancel",
     "CannotOperate",
     "Codec",
-    "CompensationView",
-    "Divergence",
     "Engine",
     "EngineError",
     "EngineHooks",
     "EngineSettings",
-    "Erased",
     "ErrorInfo",
     "Flush",
-    "ForeignAwait",
     "InvalidValue",
-    "LeaseLost",
     "NewSaga",
     "OpenPromise",
     "Operations",
@@ -95,12 +82,10 @@ __all__ = [
     "StepView",
     "TerminalError",
     "Transition",
-    "UndeclaredName",
     "UnknownSaga",
     "UnknownSignal",
     "UnknownVersion",
     "UnknownWorkflow",
-    "Wait",
     "WorkflowContext",
     "WorkflowDefinition",
     "workflow",

@@ -1,14 +1,15 @@
-"""The status words: the conditions by which sagas are looked for hold for exactly the rows that are called so."""
+"""The status words: the API has all of them, and the condition of each holds for exactly the rows called so."""
 
 from contextlib import suppress
 from itertools import product
-from typing import Final
+from typing import Final, get_args
 from uuid import UUID, uuid4
 
 from asyncpg import CheckViolationError
 
 from services.chassis.db import Database
 from services.chassis.sql import Statement
+from services.orchestrator.api import shapes
 from services.orchestrator.engine.model.states import STATUS_WORDS, Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store import views
 
@@ -51,6 +52,7 @@ async def every_kind(database: Database) -> dict[UUID, str]:
 async def test_each_condition_finds_exactly_what_is_called_so(orchestrator_database: Database) -> None:
     """In every state that a row can be in, it is found by the condition of its word, and by no other."""
     words = await every_kind(orchestrator_database)
+    assert set(get_args(shapes.Status)) == set(STATUS_WORDS)
     assert set(words.values()) == set(STATUS_WORDS)
     assert {name.removeprefix(PREFIX) for name in views.queries().names if name.startswith(PREFIX)} == set(STATUS_WORDS)
     async with orchestrator_database.begin() as conn:
