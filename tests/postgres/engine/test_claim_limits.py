@@ -5,7 +5,7 @@ import pytest
 from services.chassis.db import Database
 from services.chassis.sql import Statement
 from services.orchestrator.engine import StartRequest, WorkflowContext, workflow
-from services.orchestrator.engine.store.columns import queries
+from services.orchestrator.engine.store.queries import queries
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, only
 from tests.support.world import act

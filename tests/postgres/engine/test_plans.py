@@ -27,7 +27,7 @@ from services.orchestrator.engine import (
     workflow,
 )
 from services.orchestrator.engine.store import erasure, flushes, sagas, views
-from services.orchestrator.engine.store.columns import queries, reads
+from services.orchestrator.engine.store.queries import queries, reads
 from tests.support import plans, server
 from tests.support.clock import ManualClock
 

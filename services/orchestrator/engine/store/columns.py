@@ -1,26 +1,11 @@
 """How values stand in columns: small structures as JSON text, errors as two columns."""
 
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 
 import orjson
 
 from services.chassis.connection import Row
-from services.chassis.sql import Queries
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
-
-
-@cache
-def queries() -> Queries:
-    """Read the engine's named statements that take locks, once."""
-    return Queries.load(Path(__file__).with_name("queries.sql"))
-
-
-@cache
-def reads() -> Queries:
-    """Read the engine's named statements that only read, once."""
-    return Queries.load(Path(__file__).with_name("reads.sql"))
 
 
 def error_of(row: Row) -> ErrorInfo | None:

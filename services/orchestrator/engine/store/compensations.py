@@ -7,7 +7,8 @@ from uuid import UUID
 
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
-from services.orchestrator.engine.store.columns import error_of, queries, reads
+from services.orchestrator.engine.store.columns import error_of
+from services.orchestrator.engine.store.queries import queries, reads
 
 
 async def count_anew(conn: Connection, saga_id: UUID) -> None:

@@ -9,14 +9,8 @@ from uuid import UUID
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
-from services.orchestrator.engine.store.columns import (
-    error_of,
-    queries,
-    read_attention,
-    read_calls,
-    reads,
-    write_calls,
-)
+from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, write_calls
+from services.orchestrator.engine.store.queries import queries, reads
 
 
 @dataclass(frozen=True, slots=True)

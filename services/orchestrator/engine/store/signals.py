@@ -9,7 +9,8 @@ from uuid import UUID
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
-from services.orchestrator.engine.store.columns import error_of, queries, reads
+from services.orchestrator.engine.store.columns import error_of
+from services.orchestrator.engine.store.queries import queries, reads
 
 
 async def expire(conn: Connection, expired: Sequence[tuple[UUID, str]], *, now: datetime | None) -> None:

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Kind, LogRecord
-from services.orchestrator.engine.store.columns import error_of, queries, reads
+from services.orchestrator.engine.store.columns import error_of
+from services.orchestrator.engine.store.queries import queries, reads
 
 
 async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:

@@ -13,7 +13,8 @@ from services.chassis.connection import Connection, Row
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, UndoStatus, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
-from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits, reads
+from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits
+from services.orchestrator.engine.store.queries import reads
 
 
 @cache
