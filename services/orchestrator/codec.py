@@ -81,10 +81,13 @@ class PydanticCodec:
             message = f"a {type(value).__name__} cannot be written as {_name(shape)}: {type(error).__name__}"
             raise PayloadError(message) from error
 
-    def decode(self, text: str, shape: Any) -> Any:
-        """Read JSON text as `shape`; PayloadError naming where and why it does not fit, never the content."""
+    def decode(self, text: str, shape: Any, *, strict: bool = False) -> Any:
+        """Read JSON text as `shape`; PayloadError naming where and why it does not fit, never the content.
+
+        `strict` takes no string for a number, no number for a truth, and the like.
+        """
         try:
-            return _adapter(shape).validator.validate_json(text, context=self._context)
+            return _adapter(shape).validator.validate_json(text, strict=strict or None, context=self._context)
         except Unsealable as error:
             raise PayloadError(f"this is a {_name(shape)} that cannot be opened: {error.message}") from None
         except ValidationError as error:

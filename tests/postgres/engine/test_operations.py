@@ -83,7 +83,7 @@ async def test_a_start_that_makes_no_sense_is_refused(cluster_of: ClusterOf) -> 
     cluster = cluster_of(sample)
     with pytest.raises(UnknownWorkflow):
         await cluster.operations.start(StartRequest(workflow="no-such", key="k", input=1))
-    for wrong in ("many", None, [1], {"times": 1}):
+    for wrong in ("many", "1", True, 1.0, None, [1], {"times": 1}):
         with pytest.raises(InvalidValue):
             await cluster.operations.start(StartRequest(workflow="sample", key="k", input=wrong))
     with pytest.raises(UnknownSaga):

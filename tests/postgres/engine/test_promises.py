@@ -198,7 +198,7 @@ async def test_wrong_shapes_names_and_sagas_are_refused(cluster_of: ClusterOf) -
     saga_id = await cluster.start(approval)
     await cluster.settle()
     resolve = cluster.operations.resolve_promise
-    wrongs: list[object] = [None, "yes", [], {"reason": "x"}, {"approved": {}}]
+    wrongs: list[object] = [None, "yes", [], {"reason": "x"}, {"approved": {}}, {"approved": "yes"}, {"approved": 1}]
     for wrong in wrongs:
         with pytest.raises(InvalidValue):
             await resolve(saga_id, "approval", wrong, by="ann")

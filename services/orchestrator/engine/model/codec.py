@@ -13,10 +13,18 @@ class Codec(Protocol):
         """Write `value` as JSON text; PayloadError if it cannot be written as `shape`."""
         ...
 
-    def decode(self, text: str, shape: Any) -> Any:
-        """Read JSON text as `shape`; PayloadError if it does not fit."""
+    def decode(self, text: str, shape: Any, *, strict: bool = False) -> Any:
+        """Read JSON text as `shape`; PayloadError if it does not fit.
+
+        `strict`: what JSON has a type for must have it, so that `"yes"` is no true and `"7"` no number.
+        """
         ...
 
     def same(self, one: str, other: str) -> bool:
         """Say whether two texts hold the same value: a codec may write one value in many ways."""
         ...
+
+
+def admitted(codec: Codec, value: object, shape: Any) -> str:
+    """Write what comes from outside in the one form that its kind is compared in; PayloadError if it is no `shape`."""
+    return codec.encode(codec.decode(codec.encode(value, object), shape, strict=True), shape)

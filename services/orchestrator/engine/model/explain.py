@@ -1,57 +1,85 @@
 """One sentence for people: what a saga is doing or why it waits, and what ends that."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Wait
+from services.orchestrator.engine.model.states import Phase
 
 
-def _until(wait: Wait) -> str:
-    return f", until {wait.until.isoformat(timespec='seconds')} at most" if wait.until else ""
+class Facts(NamedTuple):
+    """What is known of a saga: `calls` are under way, `failures` are the last of calls and undos, by name.
+
+    `skipped` are the undos that an operator has settled in the place of the saga.
+    """
+
+    status: str
+    phase: Phase
+    no_return: bool
+    waits: tuple[Wait, ...]
+    calls: tuple[str, ...]
+    failures: Mapping[str, ErrorInfo]
+    skipped: tuple[str, ...]
+    attention: Attention | None
+    error: ErrorInfo | None
+    due_at: datetime | None
 
 
-def _waiting(wait: Wait) -> str:
-    since = wait.since.isoformat(timespec="seconds")
-    match wait.kind:
-        case "awakeable":
-            return f"waits since {since} for the callback {wait.id}{_until(wait)}; resolving or rejecting it ends that"
-        case "promise":
-            return (
-                f"waits since {since} for the promise {wait.name!r}{_until(wait)}; resolving or rejecting it ends that"
-            )
-        case "retry":
-            when = wait.until.isoformat(timespec="seconds") if wait.until else "soon"
-            return f"will try {wait.name!r} again at {when}, because its last attempt had an unknown outcome"
-        case _:
-            when = wait.until.isoformat(timespec="seconds") if wait.until else "soon"
-            return f"sleeps since {since} until {when}; time alone ends that"
-
-
-def explain(
-    status: str,
-    *,
-    waits: tuple[Wait, ...],
-    calls: tuple[str, ...],
-    attention: Attention | None,
-    error: ErrorInfo | None,
-    due_at: datetime | None,
-) -> str:
+def explain(facts: Facts) -> str:
     """Say in one sentence what the saga is doing or why it waits, and what ends that."""
-    why = f" ({error.code}: {error.message})" if error else ""
-    doing = f" with {', '.join(calls)}" if calls else ""
-    due = f", due at {due_at.isoformat(timespec='seconds')}" if due_at else ""
-    stuck = f", {attention.reason}: {attention.message}" if attention else ""
+    why = f" ({_told(facts.error)})" if facts.error else ""
+    doing = f" with {', '.join(facts.calls)}" if facts.calls else ""
+    due = f", due at {_moment(facts.due_at)}" if facts.due_at else ""
+    waits = "; it also ".join(_waiting(wait, facts.failures) for wait in facts.waits)
     sentences = {
         "queued": f"It is queued{due}: a replica that has its workflow version takes it up when it is due.",
         "running": f"It is running{doing}; the end of its present step moves it on.",
-        "waiting": "It " + "; it also ".join(_waiting(wait) for wait in waits) + ".",
+        "waiting": f"It {waits}." if waits else f"It waits{due} before its code is tried again.",
         "paused": "An operator has paused it; resume moves it on.",
-        "stuck": f"It is stuck{stuck}. An operator can retry it, skip what cannot be done with a reason, or cancel it "
-        "if nothing forbids that.",
+        "stuck": _stuck(facts),
         "compensating": f"It is being undone{doing}{why}; it ends when every undo owed is done.",
         "completed": "It has completed; nothing will happen any more.",
-        "failed": f"It has failed{why}; every undo owed was done.",
-        "cancelled": f"It has been cancelled{why}; every undo owed was done.",
+        "failed": f"It has failed{why}; {_undone(facts.skipped)}.",
+        "cancelled": f"It has been cancelled{why}; {_undone(facts.skipped)}.",
     }
-    if status == "waiting" and not waits:
-        return f"It waits{due} before its code is tried again."
-    return sentences[status]
+    return sentences[facts.status]
+
+
+def _stuck(facts: Facts) -> str:
+    attention = facts.attention
+    why = f", {attention.reason}: {attention.message}" if attention else ""
+    place = f" at position {attention.position}" if attention and attention.position else ""
+    cancel = ", or cancel it" if facts.phase is Phase.FORWARD and not facts.no_return else ""
+    return f"It is stuck{why}. An operator can retry it, or skip what cannot be done{place} with a reason{cancel}."
+
+
+def _undone(skipped: tuple[str, ...]) -> str:
+    if not skipped:
+        return "every undo owed was done"
+    return f"every undo owed was done but for {', '.join(skipped)}, which an operator skipped"
+
+
+def _waiting(wait: Wait, failures: Mapping[str, ErrorInfo]) -> str:
+    since = _moment(wait.since)
+    at_most = f", until {_moment(wait.until)} at most" if wait.until else ""
+    when = _moment(wait.until) if wait.until else "soon"
+    match wait.kind:
+        case "awakeable":
+            return f"waits since {since} for the callback {wait.id}{at_most}; resolving or rejecting it ends that"
+        case "promise":
+            return f"waits since {since} for the promise {wait.name!r}{at_most}; resolving or rejecting it ends that"
+        case "retry":
+            last = failures.get(wait.name)
+            told = f" ({_told(last)})" if last else ""
+            return f"will try {wait.name!r} again at {when}, because its last attempt did not succeed{told}"
+        case _:
+            return f"sleeps since {since} until {when}; time alone ends that"
+
+
+def _told(error: ErrorInfo) -> str:
+    return f"{error.code}: {error.message}" if error.message else error.code
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")

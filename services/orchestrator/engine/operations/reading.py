@@ -1,6 +1,7 @@
 """Looking at sagas: one, its steps, a page of them, the promises that are waited for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +13,11 @@ from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
 from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal, UnknownVersion
-from services.orchestrator.engine.model.explain import explain
+from services.orchestrator.engine.model.explain import Facts, explain
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import (
     Call,
+    Kind,
     LogRecord,
     Signal,
     SignalKind,
@@ -64,7 +66,8 @@ class Reading:
             if row is None:
                 raise UnknownSaga
             records = [record for _, record in await steps.of_sagas(conn, [row.id])]
-        lines = [_recorded(record) for record in records] + [_under_way(call) for call in row.calls]
+        open_waits = {(wait.id or wait.name, wait.since) for wait in row.waits}
+        lines = [_recorded(record, open_waits) for record in records] + [_under_way(call) for call in row.calls]
         return sorted(lines, key=lambda line: positions.order(line.position))
 
     async def find(self, wanted: SagaFilter) -> SagaPage:
@@ -153,11 +156,16 @@ def saga_uuid(saga_id: str) -> UUID:
 def saga_view(row: SagaRow) -> SagaView:
     """Return a row as people see it."""
     calls = tuple(call.name for call in row.calls if call.retry_at is None)
-    doing = calls or tuple(undo.name for undo in row.undos if undo.attempts and not undo.ended)
-    explanation = explain(
-        row.status,
+    failures = {undo.name: undo.error for undo in row.undos if undo.error is not None}
+    failures |= {call.name: call.error for call in row.calls if call.error is not None}
+    facts = Facts(
+        status=row.status,
+        phase=row.phase,
+        no_return=row.no_return,
         waits=row.waits,
-        calls=doing,
+        calls=calls or tuple(undo.name for undo in row.undos if undo.attempts and not undo.ended),
+        failures=failures,
+        skipped=tuple(undo.name for undo in row.undos if undo.status is UndoStatus.SKIPPED),
         attention=row.attention,
         error=row.error,
         due_at=row.due_at,
@@ -182,7 +190,7 @@ def saga_view(row: SagaRow) -> SagaView:
         created_at=row.created_at,
         updated_at=row.updated_at,
         finished_at=row.finished_at,
-        explanation=explanation,
+        explanation=explain(facts),
     )
 
 
@@ -207,8 +215,10 @@ def _json(text: str | None) -> Any:
     return None if text is None else orjson.loads(text)
 
 
-def _recorded(record: LogRecord) -> StepView:
-    status = "done" if record.error is None else "failed"
+def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -> StepView:
+    """Return a record as people see it: that a wait has begun is recorded, but it is not done as long as it is open."""
+    waits = record.kind in (Kind.WAIT, Kind.TIMER) and (record.name, record.started_at) in open_waits
+    status = "waiting" if waits else "done" if record.error is None else "failed"
     return StepView(
         record.position,
         str(record.kind),
@@ -216,7 +226,7 @@ def _recorded(record: LogRecord) -> StepView:
         status,
         record.attempts,
         record.started_at,
-        record.finished_at,
+        None if waits else record.finished_at,
         _json(record.output),
         record.error,
     )

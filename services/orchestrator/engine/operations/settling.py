@@ -11,7 +11,7 @@ from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.awakeable_ids import saga_of
-from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.codec import Codec, admitted
 from services.orchestrator.engine.model.errors import (
     EngineError,
     InvalidValue,
@@ -219,8 +219,7 @@ class Settling:
         value = None
         if proposal.error is None:
             try:
-                text = self._codec.encode(proposal.value, object)
-                value = self._codec.encode(self._codec.decode(text, shape), shape)
+                value = admitted(self._codec, proposal.value, shape)
             except PayloadError as error:
                 raise InvalidValue(f"the value does not have the declared shape: {error.message}") from None
         return signal._replace(

@@ -9,7 +9,7 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.codec import ERASED, Codec
+from services.orchestrator.engine.model.codec import ERASED, Codec, admitted
 from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, SagaConflict
 from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.operations.views import Started, StartRequest
@@ -116,7 +116,6 @@ class Starting:
 
     def _canonical(self, definition: WorkflowDefinition, request: StartRequest) -> str:
         try:
-            text = self._codec.encode(request.input, object)
-            return self._codec.encode(self._codec.decode(text, definition.input_type), definition.input_type)
+            return admitted(self._codec, request.input, definition.input_type)
         except PayloadError as error:
             raise InvalidValue(f"the input does not fit workflow {definition.name!r}: {error.message}") from None

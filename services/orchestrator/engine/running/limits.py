@@ -21,9 +21,9 @@ class LimitedCodec:
             raise PayloadError(f"the payload is larger than the limit of {self._limit} bytes")
         return text
 
-    def decode(self, text: str, shape: Any) -> Any:
+    def decode(self, text: str, shape: Any, *, strict: bool = False) -> Any:
         """Read JSON text as `shape`."""
-        return self._codec.decode(text, shape)
+        return self._codec.decode(text, shape, strict=strict)
 
     def same(self, one: str, other: str) -> bool:
         """Say whether two texts hold the same value."""

@@ -58,8 +58,8 @@ class SagaRow(NamedTuple):
     subject: str | None
     parent_id: UUID | None
     status: str
+    phase: Phase
     run_state: RunState
-    undo_no: int
     no_return: bool
     due_at: datetime | None
     calls: tuple[Call, ...]
@@ -124,7 +124,7 @@ def _undos(row: Row) -> tuple[UndoRow, ...]:
 
 def _row(row: Row, undos: tuple[UndoRow, ...] = ()) -> SagaRow:
     run_state = RunState(row["run_state"])
-    outcome = None if row["outcome"] is None else Outcome(row["outcome"])
+    phase, outcome = Phase(row["phase"]), None if row["outcome"] is None else Outcome(row["outcome"])
     return SagaRow(
         id=row["id"],
         workflow=row["workflow"],
@@ -132,9 +132,9 @@ def _row(row: Row, undos: tuple[UndoRow, ...] = ()) -> SagaRow:
         key=row["key"],
         subject=row["subject"],
         parent_id=row["parent_id"],
-        status=status_word(Phase(row["phase"]), run_state, outcome, row["epoch"]),
+        status=status_word(phase, run_state, outcome, row["epoch"]),
+        phase=phase,
         run_state=run_state,
-        undo_no=row["undo_no"],
         no_return=row["no_return"],
         due_at=row["due_at"],
         calls=read_calls(row["calls"]),

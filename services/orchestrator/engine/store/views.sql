@@ -24,7 +24,8 @@ id = any(cast(:ids as uuid[]))
 subject = :subject
 
 -- name: by_reason
-error_code = :reason
+-- Why it fails or has failed, or why it is stuck.
+(error_code = :reason or cast(attention as jsonb) ->> 'reason' = :reason)
 
 -- name: by_created_after
 created_at > :created_after
