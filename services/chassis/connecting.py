@@ -10,15 +10,22 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
+Driver = asyncpg.Connection
+"""A connection as the driver has it."""
+
 POOLER: Final = "pooler"
 _TRANSACTION: Final = "transaction"
 
 LIMITS: Final = {
-    "statement_timeout": "30s",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "30s",
+    "statement_timeout": "10s",
+    "lock_timeout": "3s",
+    "idle_in_transaction_session_timeout": "4s",
 }
-"""What may wait for how long, on the server."""
+"""What may wait for how long, on the server.
+
+Who freezes in a transaction loses its locks before a lease of the engine ends, so that what it leaves can be taken up;
+and who waits for them lets go of its own before that, so that nobody waits for both.
+"""
 _TRACKED: Final = {"timezone": "UTC"}  # a pooler hands these on with every transaction
 _SESSION_SETTINGS: Final = {
     **_TRACKED,
@@ -33,8 +40,9 @@ _SESSION_SETTINGS: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-_COMMAND_TIMEOUT_S: Final = 40.0  # longer than the server's own limits: only for a server that no longer answers
+_COMMAND_TIMEOUT_S: Final = 12.0  # longer than the server's own limits: only for a server that no longer answers
 _CONNECT_TIMEOUT_S: Final = 10.0
+_CLOSING_S: Final = 2.0
 _PREPARED_MAX: Final = 100  # the driver's own measure; we have fewer that are run often
 
 
@@ -53,7 +61,7 @@ def address_of(url: str) -> str:
     return parts._replace(scheme="postgresql", query=query).geturl()
 
 
-async def connect(url: str, application_name: str) -> asyncpg.Connection:
+async def connect(url: str, application_name: str) -> Driver:
     """Make a connection; statements that it has run are kept prepared, unless a pooler hands it on."""
     pooled = is_pooled(url)
     return await asyncpg.connect(
@@ -63,3 +71,13 @@ async def connect(url: str, application_name: str) -> asyncpg.Connection:
         statement_cache_size=0 if pooled else _PREPARED_MAX,
         server_settings={"application_name": application_name, **(_TRACKED if pooled else _SESSION_SETTINGS)},
     )
+
+
+async def close(driver: Driver) -> None:
+    """Close a connection in good order, whatever state it is in; one that does not end soon is cut off."""
+    try:
+        await driver.close(timeout=_CLOSING_S)
+    except BaseException as failure:
+        driver.terminate()
+        if not isinstance(failure, Exception):
+            raise

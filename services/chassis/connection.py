@@ -1,12 +1,12 @@
 """A connection to Postgres: statements, in a transaction or each its own; and when it is of no more use."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol
 
 import asyncpg
 
+from services.chassis.connecting import Driver
 from services.chassis.db_errors import is_data_error, is_lost
 from services.chassis.sql import Statement
 
@@ -15,9 +15,6 @@ _BEGIN: Final = "begin isolation level read committed"
 _BEGIN_ALONE: Final = _BEGIN + "; select where pg_try_advisory_xact_lock('{:d}')"
 _NOT_ALONE: Final = "SELECT 0"
 """Beginning and trying for a lock are one exchange with the server, whose word counts the rows: one, or none."""
-
-
-_CLOSING_S: Final = 2.0
 
 
 class Row(Protocol):
@@ -41,12 +38,14 @@ class Taken(Exception):
 class Connection:
     """A connection, in a transaction or with every statement its own."""
 
-    __slots__ = ("_driver", "is_lost", "is_server_lost")
+    __slots__ = ("_close", "_driver", "is_lost", "is_server_lost")
 
-    def __init__(self, driver: asyncpg.Connection) -> None:
+    def __init__(self, driver: Driver, close: Callable[[Driver], None]) -> None:
+        """Take the driver's connection, and what closes it without letting anybody wait."""
         self._driver = driver
+        self._close = close
         self.is_lost = False
-        """Whether it is closed, and of no more use."""
+        """Whether it is given up, and of no more use."""
         self.is_server_lost = False
         """Whether what has closed it has most likely ended the other connections as well."""
 
@@ -57,7 +56,7 @@ class Connection:
                 statement.positional, *[parameters[name] for name in statement.parameters]
             )
         except BaseException as error:
-            await self._drop_unless_sound(error)
+            self._drop_unless_sound(error)
             raise
         return rows
 
@@ -99,31 +98,26 @@ class Connection:
         try:
             await self._command("rollback")
         except Exception as error:  # noqa: BLE001 - the cause is what the caller has to know
-            await self.drop(error)
+            self.drop(error)
             cause.add_note(f"and the rollback failed: {type(error).__name__}")
 
     async def _command(self, sql: str, *arguments: object) -> str:
         try:
             status: str = await self._driver.execute(sql, *arguments)
         except BaseException as error:
-            await self._drop_unless_sound(error)
+            self._drop_unless_sound(error)
             raise
         return status
 
-    async def _drop_unless_sound(self, error: BaseException) -> None:
-        """Close it if its state is unknown: whatever is neither an answer of the server nor a refused value."""
+    def _drop_unless_sound(self, error: BaseException) -> None:
+        """Give it up if its state is unknown: whatever is neither an answer of the server nor a refused value."""
         if is_lost(error) or not (isinstance(error, asyncpg.PostgresError) or is_data_error(error)):
-            await self.drop(error)
+            self.drop(error)
 
-    async def drop(self, error: BaseException | None = None) -> None:
-        """Close it in good order, whatever state it is in; one that does not end soon is cut off."""
+    def drop(self, error: BaseException | None = None) -> None:
+        """Give it up, whatever state it is in; who noticed that it is dead does not wait for its end."""
         if self.is_lost:
             return
         self.is_lost = True
         self.is_server_lost = error is not None and is_lost(error)
-        try:
-            await asyncio.shield(self._driver.close(timeout=_CLOSING_S))
-        except BaseException as failure:
-            self._driver.terminate()
-            if not isinstance(failure, Exception):
-                raise
+        self._close(self._driver)

@@ -12,7 +12,7 @@ from typing import Final
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
-from services.chassis.connecting import LIMITS, connect, is_pooled
+from services.chassis.connecting import LIMITS, Driver, close, connect, is_pooled
 from services.chassis.connection import Connection
 from services.chassis.db_errors import is_transient
 from services.chassis.errors import SettingsError
@@ -44,6 +44,7 @@ class Database:
         self._hooks = hooks
         self._idle: list[Connection] = []
         self._places = asyncio.Semaphore(pool_size)
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @asynccontextmanager
@@ -83,27 +84,45 @@ class Database:
             try:
                 yield conn
             finally:
-                await self._put_back(conn)
+                self._put_back(conn)
         finally:
             self._places.release()
 
-    async def _connect(self) -> Connection:
-        return Connection(await connect(self.url, self._application_name))
+    @asynccontextmanager
+    async def in_time(self, seconds: float) -> AsyncIterator[None]:
+        """Bound what is done with connections, by a TimeoutError.
 
-    async def _put_back(self, conn: Connection) -> None:
+        The connections that are idle then are parted with: they may be as dead as the one that did not answer.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            self._part_with_idle()
+            raise
+
+    async def _connect(self) -> Connection:
+        return Connection(await connect(self.url, self._application_name), self._close_soon)
+
+    def _put_back(self, conn: Connection) -> None:
         if conn.is_server_lost:
-            await self._part_with_idle()
+            self._part_with_idle()
         elif conn.is_lost:
             pass  # the next in the queue makes another
         elif self._closed:
-            await conn.drop()
+            conn.drop()
         else:
             self._idle.append(conn)
 
-    async def _part_with_idle(self) -> None:
+    def _part_with_idle(self) -> None:
         idle, self._idle = self._idle, []
         for conn in idle:
-            await conn.drop()
+            conn.drop()
+
+    def _close_soon(self, driver: Driver) -> None:
+        closing = asyncio.create_task(close(driver), name="closing a connection")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def ping(self) -> None:
         """Ask for the simplest answer; a readiness check."""
@@ -149,4 +168,5 @@ class Database:
 
     async def close(self) -> None:
         self._closed = True
-        await self._part_with_idle()
+        self._part_with_idle()
+        await asyncio.gather(*self._closing)

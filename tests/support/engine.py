@@ -148,10 +148,9 @@ class Cluster:
             clock=clock or self.clock,
             settings=EngineSettings(
                 replica=name,
-                lease_s=LEASE_S,
                 always_suspend=self.configuration.always_suspend,
                 max_running=self.configuration.max_running,
-                **self.settings,
+                **{"lease_s": LEASE_S, **self.settings},
             ),
             hooks=listening(heard),
         )

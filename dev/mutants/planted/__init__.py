@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from dev.mutants.mutant import Mutant
 from dev.mutants.planted.edges import EDGES
+from dev.mutants.planted.holding import HOLDING
 from dev.mutants.planted.leases import LEASES
 from dev.mutants.planted.messages import MESSAGES
 from dev.mutants.planted.signals import SIGNALS
 from dev.mutants.planted.steps import STEPS
 
-ALL: Sequence[Mutant] = (*MESSAGES, *LEASES, *STEPS, *SIGNALS, *EDGES)
+ALL: Sequence[Mutant] = (*MESSAGES, *LEASES, *HOLDING, *STEPS, *SIGNALS, *EDGES)

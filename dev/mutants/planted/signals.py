@@ -116,9 +116,14 @@ SIGNALS = (
         "A turn whose first flush takes its lease is stopped by a heartbeat, because no row has the lease yet.",
         (
             Edit(
+                "services/orchestrator/engine/running/active.py",
+                "if lease.grant is None and not task.done()",
+                "if not task.done()",
+            ),
+            Edit(
                 "services/orchestrator/engine/loops/heartbeat.py",
-                "in self._active.turns.items() if lease.grant is None",
-                "in self._active.turns.items() if lease is not None",
+                "if lease.grant is not None or held.get(",
+                "if held.get(",
             ),
         ),
         (f"{ENGINE}/test_handovers.py::test_a_heartbeat_knows_of_leases_that_are_not_taken_yet",),

@@ -58,7 +58,7 @@ class Engine:
         self._on_enqueued = on_enqueued
         self._hooks = hooks
         self._end_waiters = EndWaiters()
-        self._committer = Committer(database, clock, hooks, batch=settings.flush_batch, on_applied=self._applied)
+        self._committer = Committer(database, clock, hooks, settings, on_applied=self._applied)
         codec = LimitedCodec(codec, settings.payload_limit)
         self._turns = turns_of(
             registry=registry,
@@ -117,7 +117,7 @@ class Engine:
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
         await self._heartbeat.loop.stop()
-        leases = {saga_id: epoch for (saga_id, epoch), (_, task) in self._active.turns.items() if not task.done()}
+        leases = self._active.leases()
         await self._cancel_turns()
         await self._committer.stop()
         if leases:
@@ -150,7 +150,7 @@ class Engine:
         return (self._heartbeat.loop, self._scheduler.loop, self._janitor.loop, self._end_poller.loop)
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        return [turn.task for turn in self._active.turns.values()]
+        return list(self._active.turns)
 
     async def _cancel_turns(self) -> None:
         tasks = self._tasks()

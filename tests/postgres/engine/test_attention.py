@@ -1,13 +1,17 @@
 """Stuck sagas: they are found by why they are stuck, and what is said of them tells an operator what to do."""
 
 from datetime import timedelta
+from typing import Final
 
 import pytest
 
-from services.orchestrator.engine import SagaFilter, TerminalError, WorkflowContext, workflow
+from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine import RetryPolicy, SagaFilter, TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.engine import ONE, only
+from tests.support.engine import ONE, messages_of, only
 from tests.support.world import HOUR, HOUR_S, act, refused, undo, unreachable
+
+HOURLY: Final = RetryPolicy(initial_s=HOUR_S, factor=1.0, max_s=HOUR_S, jitter=0.0)
 
 
 @workflow("unwound", version=1, undos=[undo])
@@ -23,6 +27,20 @@ async def patient(ctx: WorkflowContext, _: None) -> None:
     await ctx.run(act, "a", compensate=undo)
     await ctx.promise("go").result(timeout=timedelta(days=1))
     await ctx.sleep(HOUR)
+
+
+async def two_words(ctx: WorkflowContext) -> str:
+    """Wait for one promise, tell of it, wait for another."""
+    one = await ctx.promise("one").result()
+    ctx.send(Message(service="session", path="/heard", key="order", body="{}", name="heard"))
+    return f"{one} {await ctx.promise('two').result()}"
+
+
+@workflow("either", version=1, promises={"one": str, "two": str}, undos=[undo])
+async def either(ctx: WorkflowContext, _: None) -> str:
+    """A step that is retried every hour, beside two promises."""
+    first = await ctx.select(ctx.run(act, "a", compensate=undo, retry=HOURLY), two_words(ctx))
+    return str(first[1])
 
 
 @only(ONE)
@@ -70,3 +88,24 @@ async def test_a_wait_is_not_done_as_long_as_it_is_open(cluster_of: ClusterOf) -
     assert await seen() == [done, done, waiting]
     await cluster.advance(HOUR_S + 1)
     assert await seen() == [done, done, done]
+
+
+@only(ONE)
+@pytest.mark.scenario("V13", "G15", "G17")
+async def test_signals_do_not_move_a_saga_on_that_is_stuck(cluster_of: ClusterOf) -> None:
+    """Its code is not kept in memory: what it would go on with, its row has not, and what it has told would be lost."""
+    cluster = cluster_of(either, listen_s=0.0, key_life_days=1 / 24)
+    cluster.world.script("a", *[unreachable()] * 3)
+    saga_id = await cluster.start(either)
+    await cluster.settle()
+    for _ in range(2):
+        await cluster.advance(HOUR_S + 1)
+    stuck = await cluster.view(saga_id)
+    assert (stuck.status, "position 1.0.1" in stuck.explanation) == ("stuck", True)
+    async with cluster.running():
+        for name in ("one", "two"):
+            await cluster.operations.resolve_promise(saga_id, name, name, by="ann")
+    assert (await cluster.view(saga_id)).status == "stuck"
+    assert await messages_of(cluster, "order") == []
+    await cluster.operations.skip(saga_id, "1.0.1", by="ann", reason="found at the target", output="a#1")
+    assert (await cluster.finish(saga_id)).output == "a#1"

@@ -1,4 +1,4 @@
-"""One batch with two flushes of one saga: what its former lease had to write, and what the present one writes."""
+"""Flushes and the epochs that they name: beside a flush of another epoch, and with a lease that is yet to be taken."""
 
 from uuid import UUID
 
@@ -7,8 +7,8 @@ import pytest
 from services.chassis.db import Database
 from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
-from services.orchestrator.engine.model.flush import Flush, FlushAnswer
-from services.orchestrator.engine.model.records import Kind, LogRecord, Signal, SignalKind, Undo
+from services.orchestrator.engine.model.flush import Flush, FlushAnswer, Grant
+from services.orchestrator.engine.model.records import Attention, Kind, LogRecord, Signal, SignalKind, Undo
 from services.orchestrator.engine.model.states import Phase, RunState
 from services.orchestrator.engine.store import flushes, sagas
 from tests.postgres.engine.conftest import ClusterOf
@@ -70,3 +70,21 @@ async def test_a_former_lease_writes_nothing_beside_the_present_one(
             found = [name for (name,) in await conn.fetch(Statement.of(f"select {column} from {table}"))]
             assert [name for name in found if "2" not in name] == [], table
             assert len(found) == 1, table
+
+
+@only(IDLE)
+@pytest.mark.scenario("V13", "G6", "G17")
+@pytest.mark.parametrize("run_state", [RunState.WAITING, RunState.STUCK])
+async def test_no_turn_begins_in_memory_with_a_saga_that_does_not_wait(
+    cluster_of: ClusterOf, orchestrator_database: Database, clock: ManualClock, run_state: RunState
+) -> None:
+    """A flush takes a lease where its saga waits since the epoch before; one that is stuck is an operator's."""
+    saga_id = UUID(await cluster_of(held_twice).start(held_twice))
+    epoch = await _claim(orchestrator_database, clock)
+    attention = Attention("key-expired", "look there") if run_state is RunState.STUCK else None
+    rests = _flush(saga_id, epoch, clock, "1")._replace(run_state=run_state, attention=attention)
+    goes_on = _flush(saga_id, epoch + 1, clock, "2")._replace(flush_no=2, takes=Grant("r", LEASE_S))
+    async with orchestrator_database.autocommit() as conn:
+        assert await flushes.write(conn, [rests], now=clock.now()) == [FlushAnswer.APPLIED]
+        (answer,) = await flushes.write(conn, [goes_on], now=clock.now())
+    assert answer is (FlushAnswer.APPLIED if run_state is RunState.WAITING else FlushAnswer.LOST)

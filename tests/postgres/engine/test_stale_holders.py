@@ -2,10 +2,12 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import pytest
 
 from services.orchestrator.engine import WorkflowContext, workflow
+from services.orchestrator.engine.store import sagas
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.overslept import overslept
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
@@ -53,6 +55,23 @@ def taken_over(cluster: Cluster, name: str) -> None:
 async def beat(replica: Replica) -> None:
     """Let a replica's heartbeat run once."""
     await replica.engine._heartbeat.run_once()
+
+
+@only(ONE)
+@pytest.mark.scenario("CC3", "G6")
+async def test_a_release_in_another_name_gives_nothing_back(cluster_of: ClusterOf) -> None:
+    """Whoever names an epoch that another replica holds gives nothing of it back."""
+    cluster = cluster_of(brief)
+    cluster.world.script("a", held(gate := Gate()))
+    saga_id = await cluster.start(brief)
+    (replica,) = cluster.replicas
+    async with cluster.running():
+        await gate.reached.wait()
+        async with replica.database.autocommit() as conn:
+            for owner, given_back in (("another", 0), (replica.name, 1)):
+                leases = {UUID(saga_id): 1}
+                assert await sagas.release(conn, leases, owner, now=cluster.clock.now()) == given_back
+        gate.open()
 
 
 @only(ONE)

@@ -13,6 +13,7 @@ from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.flush import APPLIED, Flush, FlushAnswer
+from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import FORWARD, LEASED
 from services.orchestrator.engine.running import committer
 from services.orchestrator.engine.running.committer import CROWD, Committer
@@ -30,6 +31,11 @@ class Postgres:
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[None]:
+        yield None
+
+    @asynccontextmanager
+    async def in_time(self, seconds: float) -> AsyncIterator[None]:
+        del seconds
         yield None
 
     async def write(self, conn: None, batch: Sequence[Flush], **_: Any) -> Sequence[FlushAnswer]:
@@ -55,7 +61,11 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Postgres:
 @pytest.fixture
 def writing(postgres: Postgres) -> Committer:
     made = Committer(
-        cast("Database", postgres), Clock(), EngineHooks(), batch=LIMIT, on_applied=cast("Callable[[Flush], None]", id)
+        cast("Database", postgres),
+        Clock(),
+        EngineHooks(),
+        EngineSettings(flush_batch=LIMIT),
+        on_applied=cast("Callable[[Flush], None]", id),
     )
     made.start()
     return made

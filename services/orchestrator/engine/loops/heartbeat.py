@@ -1,6 +1,5 @@
 """Keeps the leases of running sagas, and stops those whose lease is lost or has run out."""
 
-import asyncio
 import math
 from uuid import UUID
 
@@ -34,34 +33,37 @@ class Heartbeat:
         """Extend all leases once; return the seconds until the next time."""
         pause_s = self._settings.lease_s / 3
         try:
-            async with asyncio.timeout(pause_s):
-                await self._extend()
+            async with self._database.in_time(pause_s):
+                if not await self._extend():
+                    pause_s = self._settings.lease_s / 10
         except Exception as error:  # noqa: BLE001 - a lease ends in time, whatever keeps it from being extended
             self._log.warning("engine.heartbeat_failed", error=f"{type(error).__name__}: {error}"[:200])
             pause_s = self._settings.lease_s / 10
         return min(pause_s, self._stop_run_out())
 
-    async def _extend(self) -> None:
-        held = {saga_id: epoch for (saga_id, epoch), (lease, _) in self._active.turns.items() if lease.grant is None}
+    async def _extend(self) -> bool:
+        """Extend what may be extended now; False if rows were locked by somebody, to be tried again soon."""
+        held = self._active.leases()
         if not held and not self._run_out:
-            return
+            return True
         sent_at = self._clock.monotonic()
         self._hooks.lease_before(len(held))
         async with self._database.autocommit() as conn:
             if self._run_out:
                 await sagas.release(conn, self._run_out, self._active.owner, now=self._clock.sql_now())
                 self._run_out.clear()
-            kept, db_now = await sagas.heartbeat(conn, held, lease_s=self._settings.lease_s, now=self._clock.sql_now())
-        if db_now is not None:
-            self._clock.calibrate(db_now, self._clock.monotonic())
-        for (saga_id, epoch), (lease, task) in list(self._active.turns.items()):
-            if held.get(saga_id) != epoch:
+            beat = await sagas.heartbeat(conn, held, lease_s=self._settings.lease_s, now=self._clock.sql_now())
+        if beat.at is not None:
+            self._clock.calibrate(beat.at, self._clock.monotonic())
+        for task, lease in list(self._active.turns.items()):
+            if lease.grant is not None or held.get(lease.saga_id) != lease.epoch:
                 continue
-            if saga_id in kept:
+            if lease.saga_id in beat.extended:
                 lease.until = sent_at + self._settings.lease_s
-            else:
+            elif lease.saga_id not in beat.standing:
                 lease.until = sent_at
                 task.cancel()
+        return not beat.is_partial
 
     def _stop_run_out(self) -> float:
         """Stop what could not be extended in time, to give it back later; return when the next lease ends.
@@ -70,12 +72,13 @@ class Heartbeat:
         """
         now = self._clock.monotonic()
         ends_in_s = math.inf
-        for (saga_id, epoch), (lease, task) in self._active.turns.items():
+        for task, lease in self._active.turns.items():
             if task.done():
                 continue
             if lease.valid(now):
                 ends_in_s = min(ends_in_s, lease.until - now)
-            else:
-                task.cancel()
-                self._run_out[saga_id] = epoch
+                continue
+            task.cancel()
+            if lease.grant is None:
+                self._run_out[lease.saga_id] = lease.epoch
         return ends_in_s

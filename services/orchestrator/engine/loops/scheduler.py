@@ -106,7 +106,7 @@ class Scheduler:
     async def _claim(self, limit: int) -> int:
         sent_at = self._clock.monotonic()
         self._hooks.claim_before()
-        async with self._database.autocommit() as conn:
+        async with self._database.in_time(self._settings.lease_s), self._database.autocommit() as conn:
             claimed = await sagas.claim(
                 conn,
                 versions=self._versions,

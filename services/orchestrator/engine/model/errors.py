@@ -18,6 +18,7 @@
     └── BranchClosed              the code's branch has lost a select, or the saga left memory
 """
 
+from datetime import datetime
 from typing import ClassVar
 
 from services.chassis.errors import OrderSagaError
@@ -147,6 +148,20 @@ class Divergence(EngineError):
         self.position = position
         self.expected = expected
         self.found = found
+
+
+class KeyExpired(EngineError):
+    """A step was first called longer ago than its receiver remembers keys: another call could take effect twice."""
+
+    code = "key-expired"
+
+    def __init__(self, step: str, position: str, since: datetime) -> None:
+        """Take the step, where it stands, and when it was first called."""
+        super().__init__(
+            f"step {step!r} was first called at {since.isoformat()}; its receiver may have forgotten the key, so "
+            "another call could take effect twice: look there, then skip the step with the output it should have"
+        )
+        self.position = position
 
 
 class ForeignAwait(EngineError):

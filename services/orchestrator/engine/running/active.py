@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis import ids
@@ -19,13 +18,6 @@ from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.turns import Turns
 from services.orchestrator.engine.store.sagas import Birth
-
-
-class Turn(NamedTuple):
-    """A turn under way."""
-
-    lease: Lease
-    task: asyncio.Task[None]
 
 
 class ActiveSagas:
@@ -43,7 +35,7 @@ class ActiveSagas:
         self._settings = settings
         self.owner = settings.replica or ids.new_id("replica")
         self.residents = turns.residents
-        self.turns: dict[tuple[UUID, int], Turn] = {}
+        self.turns: dict[asyncio.Task[None], Lease] = {}
         self.on_free: Callable[[], None] = lambda: None
         self._running: dict[UUID, Saga] = {}
         self._grant = Grant(self.owner, settings.lease_s)
@@ -53,6 +45,16 @@ class ActiveSagas:
     def free(self) -> int:
         """Return how many turns more may run at once."""
         return max(0, self._settings.max_running - len(self.turns))
+
+    def leases(self) -> dict[UUID, int]:
+        """Return the epochs by which rows are leased for turns under way.
+
+        A lease that is yet to be taken by its turn's first flush is not among them: no row knows of it, and another
+        turn, of this or of another replica, may hold its epoch.
+        """
+        return {
+            lease.saga_id: lease.epoch for task, lease in self.turns.items() if lease.grant is None and not task.done()
+        }
 
     def open(self) -> None:
         """Accept sagas that have not been claimed: those started here, and those handed a signal."""
@@ -115,25 +117,23 @@ class ActiveSagas:
         yet to be taken, by the turn's first flush.
         """
         self._hooks.claimed(saga)
-        key = (saga.id, saga.epoch)
         lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s, grant)
         turn = self._turns.take(saga, history, lease, kept)
         task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
-        self.turns[key] = Turn(lease, task)
+        self.turns[task] = lease
         self._running[saga.id] = saga
-        task.add_done_callback(partial(self._ended, key, kept))
+        task.add_done_callback(partial(self._ended, saga, kept))
 
     def _room(self) -> int:
         return self.free if self._accepts else 0
 
-    def _ended(self, key: tuple[UUID, int], kept: Run | None, task: asyncio.Task[None]) -> None:
+    def _ended(self, saga: Saga, kept: Run | None, task: asyncio.Task[None]) -> None:
+        """Forget a turn, and nothing of another that the same saga may have."""
         if kept is not None and task.cancelled():
             self.residents.drop(kept)
         was_full = not self.free
-        self.turns.pop(key, None)
-        saga_id, epoch = key
-        running = self._running.get(saga_id)
-        if running is not None and running.epoch == epoch:
-            del self._running[saga_id]
+        del self.turns[task]
+        if self._running.get(saga.id) is saga:
+            del self._running[saga.id]
         if was_full:
             self.on_free()

@@ -31,7 +31,7 @@ def turns_of(
     settings: EngineSettings,
 ) -> Turns:
     """Return the turns of one replica; all of them write through `committer`."""
-    loader = Loader(database, clock)
+    loader = Loader(database, clock, settings.lease_s)
     caller = Caller(clients, clock, hooks, get_logger("engine.step"))
     endings = Endings(committer, codec, hooks)
     compensator = Compensator(

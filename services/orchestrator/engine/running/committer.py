@@ -19,6 +19,7 @@ from services.chassis.logs import get_logger
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer
+from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.retrying import until_answered
 from services.orchestrator.engine.store import flushes
@@ -38,16 +39,20 @@ class Committer:
         database: Database,
         clock: Clock,
         hooks: EngineHooks,
+        settings: EngineSettings,
         *,
-        batch: int,
         on_applied: Callable[[Flush], None],
     ) -> None:
-        """Take the database, how many sagas one transaction may carry, and whom to tell of what is durable."""
+        """Take the database, how many sagas one commit may carry, and whom to tell of what is durable.
+
+        A commit that has not been answered for as long as a lease is sent again, then after twice that, and so on.
+        """
         self._on_applied = on_applied
         self._database = database
         self._clock = clock
         self._hooks = hooks
-        self._batch = batch
+        self._batch = settings.flush_batch
+        self._patience_s = settings.lease_s
         self._queue: list[Waiter] = []
         self._writers: dict[asyncio.Task[None], Sequence[Waiter]] = {}  # with what each is writing
         self._running = False
@@ -175,16 +180,19 @@ class Committer:
 
     async def _commit(self, batch: Sequence[Flush]) -> Sequence[FlushAnswer]:
         """Commit a batch; after a lost connection again, until it is known what became of it."""
+        patience_s = self._patience_s
 
         async def write() -> tuple[Sequence[FlushAnswer], float]:
             started = self._clock.monotonic()
             self._hooks.flush_before(batch)
-            async with self._connection_for(batch) as conn:
+            async with self._database.in_time(patience_s), self._connection_for(batch) as conn:
                 answers = await flushes.write(conn, batch, now=self._clock.sql_now())
             self._hooks.flush_unseen(batch)
             return answers, self._clock.monotonic() - started
 
         def told(error: Exception) -> None:
+            nonlocal patience_s
+            patience_s *= 2
             self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
 
         answers, seconds = await until_answered(write, self._clock, told)

@@ -25,7 +25,7 @@ from services.chassis.clock import Clock
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
-from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, TerminalError
+from services.orchestrator.engine.model.errors import Divergence, EngineError, KeyExpired, LeaseLost, TerminalError
 from services.orchestrator.engine.model.flush import NEWS
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.settings import EngineSettings
@@ -93,7 +93,12 @@ class Executor:
                 return False
             if now is not None and await self._expire(run, now):
                 continue
-            if await self._move(run):
+            try:
+                given_back = await self._move(run)
+            except KeyExpired as fault:
+                await self._stuck(run, fault)
+                return False
+            if given_back:
                 return not self._settings.always_suspend
 
     async def _move(self, run: Run) -> bool:
@@ -101,11 +106,6 @@ class Executor:
         if self.draining and not run.attempts:
             return await self.give_back(run.pending)
         ready = [] if self.draining else self._book.begin(run)
-        too_old = self._book.expired_key(run, ready)
-        if too_old is not None:
-            run.pending.discard()
-            await self._endings.get_stuck(run.definition, run.pending, too_old)
-            return True
         if ready:
             await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
             await self._call(run, ready)
@@ -275,5 +275,5 @@ class Executor:
             run.pending.discard()
             attention = Attention(fault.code, fault.message, fault.position, fault.expected, fault.found)
         else:
-            attention = Attention(fault.code, fault.message)
+            attention = Attention(fault.code, fault.message, fault.position if isinstance(fault, KeyExpired) else None)
         await self._endings.get_stuck(run.definition, run.pending, attention)

@@ -1,11 +1,13 @@
 """Reads what a saga needs to be driven: its history after a claim, its signals and undos later; notes suspects."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 from uuid import UUID
 
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.model.records import History, LogRecord, Signal, Undo
@@ -23,10 +25,11 @@ class Loader:
     ends meanwhile shows at the turn's next write.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        """Take the database, and the clock by which to try again."""
+    def __init__(self, database: Database, clock: Clock, patience_s: float) -> None:
+        """Take the database, the clock by which to try again, and how long to wait for an answer."""
         self._database = database
         self._clock = clock
+        self._patience_s = patience_s
         self._news: Batcher[UUID, tuple[int, Sequence[Signal]]] = Batcher(self._read_news)
         self._undos: Batcher[UUID, tuple[Undo, ...]] = Batcher(self._read_undos)
 
@@ -35,7 +38,7 @@ class Loader:
         if not logs_of and not signals_of:
             return {}
         records: dict[UUID, list[LogRecord]] = defaultdict(list)
-        async with self._database.autocommit() as conn:
+        async with self._connection() as conn:
             for saga_id, record in await steps.of_sagas(conn, logs_of):
                 records[saga_id].append(record)
             news = await signals.news_of(conn, signals_of)
@@ -49,7 +52,7 @@ class Loader:
         return await self._insist(lambda: self._news.ask(saga_id))
 
     async def _read_news(self, saga_ids: Sequence[UUID]) -> Sequence[tuple[int, Sequence[Signal]]]:
-        async with self._database.autocommit() as conn:
+        async with self._connection() as conn:
             news = await signals.news_of(conn, saga_ids)
         return [news.get(saga_id, (0, ())) for saga_id in saga_ids]
 
@@ -57,7 +60,7 @@ class Loader:
         """Note that a suspect is about to run alone; False if its lease is lost."""
 
         async def isolate() -> bool:
-            async with self._database.autocommit() as conn:
+            async with self._connection() as conn:
                 return await sagas.isolate(conn, saga_id, epoch)
 
         return await self._insist(isolate)
@@ -67,9 +70,14 @@ class Loader:
         return await self._insist(lambda: self._undos.ask(saga_id))
 
     async def _read_undos(self, saga_ids: Sequence[UUID]) -> Sequence[tuple[Undo, ...]]:
-        async with self._database.autocommit() as conn:
+        async with self._connection() as conn:
             undos = await compensations.of_sagas(conn, saga_ids)
         return [tuple(undos.get(saga_id, ())) for saga_id in saga_ids]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        async with self._database.in_time(self._patience_s), self._database.autocommit() as conn:
+            yield conn
 
     async def _insist(self, read: Callable[[], Awaitable[T]]) -> T:
         return await until_answered(read, self._clock, _told)

@@ -7,11 +7,10 @@ from services.chassis.errors import KeyReused
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
-from services.orchestrator.engine.model.errors import PayloadError, StepFailed
+from services.orchestrator.engine.model.errors import KeyExpired, PayloadError, StepFailed
 from services.orchestrator.engine.model.records import (
     STEP,
     Alarm,
-    Attention,
     Call,
     ErrorInfo,
     LogRecord,
@@ -59,6 +58,10 @@ class StepBook:
             call = calls.get(position)
             if call is not None and call.retry_at is not None and call.retry_at <= now:
                 run.ready.append(command)
+        for command in run.ready:
+            call = calls.get(command.position)
+            if call is not None and now - call.started_at > self._key_life:
+                raise KeyExpired(command.name, command.position, call.started_at)
         ready, run.ready = run.ready, []
         for command in ready:
             known = calls.get(command.position)
@@ -69,19 +72,6 @@ class StepBook:
             if command.undo_name is not None:
                 run.pending.add_undo(command.undo_name, command.undo_args or "[]", command.position, command.position)
         return ready
-
-    def expired_key(self, run: Run, ready: list[RunStep]) -> Attention | None:
-        """Say why a step must not be called again, if its key is older than its receivers remember."""
-        for command in ready:
-            call = run.pending.calls[command.position]
-            if call.attempt > 1 and run.log.now() - call.started_at > self._key_life:
-                message = (
-                    f"step {command.name!r} was first called at {call.started_at.isoformat()}; its receiver may have "
-                    "forgotten the key, so another call could take effect twice: look there, then skip the step with "
-                    "the output it should have"
-                )
-                return Attention("key-expired", message, command.position)
-        return None
 
     def forget_dropped(self, run: Run) -> None:
         """Let go of the calls whose branch has lost a select; their undos stay owed."""

@@ -12,7 +12,7 @@ with held as materialized (
     select s.flush_no as stands, s.signal_no as counted, f.*, f.ordinality as no
     from sagas s
     join unnest(cast(:flushes as saga_write[])) with ordinality as f on f.id = s.id
-    where s.epoch = f.epoch
+    where s.epoch = f.epoch and (f.lease_s is null or s.run_state in ('waiting', 'ready'))
     order by s.id
     for no key update of s
 ), fresh as materialized (

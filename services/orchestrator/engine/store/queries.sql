@@ -66,14 +66,15 @@ where id = :id and epoch = :epoch and run_state = 'leased'
 returning id
 
 -- name: heartbeat
--- Extends leases; gives the sagas whose epoch still stands (one that has just been suspended among them), and the time.
+-- Extends leases; gives the sagas whose epoch still stands (one that has just been suspended among them), and the time. It waits for
+-- nobody: a row that somebody holds is passed by, so that it cannot cost the leases of all the others.
 with held as materialized (
     select s.id, s.run_state
     from sagas s
     join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[])) as h(id, epoch) on h.id = s.id
     where s.epoch = h.epoch
     order by s.id
-    for no key update of s
+    for no key update of s skip locked
 ), moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), beaten as (
@@ -82,8 +83,11 @@ with held as materialized (
     from held cross join moment
     where s.id = held.id and held.run_state = 'leased'
 )
-select held.id, moment.at
-from held cross join moment
+select s.id, held.id is null as locked, coalesce(held.run_state = 'leased', false) as extended, moment.at
+from sagas s
+join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[])) as h(id, epoch) on h.id = s.id and h.epoch = s.epoch
+left join held on held.id = s.id
+cross join moment
 
 -- name: release
 -- Gives leases back at once: at shutdown, or because their holder has missed its heartbeats and stopped by itself. A turn that began in
@@ -94,7 +98,7 @@ with held as materialized (
     join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[])) as h(id, epoch) on h.id = s.id
     where s.epoch = h.epoch and s.run_state = 'leased' and s.owner = :owner
     order by s.id
-    for no key update of s
+    for no key update of s skip locked
 )
 update sagas s
 set run_state = 'ready', owner = null,

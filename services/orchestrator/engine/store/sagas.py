@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis.connection import Connection, Row
@@ -90,15 +90,30 @@ async def isolate(conn: Connection, saga_id: UUID, epoch: int) -> bool:
     return await conn.first(queries()["isolate"], {"id": saga_id, "epoch": epoch}) is not None
 
 
-async def heartbeat(
-    conn: Connection, leases: Mapping[UUID, int], *, lease_s: float, now: datetime | None
-) -> tuple[frozenset[UUID], datetime | None]:
-    """Extend leases given as epochs by saga; return those still held and the database's time."""
+class Beat(NamedTuple):
+    """What came of extending leases: `standing` have their epoch still, `extended` their lease anew.
+
+    It `is_partial` if rows were locked by somebody; `at` is the database's time, if anything stands.
+    """
+
+    standing: frozenset[UUID]
+    extended: frozenset[UUID]
+    is_partial: bool
+    at: datetime | None
+
+
+async def heartbeat(conn: Connection, leases: Mapping[UUID, int], *, lease_s: float, now: datetime | None) -> Beat:
+    """Extend leases given as epochs by saga, but for those whose rows are locked."""
     rows = await conn.fetch(
         queries()["heartbeat"],
         {"ids": list(leases), "epochs": list(leases.values()), "lease_s": lease_s, "now": now},
     )
-    return frozenset(row["id"] for row in rows), rows[0]["at"] if rows else None
+    return Beat(
+        standing=frozenset(row["id"] for row in rows),
+        extended=frozenset(row["id"] for row in rows if row["extended"]),
+        is_partial=any(row["locked"] for row in rows),
+        at=rows[0]["at"] if rows else None,
+    )
 
 
 async def release(conn: Connection, leases: Mapping[UUID, int], owner: str, *, now: datetime | None) -> int:

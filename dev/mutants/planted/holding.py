@@ -1,0 +1,84 @@
+"""Bugs of who holds a saga: leases not taken yet, rows that somebody has locked, and sagas that stand still."""
+
+from dev.mutants.mutant import Edit, Mutant
+
+ENGINE = "tests/postgres/engine"
+QUERIES = "services/orchestrator/engine/store/queries.sql"
+FLUSH = "services/orchestrator/engine/store/flush.sql"
+ACTIVE = "services/orchestrator/engine/running/active.py"
+HEARTBEAT = "services/orchestrator/engine/loops/heartbeat.py"
+UNTAKEN = f"{ENGINE}/test_untaken_leases.py"
+
+HOLDING = (
+    Mutant(
+        "gives-back-what-was-never-taken",
+        "G6",
+        "A turn that ran out before its first flush gives back its epoch, which somebody else has taken by then.",
+        (
+            Edit(
+                HEARTBEAT,
+                "if lease.grant is None:\n                self._run_out",
+                "if lease is not None:\n                self._run_out",
+            ),
+        ),
+        (
+            f"{UNTAKEN}::test_a_lease_that_was_never_taken_is_not_given_back_by_its_own_replica",
+            f"{UNTAKEN}::test_a_former_process_gives_back_nothing_of_its_successor[heartbeat-C1]",
+        ),
+    ),
+    Mutant(
+        "stops-with-what-was-never-taken",
+        "G6",
+        "A replica that stops gives back the epoch of a turn that has not taken its lease.",
+        (Edit(ACTIVE, "if lease.grant is None and not task.done()", "if not task.done()"),),
+        (f"{UNTAKEN}::test_a_former_process_gives_back_nothing_of_its_successor[stop-C1]",),
+    ),
+    Mutant(
+        "gives-back-by-epoch-alone",
+        "G6",
+        "A replica gives back the lease that another has under the same epoch.",
+        (Edit(QUERIES, "and s.owner = :owner\n", "and (s.owner = :owner or true)\n"),),
+        (f"{ENGINE}/test_stale_holders.py::test_a_release_in_another_name_gives_nothing_back",),
+    ),
+    Mutant(
+        "ends-another-turn",
+        "G13",
+        "The end of a turn whose lease was never taken lets its replica forget the turn that has that epoch.",
+        (
+            Edit(
+                ACTIVE,
+                "        del self.turns[task]\n",
+                "        for other in [one for one, lease in self.turns.items() if lease.saga_id == saga.id]:\n"
+                "            del self.turns[other]\n",
+            ),
+        ),
+        (f"{UNTAKEN}::test_a_claim_beside_an_unwritten_turn_keeps_its_lease",),
+    ),
+    Mutant(
+        "heartbeat-waits-for-rows",
+        "G13",
+        "A heartbeat waits for a row that somebody holds, and all the other leases run out meanwhile.",
+        (
+            Edit(
+                QUERIES,
+                "for no key update of s skip locked\n), moment as materialized (",
+                "for no key update of s\n), moment as materialized (",
+            ),
+        ),
+        (f"{ENGINE}/test_locked_rows.py::test_a_saga_that_somebody_holds_costs_no_other_its_lease",),
+    ),
+    Mutant(
+        "stuck-goes-on-by-a-signal",
+        "G17",
+        "A turn that begins in memory takes the lease of a saga that is stuck.",
+        (Edit(FLUSH, " and (f.lease_s is null or s.run_state in ('waiting', 'ready'))", ""),),
+        (f"{ENGINE}/test_flush_epochs.py::test_no_turn_begins_in_memory_with_a_saga_that_does_not_wait",),
+    ),
+    Mutant(
+        "dead-connections-are-kept",
+        "G14",
+        "Whoever was not answered in time gives one connection up, and keeps the others that are as dead.",
+        (Edit("services/chassis/db.py", "            self._part_with_idle()\n            raise", "            raise"),),
+        ("tests/postgres/chassis/test_half_open.py::test_who_notices_a_dead_connection_waits_for_the_end_of_none",),
+    ),
+)
