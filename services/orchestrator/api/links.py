@@ -1,11 +1,11 @@
-"""Approval links: a sealed token names saga, promise and round; stored nowhere, derived again whenever needed."""
+"""Approval links: a signed token names saga, promise and round; stored nowhere, derived again whenever needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.chassis import signing
 from services.chassis.errors import NotFound
+from services.chassis.signed_tokens import read_token, sign_token
 
 _PURPOSE = b"approval\x00"
 _ROUND_BYTES = 2
@@ -31,15 +31,15 @@ class ApprovalLinks:
     def token(self, link: ApprovalLink) -> str:
         """The same link always gives the same token."""
         payload = _PURPOSE + UUID(link.saga_id).bytes + link.round.to_bytes(_ROUND_BYTES, "big") + link.promise.encode()
-        return signing.seal(self.secrets, payload)
+        return sign_token(self.secrets, payload)
 
     def url(self, link: ApprovalLink) -> str:
         """Where an administrator opens it."""
         return f"{self.public_url}/approvals/{self.token(link)}"
 
     def read(self, token: str) -> ApprovalLink:
-        """NotFound for whatever was not sealed here as a link."""
-        payload = signing.open(self.secrets, token)
+        """NotFound for whatever was not signed here as a link."""
+        payload = read_token(self.secrets, token)
         body = payload.removeprefix(_PURPOSE)
         if body == payload or len(body) <= _UUID_BYTES + _ROUND_BYTES:
             raise NotFound

@@ -1,4 +1,4 @@
-"""Sign-in for the approval page: a form, a sealed cookie, and back to where one came from."""
+"""Sign-in for the approval page: a form, a signed cookie, and back to where one came from."""
 
 from typing import Annotated
 

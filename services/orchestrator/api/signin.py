@@ -1,4 +1,4 @@
-"""Who has signed in: administrators by password, remembered in a sealed cookie with a CSRF token bound to it."""
+"""Who has signed in: administrators by password, remembered in a signed cookie with a CSRF token bound to it."""
 
 import asyncio
 import hmac
@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from services.chassis import ids, signing
+from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.errors import NotFound, TooManyRequests
 from services.chassis.limits import Budgets
+from services.chassis.signed_tokens import read_token, sign_token
 
 _SESSION = b"sign-in\x00"
 _CSRF = b"csrf\x00"
@@ -88,11 +89,11 @@ class SignIn:
         """The cookie's value for a fresh sign-in."""
         until = (self._clock.now() + _LIFE).timestamp()
         payload = json.dumps({"user": user, "until": until, "nonce": ids.new_secret(16)}).encode()
-        return signing.seal(self._secrets, _SESSION + payload)
+        return sign_token(self._secrets, _SESSION + payload)
 
     def read(self, cookie: str | None) -> SignedIn | None:
         """Who the cookie says has signed in; None unless it is genuine, fresh and still an administrator's."""
-        payload = self._open(cookie, _SESSION)
+        payload = self._payload_of(cookie, _SESSION)
         if payload is None:
             return None
         said = json.loads(payload)
@@ -101,18 +102,18 @@ class SignIn:
 
     def csrf(self, signed_in: SignedIn) -> str:
         """The token that a form of this sign-in carries."""
-        return signing.seal(self._secrets, _CSRF + signed_in.nonce.encode())
+        return sign_token(self._secrets, _CSRF + signed_in.nonce.encode())
 
     def csrf_holds(self, signed_in: SignedIn, token: str) -> bool:
         """Whether a form's token belongs to this sign-in."""
-        nonce = self._open(token, _CSRF)
+        nonce = self._payload_of(token, _CSRF)
         return nonce is not None and hmac.compare_digest(nonce, signed_in.nonce.encode())
 
-    def _open(self, token: str | None, purpose: bytes) -> bytes | None:
+    def _payload_of(self, token: str | None, purpose: bytes) -> bytes | None:
         if not token:
             return None
         try:
-            payload = signing.open(self._secrets, token)
+            payload = read_token(self._secrets, token)
         except NotFound:
             return None
         return payload.removeprefix(purpose) if payload.startswith(purpose) else None

@@ -1,4 +1,4 @@
-"""Signatures: what the official library signs is accepted, and nothing else; sealed tokens hold what was sealed."""
+"""Signatures: what the official library signs is accepted, and nothing else."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
 from services.chassis import signing
-from services.chassis.errors import NotFound, Unauthenticated
+from services.chassis.errors import Unauthenticated
 
 SECRET = "whsec_" + base64.b64encode(b"the secret that the processor signs with").decode()
 OLD = "whsec_" + base64.b64encode(b"the secret that is being rotated out").decode()
@@ -99,33 +99,3 @@ def test_a_changed_body_is_refused(position: int, change: int) -> None:
     body[position] ^= change
     with pytest.raises(Unauthenticated):
         signing.verify([SECRET], signed(), bytes(body), NOW)
-
-
-@given(st.binary(max_size=100))
-def test_a_sealed_token_gives_its_payload_back(payload: bytes) -> None:
-    """The same payload gives the same url-safe token, which any current secret opens."""
-    token = signing.seal(["first", "second"], payload)
-    assert token == signing.seal(["first"], payload)
-    assert token.isascii()
-    assert signing.open(["second", "first"], token) == payload
-    with pytest.raises(NotFound):
-        signing.open(["second"], token)
-
-
-@given(st.data())
-def test_a_changed_token_is_unknown(data: st.DataObject) -> None:
-    """No other text, however close, opens: not even another spelling of the same bytes."""
-    token = signing.seal(["secret"], b"saga and promise")
-    position = data.draw(st.integers(0, len(token) - 1))
-    character = data.draw(st.sampled_from("ABCDabcd0189-_=%é"))
-    changed = token[:position] + character + token[position + 1 :]
-    if changed != token:
-        with pytest.raises(NotFound):
-            signing.open(["secret"], changed)
-
-
-@pytest.mark.parametrize("token", ["", "=", "A", "é", "a" * 5_000, "AAAA", "\0"])
-def test_what_is_no_token_is_unknown(token: str) -> None:
-    """Garbage is NotFound, never another exception."""
-    with pytest.raises(NotFound):
-        signing.open(["secret"], token)

@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis import signing
 from services.chassis.errors import NotFound
+from services.chassis.signed_tokens import sign_token
 from services.orchestrator.api.links import ApprovalLink, ApprovalLinks
 
 SAGA = "1f0c8f8e-6a5b-5d1e-9f0a-3c1f8d6f0b77"
@@ -34,7 +34,7 @@ def test_each_part_makes_another_token() -> None:
 
 
 def test_all_secrets_read_and_the_first_one_signs() -> None:
-    """Rotation: an old link still opens, a new one is signed by the new secret."""
+    """Rotation: an old link is still read, a new one is signed by the new secret."""
     old = ApprovalLinks(SECRETS[1:], "x").token(LINK)
     assert LINKS.read(old) == LINK
     assert LINKS.token(LINK) == ApprovalLinks(SECRETS[:1], "x").token(LINK) != old
@@ -42,12 +42,10 @@ def test_all_secrets_read_and_the_first_one_signs() -> None:
 
 @pytest.mark.scenario("P7")
 def test_no_changed_token_is_read() -> None:
-    """Any changed character, any other sealed thing and any garbage is unknown."""
+    """Any changed character, any other signed thing and any garbage is unknown."""
     token = LINKS.token(LINK)
     changed = [token[:i] + ("A" if token[i] != "A" else "B") + token[i + 1 :] for i in range(len(token))]
-    foreign = [
-        signing.seal(SECRETS, payload) for payload in (b"", b"sign-in\x00{}", b"approval\x00", b"approval\x00abc")
-    ]
+    foreign = [sign_token(SECRETS, payload) for payload in (b"", b"sign-in\x00{}", b"approval\x00", b"approval\x00abc")]
     for forged in [
         *changed,
         *foreign,

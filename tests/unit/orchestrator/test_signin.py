@@ -37,7 +37,7 @@ def test_a_cookie_tells_who_signed_in_until_it_ends(sign_in: SignIn, clock: Manu
 
 
 def test_a_tampered_cookie_is_nobodys(sign_in: SignIn) -> None:
-    """No changed character survives, and neither does a token sealed for another purpose."""
+    """No changed character survives, and neither does a token signed for another purpose."""
     cookie = sign_in.cookie(USER)
     signed_in = sign_in.read(cookie)
     assert signed_in is not None
@@ -68,7 +68,7 @@ def test_a_csrf_token_belongs_to_one_sign_in(sign_in: SignIn) -> None:
 
 
 def test_rotated_secrets_still_read(clock: ManualClock) -> None:
-    """What an old secret has sealed is read as long as it is listed, and sealed by the first one."""
+    """What an old secret has signed is read as long as it is listed; the first one signs."""
     old = SignIn(admins={USER: "x"}, secrets=SECRETS[1:], clock=clock, secure=False)
     both = SignIn(admins={USER: "x"}, secrets=SECRETS, clock=clock, secure=False)
     new = SignIn(admins={USER: "x"}, secrets=SECRETS[:1], clock=clock, secure=False)
