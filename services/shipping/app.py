@@ -15,8 +15,8 @@ from services.chassis.hooks import ChassisHooks
 from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.loop import Loop
 from services.shipping.api import shipments
-from services.shipping.api.dispatch import Dispatch
 from services.shipping.clients.carrier import CarrierClient
+from services.shipping.dispatch import Dispatch
 from services.shipping.settings import ShippingSettings
 
 NAME: Final = "shipping"

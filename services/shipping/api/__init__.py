@@ -1,1 +1,1 @@
-"""HTTP in: the routes of shipping, and how an order is handed to the carrier."""
+"""HTTP in: the routes of shipping."""

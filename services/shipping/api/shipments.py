@@ -19,7 +19,7 @@ from services.chassis.requests import Identifier, PathId, RequestModel
 from services.contracts.session import Address, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
 from services.contracts.shipping import ShipmentCancelled as Cancelled
-from services.shipping.api.dispatch import Dispatch
+from services.shipping.dispatch import Dispatch
 from services.shipping.domain.errors import (
     AlreadyDelivered,
     CarrierRejected,

@@ -60,19 +60,24 @@ class Next(Enum):
     UNDO = "the shipment was refused, and the carrier has yet to confirm that nothing is left of it"
 
 
+def why_none(shipment: StoredShipment) -> ShipmentCancelled | CarrierRejected:
+    """Return why a cancelled or refused shipment has no parcel, to be raised."""
+    return ShipmentCancelled() if shipment.status == "cancelled" else CarrierRejected(shipment.refusal)
+
+
 def next_of_create(shipment: StoredShipment, fingerprints: Collection[str]) -> Next:
     """Decide what a create means for the shipment as it stands; refusals are raised.
 
     `fingerprints` are all by which the request may be known.
     """
     if shipment.status == "cancelled":
-        raise ShipmentCancelled
+        raise why_none(shipment)
     if shipment.fingerprint not in fingerprints:
         raise ShipmentConflict
     if shipment.status == "refused":
         if shipment.undo_owed:
             return Next.UNDO
-        raise CarrierRejected(shipment.refusal)
+        raise why_none(shipment)
     if shipment.status == "creating":
         return Next.WAIT if shipment.lease == "held" else Next.CREATE
     return Next.ANSWER

@@ -5,10 +5,12 @@ written down first (refused or cancelled, with the undo owed) and confirmed by t
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, NoReturn
 
 from services.chassis import audit, ids
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.errors import InFlight, RemoteError, RemoteUnknown
 from services.chassis.fingerprints import Fingerprints
@@ -16,8 +18,8 @@ from services.chassis.logs import get_logger
 from services.chassis.metrics import Metrics
 from services.contracts.shipping import CreateShipment
 from services.shipping.clients.carrier import AlreadyThere, CarrierClient, Outcome, Refused, Registered, Unreachable
-from services.shipping.domain.errors import AlreadyDelivered, CarrierRejected, CarrierUnavailable, ShipmentCancelled
-from services.shipping.domain.shipment import Next, StoredShipment, next_of_create
+from services.shipping.domain.errors import AlreadyDelivered, CarrierRejected, CarrierUnavailable
+from services.shipping.domain.shipment import Next, StoredShipment, next_of_create, why_none
 from services.shipping.store import shipments
 
 SWEEP_LIMIT: Final = 20
@@ -137,7 +139,7 @@ class Dispatch:
             raise InFlight("This shipment is being created by another request.")
         if todo is Next.UNDO:
             await self._undo(wanted.order_id, epoch)
-            raise CarrierRejected(shipment.refusal)
+            raise why_none(shipment)
         return shipment
 
     async def _call(self, wanted: CreateShipment, claim: Claim) -> Outcome:
@@ -159,15 +161,13 @@ class Dispatch:
     async def _overtaken(self, order_id: str) -> StoredShipment:
         """Return what somebody else has made of the order meanwhile; what we have made has no place beside a cancel."""
         now = self._clock.sql_now()
-        owed = None
         async with self._database.begin() as conn:
             shipment = await shipments.lock(conn, order_id, now=now)
-            if shipment.status in ("cancelled", "refused"):
-                owed = await shipments.owe_undo(conn, order_id, now=now)
+            owed = await _owe_anew(conn, shipment, now=now)
         if owed is not None:
             await self._undo(order_id, owed)
             _log.info("shipment.failed", order_id=order_id, reason="cancelled while it was made", final=True)
-            raise ShipmentCancelled if shipment.status == "cancelled" else CarrierRejected(shipment.refusal)
+            raise why_none(shipment)
         if shipment.parcel is None:
             raise InFlight("This shipment is being created by another request.")
         return shipment
@@ -188,20 +188,19 @@ class Dispatch:
         _log.info("shipment.failed", order_id=order_id, reason=outcome.reason, final=True)
         if epoch is None:
             if shipment.status == "cancelled":
-                raise ShipmentCancelled
+                raise why_none(shipment)
             raise InFlight("This shipment was taken over by another request.")
         if uncertain:
             await self._undo(order_id, epoch)
         raise CarrierRejected(outcome.reason)
 
     async def _unreachable(self, order_id: str, claim: Claim, outcome: Unreachable) -> NoReturn:
+        """Give the lease back; what our call may have made all the same has no place beside a cancel either."""
         now = self._clock.sql_now()
-        owed = None
         async with self._database.begin() as conn:
             shipment = await shipments.lock(conn, order_id, now=now)
             await shipments.give_back_lease(conn, order_id, epoch=claim.epoch, uncertain=True, now=now)
-            if shipment.status in ("cancelled", "refused"):
-                owed = await shipments.owe_undo(conn, order_id, now=now)
+            owed = await _owe_anew(conn, shipment, now=now)
             if outcome.misconfigured:
                 await audit.record(
                     conn, action=f"alarm.{MISCONFIGURED}", subject_id=order_id, actor=audit.SYSTEM, now=now
@@ -211,7 +210,7 @@ class Dispatch:
         _log.info("shipment.failed", order_id=order_id, reason="the carrier does not answer", final=False)
         if owed is not None:
             await self._undo(order_id, owed)
-            raise ShipmentCancelled if shipment.status == "cancelled" else CarrierRejected(shipment.refusal)
+            raise why_none(shipment)
         raise CarrierUnavailable(retry_after_s=outcome.retry_after_s)
 
     async def _undo(self, order_id: str, epoch: int) -> None:
@@ -237,3 +236,10 @@ class Dispatch:
             await shipments.mark_delivered(
                 conn, order_id, parcel=parcel, shipment_id=ids.new_id("shp"), now=self._clock.sql_now()
             )
+
+
+async def _owe_anew(conn: Connection, shipment: StoredShipment, *, now: datetime | None) -> int | None:
+    """Owe one more cancel for a locked shipment that must not have a parcel; None for any other."""
+    if shipment.status not in ("cancelled", "refused"):
+        return None
+    return await shipments.owe_undo(conn, shipment.order_id, now=now)
