@@ -40,7 +40,7 @@ async def record(
 ) -> None:
     """Add an entry, in the transaction of what it tells of."""
     await conn.fetch(
-        _queries()["record"],
+        queries()["record"],
         {
             "now": now,
             "action": action,
@@ -60,7 +60,7 @@ async def find(
     limit: int = 100,
 ) -> Sequence[Entry]:
     """Return entries, newest first; `cursor` is the `id` of the last one seen."""
-    statement = _queries().narrowed(
+    statement = queries().narrowed(
         "find", None if subject_id is None else "of_subject", None if cursor is None else "before"
     )
     rows = await conn.fetch(statement, {"subject_id": subject_id, "cursor": cursor, "limit": limit})
@@ -68,5 +68,6 @@ async def find(
 
 
 @cache
-def _queries() -> Queries:
+def queries() -> Queries:
+    """Read the named statements of `audit.sql`, once."""
     return Queries.load(Path(__file__).with_name("audit.sql"))

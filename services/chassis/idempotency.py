@@ -136,7 +136,7 @@ async def recall(conn: Connection, key: IdempotencyKey, *, now: datetime | None)
 
     TooManyRequests if there is none and its caller may not store another.
     """
-    row = await conn.first(_queries()["recall"], _scope(key) | {"now": now, "kept_days": KEPT_DAYS})
+    row = await conn.first(queries()["recall"], _scope(key) | {"now": now, "kept_days": KEPT_DAYS})
     if row is None:
         if key.limits is not None:
             key.limits.check_key(key.caller)
@@ -152,7 +152,7 @@ async def store(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, 
     if key.limits is not None:
         key.limits.charge_key(key.caller)
     stored = await conn.first(
-        _queries()["store"],
+        queries()["store"],
         _scope(key)
         | {
             "fingerprint": key.fingerprint,
@@ -184,7 +184,7 @@ async def purge(
 ) -> int:
     """Forget answers that nobody may ask for any more; return how many."""
     values = {"older_than_days": older_than_days, "limit": limit, "now": now}
-    return await conn.affect(_queries()["purge"], values)
+    return await conn.affect(queries()["purge"], values)
 
 
 def _scope(key: IdempotencyKey) -> dict[str, Any]:
@@ -198,5 +198,6 @@ def number_of(key: IdempotencyKey) -> int:
 
 
 @cache
-def _queries() -> Queries:
+def queries() -> Queries:
+    """Read the named statements of `idempotency.sql`, once."""
     return Queries.load(Path(__file__).with_name("idempotency.sql"))

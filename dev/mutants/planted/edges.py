@@ -144,8 +144,8 @@ EDGES = (
         (
             Edit(
                 "services/session/store/queries.sql",
-                "WHERE sku = ANY(cast(:skus AS text[]))\nORDER BY sku\nFOR NO KEY UPDATE;",
-                "WHERE sku = ANY(cast(:skus AS text[]))\nORDER BY sku;",
+                "where sku = any(cast(:skus as text[]))\norder by sku\nfor no key update",
+                "where sku = any(cast(:skus as text[]))\norder by sku",
             ),
         ),
         ("tests/postgres/session/test_reservations.py::test_concurrent_reservations_never_oversell",),

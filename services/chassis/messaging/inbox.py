@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from services.chassis.connection import Connection
-from services.chassis.messaging.outbox import queries
+from services.chassis.messaging.queries import queries
 
 KEPT_DAYS = 7
 

@@ -17,7 +17,8 @@ from services.chassis.db_errors import is_transient
 from services.chassis.http import Answer
 from services.chassis.logs import get_logger
 from services.chassis.messaging.delivery import MISCONFIGURED_PAUSE_S, Alarm, Outcome, backoff_s
-from services.chassis.messaging.outbox import Message, queries
+from services.chassis.messaging.outbox import Message
+from services.chassis.messaging.queries import queries
 from services.chassis.metrics import Metrics
 
 AnswerHandler = Callable[[Connection, Message, Answer], Awaitable[None]]

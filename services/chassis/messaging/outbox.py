@@ -4,12 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 
 from services.chassis import ids
 from services.chassis.connection import Connection
-from services.chassis.sql import Queries
+from services.chassis.messaging.queries import queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +90,3 @@ async def revive(conn: Connection, key: str, *, drop: bool, now: datetime | None
 def json_body(value: object) -> str:
     """Encode a body that is no pydantic model."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-@cache
-def queries() -> Queries:
-    return Queries.load(Path(__file__).with_name("queries.sql"))

@@ -12,7 +12,8 @@ from services.chassis.http import ServiceClient
 from services.chassis.loop import Loop
 from services.chassis.messaging.delivery import Courier, Lease, Outcome
 from services.chassis.messaging.marks import AnswerHandler, Marks
-from services.chassis.messaging.outbox import Message, queries
+from services.chassis.messaging.outbox import Message
+from services.chassis.messaging.queries import queries
 from services.chassis.metrics import Metrics
 from services.chassis.sealing import Sealer
 

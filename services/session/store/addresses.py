@@ -7,7 +7,7 @@ from typing import Final
 from services.chassis.connection import Connection
 from services.chassis.sealing import Sealer
 from services.session.domain.order import Address
-from services.session.store.queries import query
+from services.session.store.queries import queries
 
 ERASED: Final = Address(name="erased", street="erased", city="erased", postal_code="erased", country="ZZ")
 """`ZZ` is a country that ISO 3166 will never give away."""
@@ -33,12 +33,12 @@ async def reseal(
     meanwhile stays erased.
     """
     order_id, attempt = after
-    rows = await conn.fetch(query("addresses_behind"), {"order_id": order_id, "attempt": attempt, "limit": limit})
+    rows = await conn.fetch(queries()["addresses_behind"], {"order_id": order_id, "attempt": attempt, "limit": limit})
     changed = 0
     for row in rows:
         text = json.loads(row["address"])
         if text is None or sealer.is_newest(text):
             continue
         anew = {**dict(row), "anew": json.dumps(sealer.seal(sealer.open(text)))}
-        changed += await conn.affect(query("reseal_address"), anew)
+        changed += await conn.affect(queries()["reseal_address"], anew)
     return ((rows[-1]["order_id"], rows[-1]["attempt"]) if len(rows) == limit else None), changed

@@ -3,12 +3,12 @@
 from services.chassis.connection import Connection
 from services.session.domain.cart import Basket, Line, Product
 from services.session.domain.errors import UnknownSku
-from services.session.store.queries import query
+from services.session.store.queries import queries
 
 
 async def read(conn: Connection, user_id: str) -> Basket:
     """Return a user's basket at today's prices; an empty one, version 0, for a user who never had any."""
-    found = await conn.fetch(query("read_cart"), {"user_id": user_id})  # version and lines belong together
+    found = await conn.fetch(queries()["read_cart"], {"user_id": user_id})
     lines = tuple(
         Line(row["sku"], row["name"], row["quantity"], row["price_minor"], row["currency"])
         for row in found
@@ -19,9 +19,9 @@ async def read(conn: Connection, user_id: str) -> Basket:
 
 async def lock(conn: Connection, user_id: str) -> Basket:
     """Lock a user's basket until the transaction ends, and return it; it is created when missing."""
-    lock_cart, this_user = query("lock_cart"), {"user_id": user_id}
+    lock_cart, this_user = queries()["lock_cart"], {"user_id": user_id}
     if await conn.first(lock_cart, this_user) is None:
-        created = await conn.first(query("create_cart"), this_user)
+        created = await conn.first(queries()["create_cart"], this_user)
         if created is not None:
             return Basket(user_id, created["version"], ())
         await conn.fetch(lock_cart, this_user)
@@ -30,7 +30,7 @@ async def lock(conn: Connection, user_id: str) -> Basket:
 
 async def product(conn: Connection, sku: str) -> Product:
     """Return a product of the catalogue; refuses an unknown sku."""
-    row = await conn.first(query("read_product"), {"sku": sku})
+    row = await conn.first(queries()["read_product"], {"sku": sku})
     if row is None:
         raise UnknownSku
     return Product(row["sku"], row["name"], row["price_minor"], row["currency"], row["available"])
@@ -43,7 +43,7 @@ async def save(conn: Connection, before: Basket, after: Basket) -> Basket:
     kept = {line.sku for line in after.lines}
     changed = [line for line in after.lines if before.quantity(line.sku) != line.quantity]
     await conn.fetch(
-        query("save_cart"),
+        queries()["save_cart"],
         {
             "user_id": after.user_id,
             "version": after.version,

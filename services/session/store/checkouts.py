@@ -14,7 +14,7 @@ from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotRes
 from services.session.domain.order import DETAILS
 from services.session.domain.stock import HELD, merged
 from services.session.store import addresses, carts, stock
-from services.session.store.queries import query
+from services.session.store.queries import queries
 
 PENDING = "pending_payment"
 
@@ -37,7 +37,7 @@ async def place(conn: Connection, wanted: Wanted, *, sealer: Sealer, now: dateti
     if standing is None:
         await _insert_order(conn, wanted, now=now)
     else:
-        await conn.fetch(query("try_again"), {"order_id": wanted.order_id, "attempt": attempt, "now": now})
+        await conn.fetch(queries()["try_again"], {"order_id": wanted.order_id, "attempt": attempt, "now": now})
     address = addresses.sealed(wanted.address, sealer)
     await _freeze(conn, wanted, attempt, basket, address=address, now=now)
     return Placed(wanted.order_id, wanted.user_id, attempt, PENDING, wanted.address, basket.lines, fresh=True)
@@ -48,20 +48,20 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
 
     The mark belongs to the attempt and is never cleared, whatever becomes of the basket.
     """
-    owner = await conn.first(query("read_order"), {"order_id": order_id})
+    owner = await conn.first(queries()["read_order"], {"order_id": order_id})
     if owner is None:
         raise NotFound
     user_id: str = owner["user_id"]
     basket = await carts.lock(conn, user_id)
-    (order,) = await conn.fetch(query("lock_order"), {"order_id": order_id})
+    (order,) = await conn.fetch(queries()["lock_order"], {"order_id": order_id})
     this_attempt = {"order_id": order_id, "attempt": attempt}
-    frozen = await conn.first(query("read_attempt"), this_attempt)
+    frozen = await conn.first(queries()["read_attempt"], this_attempt)
     if frozen is not None and frozen["executed_at"] is not None:
         return Executed(user_id, fresh=False, cleared=False)
     hold = await stock.lock(conn, order_id, attempt)
     if frozen is None or order["attempt"] != attempt or hold is None or hold.status != HELD:
         raise NotReserved
-    await conn.fetch(query("mark_executed"), {**this_attempt, "now": now})
+    await conn.fetch(queries()["mark_executed"], {**this_attempt, "now": now})
     left = basket.minus(merged((line.sku, line.quantity) for line in lines_of(frozen["lines"])))
     await carts.save(conn, basket, left)
     return Executed(user_id, fresh=True, cleared=left != basket)
@@ -69,7 +69,7 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
 
 async def frozen_pieces(conn: Connection, order_id: str, attempt: int) -> Mapping[str, int] | None:
     """Return the pieces per sku that an attempt froze, sorted by sku; None if it is not known."""
-    row = await conn.first(query("read_attempt"), {"order_id": order_id, "attempt": attempt})
+    row = await conn.first(queries()["read_attempt"], {"order_id": order_id, "attempt": attempt})
     return None if row is None else merged((line.sku, line.quantity) for line in lines_of(row["lines"]))
 
 
@@ -79,10 +79,10 @@ def lines_of(frozen: str) -> tuple[Line, ...]:
 
 
 async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Standing | None:
-    order = await conn.first(query("lock_order"), {"order_id": order_id})
+    order = await conn.first(queries()["lock_order"], {"order_id": order_id})
     if order is None:
         return None
-    (attempt,) = await conn.fetch(query("read_attempt"), {"order_id": order_id, "attempt": order["attempt"]})
+    (attempt,) = await conn.fetch(queries()["read_attempt"], {"order_id": order_id, "attempt": order["attempt"]})
     return Standing(
         user_id=order["user_id"],
         order_id=order_id,
@@ -95,19 +95,19 @@ async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Sta
 
 
 async def _placed(conn: Connection, order_id: str, sealer: Sealer) -> Placed:
-    (order,) = await conn.fetch(query("read_order"), {"order_id": order_id})
-    (attempt,) = await conn.fetch(query("read_attempt"), {"order_id": order_id, "attempt": order["attempt"]})
+    (order,) = await conn.fetch(queries()["read_order"], {"order_id": order_id})
+    (attempt,) = await conn.fetch(queries()["read_attempt"], {"order_id": order_id, "attempt": order["attempt"]})
     address, lines = addresses.opened(attempt["address"], sealer), lines_of(attempt["lines"])
     return Placed(order_id, order["user_id"], order["attempt"], order["status"], address, lines, fresh=False)
 
 
 async def _has_open_checkout(conn: Connection, user_id: str) -> bool:
-    return await conn.first(query("open_checkout"), {"user_id": user_id}) is not None
+    return await conn.first(queries()["open_checkout"], {"user_id": user_id}) is not None
 
 
 async def _insert_order(conn: Connection, wanted: Wanted, *, now: datetime | None) -> None:
     values = {"order_id": wanted.order_id, "user_id": wanted.user_id, "now": now}
-    if await conn.first(query("insert_order"), values) is None:
+    if await conn.first(queries()["insert_order"], values) is None:
         raise OrderIdTaken
 
 
@@ -115,7 +115,7 @@ async def _freeze(
     conn: Connection, wanted: Wanted, attempt: int, basket: Basket, *, address: str, now: datetime | None
 ) -> None:
     await conn.fetch(
-        query("freeze"),
+        queries()["freeze"],
         {
             "order_id": wanted.order_id,
             "attempt": attempt,

@@ -4,7 +4,7 @@ from services.chassis.connection import Connection
 from services.session.domain.errors import OrdersOpen
 from services.session.domain.order import ENDED
 from services.session.store import carts
-from services.session.store.queries import query
+from services.session.store.queries import queries
 
 GONE = "erased"
 
@@ -12,8 +12,8 @@ GONE = "erased"
 async def erase(conn: Connection, user_id: str) -> int:
     """Erase what is known of a customer; return of how many orders. OrdersOpen while one is still under way."""
     await carts.lock(conn, user_id)
-    found = await conn.fetch(query("lock_orders_of_user"), {"user_id": user_id})
+    found = await conn.fetch(queries()["lock_orders_of_user"], {"user_id": user_id})
     if any(row["status"] not in ENDED for row in found):
         raise OrdersOpen
-    await conn.fetch(query("erase_user"), {"user_id": user_id, "gone": GONE})
+    await conn.fetch(queries()["erase_user"], {"user_id": user_id, "gone": GONE})
     return len(found)

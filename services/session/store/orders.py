@@ -27,12 +27,14 @@ from services.session.domain.order import (
 )
 from services.session.store import addresses
 from services.session.store.checkouts import lines_of
-from services.session.store.queries import narrowed, query
+from services.session.store.queries import queries
 
 
 async def find(conn: Connection, user_id: str, order_id: str, *, sealer: Sealer) -> Order:
     """Return an order of this user; another user's is as unknown as one that does not exist."""
-    rows = await conn.fetch(narrowed("orders_of", "of_this_id"), {"user_id": user_id, "order_id": order_id, "limit": 1})
+    rows = await conn.fetch(
+        queries().narrowed("orders_of", "of_this_id"), {"user_id": user_id, "order_id": order_id, "limit": 1}
+    )
     found = await _complete(conn, rows, sealer)
     if not found:
         raise NotFound
@@ -43,7 +45,9 @@ async def page(
     conn: Connection, user_id: str, *, status: str | None, after: Position | None, limit: int, sealer: Sealer
 ) -> tuple[Sequence[Order], Position | None]:
     """Return a user's orders, newest first, from after a position on, and the position to go on from."""
-    wanted = narrowed("orders_of", None if status is None else "of_status", None if after is None else "placed_before")
+    wanted = queries().narrowed(
+        "orders_of", None if status is None else "of_status", None if after is None else "placed_before"
+    )
     place = {} if after is None else asdict(after)
     rows = await conn.fetch(wanted, {"user_id": user_id, "status": status, "limit": limit + 1, **place})
     items = await _complete(conn, rows[:limit], sealer)
@@ -53,19 +57,19 @@ async def page(
 
 async def known_attempt(conn: Connection, order_id: str) -> tuple[int, str] | None:
     """Lock an order until the transaction ends; return its attempt and status, None if it is not known."""
-    row = await conn.first(query("lock_order"), {"order_id": order_id})
+    row = await conn.first(queries()["lock_order"], {"order_id": order_id})
     return None if row is None else (row["attempt"], row["status"])
 
 
 async def apply(conn: Connection, news: News, *, now: datetime | None) -> Applied:
     """Write what an event tells of an attempt; only the present attempt's can move the order."""
-    row = await conn.first(query("lock_order"), {"order_id": news.order_id})
+    row = await conn.first(queries()["lock_order"], {"order_id": news.order_id})
     if row is None:
         return Applied(known=False, moved=False)
     current = news.attempt == row["attempt"]
     moved = current and moves(row["status"], news.status)
     await conn.fetch(
-        query("write_news"),
+        queries()["write_news"],
         {
             "order_id": news.order_id,
             "attempt": news.attempt,
@@ -89,13 +93,13 @@ async def request_cancel(
 
     A wish that was refused may be uttered again; one still under way is not repeated.
     """
-    row = await conn.first(query("lock_order"), {"order_id": order_id})
+    row = await conn.first(queries()["lock_order"], {"order_id": order_id})
     if row is None or row["user_id"] != user_id:
         raise NotFound
     attempt, status = row["attempt"], row["status"]
     check_cancellable(status)
     wishes = [CANCEL_REQUESTED, CANCEL_REFUSED]
-    last = await conn.first(query("last_told"), {"order_id": order_id, "attempt": attempt, "statuses": wishes})
+    last = await conn.first(queries()["last_told"], {"order_id": order_id, "attempt": attempt, "statuses": wishes})
     fresh = last is None or last["status"] != CANCEL_REQUESTED
     if fresh:
         await record(conn, order_id, attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
@@ -107,12 +111,12 @@ async def record(
 ) -> None:
     """Add a line to an order's history; takes no lock on the order."""
     values = {"order_id": order_id, "attempt": attempt, "status": status, "detail": detail, "now": now}
-    await conn.fetch(query("tell"), values)
+    await conn.fetch(queries()["tell"], values)
 
 
 async def latest_attempt(conn: Connection, order_id: str) -> int | None:
     """Return the number of an order's present attempt; None if the order is not known."""
-    row = await conn.first(query("read_order"), {"order_id": order_id})
+    row = await conn.first(queries()["read_order"], {"order_id": order_id})
     return None if row is None else row["attempt"]
 
 
@@ -121,7 +125,7 @@ async def _complete(conn: Connection, rows: Sequence[Row], sealer: Sealer) -> Se
     if not rows:
         return []
     history: defaultdict[str, list[Entry]] = defaultdict(list)
-    for line in await conn.fetch(query("history_of"), {"order_ids": [row["order_id"] for row in rows]}):
+    for line in await conn.fetch(queries()["history_of"], {"order_ids": [row["order_id"] for row in rows]}):
         history[line["order_id"]].append(Entry(line["at"], line["status"], line["detail"]))
     return [
         Order(

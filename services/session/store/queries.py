@@ -1,21 +1,12 @@
-"""The hand-written statements of `queries.sql`, loaded once per process on first use."""
+"""The named statements of `queries.sql`."""
 
 from functools import cache
 from pathlib import Path
 
-from services.chassis.sql import Queries, Statement
+from services.chassis.sql import Queries
 
 
 @cache
-def _queries() -> Queries:
+def queries() -> Queries:
+    """Read them, once."""
     return Queries.load(Path(__file__).with_name("queries.sql"))
-
-
-def query(name: str) -> Statement:
-    """Return the statement of this name."""
-    return _queries()[name]
-
-
-def narrowed(name: str, *conditions: str | None) -> Statement:
-    """Return the statement of this name, narrowed by the conditions of these names; None is no condition."""
-    return _queries().narrowed(name, *conditions)

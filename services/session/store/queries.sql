@@ -19,56 +19,56 @@
 --   catalogue edit   product
 --   erasure          cart, orders (sorted by id), outbox key
 --
--- Order rows are locked FOR NO KEY UPDATE, so that the foreign key of a history line never waits for
+-- Order rows are locked `for no key update`, so that the foreign key of a history line never waits for
 -- them (a cancel's answer would otherwise close a circle with cancel, by 6 -> 3).
 
 -- name: lock_cart
-SELECT version FROM carts WHERE user_id = :user_id FOR NO KEY UPDATE;
+select version from carts where user_id = :user_id for no key update
 
 -- name: create_cart
-INSERT INTO carts (user_id) VALUES (:user_id) ON CONFLICT (user_id) DO NOTHING RETURNING version;
+insert into carts (user_id) values (:user_id) on conflict (user_id) do nothing returning version
 
 -- name: read_cart
 -- One statement, so that version and lines belong together; a line of nulls for a basket that is empty.
-SELECT carts.version, products.sku, products.name, cart_items.quantity, products.price_minor, products.currency
-FROM carts
-LEFT JOIN cart_items ON cart_items.user_id = carts.user_id
-LEFT JOIN products ON products.sku = cart_items.sku
-WHERE carts.user_id = :user_id
-ORDER BY products.sku COLLATE "C";
+select carts.version, products.sku, products.name, cart_items.quantity, products.price_minor, products.currency
+from carts
+left join cart_items on cart_items.user_id = carts.user_id
+left join products on products.sku = cart_items.sku
+where carts.user_id = :user_id
+order by products.sku collate "C"
 
 -- name: read_product
-SELECT sku, name, price_minor, currency, on_hand - held AS available FROM products WHERE sku = :sku;
+select sku, name, price_minor, currency, on_hand - held as available from products where sku = :sku
 
 -- name: save_cart
 -- Writes what has changed of a locked basket: lines that are gone, lines that are new or of another quantity, the version.
-WITH gone AS (
-    DELETE FROM cart_items WHERE user_id = :user_id AND sku = ANY(cast(:gone AS text[]))
-), put AS (
-    INSERT INTO cart_items AS line (user_id, sku, quantity)
-    SELECT :user_id, changed.sku, changed.quantity
-    FROM unnest(cast(:skus AS text[]), cast(:quantities AS integer[])) AS changed (sku, quantity)
-    ON CONFLICT (user_id, sku) DO UPDATE SET quantity = excluded.quantity
+with gone as (
+    delete from cart_items where user_id = :user_id and sku = any(cast(:gone as text[]))
+), put as (
+    insert into cart_items as line (user_id, sku, quantity)
+    select :user_id, changed.sku, changed.quantity
+    from unnest(cast(:skus as text[]), cast(:quantities as integer[])) as changed (sku, quantity)
+    on conflict (user_id, sku) do update set quantity = excluded.quantity
 )
-UPDATE carts SET version = :version WHERE user_id = :user_id;
+update carts set version = :version where user_id = :user_id
 
 -- name: read_order
-SELECT user_id, attempt, status FROM orders WHERE order_id = :order_id;
+select user_id, attempt, status from orders where order_id = :order_id
 
 -- name: read_attempt
-SELECT lines, address, token_hash, key_hash, executed_at
-FROM attempts
-WHERE order_id = :order_id AND attempt = :attempt;
+select lines, address, token_hash, key_hash, executed_at
+from attempts
+where order_id = :order_id and attempt = :attempt
 
 -- name: orders_of
 -- Reads a user's orders, newest first, as their present attempts stand.
-SELECT orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.lines, attempts.total_minor,
+select orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.lines, attempts.total_minor,
        attempts.currency, attempts.address, attempts.payment, attempts.shipment
-FROM orders
-JOIN attempts ON attempts.order_id = orders.order_id AND attempts.attempt = orders.attempt
-WHERE orders.user_id = :user_id AND {conditions}
-ORDER BY orders.placed_at DESC, orders.order_id DESC
-LIMIT :limit;
+from orders
+join attempts on attempts.order_id = orders.order_id and attempts.attempt = orders.attempt
+where orders.user_id = :user_id and {conditions}
+order by orders.placed_at desc, orders.order_id desc
+limit :limit
 
 -- name: of_this_id
 orders.order_id = :order_id
@@ -78,215 +78,215 @@ orders.status = :status
 
 -- name: placed_before
 -- Goes on behind the last one of the page before.
-(orders.placed_at, orders.order_id) < (cast(:placed_at AS timestamptz), cast(:order_id AS text))
+(orders.placed_at, orders.order_id) < (cast(:placed_at as timestamptz), cast(:order_id as text))
 
 -- name: history_of
-SELECT order_id, at, status, detail
-FROM order_history
-WHERE order_id = ANY(cast(:order_ids AS text[]))
-ORDER BY order_id, entry_no;
+select order_id, at, status, detail
+from order_history
+where order_id = any(cast(:order_ids as text[]))
+order by order_id, entry_no
 
 -- name: addresses_behind
 -- Reads addresses in the order of their attempts, from after one on.
-SELECT order_id, attempt, address
-FROM attempts
-WHERE (order_id, attempt) > (cast(:order_id AS text), cast(:attempt AS integer))
-ORDER BY order_id, attempt
-LIMIT :limit;
+select order_id, attempt, address
+from attempts
+where (order_id, attempt) > (cast(:order_id as text), cast(:attempt as integer))
+order by order_id, attempt
+limit :limit
 
 -- name: reseal_address
 -- Changes an address unless it has been changed, or erased, meanwhile.
-UPDATE attempts
-SET address = cast(:anew AS jsonb)
-WHERE order_id = :order_id AND attempt = :attempt AND address = cast(:address AS jsonb);
+update attempts
+set address = cast(:anew as jsonb)
+where order_id = :order_id and attempt = :attempt and address = cast(:address as jsonb)
 
 -- name: open_checkout
-SELECT order_id FROM orders WHERE user_id = :user_id AND checkout_open;
+select order_id from orders where user_id = :user_id and checkout_open
 
 -- name: lock_order
-SELECT order_id, user_id, attempt, status, checkout_open
-FROM orders
-WHERE order_id = :order_id
-FOR NO KEY UPDATE;
+select order_id, user_id, attempt, status, checkout_open
+from orders
+where order_id = :order_id
+for no key update
 
 -- name: lock_orders_of_user
-SELECT order_id, status
-FROM orders
-WHERE user_id = :user_id
-ORDER BY order_id
-FOR NO KEY UPDATE;
+select order_id, status
+from orders
+where user_id = :user_id
+order by order_id
+for no key update
 
 -- name: insert_order
 -- Waits for another transaction that inserts the same id; no row back: it is taken.
-INSERT INTO orders (order_id, user_id, attempt, status, checkout_open, placed_at, updated_at)
-SELECT :order_id, :user_id, 1, 'pending_payment', true, moment.at, moment.at
-FROM (SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at) AS moment
-ON CONFLICT (order_id) DO NOTHING
-RETURNING order_id;
+insert into orders (order_id, user_id, attempt, status, checkout_open, placed_at, updated_at)
+select :order_id, :user_id, 1, 'pending_payment', true, moment.at, moment.at
+from (select coalesce(cast(:now as timestamptz), clock_timestamp()) as at) as moment
+on conflict (order_id) do nothing
+returning order_id
 
 -- name: try_again
 -- The next attempt at a locked order.
-UPDATE orders
-SET attempt = :attempt,
+update orders
+set attempt = :attempt,
     status = 'pending_payment',
     checkout_open = true,
-    updated_at = coalesce(cast(:now AS timestamptz), clock_timestamp())
-WHERE order_id = :order_id;
+    updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id
 
 -- name: freeze
 -- Writes down what an attempt orders, and the first line of its history.
-WITH moment AS MATERIALIZED (
-    SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at
-), frozen AS (
-    INSERT INTO attempts (order_id, attempt, lines, total_minor, currency, address, token_hash, key_hash, placed_at)
-    SELECT cast(:order_id AS text), cast(:attempt AS integer), cast(:lines AS jsonb), :total_minor,
-           :currency, cast(:address AS jsonb), :token_hash, :key_hash, moment.at
-    FROM moment
+with moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), frozen as (
+    insert into attempts (order_id, attempt, lines, total_minor, currency, address, token_hash, key_hash, placed_at)
+    select cast(:order_id as text), cast(:attempt as integer), cast(:lines as jsonb), :total_minor,
+           :currency, cast(:address as jsonb), :token_hash, :key_hash, moment.at
+    from moment
 )
-INSERT INTO order_history (order_id, attempt, at, status, detail)
-SELECT cast(:order_id AS text), cast(:attempt AS integer), moment.at, :status, :detail
-FROM moment;
+insert into order_history (order_id, attempt, at, status, detail)
+select cast(:order_id as text), cast(:attempt as integer), moment.at, :status, :detail
+from moment
 
 -- name: mark_executed
 -- Marks a locked attempt as paid; its order no longer keeps its customer from another checkout.
-WITH moment AS MATERIALIZED (
-    SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at
-), marked AS (
-    UPDATE attempts SET executed_at = moment.at
-    FROM moment
-    WHERE attempts.order_id = :order_id AND attempts.attempt = :attempt
+with moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), marked as (
+    update attempts set executed_at = moment.at
+    from moment
+    where attempts.order_id = :order_id and attempts.attempt = :attempt
 )
-UPDATE orders SET checkout_open = false, updated_at = moment.at
-FROM moment
-WHERE orders.order_id = :order_id;
+update orders set checkout_open = false, updated_at = moment.at
+from moment
+where orders.order_id = :order_id
 
 -- name: write_news
 -- Writes what an event tells of a locked order: where it stands, what is known of the attempt, a line of history.
-WITH moment AS MATERIALIZED (
-    SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at
-), moved AS (
-    UPDATE orders SET status = :status, checkout_open = :checkout_open, updated_at = moment.at
-    FROM moment
-    WHERE cast(:moved AS boolean) AND orders.order_id = :order_id
-), known AS (
-    UPDATE attempts
-    SET payment = coalesce(cast(:payment AS jsonb), payment),
-        shipment = coalesce(cast(:shipment AS jsonb), shipment)
-    WHERE (cast(:payment AS text) IS NOT NULL OR cast(:shipment AS text) IS NOT NULL)
-      AND order_id = :order_id AND attempt = :attempt
+with moment as materialized (
+    select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
+), moved as (
+    update orders set status = :status, checkout_open = :checkout_open, updated_at = moment.at
+    from moment
+    where cast(:moved as boolean) and orders.order_id = :order_id
+), known as (
+    update attempts
+    set payment = coalesce(cast(:payment as jsonb), payment),
+        shipment = coalesce(cast(:shipment as jsonb), shipment)
+    where (cast(:payment as text) is not null or cast(:shipment as text) is not null)
+      and order_id = :order_id and attempt = :attempt
 )
-INSERT INTO order_history (order_id, attempt, at, status, detail)
-SELECT :order_id, :attempt, moment.at, :status, :detail
-FROM moment
-WHERE cast(:told AS boolean);
+insert into order_history (order_id, attempt, at, status, detail)
+select :order_id, :attempt, moment.at, :status, :detail
+from moment
+where cast(:told as boolean)
 
 -- name: tell
-INSERT INTO order_history (order_id, attempt, at, status, detail)
-VALUES (:order_id, :attempt, coalesce(cast(:now AS timestamptz), clock_timestamp()), :status, :detail);
+insert into order_history (order_id, attempt, at, status, detail)
+values (:order_id, :attempt, coalesce(cast(:now as timestamptz), clock_timestamp()), :status, :detail)
 
 -- name: last_told
-SELECT status
-FROM order_history
-WHERE order_id = :order_id AND attempt = :attempt AND status = ANY(cast(:statuses AS text[]))
-ORDER BY entry_no DESC
-LIMIT 1;
+select status
+from order_history
+where order_id = :order_id and attempt = :attempt and status = any(cast(:statuses as text[]))
+order by entry_no desc
+limit 1
 
 -- name: insert_reservation
 -- Waits for another transaction that inserts the same attempt; no row back: it exists.
-INSERT INTO reservations (order_id, attempt, status, created_at, settled_at)
-SELECT :order_id, :attempt, :status, moment.at, CASE WHEN :status = 'held' THEN NULL ELSE moment.at END
-FROM (SELECT coalesce(cast(:now AS timestamptz), clock_timestamp()) AS at) AS moment
-ON CONFLICT (order_id, attempt) DO NOTHING
-RETURNING order_id;
+insert into reservations (order_id, attempt, status, created_at, settled_at)
+select :order_id, :attempt, :status, moment.at, case when :status = 'held' then null else moment.at end
+from (select coalesce(cast(:now as timestamptz), clock_timestamp()) as at) as moment
+on conflict (order_id, attempt) do nothing
+returning order_id
 
 -- name: lock_reservation
-SELECT status, refused_sku
-FROM reservations
-WHERE order_id = :order_id AND attempt = :attempt
-FOR NO KEY UPDATE;
+select status, refused_sku
+from reservations
+where order_id = :order_id and attempt = :attempt
+for no key update
 
 -- name: lock_products
-SELECT sku, on_hand - held AS available
-FROM products
-WHERE sku = ANY(cast(:skus AS text[]))
-ORDER BY sku
-FOR NO KEY UPDATE;
+select sku, on_hand - held as available
+from products
+where sku = any(cast(:skus as text[]))
+order by sku
+for no key update
 
 -- name: read_items
-SELECT sku, quantity
-FROM reservation_items
-WHERE order_id = :order_id AND attempt = :attempt
-ORDER BY sku COLLATE "C";
+select sku, quantity
+from reservation_items
+where order_id = :order_id and attempt = :attempt
+order by sku collate "C"
 
 -- name: lock_held_products
 -- The products of a locked reservation.
-SELECT products.sku
-FROM reservation_items
-JOIN products ON products.sku = reservation_items.sku
-WHERE reservation_items.order_id = :order_id AND reservation_items.attempt = :attempt
-ORDER BY products.sku
-FOR NO KEY UPDATE OF products;
+select products.sku
+from reservation_items
+join products on products.sku = reservation_items.sku
+where reservation_items.order_id = :order_id and reservation_items.attempt = :attempt
+order by products.sku
+for no key update of products
 
 -- name: hold
 -- Holds pieces of products that are locked already, for a reservation that has just been inserted.
-WITH wanted AS MATERIALIZED (
-    SELECT * FROM unnest(cast(:skus AS text[]), cast(:quantities AS integer[])) AS wanted (sku, quantity)
-), noted AS (
-    INSERT INTO reservation_items (order_id, attempt, sku, quantity)
-    SELECT :order_id, :attempt, wanted.sku, wanted.quantity FROM wanted
+with wanted as materialized (
+    select * from unnest(cast(:skus as text[]), cast(:quantities as integer[])) as wanted (sku, quantity)
+), noted as (
+    insert into reservation_items (order_id, attempt, sku, quantity)
+    select :order_id, :attempt, wanted.sku, wanted.quantity from wanted
 )
-UPDATE products SET held = products.held + wanted.quantity
-FROM wanted
-WHERE products.sku = wanted.sku;
+update products set held = products.held + wanted.quantity
+from wanted
+where products.sku = wanted.sku
 
 -- name: refuse
-UPDATE reservations
-SET status = 'refused',
+update reservations
+set status = 'refused',
     refused_sku = :sku,
-    settled_at = coalesce(cast(:now AS timestamptz), clock_timestamp())
-WHERE order_id = :order_id AND attempt = :attempt;
+    settled_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+where order_id = :order_id and attempt = :attempt
 
 -- name: settle
 -- Ends a locked reservation as `released` or `sold`; what it held (its products are locked) is free again, or gone.
-WITH settled AS (
-    UPDATE reservations
-    SET status = :status,
-        refused_sku = NULL,
-        settled_at = coalesce(cast(:now AS timestamptz), clock_timestamp())
-    WHERE order_id = :order_id AND attempt = :attempt
+with settled as (
+    update reservations
+    set status = :status,
+        refused_sku = null,
+        settled_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+    where order_id = :order_id and attempt = :attempt
 )
-UPDATE products
-SET held = products.held - item.quantity,
-    on_hand = products.on_hand - CASE WHEN cast(:status AS text) = 'sold' THEN item.quantity ELSE 0 END
-FROM reservation_items AS item
-WHERE cast(:was_held AS boolean)
-  AND item.order_id = :order_id AND item.attempt = :attempt
-  AND products.sku = item.sku;
+update products
+set held = products.held - item.quantity,
+    on_hand = products.on_hand - case when cast(:status as text) = 'sold' then item.quantity else 0 end
+from reservation_items as item
+where cast(:was_held as boolean)
+  and item.order_id = :order_id and item.attempt = :attempt
+  and products.sku = item.sku
 
 -- name: insert_product
-INSERT INTO products (sku, name, price_minor, currency, on_hand)
-VALUES (:sku, :name, :price_minor, :currency, :on_hand)
-ON CONFLICT (sku) DO NOTHING
-RETURNING sku;
+insert into products (sku, name, price_minor, currency, on_hand)
+values (:sku, :name, :price_minor, :currency, :on_hand)
+on conflict (sku) do nothing
+returning sku
 
 -- name: lock_product
-SELECT currency, held FROM products WHERE sku = :sku FOR NO KEY UPDATE;
+select currency, held from products where sku = :sku for no key update
 
 -- name: change_product
-UPDATE products SET name = :name, price_minor = :price_minor, on_hand = :on_hand WHERE sku = :sku;
+update products set name = :name, price_minor = :price_minor, on_hand = :on_hand where sku = :sku
 
 -- name: read_catalog
-SELECT sku, name, price_minor, currency, on_hand - held AS available FROM products ORDER BY sku;
+select sku, name, price_minor, currency, on_hand - held as available from products order by sku
 
 -- name: erase_user
 -- Erases what is known of a customer whose orders are locked and have ended: basket, addresses, tokens and words.
-WITH emptied AS (
-    DELETE FROM cart_items WHERE user_id = :user_id
-), unknown AS (
-    UPDATE attempts SET address = 'null', token_hash = :gone
-    FROM orders
-    WHERE orders.user_id = :user_id AND attempts.order_id = orders.order_id
+with emptied as (
+    delete from cart_items where user_id = :user_id
+), unknown as (
+    update attempts set address = 'null', token_hash = :gone
+    from orders
+    where orders.user_id = :user_id and attempts.order_id = orders.order_id
 )
-UPDATE order_history SET detail = :gone
-FROM orders
-WHERE orders.user_id = :user_id AND order_history.order_id = orders.order_id;
+update order_history set detail = :gone
+from orders
+where orders.user_id = :user_id and order_history.order_id = orders.order_id

@@ -12,12 +12,12 @@ from services.session.domain.errors import (
     StockSold,
 )
 from services.session.domain.stock import HELD, REFUSED, RELEASED, SOLD, Hold, shortage
-from services.session.store.queries import query
+from services.session.store.queries import queries
 
 
 async def catalog(conn: Connection) -> Sequence[Product]:
     """Return every product, by sku."""
-    return [Product(**dict(row)) for row in await conn.fetch(query("read_catalog"))]
+    return [Product(**dict(row)) for row in await conn.fetch(queries()["read_catalog"])]
 
 
 async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Product:
@@ -25,21 +25,21 @@ async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Pr
     created = await insert_product(conn, product, on_hand=on_hand)
     held = 0
     if not created:
-        (row,) = await conn.fetch(query("lock_product"), {"sku": product.sku})
+        (row,) = await conn.fetch(queries()["lock_product"], {"sku": product.sku})
         held = row["held"]
         if row["currency"] != product.currency:
             raise CurrencyFixed
         if on_hand < held:
             raise StockHeld(f"Open orders hold {held} pieces; the stock cannot be less.")
         values = {"name": product.name, "price_minor": product.price_minor, "on_hand": on_hand}
-        await conn.fetch(query("change_product"), {"sku": product.sku, **values})
+        await conn.fetch(queries()["change_product"], {"sku": product.sku, **values})
     return Product(product.sku, product.name, product.price_minor, product.currency, on_hand - held)
 
 
 async def insert_product(conn: Connection, product: Product, *, on_hand: int) -> bool:
     """Create a product unless there is one of this sku; True if it was created."""
     created = await conn.first(
-        query("insert_product"),
+        queries()["insert_product"],
         {
             "sku": product.sku,
             "name": product.name,
@@ -61,13 +61,13 @@ async def reserve(
     """
     if not await _insert(conn, order_id, attempt, HELD, now=now):
         return await _repeated(conn, order_id, attempt, wanted)
-    rows = await conn.fetch(query("lock_products"), {"skus": list(wanted)})
+    rows = await conn.fetch(queries()["lock_products"], {"skus": list(wanted)})
     missing = shortage(wanted, {row["sku"]: row["available"] for row in rows})
     if missing is not None:
-        await conn.fetch(query("refuse"), {"order_id": order_id, "attempt": attempt, "sku": missing, "now": now})
+        await conn.fetch(queries()["refuse"], {"order_id": order_id, "attempt": attempt, "sku": missing, "now": now})
         return Hold(order_id, attempt, REFUSED, missing)
     pieces = {"skus": list(wanted), "quantities": list(wanted.values())}
-    await conn.fetch(query("hold"), {"order_id": order_id, "attempt": attempt, **pieces})
+    await conn.fetch(queries()["hold"], {"order_id": order_id, "attempt": attempt, **pieces})
     return Hold(order_id, attempt, HELD)
 
 
@@ -96,7 +96,7 @@ async def sell(conn: Connection, order_id: str, attempt: int, *, now: datetime |
 
 async def lock(conn: Connection, order_id: str, attempt: int) -> Hold | None:
     """Lock an attempt's reservation until the transaction ends, and return it; None if it has none."""
-    row = await conn.first(query("lock_reservation"), {"order_id": order_id, "attempt": attempt})
+    row = await conn.first(queries()["lock_reservation"], {"order_id": order_id, "attempt": attempt})
     return None if row is None else Hold(order_id, attempt, row["status"], row["refused_sku"])
 
 
@@ -107,13 +107,13 @@ async def bury(conn: Connection, order_id: str, attempt: int, *, now: datetime |
 
 async def items(conn: Connection, order_id: str, attempt: int) -> dict[str, int]:
     """Return the pieces per sku of an attempt's reservation, sorted by sku."""
-    rows = await conn.fetch(query("read_items"), {"order_id": order_id, "attempt": attempt})
+    rows = await conn.fetch(queries()["read_items"], {"order_id": order_id, "attempt": attempt})
     return {row["sku"]: row["quantity"] for row in rows}
 
 
 async def _insert(conn: Connection, order_id: str, attempt: int, status: str, *, now: datetime | None) -> bool:
     values = {"order_id": order_id, "attempt": attempt, "status": status, "now": now}
-    return await conn.first(query("insert_reservation"), values) is not None
+    return await conn.first(queries()["insert_reservation"], values) is not None
 
 
 async def _repeated(conn: Connection, order_id: str, attempt: int, wanted: Mapping[str, int]) -> Hold:
@@ -130,5 +130,7 @@ async def _settle(conn: Connection, hold: Hold, status: str, *, now: datetime | 
     """End a reservation; what it holds goes back, or is sold."""
     this_attempt = {"order_id": hold.order_id, "attempt": hold.attempt}
     if hold.status == HELD:
-        await conn.fetch(query("lock_held_products"), this_attempt)
-    await conn.fetch(query("settle"), {**this_attempt, "status": status, "was_held": hold.status == HELD, "now": now})
+        await conn.fetch(queries()["lock_held_products"], this_attempt)
+    await conn.fetch(
+        queries()["settle"], {**this_attempt, "status": status, "was_held": hold.status == HELD, "now": now}
+    )

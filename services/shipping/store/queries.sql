@@ -5,8 +5,8 @@
 -- writes at the end of a call names the epoch it took, so that a holder whose lease lapsed changes nothing.
 -- `:now` is null in production: the database's clock decides.
 
--- The row of an order that nobody has asked for yet, and its lease with it.
 -- name: open_leased
+-- The row of an order that nobody has asked for yet, and its lease with it.
 with moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 )
@@ -17,7 +17,7 @@ select
     :order_id, 'creating', :shipment_id, :attempt, :fingerprint, 1, at + make_interval(secs => :lease_s), at, at
 from moment
 on conflict (order_id) do nothing
-returning epoch;
+returning epoch
 
 -- name: lock_row
 select
@@ -29,7 +29,7 @@ select
     end as lease
 from shipments
 where order_id = :order_id
-for no key update;
+for no key update
 
 -- name: find_row
 -- Without a lock and without a look at the lease.
@@ -37,24 +37,24 @@ select
     order_id, status, shipment_id, fingerprint, carrier, parcel_id, tracking_number, refusal, uncertain, undo_owed, epoch,
     'free' as lease
 from shipments
-where order_id = :order_id;
+where order_id = :order_id
 
--- A lapsed lease means that a call may have been sent by a process that died: its outcome is unknown.
 -- name: take_lease
+-- A lapsed lease means that a call may have been sent by a process that died: its outcome is unknown.
 update shipments
 set epoch = epoch + 1,
     uncertain = uncertain or leased_until is not null,
     leased_until = coalesce(cast(:now as timestamptz), clock_timestamp()) + make_interval(secs => :lease_s),
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
 where order_id = :order_id and status = 'creating'
-returning epoch, uncertain;
+returning epoch, uncertain
 
 -- name: give_back_lease
 update shipments
 set leased_until = null,
     uncertain = uncertain or :uncertain,
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
-where order_id = :order_id and epoch = :epoch and status = 'creating';
+where order_id = :order_id and epoch = :epoch and status = 'creating'
 
 -- name: register
 update shipments
@@ -67,7 +67,7 @@ set status = case when :delivered then 'delivered' else 'registered' end,
 where order_id = :order_id and epoch = :epoch and status = 'creating'
 returning
     order_id, status, shipment_id, fingerprint, carrier, parcel_id, tracking_number, refusal, uncertain, undo_owed, epoch,
-    'free' as lease;
+    'free' as lease
 
 -- name: refuse
 update shipments
@@ -78,10 +78,10 @@ set status = 'refused',
     leased_until = null,
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
 where order_id = :order_id and epoch = :epoch and status = 'creating'
-returning epoch;
+returning epoch
 
--- The tombstone: no transaction that locks the row afterwards can make a shipment of it.
 -- name: bury
+-- The tombstone: no transaction that locks the row afterwards can make a shipment of it.
 insert into shipments (order_id, status, undo_owed, epoch, created_at, updated_at)
 values (
     :order_id, 'cancelled', true, 1,
@@ -94,7 +94,7 @@ set status = 'cancelled',
     leased_until = null,
     updated_at = excluded.updated_at
 where shipments.status <> 'delivered'
-returning epoch;
+returning epoch
 
 -- name: owe_undo
 update shipments
@@ -102,16 +102,16 @@ set undo_owed = true,
     epoch = epoch + 1,
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
 where order_id = :order_id and status in ('refused', 'cancelled')
-returning epoch;
+returning epoch
 
 -- name: confirm_undo
 update shipments
 set undo_owed = false,
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
-where order_id = :order_id and epoch = :epoch and undo_owed;
+where order_id = :order_id and epoch = :epoch and undo_owed
 
--- The carrier says that there is nothing left to cancel: the parcel has reached its addressee.
 -- name: mark_delivered
+-- The carrier says that there is nothing left to cancel: the parcel has reached its addressee.
 update shipments
 set status = 'delivered',
     shipment_id = coalesce(shipment_id, :shipment_id),
@@ -121,7 +121,7 @@ set status = 'delivered',
     undo_owed = false,
     leased_until = null,
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
-where order_id = :order_id;
+where order_id = :order_id
 
 -- name: sweep_owed
 -- The clock is read in a sub-select, because no index is compared with a bare volatile function; and what is chosen is found again by
@@ -138,4 +138,4 @@ update shipments
 set epoch = epoch + 1,
     updated_at = coalesce(cast(:now as timestamptz), clock_timestamp())
 where order_id = any(array(select order_id from owed))
-returning order_id, epoch;
+returning order_id, epoch

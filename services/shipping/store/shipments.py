@@ -1,14 +1,10 @@
 """Shipments in Postgres: functions take the connection first, return frozen values, and never commit."""
 
 from datetime import datetime
-from pathlib import Path
-from typing import Final
 
 from services.chassis.connection import Connection, Row
-from services.chassis.sql import Queries
 from services.shipping.domain.shipment import Parcel, StoredShipment
-
-QUERIES: Final = Queries.load(Path(__file__).with_name("queries.sql"))
+from services.shipping.store.queries import queries
 
 
 async def open_leased(
@@ -23,25 +19,25 @@ async def open_leased(
 ) -> int | None:
     """Make the row of an order and take its lease; returns its epoch, None if the row is there already."""
     values = {"order_id": order_id, "shipment_id": shipment_id, "attempt": attempt, "fingerprint": fingerprint}
-    row = await conn.first(QUERIES["open_leased"], {**values, "lease_s": lease_s, "now": now})
+    row = await conn.first(queries()["open_leased"], {**values, "lease_s": lease_s, "now": now})
     return None if row is None else row["epoch"]
 
 
 async def lock(conn: Connection, order_id: str, *, now: datetime | None) -> StoredShipment:
     """Lock the row of an order, which is there, and return it."""
-    (row,) = await conn.fetch(QUERIES["lock_row"], {"order_id": order_id, "now": now})
+    (row,) = await conn.fetch(queries()["lock_row"], {"order_id": order_id, "now": now})
     return _stored(row)
 
 
 async def find(conn: Connection, order_id: str) -> StoredShipment | None:
     """Return the shipment of an order, without a lock and without a look at its lease."""
-    row = await conn.first(QUERIES["find_row"], {"order_id": order_id})
+    row = await conn.first(queries()["find_row"], {"order_id": order_id})
     return None if row is None else _stored(row)
 
 
 async def take_lease(conn: Connection, order_id: str, *, lease_s: float, now: datetime | None) -> tuple[int, bool]:
     """Take the lease of a locked row that is being created; returns its epoch, and whether it is uncertain."""
-    (row,) = await conn.fetch(QUERIES["take_lease"], {"order_id": order_id, "lease_s": lease_s, "now": now})
+    (row,) = await conn.fetch(queries()["take_lease"], {"order_id": order_id, "lease_s": lease_s, "now": now})
     return row["epoch"], row["uncertain"]
 
 
@@ -50,7 +46,7 @@ async def give_back_lease(
 ) -> None:
     """Give the lease back without a shipment; `uncertain` if a parcel may have been made."""
     values = {"order_id": order_id, "epoch": epoch, "uncertain": uncertain, "now": now}
-    await conn.fetch(QUERIES["give_back_lease"], values)
+    await conn.fetch(queries()["give_back_lease"], values)
 
 
 async def register(
@@ -58,7 +54,7 @@ async def register(
 ) -> StoredShipment | None:
     """Write the parcel down, and return the row as it is then; None if it has moved on since `epoch`."""
     values = {"order_id": order_id, "epoch": epoch, "delivered": parcel.delivered, **_columns(parcel), "now": now}
-    row = await conn.first(QUERIES["register"], values)
+    row = await conn.first(queries()["register"], values)
     return None if row is None else _stored(row)
 
 
@@ -67,26 +63,26 @@ async def refuse(
 ) -> int | None:
     """Write the carrier's refusal down; returns the epoch of its undo, None if the row has moved on since `epoch`."""
     values = {"order_id": order_id, "epoch": epoch, "refusal": refusal, "undo_owed": undo_owed, "now": now}
-    row = await conn.first(QUERIES["refuse"], values)
+    row = await conn.first(queries()["refuse"], values)
     return None if row is None else row["epoch"]
 
 
 async def bury(conn: Connection, order_id: str, *, now: datetime | None) -> int | None:
     """Leave the tombstone, with the carrier's cancel owed; returns its epoch, None if the parcel was delivered."""
-    row = await conn.first(QUERIES["bury"], {"order_id": order_id, "now": now})
+    row = await conn.first(queries()["bury"], {"order_id": order_id, "now": now})
     return None if row is None else row["epoch"]
 
 
 async def owe_undo(conn: Connection, order_id: str, *, now: datetime | None) -> int:
     """Note on a refused or cancelled row that the carrier has to cancel (again); returns the epoch of that."""
-    (row,) = await conn.fetch(QUERIES["owe_undo"], {"order_id": order_id, "now": now})
+    (row,) = await conn.fetch(queries()["owe_undo"], {"order_id": order_id, "now": now})
     epoch: int = row["epoch"]
     return epoch
 
 
 async def confirm_undo(conn: Connection, order_id: str, *, epoch: int, now: datetime | None) -> None:
     """Note that the carrier has cancelled, unless somebody owes it anew since `epoch`."""
-    await conn.fetch(QUERIES["confirm_undo"], {"order_id": order_id, "epoch": epoch, "now": now})
+    await conn.fetch(queries()["confirm_undo"], {"order_id": order_id, "epoch": epoch, "now": now})
 
 
 async def mark_delivered(
@@ -94,12 +90,12 @@ async def mark_delivered(
 ) -> None:
     """Note that the parcel was delivered; `shipment_id` is for a row that has none."""
     values = {"order_id": order_id, "shipment_id": shipment_id, **_columns(parcel), "now": now}
-    await conn.fetch(QUERIES["mark_delivered"], values)
+    await conn.fetch(queries()["mark_delivered"], values)
 
 
 async def sweep_owed(conn: Connection, *, age_s: float, limit: int, now: datetime | None) -> list[tuple[str, int]]:
     """Take over cancels that are owed for `age_s` seconds at least; returns order ids and epochs, `limit` at most."""
-    rows = await conn.fetch(QUERIES["sweep_owed"], {"age_s": age_s, "limit": limit, "now": now})
+    rows = await conn.fetch(queries()["sweep_owed"], {"age_s": age_s, "limit": limit, "now": now})
     return [(row["order_id"], row["epoch"]) for row in rows]
 
 

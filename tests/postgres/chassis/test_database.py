@@ -1,7 +1,6 @@
 """The database: what its errors mean and what it insists on; the inbox; the audit log; the migration."""
 
 import asyncio
-import re
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from services.chassis.db import Database
 from services.chassis.db_errors import is_data_error, is_lost, is_transient
 from services.chassis.errors import SettingsError
 from services.chassis.messaging import inbox
-from services.chassis.sql import Queries, Statement
+from services.chassis.sql import Statement
 from tests.postgres.chassis.test_connections import ENDED
 from tests.support import alchemy
 from tests.support.clock import ManualClock
@@ -48,21 +47,6 @@ def test_the_migration_makes_what_the_modules_declare(chassis_url: str) -> None:
         if type(constraint).__name__ == "CheckConstraint"
     }
     assert declared <= set(checks)
-
-
-def test_every_named_query_is_used() -> None:
-    """A statement that nothing calls, or a condition that narrows none, is no part of the contract."""
-    chassis = ROOT / "services" / "chassis"
-    for file, modules in (
-        ("messaging/queries.sql", "messaging/*.py"),
-        ("idempotency.sql", "idempotency.py"),
-        ("audit.sql", "audit.py"),
-    ):
-        source = "\n".join(path.read_text() for path in chassis.glob(modules))
-        names = Queries.load(chassis / file).names
-        called = set(re.findall(r'queries\(\)(?:\[|\.narrowed\(\s*)"(\w+)"', source))
-        assert called <= names
-        assert all(f'else "{name}"' in source for name in names - called), names - called
 
 
 async def error_of(database: Database, sql: str, values: dict[str, Any] | None = None) -> BaseException:

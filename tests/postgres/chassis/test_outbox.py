@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from services.chassis.db import Database
-from services.chassis.messaging.outbox import Message, enqueue, queries
+from services.chassis.messaging.outbox import Message, enqueue
+from services.chassis.messaging.queries import queries
 from services.chassis.sql import Statement
 from tests.support.clock import ManualClock
 

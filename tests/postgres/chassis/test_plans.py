@@ -5,7 +5,7 @@ import pytest
 from services.chassis import audit, idempotency
 from services.chassis.connecting import connect
 from services.chassis.db import Database
-from services.chassis.messaging.outbox import queries
+from services.chassis.messaging.queries import queries
 from services.chassis.sql import Statement
 from tests.support import plans
 
@@ -49,12 +49,12 @@ async def large(database: Database) -> Database:
 async def test_no_statement_reads_a_large_table_from_end_to_end(large: Database) -> None:
     """Each named query of the chassis, on 20,000 keys and 60,000 messages."""
     tables = {"outbox_keys", "outbox", "inbox", "idempotency", "audit"}
-    of_audit = audit._queries()
+    of_audit = audit.queries()
     searches = {
         f"find {' '.join(conditions)}": of_audit.narrowed("find", *conditions)
         for conditions in [(), ("of_subject",), ("before",), ("of_subject", "before")]
     }
-    statements = {**queries(), **idempotency._queries(), "record": of_audit["record"], **searches}
+    statements = {**queries(), **idempotency.queries(), "record": of_audit["record"], **searches}
     connection = await connect(large.url, "plans")
     try:
         for name, statement in statements.items():

