@@ -67,11 +67,6 @@ class Sealer:
         """Whether this was sealed with the key that seals now."""
         return sealed.startswith(f"{_PREFIX}{self._newest}.")
 
-    @property
-    def newest(self) -> str:
-        """What every text begins with that is sealed with the key that seals now."""
-        return f"{_PREFIX}{self._newest}."
-
 
 def is_sealed(text: str) -> bool:
     """Whether a text claims to be sealed; no JSON text begins like that."""

@@ -126,7 +126,8 @@ async def add_item(
         before = await carts.lock(conn, user_id)
         product = await carts.product(conn, item.sku)
         after = before.with_quantity(product, before.quantity(item.sku) + item.quantity)
-        added = await carts.save(conn, before, after)
+        await carts.save(conn, before, after)
+        added = after
         return answer(200, cart(after, currency=wired.settings.currency))
 
     response = await answer_once(wired.database, wired.clock, key, add)

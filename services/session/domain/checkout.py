@@ -43,7 +43,6 @@ class Placed:
     user_id: str
     attempt: int
     status: str
-    address: Address
     lines: tuple[Line, ...]
     fresh: bool
 

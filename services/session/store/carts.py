@@ -36,10 +36,10 @@ async def product(conn: Connection, sku: str) -> Product:
     return Product(row["sku"], row["name"], row["price_minor"], row["currency"], row["available"])
 
 
-async def save(conn: Connection, before: Basket, after: Basket) -> Basket:
-    """Write what has changed of a locked basket, and return the basket as it is now."""
+async def save(conn: Connection, before: Basket, after: Basket) -> None:
+    """Write what has changed of a locked basket."""
     if after == before:
-        return after
+        return
     kept = {line.sku for line in after.lines}
     changed = [line for line in after.lines if before.quantity(line.sku) != line.quantity]
     await conn.fetch(
@@ -52,4 +52,3 @@ async def save(conn: Connection, before: Basket, after: Basket) -> Basket:
             "quantities": [line.quantity for line in changed],
         },
     )
-    return after

@@ -29,7 +29,7 @@ async def place(conn: Connection, wanted: Wanted, *, sealer: Sealer, now: dateti
     standing = await _lock_standing(conn, wanted.order_id, sealer)
     attempt = next_attempt(wanted, standing)
     if attempt is None:
-        return await _placed(conn, wanted.order_id, sealer)
+        return await _placed(conn, wanted.order_id)
     if await _has_open_checkout(conn, wanted.user_id):
         raise CheckoutInProgress
     if not basket.lines:
@@ -40,7 +40,7 @@ async def place(conn: Connection, wanted: Wanted, *, sealer: Sealer, now: dateti
         await conn.fetch(queries()["try_again"], {"order_id": wanted.order_id, "attempt": attempt, "now": now})
     address = addresses.sealed(wanted.address, sealer)
     await _freeze(conn, wanted, attempt, basket, address=address, now=now)
-    return Placed(wanted.order_id, wanted.user_id, attempt, PENDING, wanted.address, basket.lines, fresh=True)
+    return Placed(wanted.order_id, wanted.user_id, attempt, PENDING, basket.lines, fresh=True)
 
 
 async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> Executed:
@@ -94,11 +94,11 @@ async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Sta
     )
 
 
-async def _placed(conn: Connection, order_id: str, sealer: Sealer) -> Placed:
+async def _placed(conn: Connection, order_id: str) -> Placed:
     (order,) = await conn.fetch(queries()["read_order"], {"order_id": order_id})
     (attempt,) = await conn.fetch(queries()["read_attempt"], {"order_id": order_id, "attempt": order["attempt"]})
-    address, lines = addresses.opened(attempt["address"], sealer), lines_of(attempt["lines"])
-    return Placed(order_id, order["user_id"], order["attempt"], order["status"], address, lines, fresh=False)
+    lines = lines_of(attempt["lines"])
+    return Placed(order_id, order["user_id"], order["attempt"], order["status"], lines, fresh=False)
 
 
 async def _has_open_checkout(conn: Connection, user_id: str) -> bool:

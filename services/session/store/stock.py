@@ -71,17 +71,16 @@ async def reserve(
     return Hold(order_id, attempt, HELD)
 
 
-async def release(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> Hold:
+async def release(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> None:
     """Give back what an attempt holds, once; an attempt that never reserved gets a tombstone."""
     if await _insert(conn, order_id, attempt, RELEASED, now=now):
-        return Hold(order_id, attempt, RELEASED)
+        return
     hold = await lock(conn, order_id, attempt)
     if hold is None or hold.status == RELEASED:
-        return Hold(order_id, attempt, RELEASED)
+        return
     if hold.status == SOLD:
         raise StockSold
     await _settle(conn, hold, RELEASED, now=now)
-    return Hold(order_id, attempt, RELEASED)
 
 
 async def sell(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
