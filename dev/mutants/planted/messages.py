@@ -103,7 +103,9 @@ MESSAGES = (
                 '"outbox-dead-letter", f"{message.name}: {refusal.code}: {refusal.message}")\n            return True',
             ),
         ),
-        (f"{FAULTS}::test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key",),
+        (
+            "tests/postgres/chassis/test_dead_letters.py::test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key",
+        ),
     ),
     Mutant(
         "sent-before-commit",

@@ -1,6 +1,5 @@
 """The outbox: messages that leave with the transaction that wrote them, in order per key."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,39 +53,3 @@ async def enqueue(conn: Connection, messages: Sequence[Message], *, now: datetim
             "traceparents": [m.traceparent for m in messages],
         },
     )
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A message that was definitely refused; those behind it in its key wait until an operator decides."""
-
-    id: str
-    key: str
-    name: str
-    service: str
-    path: str
-    dead_at: datetime
-    code: str
-    detail: str
-    waiting_behind: int
-
-
-async def dead_letters(conn: Connection, *, limit: int = 100) -> Sequence[DeadLetter]:
-    """Return what was refused, oldest first."""
-    rows = await conn.fetch(queries()["dead_letters"], {"limit": limit})
-    return [DeadLetter(**dict(row)) for row in rows]
-
-
-async def revive(conn: Connection, key: str, *, drop: bool, now: datetime | None) -> bool:
-    """Unblock a key: send its dead letter again, or `drop` it; say whether the key was blocked."""
-    if await conn.first(queries()["hold_blocked"], {"key": key}) is None:
-        return False
-    if drop:
-        await conn.fetch(queries()["drop_dead"], {"key": key})
-    await conn.fetch(queries()["unblock"], {"key": key, "now": now})
-    return True
-
-
-def json_body(value: object) -> str:
-    """Encode a body that is no pydantic model."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

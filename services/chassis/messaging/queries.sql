@@ -1,4 +1,5 @@
--- The concurrency contract of messages between services. Every statement that takes a lock is here.
+-- The concurrency contract of messages between services. Every statement that takes a lock is here; those by
+-- which an operator frees a blocked key are in docs/operations.md.
 --
 -- outbox_keys has one row for each ordering key that has something to send; it is deleted when nothing is left. Whoever holds
 -- its row lock decides about the key. outbox has the messages; `seq` orders those of one key.
@@ -137,28 +138,6 @@ set leased = false,
     blocked_at = coalesce(cast(:now as timestamptz), clock_timestamp())
 from dead
 where k.key = dead.key
-
--- name: dead_letters
-select o.id, o.key, o.name, o.service, o.path, o.dead_at, o.dead_code as code, o.dead_detail as detail,
-       (select count(*) from outbox b where b.key = o.key and b.seq > o.seq) as waiting_behind
-from outbox o
-where o.dead_at is not null
-order by o.dead_at, o.id
-limit :limit
-
--- name: hold_blocked
-select key from outbox_keys where key = :key and blocked_at is not null for update
-
--- name: drop_dead
-delete from outbox where key = :key and dead_at is not null
-
--- name: unblock
-with revived as (
-    update outbox set dead_at = null, dead_code = null, dead_detail = null where key = :key and dead_at is not null
-)
-update outbox_keys
-set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
-where key = :key
 
 -- name: measure_outbox
 select coalesce(extract(epoch from greatest(interval '0', coalesce(cast(:now as timestamptz), clock_timestamp())

@@ -31,7 +31,6 @@ WHOLE = {
         "outbox_keys",
         "outbox",
     },  # a gauge, every five seconds: all keys that wait, and the dead letters
-    "dead_letters": {"outbox"},  # by an index that holds nothing else
 }
 """What is to be read from end to end."""
 SCANNED = {"measure_outbox": {"outbox_keys"}}

@@ -12,7 +12,7 @@ from services.chassis import audit
 from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.http import Answer
-from services.chassis.messaging.outbox import Message, dead_letters, revive
+from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
 from tests.postgres.chassis.receiver import Gate, Received, Receiver, problem
@@ -168,65 +168,6 @@ async def test_an_outage_dead_letters_nothing(
     assert receiver.accepted == ["k-1", "k-2"]
     assert await waiting(database) == []
     assert metrics.alarms.labels("outbox-misconfigured")._value.get() > 0
-
-
-@pytest.mark.scenario("C14")
-async def test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key(
-    database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
-) -> None:
-    """The refused message and those behind it wait visibly, with an alarm; every other key goes on."""
-
-    async def script(call: Received) -> httpx.Response | None:
-        return problem(422, "nonsense", "it makes none") if call.id == "k-2" else None
-
-    receiver.script = script
-    metrics = Metrics()
-    relay = new_relay(metrics=metrics)
-    await write(database, *(message("k", n) for n in (1, 2, 3)), message("other", 1), clock=clock)
-    await relay.run_until_idle()
-    await write(database, message("k", 4), message("other", 2), clock=clock)
-    clock.advance(1_000)
-    await relay.run_until_idle()
-    assert sorted(receiver.ids) == ["k-1", "k-2", "other-1", "other-2"]
-    assert await waiting(database) == ["k-2", "k-3", "k-4"]
-    async with database.autocommit() as conn:
-        (dead,) = await dead_letters(conn)
-        (entry,) = await audit.find(conn, subject_id="k")
-    assert (dead.id, dead.code, dead.detail, dead.waiting_behind) == ("k-2", "nonsense", "it makes none", 2)
-    assert entry.action == "alarm.outbox-dead-letter"
-    assert "nonsense" in (entry.reason or "")
-    await relay.measure()
-    shown = metrics.render().decode()
-    assert "outbox_dead 1.0" in shown
-    assert 'order_saga_alarms_total{kind="outbox-dead-letter"} 1.0' in shown
-
-
-@pytest.mark.parametrize(("drop", "expected"), [(True, ["k-2"]), (False, ["k-1", "k-2"])])
-async def test_an_operator_revives_a_key(
-    database: Database,
-    clock: ManualClock,
-    receiver: Receiver,
-    new_relay: Callable[..., Relay],
-    drop: bool,
-    expected: list[str],
-) -> None:
-    """A blocked key goes on with its dead letter, or without it; a key that is not blocked is left alone."""
-    refusing = True
-
-    async def script(_call: Received) -> httpx.Response | None:
-        return problem(422) if refusing else None
-
-    receiver.script = script
-    relay = new_relay()
-    await write(database, message("k", 1), message("k", 2), clock=clock)
-    await relay.run_until_idle()
-    refusing = False
-    async with database.begin() as conn:
-        assert await revive(conn, "other", drop=drop, now=clock.now()) is False
-        assert await revive(conn, "k", drop=drop, now=clock.now()) is True
-    await relay.run_until_idle()
-    assert receiver.accepted == expected
-    assert await waiting(database) == []
 
 
 async def test_pauses_grow_and_end_with_success(
