@@ -9,7 +9,7 @@ import gc
 from typing import Final
 
 COLLECT_AFTER: Final = (5_000, 20, 10)
-"""New objects before the youngest are looked through, and so many times that before the older ones are."""
+"""gc thresholds: allocations before a young collection, and young (middle) collections before the next older one."""
 
 
 def put_off() -> None:

@@ -1,7 +1,7 @@
 """How much anybody may ask for: budgets by address and by user, and how many requests are answered at once.
 
-An address pays only for requests that proved nothing: no token that holds, no signature, no sign-in. So the other
-services and a signed webhook are never slowed down by what else comes from their address, and whoever guesses is.
+An address pays only for requests that proved nothing: no token that holds, no signature, no sign-in. So other services
+and signed webhooks are never slowed by their address's other traffic; password guessers are.
 """
 
 import ipaddress

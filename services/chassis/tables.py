@@ -27,24 +27,24 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 # When autovacuum looks after a table. Postgres' default, a fifth of its rows, suits tables whose rows change all alike.
 
 HISTORY: Final[Mapping[str, str]] = {"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_vacuum_threshold": "1000"}
-"""Of a table that keeps what has ended, while the newest few rows change.
+"""For tables that keep what has ended, while the newest few rows change.
 
-A fifth of it would be the changes of weeks, all of them among rows that are read at every moment. From a fiftieth on a
-vacuum cleans the indexes too; with fewer pages to clean than that, Postgres leaves them alone.
+A fifth of such a table would be the changes of weeks, all of them among rows that are read at every moment. From a
+fiftieth on a vacuum cleans the indexes too; with fewer pages to clean than that, Postgres leaves them alone.
 """
 PURGED: Final[Mapping[str, str]] = {"autovacuum_vacuum_scale_factor": "0.05", "autovacuum_vacuum_threshold": "1000"}
-"""Of a table whose rows are deleted by their age: the place of every twentieth is free again for the newest."""
+"""For tables whose rows are deleted by their age: the place of every twentieth is free again for the newest."""
 QUEUE: Final[Mapping[str, str]] = {
     "autovacuum_vacuum_scale_factor": "0",
     "autovacuum_vacuum_threshold": "1000",
     "autovacuum_vacuum_cost_delay": "0",
 }
-"""Of a table whose rows stay for a moment: after so many, however long the queue was when its rows were last counted.
+"""For tables whose rows stay for a moment: a vacuum after so many, however many there were when they were last counted.
 
-It is small, so its vacuum does not rest in between: whoever looks for the next row passes all that are dead.
+Such a table is small, so its vacuum does not rest in between: whoever looks for the next row passes all that are dead.
 """
 UNCHANGING: Final[Mapping[str, str]] = {"autovacuum_freeze_min_age": "0"}
-"""Of a table whose rows are kept as they are written: a vacuum is done with what it has seen once.
+"""For tables whose rows are kept as they are written: a vacuum is done with what it has seen once.
 
 Otherwise it would come back for all of it, years later and at once, before transaction ids wrap around.
 """

@@ -1,4 +1,9 @@
-"""The processor's webhook: believed if signature, freshness, order, amount and currency hold; 200 whatever comes."""
+"""The processor's webhook: taken if its signature holds and is fresh, believed if order, amount and currency fit.
+
+Whatever is genuine and about a payment that we asked for is answered by 200, so that it is not sent again: late,
+conflicting and mismatching events too, which are recorded. What is not genuine, malformed, or about an awakeable that
+was never made is refused.
+"""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
