@@ -1,7 +1,12 @@
-"""Every error of the product, by what went wrong; `problems.py` alone knows the HTTP status.
+"""What goes wrong, as classes; `problems.py` alone knows the HTTP status.
+
+The errors of the chassis, and the roots of all others: those of session and shipping are in their `domain/errors.py`,
+the orchestrator's in `api/errors.py` and `engine/model/errors.py`. An exception that only steers our own code, such as
+`Taken` of `connection.py`, is no part of the tree and stands where it is raised.
 
 OrderSagaError
 ├── SettingsError                 the service may not start
+├── Unsealable                    what is stored cannot be read
 ├── RequestError                  the caller is answered
 │   ├── Malformed
 │   │   └── UnknownHost
@@ -65,6 +70,12 @@ class SettingsError(OrderSagaError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join([default_message(type(self)), *(f"  - {fault}" for fault in faults)]))
+
+
+class Unsealable(OrderSagaError):
+    """This was sealed with a key that is not among ENCRYPTION_KEYS, or has been changed since."""
+
+    code = "unsealable"
 
 
 class RequestError(OrderSagaError):

@@ -15,18 +15,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from services.chassis import ids
-from services.chassis.errors import OrderSagaError
+from services.chassis.errors import Unsealable
 
 _PREFIX: Final = "sealed.1."
 _KEY_ID_CHARS: Final = 8
 _NONCE_BYTES: Final = 12
 _PURPOSE: Final = b"order-saga at rest v1"
-
-
-class Unsealable(OrderSagaError):
-    """This was sealed with a key that is not among ENCRYPTION_KEYS, or has been changed since."""
-
-    code = "unsealable"
 
 
 class Sealer:

@@ -12,7 +12,8 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from services.chassis.sealing import Sealer, Unsealable
+from services.chassis.errors import Unsealable
+from services.chassis.sealing import Sealer
 from services.contracts.base import SEALED, SEALS
 from services.orchestrator.engine import PayloadError
 

@@ -15,24 +15,18 @@ from services.chassis.idempotency import StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses, status_of
 from services.orchestrator.api.bodies import read_form, read_json
-from services.orchestrator.api.decisions import (
+from services.orchestrator.api.decisions import Bearer, Case, Decided, Decision, case_of, decide, in_words, what_stands
+from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.errors import (
     ApprovalClosed,
     ApprovalDecided,
     ApprovalExpired,
     ApprovalUnknown,
-    Bearer,
-    Case,
-    Decided,
-    Decision,
-    case_of,
-    decide,
-    in_words,
-    what_stands,
+    VersionElsewhere,
 )
-from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.keyed import KeyedAnswers
 from services.orchestrator.api.pages import moment_words, order_shown, page, with_html
-from services.orchestrator.api.refusals import VersionElsewhere, engine_refusals
+from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.signin import SignedIn, same_origin
 
 router = APIRouter(tags=["approvals"])

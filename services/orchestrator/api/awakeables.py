@@ -14,9 +14,7 @@ from services.chassis.problems import problem_of, problem_responses
 from services.chassis.requests import RequestModel
 from services.chassis.strict_json import canonical
 from services.orchestrator.api.desk import Desk, DeskOf
-from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.payment_signals import captured
-from services.orchestrator.api.refusals import (
+from services.orchestrator.api.errors import (
     InvalidPayload,
     SagaUnknown,
     SignalConflict,
@@ -24,8 +22,10 @@ from services.orchestrator.api.refusals import (
     SignalMismatch,
     SignalUnknown,
     VersionElsewhere,
-    engine_refusals,
 )
+from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.payment_signals import captured
+from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.shapes import SagaId, actor
 from services.orchestrator.engine import Settlement
 from services.orchestrator.workflows import PaymentCaptured

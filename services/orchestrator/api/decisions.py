@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from services.chassis import auth
-from services.chassis.errors import Conflict, Gone, NotFound
+from services.chassis.errors import NotFound
 from services.chassis.logs import get_logger
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.desk import Desk
+from services.orchestrator.api.errors import ApprovalClosed, ApprovalDecided, ApprovalExpired, ApprovalUnknown
 from services.orchestrator.api.links import ApprovalLink
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga
@@ -21,30 +22,6 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, sc
 """A token, where a route may be asked by a browser's cookie instead."""
 Decision = Literal["approve", "reject"]
 _ROUND = 1
-
-
-class ApprovalDecided(Conflict):
-    """The opposite has been decided already."""
-
-    code: ClassVar[str] = "approval-decided"
-
-
-class ApprovalClosed(Conflict):
-    """The order has ended; there is nothing left to decide."""
-
-    code: ClassVar[str] = "approval-closed"
-
-
-class ApprovalExpired(Gone):
-    """The approval has expired; the order is being undone."""
-
-    code: ClassVar[str] = "approval-expired"
-
-
-class ApprovalUnknown(NotFound):
-    """There is no such approval."""
-
-    code: ClassVar[str] = "approval-unknown"
 
 
 @dataclass(frozen=True, slots=True)

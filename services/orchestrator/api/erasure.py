@@ -1,17 +1,18 @@
 """Erasing a customer: what their ended sagas hold goes, the keys stay."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict
 
 from services.chassis.auth import Principal, authenticated
-from services.chassis.errors import InFlight, Invalid, KeyReused
+from services.chassis.errors import Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_responses
 from services.chassis.requests import IDENTIFIER
 from services.contracts.orchestrator import EraseUser
 from services.orchestrator.api.desk import DeskOf
+from services.orchestrator.api.errors import UserLive
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.shapes import actor
 
@@ -19,12 +20,6 @@ router = APIRouter(tags=["operations"])
 
 Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
 _TRY_AGAIN_S = 60
-
-
-class UserLive(InFlight):
-    """Sagas of this customer have not ended; erase again once they have."""
-
-    code: ClassVar[str] = "user-live"
 
 
 class EraseBody(EraseUser):

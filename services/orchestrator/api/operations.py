@@ -13,16 +13,16 @@ from services.chassis.problems import problem_responses
 from services.chassis.requests import RequestModel
 from services.contracts.orchestrator import CancelSaga
 from services.orchestrator.api.desk import Desk, DeskOf
-from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.refusals import (
+from services.orchestrator.api.errors import (
     SagaCancelled,
     SagaFinal,
     SagaPastNoReturn,
     SagaUnknown,
     SagaUnwinding,
     StateConflict,
-    engine_refusals,
 )
+from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.shapes import SagaId, SagaShown, actor, saga_shown
 
 router = APIRouter(tags=["operations"], responses=problem_responses(SagaUnknown, StateConflict, Invalid, KeyReused))

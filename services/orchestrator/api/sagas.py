@@ -15,8 +15,9 @@ from services.chassis.requests import QueryInt
 from services.chassis.tracing import current_traceparent
 from services.contracts.orchestrator import SagaStarted, StartSaga
 from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.errors import InvalidPayload, SagaExists, SagaUnknown, WorkflowUnknown
 from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.refusals import InvalidPayload, SagaExists, SagaUnknown, WorkflowUnknown, engine_refusals
+from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.shapes import (
     SagaId,
     SagaPageShown,

@@ -20,8 +20,9 @@ from services.contracts.base import Identifier
 from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_json
 from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.errors import SignalUnknown
 from services.orchestrator.api.payment_signals import captured, declined
-from services.orchestrator.api.refusals import SignalUnknown, engine_refusals
+from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.engine import Settlement
 from services.orchestrator.workflows import PaymentCaptured
 
