@@ -24,11 +24,11 @@ Fields = dict[str, tuple[str, bool]]
 def documents() -> dict[str, Document]:
     """Return what each service says of itself, as it stands; needs no database."""
     from services.orchestrator import app as orchestrator  # noqa: PLC0415 - the other tools of dev do without them
-    from services.orchestrator.settings import OrchestratorSettings  # noqa: PLC0415
-    from services.session import app as session  # noqa: PLC0415
-    from services.session.settings import SessionSettings  # noqa: PLC0415
-    from services.shipping import app as shipping  # noqa: PLC0415
-    from services.shipping.settings import ShippingSettings  # noqa: PLC0415
+    from services.orchestrator.settings import OrchestratorSettings  # noqa: PLC0415 - likewise
+    from services.session import app as session  # noqa: PLC0415 - likewise
+    from services.session.settings import SessionSettings  # noqa: PLC0415 - likewise
+    from services.shipping import app as shipping  # noqa: PLC0415 - likewise
+    from services.shipping.settings import ShippingSettings  # noqa: PLC0415 - likewise
 
     nowhere = "postgresql://nowhere/none"
     return {

@@ -56,7 +56,7 @@ class FaultPlan:
 
     def __init__(self, seed: int = 0) -> None:
         """Start with no fault and dice seeded by `seed`."""
-        self._dice = random.Random(seed)  # noqa: S311 repeatable dice, no secret
+        self._dice = random.Random(seed)  # noqa: S311 - repeatable dice, no secret
         self._rules: list[_Rule] = []
 
     def add(self, script: Script) -> None:

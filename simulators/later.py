@@ -49,7 +49,7 @@ class Later:
             await self._wait(job, delay_s)
         try:
             await work()
-        except Exception:  # noqa: BLE001 one piece of work that fails must not end the others
+        except Exception:  # noqa: BLE001 - one piece of work that fails must not end the others
             _log.exception("work after an answer failed")
 
     async def _wait(self, job: "_Job", delay_s: float) -> None:

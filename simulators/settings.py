@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-DEVELOPMENT_WEBHOOK_SECRET = "whsec_ZGV2ZWxvcG1lbnQtb25seS1wYXltZW50LXdlYmhvb2stc2VjcmV0"  # noqa: S105 public, base64 of "development-only-payment-webhook-secret"
+DEVELOPMENT_WEBHOOK_SECRET = "whsec_ZGV2ZWxvcG1lbnQtb25seS1wYXltZW50LXdlYmhvb2stc2VjcmV0"  # noqa: S105 - public
+"""base64 of `development-only-payment-webhook-secret`."""
 
 
 @dataclass(frozen=True, slots=True)

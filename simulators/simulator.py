@@ -38,7 +38,7 @@ class Simulator:
         self.faults = FaultPlan()
         self.later = Later(self.clock)
 
-    def subject_of(self, path: str, fields: dict[str, Any]) -> str | None:  # noqa: ARG002 the processor needs the path
+    def subject_of(self, path: str, fields: dict[str, Any]) -> str | None:  # noqa: ARG002 - the processor needs it
         """Return the order that a call is about, by its fields."""
         subject = fields.get("order_id", fields.get("reference"))
         return subject if isinstance(subject, str) else None

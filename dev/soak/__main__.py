@@ -8,6 +8,7 @@ import secrets
 import shutil
 import sys
 import time
+from pathlib import Path
 
 from dev import tell
 from dev.figures import figure
@@ -91,7 +92,7 @@ def main() -> int:
         elif wanted.data is None:
             shutil.rmtree(data, ignore_errors=True)
     if wanted.json:
-        with open(wanted.json, "w") as file:  # noqa: PTH123
+        with Path(wanted.json).open("w") as file:
             json.dump(
                 [
                     {"part": one.part, "verdicts": [[v.guarantee, v.trials, list(v.wrong)] for v in one.verdicts]}

@@ -43,7 +43,7 @@ def schedule(seed: int, name: str, faults: Faults, seconds: float) -> list[Event
     """Draw the faults of a run, each kind by dice of its own, so that leaving one out leaves the others."""
     events = []
     for kind, gaps in sorted(faults.items()):
-        dice = random.Random(f"{seed} {name} {kind}")  # noqa: S311  # repeatable dice, no secret
+        dice = random.Random(f"{seed} {name} {kind}")  # noqa: S311 - repeatable dice, no secret
         at = dice.uniform(gaps.least_s, gaps.most_s)
         while at < seconds:
             events.append(Event(at, kind, dice.random()))

@@ -89,7 +89,7 @@ class Rush:
     async def come(self, per_s: float, seconds: float, name: str) -> Crowd:
         """Let customers come at a rate, whatever becomes of them."""
         crowd = Crowd(name)
-        dice = random.Random(f"{self._seed} {name}")  # noqa: S311
+        dice = random.Random(f"{self._seed} {name}")  # noqa: S311 - repeatable dice, no secret
         began, at = time.monotonic(), 0.0
         async with asyncio.TaskGroup() as group:
             while (at := at + dice.expovariate(per_s)) < seconds:
@@ -137,10 +137,10 @@ class Rush:
 
 async def run(*, seed: int, seconds: float, data: Path, base: int) -> Outcome:
     """Measure what can be sustained, ask for more, and see that whatever was accepted is completed."""
-    fleet = await launch(data, base, random.Random(f"{seed} fleet"), SETTINGS)  # noqa: S311
+    fleet = await launch(data, base, random.Random(f"{seed} fleet"), SETTINGS)  # noqa: S311 - likewise
     journal = Journal()
     secrets = secrets_of(os.environ)
-    shopper = Shopper(fleet.urls, secrets, journal, random.Random(seed))  # noqa: S311
+    shopper = Shopper(fleet.urls, secrets, journal, random.Random(seed))  # noqa: S311 - likewise
     rush = Rush(fleet, secrets, journal, seed)
     try:
         await furnish(fleet, shopper)

@@ -63,7 +63,7 @@ LANDS_S = 5.0
 
 def plans(seed: int) -> Iterator[Plan]:
     """Draw orders for ever."""
-    dice = random.Random(f"{seed} plans")  # noqa: S311  # repeatable dice, no secret
+    dice = random.Random(f"{seed} plans")  # noqa: S311 - repeatable dice, no secret
     weights = [weight for weight, _, _ in KINDS]
     number = 0
     while True:

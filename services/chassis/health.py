@@ -48,7 +48,7 @@ class Health:
                 await self._checks[name]()
         except TimeoutError:
             return "timeout"
-        except Exception as error:  # noqa: BLE001  # whatever a check raises means "not ready"
+        except Exception as error:  # noqa: BLE001 - whatever a check raises means "not ready"
             self._log.warning("health.check_failed", check=name, error=type(error).__name__)
             return "failed"
         return "ok"

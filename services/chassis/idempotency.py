@@ -76,14 +76,14 @@ class StoredAnswer:
 
 
 @overload
-def idempotency_key(required: Literal[True]) -> Callable[..., Awaitable[IdempotencyKey]]: ...
+def idempotency_key(*, required: Literal[True]) -> Callable[..., Awaitable[IdempotencyKey]]: ...
 
 
 @overload
-def idempotency_key(required: Literal[False]) -> Callable[..., Awaitable[IdempotencyKey | None]]: ...
+def idempotency_key(*, required: Literal[False]) -> Callable[..., Awaitable[IdempotencyKey | None]]: ...
 
 
-def idempotency_key(required: bool) -> Callable[..., Awaitable[IdempotencyKey | None]]:  # noqa: FBT001
+def idempotency_key(*, required: bool) -> Callable[..., Awaitable[IdempotencyKey | None]]:
     """Return a dependency, for `Depends`: the request's key; None if there is none and it is not required."""
 
     async def key_of_request(

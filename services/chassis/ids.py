@@ -53,4 +53,4 @@ def random_bytes(nbytes: int) -> bytes:
 
 def jitter(low: float, high: float) -> float:
     """Return a number between the two, to spread what would otherwise happen at once."""
-    return random.uniform(low, high)  # noqa: S311  # spreads load, guards nothing
+    return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing

@@ -33,7 +33,7 @@ _SECRET_NAMES = frozenset(
 )
 
 
-def configure(*, service: str, level: str = "info", format: LogFormat = "json") -> None:  # noqa: A002
+def configure(*, service: str, level: str = "info", format: LogFormat = "json") -> None:  # noqa: A002 - LOG_FORMAT
     """Send every log line of this process to stdout, in one format."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -85,7 +85,7 @@ class _Stdout(logging.Handler):
         try:
             sys.stdout.write(self.format(record) + "\n")
             sys.stdout.flush()
-        except Exception:  # noqa: BLE001  # logging never fails its caller
+        except Exception:  # noqa: BLE001 - logging never fails its caller
             self.handleError(record)
 
 

@@ -78,7 +78,7 @@ class Loop:
     async def _guarded(self) -> float:
         try:
             pause_s = await self._run_once()
-        except Exception as error:  # noqa: BLE001  # a loop outlives its failures
+        except Exception as error:  # noqa: BLE001 - a loop outlives its failures
             self._failures += 1
             pause_s = min(_BACKOFF_S * 2 ** min(self._failures, 10), _BACKOFF_MAX_S) * ids.jitter(0.5, 1.0)
             self._log.warning(

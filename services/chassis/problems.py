@@ -138,13 +138,13 @@ def as_known(error: Exception) -> errors.OrderSagaError | None:
 
 
 async def on_request_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.RequestError)  # noqa: S101  # registered for these alone
+    assert isinstance(error, errors.RequestError)  # noqa: S101 - registered for these alone
     return response_of(error)
 
 
 async def on_http_error(_request: Request, error: Exception) -> Response:
     """Answer what Starlette and FastAPI raise by themselves."""
-    assert isinstance(error, HTTPException)  # noqa: S101
+    assert isinstance(error, HTTPException)  # noqa: S101 - likewise
     known = {
         401: errors.Unauthenticated,
         403: errors.Forbidden,
@@ -160,7 +160,7 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:
     """Answer a request that its models refuse; the input itself is never echoed."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - likewise
     faults = error.errors()
     if any(fault["loc"][:1] == ("body",) for fault in faults) and _other_media(request):
         return response_of(errors.UnsupportedMedia())

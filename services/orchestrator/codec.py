@@ -79,8 +79,9 @@ class PydanticCodec:
         try:
             return _adapter(shape).serializer.to_json(value, warnings="error", context=self._context).decode()
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
-            message = f"a {type(value).__name__} cannot be written as {_name(shape)}: {type(error).__name__}"
-            raise PayloadError(message) from error
+            raise PayloadError(
+                f"a {type(value).__name__} cannot be written as {_name(shape)}: {type(error).__name__}"
+            ) from error
 
     def decode(self, text: str, shape: Any, *, strict: bool = False) -> Any:
         """Read JSON text as `shape`; PayloadError naming where and why it does not fit, never the content.
@@ -96,8 +97,7 @@ class PydanticCodec:
                 f"{'.'.join(str(part) for part in fault['loc']) or 'value'}: {fault['msg']}"
                 for fault in error.errors(include_input=False, include_url=False, include_context=False)[:_FAULTS_TOLD]
             )
-            message = f"this is no {_name(shape)}: {faults}"
-            raise PayloadError(message) from None
+            raise PayloadError(f"this is no {_name(shape)}: {faults}") from None
 
     def read(self, value: Any, shape: Any) -> Any:
         """Read a stored value that has been parsed already, as `decode` does."""

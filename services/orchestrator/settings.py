@@ -20,7 +20,7 @@ from services.chassis.settings import (
 )
 
 # base64 of `development-only-payment-webhook-secret`; the payment simulator signs with it unless told otherwise.
-DEVELOPMENT_WEBHOOK_SECRET: Final = "whsec_ZGV2ZWxvcG1lbnQtb25seS1wYXltZW50LXdlYmhvb2stc2VjcmV0"  # noqa: S105 - refused in production
+DEVELOPMENT_WEBHOOK_SECRET: Final = "whsec_ZGV2ZWxvcG1lbnQtb25seS1wYXltZW50LXdlYmhvb2stc2VjcmV0"  # noqa: S105 - public
 DEVELOPMENT_ADMIN: Final = ("admin", "admin-development-only")
 """User and password of the approval page where ADMIN_USERS is not set; refused in production."""
 
@@ -45,28 +45,23 @@ def _read_admins(value: Any) -> Any:
         if not entry:
             continue
         if not colon or not _USER.fullmatch(user):
-            message = "is not a list of user:hash"
-            raise ValueError(message)
+            raise ValueError("is not a list of user:hash")
         if user in admins:
-            message = "names a user twice"
-            raise ValueError(message)
+            raise ValueError("names a user twice")
         admins[user] = SecretStr(hashed)
     return admins
 
 
 def _check_admins(value: Mapping[str, SecretStr], info: ValidationInfo) -> Mapping[str, SecretStr]:
     if in_production(info) and not value:
-        message = "is not set"
-        raise ValueError(message)
+        raise ValueError("is not set")
     for hashed in value.values():
         try:
             extract_parameters(hashed.get_secret_value())
         except InvalidHashError:
-            message = "holds something that is no argon2 hash"
-            raise ValueError(message) from None
+            raise ValueError("holds something that is no argon2 hash") from None
         if in_production(info) and _is_development_password(hashed.get_secret_value()):
-            message = "has its development password; set one of your own"
-            raise ValueError(message)
+            raise ValueError("has its development password; set one of your own")
     return value
 
 
@@ -84,15 +79,13 @@ def _check_smtp(value: SecretStr | None) -> SecretStr | None:
     except ValueError:
         fits = False
     if not fits:
-        message = "is not an smtp:// or smtps:// address"
-        raise ValueError(message)
+        raise ValueError("is not an smtp:// or smtps:// address")
     return value
 
 
 def _check_receivers(value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
     if info.data.get("smtp_url") is not None and not value:
-        message = "is not set, though SMTP_URL is"
-        raise ValueError(message)
+        raise ValueError("is not set, though SMTP_URL is")
     return value
 
 

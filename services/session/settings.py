@@ -18,7 +18,7 @@ class SessionSettings(ChassisSettings):
     port: Annotated[int, Field(ge=1, le=65_535)] | None = 8001
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     seed_catalog: bool = True
-    default_payment_token: Annotated[str, Field(min_length=1, max_length=255)] = "tok_ok"  # noqa: S105 - the simulator's
+    default_payment_token: Annotated[str, Field(min_length=1, max_length=255)] = "tok_ok"  # noqa: S105 - no secret
 
     @property
     def seeds_catalog(self) -> bool:

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS voids (order_id TEXT NOT NULL, attempt INTEGER NOT NU
 """
 
 
-DEFAULT_TOKEN = "tok_ok"  # noqa: S105 the name of a behaviour
+DEFAULT_TOKEN = "tok_ok"  # noqa: S105 - the name of a behaviour
 
 
 class Money(BaseModel):

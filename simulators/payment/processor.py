@@ -73,9 +73,9 @@ class PaymentProcessor(Simulator):
             raise Problem(422, "unknown-payment-token", "The payment token is not known here.")
         payment, created = self.ledger.request(wanted, webhook_url=wanted.webhook_url or self.settings.webhook_url)
         early = None
-        if created and payment.payment_token == "tok_late":  # noqa: S105 the name of a behaviour
+        if created and payment.payment_token == "tok_late":  # noqa: S105 - the name of a behaviour
             self._captured(payment.payment_id, held=True)
-        elif created and payment.payment_token == "tok_early":  # noqa: S105 likewise
+        elif created and payment.payment_token == "tok_early":  # noqa: S105 - likewise
             early = self._captured(payment.payment_id)
         elif created:
             self._settle_later(payment)
@@ -129,7 +129,7 @@ class PaymentProcessor(Simulator):
         if not self.ledger.capture(payment_id):
             return None
         payment = self.ledger.get(payment_id)
-        copies = 2 if payment.payment_token == "tok_twice" else 1  # noqa: S105 the name of a behaviour
+        copies = 2 if payment.payment_token == "tok_twice" else 1  # noqa: S105 - the name of a behaviour
         details = {"transaction_id": payment.transaction_id or ""}
         return self.webhooks.record(payment, "payment.succeeded", details=details, held=held, copies=copies)
 

@@ -168,7 +168,7 @@ class Webhooks:
             answer = await self._client().post(
                 event.url, content=body, headers={**headers, "content-type": "application/json"}
             )
-        except Exception as error:  # noqa: BLE001 whatever went wrong at the other end, the event is sent again
+        except Exception as error:  # noqa: BLE001 - whatever went wrong at the other end, the event is sent again
             _log.info("webhook %s to %s was not delivered: %r", event.event_id, event.url, error)
             return False
         return answer.is_success

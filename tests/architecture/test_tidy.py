@@ -1,6 +1,9 @@
 """Small files, short functions, one duty each."""
 
 import ast
+import io
+import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +72,18 @@ def test_no_file_is_named_after_nothing() -> None:
         if NAMES_OF_NOTHING & set(path.relative_to(ROOT).with_suffix("").parts)
     ]
     assert not vague
+
+
+def test_every_exception_from_a_rule_has_a_reason() -> None:
+    """A `noqa` names its rules and says why, as `# noqa: S311 - repeatable dice, no secret`."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{token.start[0]}"
+        for path in python_files(*CODE)
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+        if token.type == tokenize.COMMENT and "noqa" in token.string
+        if not re.search(r"# noqa: [A-Z]+[0-9]+(, [A-Z]+[0-9]+)* - \S", token.string)
+    ]
+    assert not silent
 
 
 def test_every_test_states_its_property() -> None:

@@ -165,7 +165,13 @@ async def _saga_client(clients: Clients, who: str, doors: list[Operations]) -> N
         what = clients.rolls.choice(("start", "get", "get", "cancel"))
         quick = clients.rolls.random() < 0.7
         operations = clients.rolls.choice(doors)
-        await clients.do(who, what, str(quick), lambda: _at_saga(operations, clients.of, what, quick=quick), str)  # noqa: B023
+        await clients.do(
+            who,
+            what,
+            str(quick),
+            lambda: _at_saga(operations, clients.of, what, quick=quick),  # noqa: B023 - called at once
+            str,
+        )
 
 
 async def _at_saga(operations: Operations, key: str, what: str, *, quick: bool) -> str:
@@ -191,7 +197,13 @@ async def _promise_client(clients: Clients, who: str, doors: list[Operations]) -
         what = clients.rolls.choice(("read", "yes", "no", "rejected"))
         operations = clients.rolls.choice(doors)
         name = "read" if what == "read" else "settle"
-        await clients.do(who, name, what, lambda: _at_promise(operations, clients.of, what), str)  # noqa: B023
+        await clients.do(
+            who,
+            name,
+            what,
+            lambda: _at_promise(operations, clients.of, what),  # noqa: B023 - called at once
+            str,
+        )
 
 
 async def _at_promise(operations: Operations, key: str, what: str) -> str:
@@ -240,8 +252,8 @@ async def _customer(clients: Clients, who: str, shop: Shop) -> None:
     for _ in range(clients.rolls.randint(2, 4)):
         sku, quantity = clients.rolls.choice(("book", "mug")), clients.rolls.randint(1, 3)
         calls: dict[str, tuple[Any, Callable[[], Awaitable[httpx.Response]]]] = {
-            "add": ((sku, quantity), lambda: shop.add(user, sku, quantity)),  # noqa: B023
-            "remove": (sku, lambda: _call(shop, user, "DELETE", f"/cart/items/{sku}")),  # noqa: B023
+            "add": ((sku, quantity), lambda: shop.add(user, sku, quantity)),  # noqa: B023 - called at once
+            "remove": (sku, lambda: _call(shop, user, "DELETE", f"/cart/items/{sku}")),  # noqa: B023 - called at once
             "get": (None, lambda: _call(shop, user, "GET", "/cart")),
         }
         name = clients.rolls.choice(("add", "add", "remove", "get"))

@@ -6,6 +6,7 @@ QUERIES = "services/chassis/messaging/queries.sql"
 RELAY = "services/chassis/messaging/relay.py"
 COMMITS = "tests/postgres/chassis/test_relay_commits.py"
 FAULTS = "tests/postgres/chassis/test_relay_faults.py"
+DEAD_LETTERS = "tests/postgres/chassis/test_dead_letters.py"
 STORM = "tests/falsifiers/test_outbox_storm.py::test_no_message_is_lost_or_overtaken"
 
 MESSAGES = (
@@ -103,9 +104,7 @@ MESSAGES = (
                 '"outbox-dead-letter", f"{message.name}: {refusal.code}: {refusal.message}")\n            return True',
             ),
         ),
-        (
-            "tests/postgres/chassis/test_dead_letters.py::test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key",
-        ),
+        (f"{DEAD_LETTERS}::test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key",),
     ),
     Mutant(
         "sent-before-commit",

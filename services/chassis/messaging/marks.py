@@ -62,7 +62,7 @@ class Marks:
                 due = await self._write(batch)
             except LeaseLost as lost:
                 batch = [outcome for outcome in batch if outcome.lease.key in lost.held]
-            except Exception as error:  # noqa: BLE001  # sorted out below
+            except Exception as error:  # noqa: BLE001 - sorted out below
                 if is_transient(error):
                     self._log.warning("outbox.mark_failed", error=type(error).__name__, keys=len(batch))
                     await self._clock.sleep(_PAUSE_S)

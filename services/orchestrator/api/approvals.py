@@ -193,11 +193,9 @@ def _form(desk: Desk, request: Request, signed_in: SignedIn, fields: dict[str, s
     """The form's decision, if the form is ours: sent by our page, for this sign-in."""
     headers = request.headers
     if not same_origin(headers.get("origin"), public_url=desk.public_url, host=headers.get("host")):
-        message = "This form was not sent by our page."
-        raise Forbidden(message)
+        raise Forbidden("This form was not sent by our page.")
     if not desk.sign_in.csrf_holds(signed_in, fields.pop("csrf", "")):
-        message = "This form is stale; open the link again."
-        raise Forbidden(message)
+        raise Forbidden("This form is stale; open the link again.")
     reason = fields.pop("reason", "").strip()
     return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json({**fields, "reason": reason or None}))
 

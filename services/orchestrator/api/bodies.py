@@ -19,8 +19,7 @@ def read_json(shape: TypeAdapter[T], body: bytes) -> T:
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False, include_context=False)
     if any(fault["type"] == "json_invalid" for fault in faults):
-        message = "The body is not JSON."
-        raise Malformed(message)
+        raise Malformed("The body is not JSON.")
     raise Invalid(
         faults=[
             Fault(
@@ -44,10 +43,8 @@ def read_form(body: bytes) -> dict[str, str]:
             max_num_fields=_FIELDS_MAX,
         )
     except ValueError:
-        message = "The body is not a form."
-        raise Malformed(message) from None
+        raise Malformed("The body is not a form.") from None
     fields = dict(pairs)
     if len(fields) != len(pairs) or any("\x00" in value for value in fields.values()):
-        message = "A field of the form is given twice, or holds what no form of ours sends."
-        raise Malformed(message)
+        raise Malformed("A field of the form is given twice, or holds what no form of ours sends.")
     return fields

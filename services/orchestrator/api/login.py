@@ -28,7 +28,11 @@ _LONGEST_PASSWORD = 200
     response_class=Response,
     responses=with_html(200, responses={303: {"description": "Signed in already: on to `next`"}}),
 )
-async def form(request: Request, desk: DeskOf, next: Annotated[str, Query(max_length=1024)] = "") -> Response:  # noqa: A002 - the contract's word
+async def form(
+    request: Request,
+    desk: DeskOf,
+    next: Annotated[str, Query(max_length=1024)] = "",  # noqa: A002 - the contract's word
+) -> Response:
     """Show the form; who has signed in already is led on."""
     target = local_path(next)
     signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
@@ -64,12 +68,10 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
     """Check user and password, and remember who it is."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        message = "Sign in by the form."
-        raise UnsupportedMedia(message)
+        raise UnsupportedMedia("Sign in by the form.")
     headers = request.headers
     if not same_origin(headers.get("origin"), public_url=desk.public_url, host=headers.get("host")):
-        message = "This form was not sent by our page."
-        raise Forbidden(message)
+        raise Forbidden("This form was not sent by our page.")
     fields = read_form(await request.body())
     user, password = fields.get("username", ""), fields.get("password", "")
     target = local_path(fields.get("next", ""))

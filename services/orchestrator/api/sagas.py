@@ -71,8 +71,7 @@ async def _start(body: StartBody, caller: Principal, desk: Desk) -> StoredAnswer
     with engine_refusals():
         definition = desk.registry.newest(body.workflow)
         if caller.kind == "user" and not definition.admin_may_start:
-            message = f"The workflow {body.workflow} is started by services only."
-            raise Forbidden(message)
+            raise Forbidden(f"The workflow {body.workflow} is started by services only.")
         started = await desk.operations.start(
             StartRequest(
                 workflow=body.workflow,

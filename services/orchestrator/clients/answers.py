@@ -24,5 +24,8 @@ def read(shape: type[T], answer: Answer, *, service: str) -> T:
         return adapter.validate_python(answer.data)
     except ValidationError as error:
         places = ", ".join(".".join(map(str, fault["loc"])) or "body" for fault in error.errors()[:5])
-        message = f"{service} answered {answer.status} with an unreadable body: {places}"
-        raise RemoteUnknown(message, service=service, status=answer.status) from None
+        raise RemoteUnknown(
+            f"{service} answered {answer.status} with an unreadable body: {places}",
+            service=service,
+            status=answer.status,
+        ) from None

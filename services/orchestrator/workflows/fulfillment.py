@@ -107,8 +107,7 @@ async def _notify(ctx: WorkflowContext, placed: PlacedOrder, reminder: int) -> N
 
 def _as_approval(value: object) -> Approval:
     if not isinstance(value, Approval):
-        message = f"the promise {ADMIN_APPROVAL} gave {type(value).__name__}"
-        raise TypeError(message)
+        raise TypeError(f"the promise {ADMIN_APPROVAL} gave {type(value).__name__}")
     return value
 
 

@@ -50,7 +50,7 @@ def test_the_migration_makes_what_the_modules_declare(chassis_url: str) -> None:
 
 
 async def error_of(database: Database, sql: str, values: dict[str, Any] | None = None) -> BaseException:
-    with pytest.raises(Exception) as caught:  # noqa: PT011  # which one is the question
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is the question
         async with database.begin() as conn:
             await conn.fetch(Statement.of(sql), values or {})
     return caught.value

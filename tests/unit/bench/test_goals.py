@@ -17,7 +17,7 @@ def verdicts(found: Results) -> dict[str, bool | None]:
 def test_a_ratio_needs_both_sides() -> None:
     """Four times Restate holds or not; of a peer that was not measured nothing is said."""
     measured = results(("ours", "w1", {"steps_per_s": 4000}), ("restate", "w1", {"steps_per_s": 1001}))
-    assert verdicts(measured) == {"≥ 4 × restate in steps/s": False}  # noqa: RUF001
+    assert verdicts(measured) == {"≥ 4 × restate in steps/s": False}  # noqa: RUF001 - as it is printed
 
 
 def test_a_bound_is_held_against_the_median() -> None:
@@ -39,7 +39,7 @@ def test_the_least_is_less_than_every_peer() -> None:
 def test_several_runs_are_shown_with_their_spread() -> None:
     """Median first, then the least and the most."""
     measured = results(*(("ours", "w2", {"orders_per_s": value}) for value in (10.0, 30.0, 20.0)))
-    assert report.figure(measured, "ours", "w2", "orders_per_s") == "20 (10–30)"  # noqa: RUF001
+    assert report.figure(measured, "ours", "w2", "orders_per_s") == "20 (10–30)"  # noqa: RUF001 - as it is printed
 
 
 def test_latencies_are_given_in_milliseconds() -> None:
