@@ -23,7 +23,7 @@ from services.chassis.health import Health
 from services.chassis.hooks import ChassisHooks
 from services.chassis.http import outbound_http
 from services.chassis.ingress import Ingress
-from services.chassis.keyset import KeySet
+from services.chassis.jwks import KeySet
 from services.chassis.limits import Limits
 from services.chassis.metrics import Metrics
 from services.chassis.settings import ChassisSettings

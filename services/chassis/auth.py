@@ -19,7 +19,7 @@ from services.chassis import logs
 from services.chassis.clock import Clock
 from services.chassis.errors import Forbidden, Malformed, NotFound, Unauthenticated
 from services.chassis.exchange import ACTING_USER
-from services.chassis.keyset import KeySet
+from services.chassis.jwks import KeySet
 from services.chassis.limits import Limits, vouch
 from services.chassis.requests import IDENTIFIER
 from services.chassis.strict_json import storable

@@ -215,5 +215,5 @@ def _problem(raw: bytes) -> tuple[str | None, str | None]:
 def outbound_http(settings: ChassisSettings) -> httpx.AsyncClient:
     """Return the client for calls to other services: pooled, known hosts, no redirects, no proxies, TLS verified."""
     origins = [origin(url) for url in settings.outbound_urls]
-    lines = OneTry(connections_max=settings.outbound_connections, tls=tls_to(origins))
-    return OutboundClient(transport=AllowList(lines, origins))
+    direct = OneTry(connections_max=settings.outbound_connections, tls=tls_to(origins))
+    return OutboundClient(transport=AllowList(direct, origins))

@@ -35,7 +35,7 @@ _SWITCHING: Final = 101
 _CONNECTING: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
 
 
-class Line(httpx.AsyncBaseTransport):
+class DirectTransport(httpx.AsyncBaseTransport):
     """A transport with a short way beside httpx's."""
 
     @abstractmethod
@@ -43,14 +43,16 @@ class Line(httpx.AsyncBaseTransport):
         """Make one call; raise what httpx raises."""
 
 
-class AllowList(Line):
+class AllowList(DirectTransport):
     """Lets calls out to known hosts alone, whatever address somebody has talked us into."""
 
     def __init__(self, inner: httpx.AsyncBaseTransport, origins: Collection[str]) -> None:
         """Take the `origins` (scheme, host and port) of the settings."""
         self._inner = inner
         self._origins = frozenset(origins)
-        self._ask: Ask = inner.exchange if isinstance(inner, Line) else partial(by_httpx, inner.handle_async_request)
+        self._ask: Ask = (
+            inner.exchange if isinstance(inner, DirectTransport) else partial(by_httpx, inner.handle_async_request)
+        )
 
     async def exchange(self, call: Call) -> Said:
         self._check(call.address.origin)
@@ -78,7 +80,7 @@ def tls_to(origins: Collection[str]) -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-class OneTry(Line):
+class OneTry(DirectTransport):
     """Sends a request once, and tells every failure as httpx does."""
 
     def __init__(self, *, connections_max: int, tls: ssl.SSLContext | None = None) -> None:
@@ -222,17 +224,17 @@ class NoCookies(httpx.Cookies):
 
 
 class OutboundClient(httpx.AsyncClient):
-    """A client of known lines: no cookies, no redirects, no proxies, and the short way for our own calls."""
+    """A client with no cookies, no redirects, no proxies, and the short way for our own calls."""
 
-    def __init__(self, *, transport: Line) -> None:
+    def __init__(self, *, transport: DirectTransport) -> None:
         super().__init__(transport=transport, follow_redirects=False, trust_env=False)
-        self._line = transport
+        self._direct = transport
 
     async def exchange(self, call: Call) -> Said:
         """Make one call; raise what httpx raises."""
         if self.is_closed:
             raise RuntimeError("the client is closed")
-        return await self._line.exchange(call)
+        return await self._direct.exchange(call)
 
     @property
     def cookies(self) -> httpx.Cookies:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from services.chassis.auth import Authenticator
 from services.chassis.errors import Malformed, Unauthenticated, Unavailable
-from services.chassis.keyset import KeySet
+from services.chassis.jwks import KeySet
 from services.chassis.tokens import ServiceTokens, mint_token, mint_user_token
 from tests.support.clock import ManualClock
 
