@@ -45,15 +45,26 @@ class WaitShown(_Shown):
 
 
 class CompensationShown(_Shown):
-    """An undo and what has become of it."""
+    """An undo and what has become of it; `position` is what skipping it asks for."""
 
     name: str
+    position: str
     status: str
     attempts: int
 
 
+class AttentionShown(_Shown):
+    """Why a saga is stuck, and where; `expected` is what its log has there, `found` what its code asked for."""
+
+    reason: str
+    message: str
+    position: str | None = None
+    expected: str | None = None
+    found: str | None = None
+
+
 class SagaShown(_Shown):
-    """A saga; `explanation` says what it is doing or why it waits, and what ends that."""
+    """A saga; `explanation` says what it is doing or why it waits, and what ends that; `attention` why it is stuck."""
 
     saga_id: str
     workflow: str
@@ -72,6 +83,7 @@ class SagaShown(_Shown):
     updated_at: datetime
     finished_at: datetime | None
     explanation: str
+    attention: AttentionShown | None
 
 
 class SagaPageShown(BaseModel):
@@ -124,6 +136,7 @@ def saga_shown(view: SagaView) -> SagaShown:
         updated_at=view.updated_at,
         finished_at=view.finished_at,
         explanation=view.explanation,
+        attention=None if view.attention is None else AttentionShown.model_validate(view.attention),
     )
 
 

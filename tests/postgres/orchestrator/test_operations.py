@@ -1,10 +1,12 @@
 """Steering over HTTP: what an operator or a service may do to a saga, and when not."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.postgres.orchestrator.acts import steer
+from services.chassis.sql import Statement
+from tests.postgres.orchestrator.acts import steer, waiting_for_approval
 from tests.support.system import System
 
 
@@ -83,3 +85,42 @@ async def test_a_service_settles_a_payment_by_the_same_checks(system: System) ->
     assert rejected.status_code == 409
     found = await system.call("GET", "orchestrator", "/sagas?workflow=refund-payment", headers=system.admin)
     assert [saga["key"] for saga in found.json()["items"]] == ["pay_b"]
+
+
+async def test_a_stuck_saga_says_which_undo_is_to_be_skipped(system: System) -> None:
+    """What is asked for to skip an undo is in the saga: its position, where it is stuck and among its undos."""
+    await waiting_for_approval(system)
+    refusal = {"status": 422, "body": '{"code": "no-such-thing", "detail": "we are confused"}'}
+    await system.fault("payment", kind="status", method="POST", path="/payments/void", times=1, **refusal)
+    await system.decide("order-1", "reject")
+    await system.settle()
+    saga = await system.saga("order-1")
+    (owed,) = [undo for undo in saga["compensations"] if undo["name"] == "void_or_refund"]
+    assert (saga["attention"]["reason"], saga["attention"]["position"]) == ("undo-failed", owed["position"])
+    assert saga["attention"]["message"] in saga["explanation"]
+    skipped = await steer(system, "order-1", "skip", position=owed["position"])
+    assert (skipped.status_code, skipped.json()["attention"]) == (202, None)
+    await system.settle()
+    saga = await system.saga("order-1")
+    assert [(undo["name"], undo["status"]) for undo in saga["compensations"]] == [
+        ("release_stock", "done"),
+        ("void_or_refund", "skipped"),
+    ]
+
+
+async def test_a_stuck_saga_says_where_code_and_log_part(system: System) -> None:
+    """Position, what the log has there and what the code asks for are fields of the saga, for programs too."""
+    await system.place("order-1", payment_token="tok_manual")
+    await system.settle()
+    assert (await steer(system, "order-1", "pause")).status_code == 202
+    attention = {
+        "reason": "divergence",
+        "message": "the code has changed",
+        "position": "2",
+        "expected": "step 'a'",
+        "found": "step 'b'",
+    }
+    async with system.apps["orchestrator"].state.database.begin() as conn:
+        stuck = Statement.of("update sagas set run_state = 'stuck', attention = :attention where key = 'order-1'")
+        await conn.fetch(stuck, {"attention": json.dumps(attention)})
+    assert (await system.saga("order-1"))["attention"] == attention

@@ -191,6 +191,7 @@ def saga_view(row: SagaRow) -> SagaView:
         updated_at=row.updated_at,
         finished_at=row.finished_at,
         explanation=explain(facts),
+        attention=row.attention,
     )
 
 

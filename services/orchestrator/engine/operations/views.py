@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.orchestrator.engine.model.records import ErrorInfo, Wait
+from services.orchestrator.engine.model.records import Attention, ErrorInfo, Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class SagaView:
     updated_at: datetime
     finished_at: datetime | None
     explanation: str
+    attention: Attention | None
 
 
 @dataclass(frozen=True, slots=True)
