@@ -5,21 +5,13 @@ from random import Random
 
 import pytest
 
-from services.orchestrator.engine import CannotCancel, WorkflowContext, workflow
+from services.orchestrator.engine import CannotCancel
 from tests.falsifiers.trying import Sometime, Trying
 from tests.support.engine import Cluster
 from tests.support.figures import dice, figure, trials
-from tests.support.world import act, undo
+from tests.support.workflows import swift
 
 EVENTS = 24
-
-
-@workflow("swift-order", version=1, undos=[undo])
-async def swift_order(ctx: WorkflowContext, _: None) -> str:
-    """Two steps, and the end."""
-    await ctx.run(act, "a", compensate=undo)
-    await ctx.run(act, "b", compensate=undo)
-    return "arrived"
 
 
 @pytest.mark.scenario("G7")
@@ -29,7 +21,7 @@ async def test_a_cancel_at_any_offset_has_one_answer(trying: Trying) -> None:
     count = trials(60, 2_100)
     ends: Counter[str] = Counter()
     violations: list[str] = []
-    async for number, cluster in trying.times(count, swift_order):
+    async for number, cluster in trying.times(count, swift):
         end, *wrong = await _raced(cluster, f"order-{number}", rolls)
         ends[end] += 1
         violations += wrong
@@ -42,7 +34,7 @@ async def test_a_cancel_at_any_offset_has_one_answer(trying: Trying) -> None:
 
 async def _raced(cluster: Cluster, key: str, rolls: Random) -> list[str]:
     """Run a saga and cancel it meanwhile: how it ended, and what contradicts that."""
-    saga_id = await cluster.start(swift_order, key=key)
+    saga_id = await cluster.start(swift, key=key)
 
     async def cancel() -> str:
         operations = rolls.choice(cluster.replicas).engine.operations

@@ -12,11 +12,10 @@ from typing import Any
 from playwright.async_api import BrowserContext, Page, async_playwright
 
 from tests.support.browsers import chromium, served, shot
-from tests.support.system import System, signed, succeeded
+from tests.support.system import ADDRESS, System, signed, succeeded
 
 ALICE: dict[str, str] = {"user_id": "alice"}
 EMPTY: dict[str, str] = {}
-ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1 9GU", "country": "GB"}
 
 
 class ApiPage:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import httpx
 import pytest
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
@@ -15,6 +16,7 @@ from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
 from tests.conftest import clean_database
 from tests.postgres.chassis.receiver import Receiver
+from tests.postgres.chassis.shop import Shop
 from tests.support import alchemy, server
 from tests.support.clock import ManualClock
 
@@ -43,6 +45,13 @@ async def database(chassis_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 def quiet(capsys: pytest.CaptureFixture[str]) -> None:
     """Keep the log lines out of the report."""
+
+
+@pytest.fixture
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the `shop` that the file of the test has."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(shop.app), base_url="http://shop") as client:
+        yield client
 
 
 @pytest.fixture

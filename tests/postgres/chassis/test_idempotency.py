@@ -1,7 +1,7 @@
 """Idempotency keys, from the outside: one effect and one answer per key, for its time and in its scope."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.usefixtures("capsys")
 @pytest.fixture
 def shop(database: Database, clock: ManualClock) -> Shop:
     return Shop(database, clock)
-
-
-@pytest.fixture
-async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(shop.app), base_url="http://shop") as client:
-        yield client
 
 
 async def ordered(database: Database) -> int:

@@ -1,7 +1,5 @@
 """How many idempotency keys a user may have stored: bounded, without a look at the table, and never a lost answer."""
 
-from collections.abc import AsyncIterator
-
 import httpx
 import pytest
 
@@ -23,12 +21,6 @@ def shop(database: Database, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
     limited = shops.SETTINGS.model_copy(update={"user_keys_max": MOST, "user_requests_per_s": 0})
     monkeypatch.setattr(shops, "SETTINGS", limited)
     return Shop(database, clock)
-
-
-@pytest.fixture
-async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(shop.app), base_url="http://shop") as client:
-        yield client
 
 
 async def wish(client: httpx.AsyncClient, shop: Shop, key: str | None, *, sub: str = "alice") -> httpx.Response:

@@ -12,6 +12,7 @@ from tests.postgres.engine.conftest import ClusterOf, raced
 from tests.postgres.engine.payment import PAYMENT_WORKFLOWS, payment
 from tests.support.engine import ONE, THREE, Cluster, only
 from tests.support.events import AtPoint
+from tests.support.workflows import swift
 from tests.support.world import HOUR, HOUR_S, Gate, act, dies, held, refused, undo, unreachable
 
 
@@ -20,14 +21,6 @@ async def journey(ctx: WorkflowContext, _: None) -> str:
     """A step, an hour of sleep, another step."""
     await ctx.run(act, "a", compensate=undo)
     await ctx.sleep(HOUR)
-    await ctx.run(act, "b", compensate=undo)
-    return "arrived"
-
-
-@workflow("swift", version=1, undos=[undo])
-async def swift(ctx: WorkflowContext, _: None) -> str:
-    """Two steps, and the end."""
-    await ctx.run(act, "a", compensate=undo)
     await ctx.run(act, "b", compensate=undo)
     return "arrived"
 

@@ -4,11 +4,11 @@ import pytest
 
 from services.chassis.db import Database
 from services.chassis.sql import Statement
-from services.orchestrator.engine import StartRequest, WorkflowContext, workflow
+from services.orchestrator.engine import StartRequest
 from services.orchestrator.engine.store.queries import queries
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, only
-from tests.support.world import act
+from tests.support.workflows import brief
 
 DUE = 40
 LIMIT = 5
@@ -21,12 +21,6 @@ WAYS = {
         *("indexscan", "indexonlyscan", "bitmapscan"),
     ),
 }
-
-
-@workflow("brief", version=1)
-async def brief(ctx: WorkflowContext, _: None) -> str:
-    """One step."""
-    return await ctx.run(act, "a")
 
 
 @only(ONE)

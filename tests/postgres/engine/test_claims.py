@@ -10,6 +10,7 @@ from services.orchestrator.engine import SagaFilter, StartRequest, WorkflowConte
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.overslept import overslept
 from tests.support.engine import LEASE_S, ONE, THREE, Configuration, only
+from tests.support.workflows import single
 from tests.support.world import Gate, act, held
 
 EIGHT = Configuration("eight", replicas=8, pool_size=2)
@@ -17,12 +18,6 @@ FEW = Configuration("few", max_running=5)
 
 LOCK = Statement.of("select 1 from sagas where id = :id for no key update")
 TAKE = Statement.of("update sagas set epoch = epoch + 1 where id = :id")
-
-
-@workflow("brief", version=1)
-async def brief(ctx: WorkflowContext, name: str) -> str:
-    """One step."""
-    return await ctx.run(act, name)
 
 
 @workflow("double", version=1)
@@ -36,14 +31,14 @@ async def double(ctx: WorkflowContext, _: None) -> str:
 @pytest.mark.scenario("CC1", "G6")
 async def test_each_saga_is_claimed_once(cluster_of: ClusterOf) -> None:
     """Eight replicas race for three hundred sagas: each is claimed by one, run once, and all complete."""
-    cluster = cluster_of(brief)
+    cluster = cluster_of(single)
     claims: Counter[str] = Counter()
 
     def count(event: str, facts: tuple[object, ...]) -> None:
         if event == "claimed":
             claims[str(getattr(facts[0], "id", None))] += 1
 
-    sagas = [await cluster.start(brief, "a", key=f"k-{number}") for number in range(300)]
+    sagas = [await cluster.start(single, "a", key=f"k-{number}") for number in range(300)]
     cluster.on_event = count
     await cluster.settle()
     assert claims == dict.fromkeys(sagas, 1)
@@ -55,11 +50,11 @@ async def test_each_saga_is_claimed_once(cluster_of: ClusterOf) -> None:
 @pytest.mark.scenario("CC2", "G20")
 async def test_a_replica_claims_no_more_than_it_may_hold(cluster_of: ClusterOf) -> None:
     """With room for five a replica holds five sagas and not more; as each ends the next one is claimed."""
-    cluster = cluster_of(brief)
+    cluster = cluster_of(single)
     gates = [Gate() for _ in range(12)]
     cluster.world.script("a", *map(held, gates))
     for number in range(12):
-        await cluster.start(brief, "a", key=f"k-{number}")
+        await cluster.start(single, "a", key=f"k-{number}")
     (replica,) = cluster.replicas
     await replica.engine.start()
     await cluster.world.until_called("a", 5)
@@ -166,8 +161,8 @@ async def _until_blocked(observer: object) -> None:
 @pytest.mark.scenario("CC9", "G16")
 async def test_concurrent_starts_of_one_key_are_one_saga(cluster_of: ClusterOf) -> None:
     """Thirty starts with one key and input at three replicas give one saga, created once and run once."""
-    cluster = cluster_of(brief)
-    request = StartRequest(workflow=brief.name, key="k", input="a")
+    cluster = cluster_of(single)
+    request = StartRequest(workflow=single.name, key="k", input="a")
     started = await asyncio.gather(
         *(replica.engine.operations.start(request) for replica in cluster.replicas for _ in range(10))
     )

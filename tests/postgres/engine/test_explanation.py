@@ -1,50 +1,12 @@
 """Explanations: every saga says in one sentence what it does, or why it waits and what ends that."""
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
-from services.orchestrator.engine import (
-    TerminalError,
-    WorkflowContext,
-    workflow,
-)
+from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.world import HOUR, ONCE, Gate, act, held, undo, unreachable
-
-
-@workflow("sample", version=1, undos=[undo])
-async def sample(ctx: WorkflowContext, times: int) -> list[str]:
-    """A step and an hour's sleep, so many times."""
-    results = []
-    for index in range(times):
-        ctx.set_status(f"{index} of {times}")
-        results.append(await ctx.run(act, "a", compensate=undo))
-        await ctx.sleep(HOUR)
-    return results
-
-
-@workflow("buggy", version=1, undos=[undo])
-async def buggy(ctx: WorkflowContext, _: None) -> str:
-    """A step, and a bug."""
-    await ctx.run(act, "a", compensate=undo)
-    raise RuntimeError("a bug in the author's code")
-
-
-@workflow("foreign", version=1, undos=[undo])
-async def foreign(ctx: WorkflowContext, _: None) -> str:
-    """A step, and something that a workflow must not await."""
-    await ctx.run(act, "a", compensate=undo)
-    await asyncio.sleep(1)
-    await ctx.run(act, "b", compensate=undo)
-    return "slept"
-
-
-@workflow("broken", version=1, undos=[undo])
-async def broken(ctx: WorkflowContext, _: None) -> str:
-    """A step that may be attempted once."""
-    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
+from tests.support.world import HOUR, Gate, act, held, undo, unreachable
 
 
 @workflow("explained", version=1, promises={"approval": bool}, undos=[undo])

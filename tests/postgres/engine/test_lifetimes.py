@@ -10,17 +10,11 @@ from services.orchestrator.engine import RetryPolicy, SagaFilter, UnknownSaga, W
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.payment import PAYMENT_WORKFLOWS, asked, late, money, payment
 from tests.support.engine import LEASE_S, ONE, Cluster, only
+from tests.support.workflows import booking
 from tests.support.world import Gate, act, held, undo, unreachable
 
 DAY_S = 86_400.0
 LEASE_ENDS = Statement.of("select due_at from sagas where id = :id")
-
-
-@workflow("lasting", version=1, undos=[undo])
-async def lasting(ctx: WorkflowContext, _: None) -> str:
-    """Two steps."""
-    await ctx.run(act, "a", compensate=undo)
-    return await ctx.run(act, "b", compensate=undo)
 
 
 @workflow("patient", version=1, undos=[undo])
@@ -67,11 +61,11 @@ class Beats:
 @pytest.mark.scenario("CC6", "G13")
 async def test_a_call_longer_than_the_lease_keeps_it(cluster_of: ClusterOf) -> None:
     """While its replica lives and beats, nobody takes a saga whose call lasts four leases; the call is made once."""
-    cluster = cluster_of(lasting)
+    cluster = cluster_of(booking)
     gate = Gate()
     cluster.world.script("a", held(gate))
     beats = Beats(cluster)
-    saga_id = await cluster.start(lasting)
+    saga_id = await cluster.start(booking)
     (owner,) = cluster.replicas
     await owner.engine.start()
     await gate.reached.wait()
@@ -93,10 +87,10 @@ async def test_a_call_longer_than_the_lease_keeps_it(cluster_of: ClusterOf) -> N
 @pytest.mark.scenario("CC6", "G13")
 async def test_a_stop_that_cannot_give_its_leases_back_leaves_them(cluster_of: ClusterOf) -> None:
     """Postgres goes away while a replica stops in the middle of a call: it stops, and the lease ends by itself."""
-    cluster = cluster_of(lasting)
+    cluster = cluster_of(booking)
     cluster.world.script("a", held(Gate()))
     beats = Beats(cluster)
-    saga_id = await cluster.start(lasting)
+    saga_id = await cluster.start(booking)
     (owner,) = cluster.replicas
     await owner.engine.start()
     await cluster.world.until_called("a")
@@ -114,11 +108,11 @@ async def test_a_stop_that_cannot_give_its_leases_back_leaves_them(cluster_of: C
 @pytest.mark.scenario("CC5", "CC3", "G6")
 async def test_a_replica_that_cannot_beat_stops_itself(cluster_of: ClusterOf) -> None:
     """When heartbeats fail past the lease the holder abandons its call; nothing is doubled."""
-    cluster = cluster_of(lasting)
+    cluster = cluster_of(booking)
     gate = Gate()
     cluster.world.script("a", held(gate))
     beats = Beats(cluster, gate.abandoned.is_set)
-    saga_id = await cluster.start(lasting)
+    saga_id = await cluster.start(booking)
     (owner,) = cluster.replicas
     await owner.engine.start()
     await gate.reached.wait()

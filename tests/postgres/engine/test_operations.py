@@ -13,48 +13,14 @@ from services.orchestrator.engine import (
     StartRequest,
     UnknownSaga,
     UnknownWorkflow,
-    WorkflowContext,
-    workflow,
 )
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, THREE, only
 from tests.support.events import Crash
-from tests.support.world import HOUR, HOUR_S, ONCE, Gate, act, held, refused, undo
+from tests.support.workflows import at_most_once, sample
+from tests.support.world import HOUR_S, Gate, held, refused
 
 PATIENCE_S = 10.0
-
-
-@workflow("sample", version=1, undos=[undo])
-async def sample(ctx: WorkflowContext, times: int) -> list[str]:
-    """A step and an hour's sleep, so many times."""
-    results = []
-    for index in range(times):
-        ctx.set_status(f"{index} of {times}")
-        results.append(await ctx.run(act, "a", compensate=undo))
-        await ctx.sleep(HOUR)
-    return results
-
-
-@workflow("buggy", version=1, undos=[undo])
-async def buggy(ctx: WorkflowContext, _: None) -> str:
-    """A step, and a bug."""
-    await ctx.run(act, "a", compensate=undo)
-    raise RuntimeError("a bug in the author's code")
-
-
-@workflow("foreign", version=1, undos=[undo])
-async def foreign(ctx: WorkflowContext, _: None) -> str:
-    """A step, and something that a workflow must not await."""
-    await ctx.run(act, "a", compensate=undo)
-    await asyncio.sleep(1)
-    await ctx.run(act, "b", compensate=undo)
-    return "slept"
-
-
-@workflow("broken", version=1, undos=[undo])
-async def broken(ctx: WorkflowContext, _: None) -> str:
-    """A step that may be attempted once."""
-    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
 
 
 @only(ONE, THREE)
@@ -172,14 +138,14 @@ async def test_who_asks_as_a_saga_ends_is_answered(cluster_of: ClusterOf) -> Non
 @pytest.mark.scenario("C4")
 async def test_sagas_are_found_by_what_is_known_of_them(cluster_of: ClusterOf) -> None:
     """Every filter narrows the list, newest first, and pages hold every saga once, also while new ones arrive."""
-    cluster = cluster_of(sample, broken)
+    cluster = cluster_of(sample, at_most_once)
     started = cluster.clock.now()
     ids = []
     for number in range(7):
         ids.append(await cluster.start(sample, 1, key=f"k-{number}", subject=f"user-{number % 2}"))
         cluster.clock.advance(1)
-    cluster.world.script("a", *[refused("no")] * 1)
-    failed = await cluster.start(broken, key="bad")
+    cluster.world.script("a", refused("no"))
+    failed = await cluster.start(at_most_once, key="bad")
     await cluster.settle()
     find = cluster.operations.find
     assert [one.saga_id for one in (await find(SagaFilter())).items] == [failed, *reversed(ids)]

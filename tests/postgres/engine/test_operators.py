@@ -4,26 +4,11 @@ import asyncio
 
 import pytest
 
-from services.orchestrator.engine import (
-    CannotOperate,
-    UnknownSaga,
-    WorkflowContext,
-    workflow,
-)
+from services.orchestrator.engine import CannotOperate, UnknownSaga, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, SUSPENDING, THREE, only
-from tests.support.world import HOUR, HOUR_S, ONCE, Gate, act, held, undo
-
-
-@workflow("sample", version=1, undos=[undo])
-async def sample(ctx: WorkflowContext, times: int) -> list[str]:
-    """A step and an hour's sleep, so many times."""
-    results = []
-    for index in range(times):
-        ctx.set_status(f"{index} of {times}")
-        results.append(await ctx.run(act, "a", compensate=undo))
-        await ctx.sleep(HOUR)
-    return results
+from tests.support.workflows import sample
+from tests.support.world import HOUR_S, Gate, act, held, undo
 
 
 @workflow("buggy", version=1, undos=[undo])
@@ -40,12 +25,6 @@ async def foreign(ctx: WorkflowContext, _: None) -> str:
     await asyncio.sleep(1)
     await ctx.run(act, "b", compensate=undo)
     return "slept"
-
-
-@workflow("broken", version=1, undos=[undo])
-async def broken(ctx: WorkflowContext, _: None) -> str:
-    """A step that may be attempted once."""
-    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
 
 
 @pytest.mark.scenario("V13")

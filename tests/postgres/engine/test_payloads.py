@@ -7,7 +7,8 @@ import pytest
 from services.orchestrator.engine import Step, StepFailed, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, SUSPENDING, THREE, only
-from tests.support.world import HOUR, ONCE, Clients, Fault, act, act_on, undo
+from tests.support.workflows import at_most_once
+from tests.support.world import HOUR, Clients, Fault, act_on
 
 LIMIT = 5_000
 
@@ -66,12 +67,6 @@ async def much(ctx: WorkflowContext, length: int) -> int:
     return len(text)
 
 
-@workflow("wordless", version=1, undos=[undo])
-async def wordless(ctx: WorkflowContext, _: None) -> str:
-    """A step of one attempt whose error may be anything."""
-    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
-
-
 @workflow("shouting", version=1)
 async def shouting(ctx: WorkflowContext, text: str) -> str:
     """A step that is given whatever text there is."""
@@ -123,13 +118,13 @@ async def test_a_result_that_is_no_json_is_recorded_as_an_error_once(cluster_of:
 )
 async def test_any_error_can_be_recorded(cluster_of: ClusterOf, error: Exception) -> None:
     """An error that Postgres or JSON would refuse is recorded in a safe form; who waits for the saga is answered."""
-    cluster = cluster_of(wordless)
+    cluster = cluster_of(at_most_once)
 
     def raised() -> Exception:
         return error
 
     cluster.world.script("a", Fault(error=raised))
-    view = await cluster.run(wordless)
+    view = await cluster.run(at_most_once)
     assert view.status == "failed"
     assert view.error is not None
     assert len(view.error.message) < 10_000

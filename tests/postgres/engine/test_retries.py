@@ -10,19 +10,14 @@ from services.orchestrator.engine import RetryPolicy, StepFailed, WorkflowContex
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, THREE, only
 from tests.support.events import AtPoint
-from tests.support.world import ONCE, THRICE, Fault, Gate, act, answer_lost, dies, refused, undo, unreachable
+from tests.support.workflows import at_most_once, single
+from tests.support.world import THRICE, Fault, Gate, act, answer_lost, dies, refused, undo, unreachable
 
 
 @workflow("thrice", version=1, undos=[undo])
 async def thrice(ctx: WorkflowContext, _: None) -> str:
     """A step of at most three attempts, 1 s and 2 s apart."""
     return await ctx.run(act, "a", compensate=undo, retry=THRICE)
-
-
-@workflow("once", version=1, undos=[undo])
-async def once(ctx: WorkflowContext, _: None) -> str:
-    """A step of one attempt."""
-    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
 
 
 @workflow("for-ever", version=1, undos=[undo])
@@ -40,12 +35,6 @@ async def choosy(ctx: WorkflowContext, _: None) -> str:
         return await ctx.run(act, "a", retry=RetryPolicy(max_attempts=9, give_up_on=(ConnectionError,)))
     except StepFailed as error:
         return error.code
-
-
-@workflow("single-retry", version=1)
-async def single(ctx: WorkflowContext, name: str) -> str:
-    """One step."""
-    return await ctx.run(act, name)
 
 
 @pytest.mark.scenario("R1")
@@ -81,9 +70,9 @@ async def test_attempts_are_exactly_as_many_as_allowed(cluster_of: ClusterOf) ->
 @pytest.mark.scenario("R3")
 async def test_one_attempt_is_one_call(cluster_of: ClusterOf) -> None:
     """With one attempt allowed an unknown outcome is called once and undone once."""
-    cluster = cluster_of(once)
+    cluster = cluster_of(at_most_once)
     cluster.world.script("a", unreachable())
-    view = await cluster.run(once)
+    view = await cluster.run(at_most_once)
     assert view.status == "failed"
     assert len(cluster.world.called("a")) == 1
     assert len(cluster.world.called("undo a")) == 1
@@ -166,9 +155,9 @@ async def test_retry_after_is_a_floor(cluster_of: ClusterOf) -> None:
 @pytest.mark.scenario("R13")
 async def test_a_misconfigured_target_never_unwinds(cluster_of: ClusterOf) -> None:
     """A 401 or an unknown route is retried beyond every policy, with an alarm, until it is put right."""
-    cluster = cluster_of(once)
+    cluster = cluster_of(at_most_once)
     cluster.world.script("a", *[Fault(error=lambda: RemoteMisconfigured("401", service="target"))] * 4)
-    view = await cluster.run(once)
+    view = await cluster.run(at_most_once)
     assert view.status == "completed"
     assert len(cluster.world.called("a")) == 5
     assert "alarm" in cluster.events

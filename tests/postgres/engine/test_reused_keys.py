@@ -3,16 +3,9 @@
 import pytest
 
 from services.chassis.errors import KeyReused
-from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.world import act, refused, undo
-
-
-@workflow("booking", version=1, undos=[undo])
-async def booking(ctx: WorkflowContext, _: None) -> str:
-    """Two steps; the second one's failure ends it."""
-    await ctx.run(act, "a", compensate=undo)
-    return await ctx.run(act, "b", compensate=undo)
+from tests.support.workflows import booking
+from tests.support.world import refused
 
 
 @pytest.mark.scenario("K2", "RC15")

@@ -12,13 +12,8 @@ from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.overslept import overslept
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
 from tests.support.events import Crash, crash
+from tests.support.workflows import brief
 from tests.support.world import Gate, act, held
-
-
-@workflow("brief", version=1)
-async def brief(ctx: WorkflowContext, _: None) -> str:
-    """One step."""
-    return await ctx.run(act, "a")
 
 
 @workflow("relayed", version=1, promises={"first": str, "second": str})

@@ -6,6 +6,7 @@ import pytest
 
 from services.orchestrator.engine import RetryPolicy, Step, StepFailed, StepView, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
+from tests.support.workflows import at_most_once, single
 from tests.support.world import (
     HOUR,
     ONCE,
@@ -21,12 +22,6 @@ from tests.support.world import (
     undo,
     undo_on,
 )
-
-
-@workflow("single", version=1)
-async def single(ctx: WorkflowContext, name: str) -> str:
-    """One step."""
-    return await ctx.run(act, name)
 
 
 @workflow("chain", version=1)
@@ -57,12 +52,6 @@ async def timed(ctx: WorkflowContext, _: None) -> str:
     except StepFailed as error:
         await ctx.sleep(HOUR)
         return error.code
-
-
-@workflow("at-most-once", version=1, undos=[undo])
-async def at_most_once(ctx: WorkflowContext, _: None) -> str:
-    """A step that may be attempted once."""
-    return await ctx.run(act, "a", compensate=undo, retry=ONCE)
 
 
 @workflow("at-most-twice", version=1, undos=[undo])

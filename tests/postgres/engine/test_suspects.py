@@ -5,18 +5,13 @@ import pytest
 from services.orchestrator.engine import Step, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.support.engine import ONE, only
+from tests.support.workflows import single
 from tests.support.world import Clients, Fault, Gate, act
 
 ATTEMPTS = 5
 SUSPECT = 2
 """Deaths after which a saga runs alone (EngineSettings.suspect_takeovers)."""
 INNOCENT = 8
-
-
-@workflow("brief", version=1)
-async def brief(ctx: WorkflowContext, name: str) -> str:
-    """One step."""
-    return await ctx.run(act, name)
 
 
 @workflow("handed", version=1, promises={"go": str})
@@ -31,15 +26,15 @@ async def handed(ctx: WorkflowContext, _: None) -> str:
 @pytest.mark.scenario("R12", "G19")
 async def test_who_waits_beside_a_poisonous_saga_is_not_parked_with_it(cluster_of: ClusterOf) -> None:
     """Eight sagas die twice in a call beside a poisonous one and are suspects with it: it alone is parked."""
-    cluster = cluster_of(brief, max_takeovers=ATTEMPTS)
+    cluster = cluster_of(single, max_takeovers=ATTEMPTS)
 
     async def until_all_are_called(_clients: Clients, step: Step[Clients]) -> None:
         await cluster.world.until_called("harmless", min(step.attempt, SUSPECT) * INNOCENT)
 
     cluster.world.script("poison", *[Fault(then=until_all_are_called, kills=True)] * ATTEMPTS)
     cluster.world.script("harmless", *[Fault(gate=Gate()) for _ in range(SUSPECT * INNOCENT)])
-    poisonous = await cluster.start(brief, "poison", key="poison")
-    innocent = [await cluster.start(brief, "harmless", key=f"harmless-{number}") for number in range(INNOCENT)]
+    poisonous = await cluster.start(single, "poison", key="poison")
+    innocent = [await cluster.start(single, "harmless", key=f"harmless-{number}") for number in range(INNOCENT)]
     view = await cluster.finish(poisonous)
     assert view.status == "stuck"
     assert "poison" in view.explanation

@@ -6,11 +6,11 @@ import pytest
 
 from services.chassis.tokens import mint_token
 from services.orchestrator.telemetry import take_census
+from tests.postgres.orchestrator.acts import REFUND
 from tests.support.system import System
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 ADMIN, SERVICE, BOTH = "admin", "service", "both"
-REFUND = {"workflow": "refund-payment", "key": "pay_1", "input": {"payment_id": "pay_1"}}
 ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", "/sagas", REFUND, BOTH),
     ("GET", "/sagas", None, ADMIN),
