@@ -1,7 +1,7 @@
 """Fixtures of the engine's scenarios: a cluster of replicas on the test's database, in each configuration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -89,6 +89,15 @@ async def row_of(cluster: Cluster, saga_id: str) -> tuple[str, int]:
     async with cluster.replicas[0].database.begin() as conn:
         ((run_state, epoch),) = await conn.fetch(ROW, {"id": saga_id})
         return run_state, epoch
+
+
+def never(what: str) -> Callable[..., Awaitable[None]]:
+    """Stand in for a function that nothing may call; `what` says what whoever calls it does wrongly."""
+
+    async def called(*_: object, **__: object) -> None:
+        raise AssertionError(what)
+
+    return called
 
 
 class Listeners:

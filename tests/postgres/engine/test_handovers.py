@@ -13,7 +13,7 @@ from services.orchestrator.engine import Flush, Operations, SagaEnd, Settlement,
 from services.orchestrator.engine.model.states import RunState
 from services.orchestrator.engine.running import handover
 from services.orchestrator.engine.store import flushes, signals
-from tests.postgres.engine.conftest import ClusterOf, Listeners, row_of
+from tests.postgres.engine.conftest import ClusterOf, Listeners, never, row_of
 from tests.postgres.engine.payment import asked, late, money, payment, refund
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
 from tests.support.events import AtPoint, connection_breaker, crash
@@ -98,7 +98,7 @@ async def test_a_signal_and_the_turn_that_it_begins_are_one_write(
 ) -> None:
     """The flush that lets the next call go out settles the signal, takes the lease if there is none, and is told of."""
     cluster, replica, saga_id, written = waits
-    monkeypatch.setattr(signals, "settle_open", None)  # nothing is settled for itself
+    monkeypatch.setattr(signals, "settle_open", never("settles a signal by a statement although its code waits here"))
     was_leased = (await row_of(cluster, saga_id))[0] == "leased"
     settlement = await resolve(replica.engine.operations, saga_id, "second")
     assert settlement.outcome == "accepted"
@@ -288,11 +288,11 @@ async def test_a_callback_is_handed_over_with_its_facts_checked(
     pay = replica.engine.operations.resolve_awakeable
     wrong = await pay(asked(cluster), money(), by="processor", facts={"amount_minor": 499})
     assert (wrong.outcome, wrong.mismatches) == ("mismatch", {"amount_minor": 500})
-    monkeypatch.setattr(signals, "look_up", None)  # nothing is read
-    right = await pay(asked(cluster), money(), by="processor", identity="pay_1", facts={"amount_minor": 500})
+    with monkeypatch.context() as patch:
+        patch.setattr(signals, "look_up", never("reads the database although the code has opened the awakeable"))
+        right = await pay(asked(cluster), money(), by="processor", identity="pay_1", facts={"amount_minor": 500})
     assert right.outcome == "accepted"
     assert (await end_of(cluster, saga_id)).output == "pay_1"
-    monkeypatch.undo()
     again = await pay(asked(cluster), money(), by="processor", identity="pay_1", otherwise=late())
     assert again.outcome == "repeat"
     await replica.engine.stop()
