@@ -51,7 +51,7 @@ async def test_a_nap_keeps_its_lease_and_is_not_short(cluster_of: ClusterOf) -> 
         assert await row_of(cluster, saga_id) == ("leased", 1)
         assert [step.name for step in await cluster.operations.steps(saga_id)] == ["act", "sleep"]
         cluster.clock.advance(NAP_S - SOME)
-        await asyncio.sleep(SOME)
+        assert cluster.clock.sleeping == 1
         assert cluster.world.happened() == ["before"]
         cluster.clock.advance(2 * SOME)
     assert cluster.world.happened() == ["before", "after"]
@@ -109,13 +109,15 @@ async def test_a_replica_that_stops_lets_its_naps_end(cluster_of: ClusterOf) -> 
     (leaving,) = cluster.replicas
     await leaving.engine.start()
     saga_id = await cluster.start(napping)
-    while len(await cluster.operations.steps(saga_id)) < 2:
-        await asyncio.sleep(SOME)
+    while cluster.events.count("flushed") < 2:  # its call, then the nap
+        await asyncio.sleep(0)
+    seen = len(cluster.events)
     stopping = asyncio.create_task(leaving.engine.stop(grace_s=LEASE_S))
     await asyncio.sleep(SOME)
     assert not stopping.done()
     cluster.clock.advance(NAP_S)
     await stopping
+    assert "lease_before" not in cluster.events[seen:]  # its turn has given the lease back, not the replica
     assert (await row_of(cluster, saga_id))[0] == "ready"
     await cluster.kill(leaving)
     cluster.add()
