@@ -1,4 +1,4 @@
-"""The pages say what the code says: links, excerpts, settings, metrics, states, crash points, names of tests."""
+"""The pages say what the code says: links, excerpts, settings, metrics, tables, states, crash points, tests."""
 
 import inspect
 import re
@@ -10,6 +10,7 @@ from services.chassis.hooks import ChassisHooks
 from services.chassis.settings import ChassisSettings
 from services.orchestrator.engine import EngineHooks
 from services.orchestrator.engine.model.states import TRANSITIONS
+from services.orchestrator.engine.store.tables import metadata
 from services.orchestrator.settings import OrchestratorSettings
 from services.session.settings import SessionSettings
 from services.shipping.settings import ShippingSettings
@@ -161,6 +162,19 @@ def test_the_reasons_to_be_stuck_are_explained() -> None:
     given |= set(re.findall(r"_get_stuck\([^)]*?\"([a-z]+-[a-z]+)\"", product()))
     assert given
     assert given <= explained
+
+
+def test_the_tables_are_the_schemas() -> None:
+    """The page has each table of the orchestrator's database, and no other."""
+    assert first_column(section(read(ENGINE), "Tables")) == set(metadata.tables)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_tiers_are_the_folders(page: str) -> None:
+    """The tree on the page names each tier of tests, and no other."""
+    (line,) = re.findall(r"^tests/ +(.+)$", read(page), flags=re.MULTILINE)
+    tiers = {path.relative_to(ROOT / "tests").parts[0] for path in python_files("tests") if path.match("test_*.py")}
+    assert set(re.findall(r"\w+", line)) - {"support"} == tiers
 
 
 def test_the_diagram_is_the_state_machine() -> None:
