@@ -5,6 +5,8 @@ belongs to a session may be counted on: no statement by its name, and no setting
 `?pooler=transaction` says so; the limits must then be set on the role, or by the pooler, which the start checks.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -43,6 +45,7 @@ _SESSION_SETTINGS: Final = {
 _COMMAND_TIMEOUT_S: Final = 12.0  # longer than the server's own limits: only for a server that no longer answers
 _CONNECT_TIMEOUT_S: Final = 10.0
 _CLOSING_S: Final = 2.0
+_NAME: Final = re.compile(r"[\w.-]{1,63}")
 _PREPARED_MAX: Final = 100  # the driver's own measure; we have fewer that are run often
 
 
@@ -59,6 +62,22 @@ def address_of(url: str) -> str:
     parts = urlsplit(url)
     query = urlencode([pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != POOLER])
     return parts._replace(scheme="postgresql", query=query).geturl()
+
+
+def place_of(url: str) -> Mapping[str, str | int | None]:
+    """Return `host`, `port` and `database` of an address, None for what it does not say; never user or password."""
+    parts = urlsplit(url)
+    asked = dict(parse_qsl(parts.query))
+    try:
+        port: str | int | None = parts.port
+    except ValueError:  # several hosts, or a password that should have been quoted: nobody knows which
+        port = None
+    database = parts.path.removeprefix("/")
+    return {
+        "host": asked.get("host", parts.hostname),
+        "port": asked.get("port", port),
+        "database": asked.get("dbname", database if _NAME.fullmatch(database) else None),
+    }
 
 
 async def connect(url: str, application_name: str) -> Driver:

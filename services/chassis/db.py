@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
-from services.chassis.connecting import LIMITS, Driver, close, connect, is_pooled
+from services.chassis.connecting import LIMITS, Driver, close, connect, is_pooled, place_of
 from services.chassis.connection import Connection
 from services.chassis.db_errors import is_transient
-from services.chassis.errors import SettingsError
+from services.chassis.errors import DatabaseUnreachable, SettingsError
 from services.chassis.hooks import ChassisHooks
+from services.chassis.logs import get_logger
 from services.chassis.sql import Statement
 
 _QUEUE_TIMEOUT_S: Final = 10.0
@@ -129,17 +130,29 @@ class Database:
         async with self.autocommit() as conn:
             await conn.fetch(_PING)
 
-    async def wait_until_reachable(self, clock: Clock, *, patience_s: float = 60) -> None:
-        """Return once Postgres answers; raise its last error when patience ends."""
-        async for attempt in AsyncRetrying(
+    async def wait_until_reachable(self, clock: Clock, *, setting: str, patience_s: float = 60) -> None:
+        """Return once Postgres answers, telling of every try that fails.
+
+        DatabaseUnreachable, naming the `setting` to look at, when patience ends, or at once for what no waiting mends.
+        """
+        place = place_of(self.url)
+        log = get_logger("chassis.db")
+
+        def tell(state: RetryCallState) -> None:
+            log.warning("database.unreachable", **place, error=_kind_of_failure(state), retry_in_s=_pause_s(state))
+
+        retrying = AsyncRetrying(
             retry=retry_if_exception(is_transient),
             stop=stop_after_delay(patience_s),
             wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
             sleep=clock.sleep,
+            before_sleep=tell,
             reraise=True,
-        ):
-            with attempt:
-                await self.ping()
+        )
+        try:
+            await retrying(self.ping)
+        except Exception as error:
+            raise DatabaseUnreachable(setting, place, type(error).__name__) from error
 
     async def check_durability(self) -> None:
         """Refuse a server that may lose what it has acknowledged, or wait for ever, naming every setting at fault."""
@@ -170,3 +183,12 @@ class Database:
         self._closed = True
         self._part_with_idle()
         await asyncio.gather(*self._closing)
+
+
+def _kind_of_failure(state: RetryCallState) -> str:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return type(error).__name__
+
+
+def _pause_s(state: RetryCallState) -> float:
+    return round(state.next_action.sleep, 3) if state.next_action is not None else 0.0

@@ -6,6 +6,7 @@ the orchestrator's in `api/errors.py` and `engine/model/errors.py`. An exception
 
 OrderSagaError
 ├── SettingsError                 the service may not start
+├── DatabaseUnreachable           the service cannot start, and no bug of ours keeps it from that
 ├── Unsealable                    what is stored cannot be read
 ├── RequestError                  the caller is answered
 │   ├── Malformed
@@ -33,7 +34,7 @@ OrderSagaError
     └── RemoteMisconfigured       we are not let in, or call what is not there
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,6 +71,22 @@ class SettingsError(OrderSagaError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join([default_message(type(self)), *(f"  - {fault}" for fault in faults)]))
+
+
+class DatabaseUnreachable(OrderSagaError):
+    """The database cannot be reached.
+
+    `place` is where it was looked for, as host, port and database; `setting` is what an operator should look at.
+    """
+
+    code = "database-unreachable"
+
+    def __init__(self, setting: str, place: Mapping[str, object], why: str) -> None:
+        where = f"{place['host']}:{place['port'] or 5432}"
+        super().__init__(
+            f"The database {place['database']} at {where} cannot be reached: {why}. "
+            f"See that it runs there, and look at {setting}."
+        )
 
 
 class Unsealable(OrderSagaError):

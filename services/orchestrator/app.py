@@ -43,6 +43,7 @@ from services.orchestrator.telemetry import Telemetry, take_census
 from services.orchestrator.workflows import ADMIN_APPROVAL, REGISTRY
 
 NAME: Final = "orchestrator"
+DATABASE_SETTING: Final = "ORCHESTRATOR_DATABASE_URL"
 DESCRIPTION: Final = (
     "Runs the sagas of orders: starts, steps, waits, timers and undos, the payment webhook and the approval of orders."
 )
@@ -88,7 +89,7 @@ def create_app(
             engine_database = connected(application_name=f"{NAME} engine", pool_size=ENGINE_POOL)
             stack.push_async_callback(engine_database.close)
             outbound = http if http is not None else await stack.enter_async_context(outbound_http(given))
-            await database.wait_until_reachable(time)
+            await database.wait_until_reachable(time, setting=DATABASE_SETTING)
             await database.check_durability()
             await database.calibrate(time)
             relay, engine = _wire(

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, MetaData, text
 from services.chassis import audit, tables
 from services.chassis.db import Database
 from services.chassis.db_errors import is_data_error, is_lost, is_transient
-from services.chassis.errors import SettingsError
+from services.chassis.errors import DatabaseUnreachable, SettingsError
 from services.chassis.messaging import inbox
 from services.chassis.sql import Statement
 from tests.postgres.chassis.test_connections import ENDED
@@ -127,12 +127,13 @@ async def test_a_lock_timeout_is_transient(database: Database) -> None:
 
 
 async def test_a_server_that_is_not_there_is_transient() -> None:
-    """Refused connections may pass; `wait_until_reachable` gives up when its patience ends."""
+    """Refused connections may pass; `wait_until_reachable` gives up when its patience ends, saying where it looked."""
     nowhere = Database("postgresql://nobody@127.0.0.1:1/none", application_name="test")
     flowing = ManualClock(flowing=True)
-    with pytest.raises(ConnectionError) as caught:
-        await nowhere.wait_until_reachable(flowing, patience_s=0.3)
-    assert is_transient(caught.value)
+    with pytest.raises(DatabaseUnreachable, match=r"none at 127\.0\.0\.1:1 .*ConnectionRefusedError.*X_URL") as caught:
+        await nowhere.wait_until_reachable(flowing, setting="X_URL", patience_s=0.3)
+    assert caught.value.__cause__ is not None
+    assert is_transient(caught.value.__cause__)
     assert flowing.slept
     await nowhere.close()
 
