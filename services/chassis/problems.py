@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from services.chassis import db_errors, errors, strict_json
+from services.chassis.faults import faults_of
 from services.chassis.logs import context
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -164,7 +165,7 @@ async def on_invalid_request(request: Request, error: Exception) -> Response:
     faults = error.errors()
     if any(fault["loc"][:1] == ("body",) for fault in faults) and _other_media(request):
         return response_of(errors.UnsupportedMedia())
-    return response_of(errors.Invalid(faults=[_fault(fault) for fault in faults]))
+    return response_of(errors.Invalid(faults=faults_of(faults)))
 
 
 def _other_media(request: Request) -> bool:
@@ -176,13 +177,6 @@ def _other_media(request: Request) -> bool:
     if body is not None and isinstance(body.field_info, Form):
         return kind.split(";")[0].strip().lower() not in {"application/x-www-form-urlencoded", "multipart/form-data"}
     return not strict_json.is_json(kind)
-
-
-def _fault(fault: Mapping[str, Any]) -> errors.Fault:
-    where = ".".join(str(part).encode("ascii", "replace").decode()[:64] for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        where = ".".join([*where.split(".")[:-1], "?"]) if len(fault["loc"]) else "?"
-    return errors.Fault(where=where, why=str(fault["msg"]).removeprefix("Value error, "))
 
 
 def problem_responses(*what: int | type[errors.RequestError]) -> dict[int | str, dict[str, Any]]:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from services.chassis.errors import Unsealable
+from services.chassis.faults import faults_of
 from services.chassis.sealing import Sealer
 from services.contracts.base import SEALED, SEALS
 from services.orchestrator.engine import PayloadError
@@ -93,10 +94,8 @@ class PydanticCodec:
         except Unsealable as error:
             raise PayloadError(f"this is a {_name(shape)} that cannot be opened: {error.message}") from None
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(str(part) for part in fault['loc']) or 'value'}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_url=False, include_context=False)[:_FAULTS_TOLD]
-            )
+            found = error.errors(include_input=False, include_url=False, include_context=False)[:_FAULTS_TOLD]
+            faults = "; ".join(f"{fault.where or 'value'}: {fault.why}" for fault in faults_of(found))
             raise PayloadError(f"this is no {_name(shape)}: {faults}") from None
 
     def read(self, value: Any, shape: Any) -> Any:

@@ -87,7 +87,7 @@ async def resolve_awakeable(
     """For a payment the same checks as the webhook's: a late or second capture is refunded, a mismatch not believed."""
 
     async def work() -> StoredAnswer:
-        with engine_refusals():
+        with engine_refusals("body.value"):
             settled = await _resolve(desk, awakeable_id, body.value, by=actor(caller))
         if settled.outcome == "mismatch":
             await desk.record_once(
@@ -128,7 +128,7 @@ async def resolve_promise(
     """May come before the workflow waits for it."""
 
     async def work() -> StoredAnswer:
-        with engine_refusals():
+        with engine_refusals("body.value"):
             return _answer(await desk.operations.resolve_promise(saga_id, name, body.value, by=actor(caller)))
 
     return await keyed.answer(work)

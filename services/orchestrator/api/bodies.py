@@ -5,31 +5,25 @@ from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.chassis.errors import Fault, Invalid, Malformed
+from services.chassis.errors import Invalid, Malformed
+from services.chassis.faults import faults_of
 
 T = TypeVar("T")
-_FAULTS_TOLD = 20
 _FIELDS_MAX = 10
 
 
-def read_json(shape: TypeAdapter[T], body: bytes) -> T:
-    """The value that the bytes hold; Malformed if they are no JSON, Invalid naming where and why, never the value."""
+def read_json(shape: TypeAdapter[T], body: bytes, *, tag: str | None = None) -> T:
+    """The value that the bytes hold; Malformed if they are no JSON, Invalid naming where and why, never the value.
+
+    `tag`: the field that tells the models of a union apart, if the shape is one.
+    """
     try:
         return shape.validate_json(body, strict=True)
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False, include_context=False)
     if any(fault["type"] == "json_invalid" for fault in faults):
         raise Malformed("The body is not JSON.")
-    raise Invalid(
-        faults=[
-            Fault(
-                where=".".join(str(part) for part in ("body", *fault["loc"])),
-                # That message would quote the tag that was sent.
-                why="Unknown type" if fault["type"] == "union_tag_invalid" else fault["msg"],
-            )
-            for fault in faults[:_FAULTS_TOLD]
-        ]
-    )
+    raise Invalid(faults=faults_of(faults, under=["body"], tag=tag))
 
 
 def read_form(body: bytes) -> dict[str, str]:

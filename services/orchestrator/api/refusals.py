@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from services.chassis.errors import Conflict, RequestError
+from services.chassis.errors import Conflict, Fault, RequestError
 from services.orchestrator.api.errors import (
     InvalidPayload,
     SagaCancelled,
@@ -49,8 +49,11 @@ _REFUSED: tuple[tuple[type[EngineError], type[RequestError]], ...] = (
 
 
 @contextmanager
-def engine_refusals() -> Iterator[None]:
-    """Let what the engine refuses within the block reach the caller as a request error."""
+def engine_refusals(where: str | None = None) -> Iterator[None]:
+    """Let what the engine refuses within the block reach the caller as a request error.
+
+    `where`: the place in the request of the one value that the engine may find invalid.
+    """
     try:
         yield
     except CannotCancel as refusal:
@@ -59,5 +62,7 @@ def engine_refusals() -> Iterator[None]:
     except EngineError as refusal:
         for kind, answer in _REFUSED:
             if isinstance(refusal, kind):
+                if answer is InvalidPayload and where is not None:
+                    raise InvalidPayload(refusal.message, faults=[Fault(where, refusal.message)]) from refusal
                 raise answer(refusal.message) from refusal
         raise

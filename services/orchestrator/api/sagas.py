@@ -68,7 +68,7 @@ async def start(body: StartBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> 
 
 
 async def _start(body: StartBody, caller: Principal, desk: Desk) -> StoredAnswer:
-    with engine_refusals():
+    with engine_refusals("body.input"):
         definition = desk.registry.newest(body.workflow)
         if caller.kind == "user" and not definition.admin_may_start:
             raise Forbidden(f"The workflow {body.workflow} is started by services only.")
@@ -105,7 +105,7 @@ class FindQuery(BaseModel):
 @router.get("/sagas", summary="Find sagas", responses=problem_responses(422), dependencies=[_admin])
 async def find(desk: DeskOf, wanted: Annotated[FindQuery, Query()]) -> SagaPageShown:
     """Newest first; `next_cursor` gives the next page."""
-    with engine_refusals():
+    with engine_refusals("query.cursor"):
         page = await desk.operations.find(
             SagaFilter(
                 workflow=wanted.workflow,

@@ -6,7 +6,7 @@ was never made is refused.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
@@ -96,7 +96,8 @@ class PaymentReturned(_Strict):
 
 
 PaymentEvent = PaymentSucceeded | PaymentFailed | PaymentReturned
-_EVENT: TypeAdapter[PaymentEvent] = TypeAdapter(Annotated[PaymentEvent, Field(discriminator="type")])
+_TAG: Final = "type"
+_EVENT: TypeAdapter[PaymentEvent] = TypeAdapter(Annotated[PaymentEvent, Field(discriminator=_TAG)])
 
 _EXAMPLE = {
     "type": "payment.succeeded",
@@ -149,7 +150,7 @@ async def _take(request: Request, desk: Desk) -> str:
     body = await request.body()
     signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())
     vouch(request.scope)
-    event = read_json(_EVENT, body)
+    event = read_json(_EVENT, body, tag=_TAG)
     webhook_id = request.headers["webhook-id"]
     if isinstance(event, PaymentReturned):
         await _record(desk, webhook_id, event, event.data.payment_id, outcome="recorded")

@@ -111,6 +111,7 @@ async def test_requests_of_another_shape_are_422(system: System) -> None:
         answer = await system.call("GET", "orchestrator", path, headers=system.admin)
         assert answer.status_code == 422, path
         assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["errors"], path
 
 
 async def test_an_order_shows_what_it_waits_for_and_no_secret(system: System) -> None:
