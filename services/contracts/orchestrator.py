@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 from services.contracts.base import Contract, Identifier, Secret
 from services.contracts.money import Money
 from services.contracts.session import Address, Attempt, OrderItem
+from services.contracts.texts import Reason
 
 SAGA_CANCELLED = "saga-cancelled"
 """The code of the 409 to a cancel of a saga that has ended as cancelled: what was asked for has come about."""
@@ -46,10 +47,10 @@ class SagaStarted(Contract):
 class EraseUser(Contract):
     """`POST /users/{user_id}/erase`: blank what a customer's ended sagas hold."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    reason: Reason
 
 
 class CancelSaga(Contract):
     """`POST /sagas/{saga_id}/cancel`: unwind a saga."""
 
-    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    reason: Reason

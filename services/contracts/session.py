@@ -2,10 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from services.contracts.base import Contract, Identifier
+from services.contracts.countries import assigned
 from services.contracts.money import Money
+from services.contracts.texts import Title, readable
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Attempt = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -13,13 +15,23 @@ Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class Address(Contract):
-    """Where an order goes; `country` is ISO 3166-1 alpha-2."""
+    """Where an order goes, as it is stored and passed on; `country` is ISO 3166-1 alpha-2, `ZZ` once it is erased."""
 
     name: Line
     street: Line
     city: Line
     postal_code: Annotated[str, StringConstraints(min_length=1, max_length=20)]
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+
+
+class GivenAddress(Address):
+    """Where somebody wants an order to go: readable, and in a country that there is (ISO 3166-1 alpha-2)."""
+
+    name: Title
+    street: Title
+    city: Title
+    postal_code: Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(readable)]
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), AfterValidator(assigned)]
 
 
 class OrderItem(Contract):

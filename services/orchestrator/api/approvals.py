@@ -2,18 +2,19 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from services.chassis.auth import current_principal
 from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, Unavailable, UnsupportedMedia
 from services.chassis.idempotency import StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses, status_of
+from services.contracts.texts import Remark
 from services.orchestrator.api.bodies import read_form, read_json
 from services.orchestrator.api.decisions import Bearer, Case, Decided, Decision, case_of, decide, in_words, what_stands
 from services.orchestrator.api.desk import Desk, DeskOf
@@ -47,7 +48,7 @@ class DecisionRequest(BaseModel):
     )
 
     decision: Decision
-    reason: Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=500)] | None = None
+    reason: Remark | None = None
 
 
 class DecisionTaken(BaseModel):

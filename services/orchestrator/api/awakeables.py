@@ -13,6 +13,7 @@ from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_of, problem_responses
 from services.chassis.requests import RequestModel
 from services.chassis.strict_json import canonical
+from services.contracts.texts import Remark
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     InvalidPayload,
@@ -65,7 +66,7 @@ class RejectBody(RequestModel):
     model_config = ConfigDict(json_schema_extra={"example": {"code": "card_declined", "message": "not enough funds"}})
 
     code: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,100}$")]
-    message: Annotated[str, StringConstraints(max_length=500)] = ""
+    message: Remark = ""
 
 
 class SignalSettled(BaseModel):

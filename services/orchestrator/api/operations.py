@@ -12,6 +12,7 @@ from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_responses
 from services.chassis.requests import RequestModel
 from services.contracts.orchestrator import CancelSaga
+from services.contracts.texts import Reason
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     SagaCancelled,
@@ -29,7 +30,6 @@ router = APIRouter(tags=["operations"], responses=problem_responses(SagaUnknown,
 
 Admin = Annotated[Principal, Depends(authenticated("admin"))]
 Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class CancelBody(CancelSaga):

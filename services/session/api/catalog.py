@@ -11,7 +11,7 @@ from services.chassis.problems import problem_responses
 from services.chassis.requests import PathId, RequestModel
 from services.contracts.base import Contract
 from services.contracts.money import Money
-from services.contracts.session import Line
+from services.contracts.texts import Title
 from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_PRICE_MINOR, Product
 from services.session.domain.errors import CurrencyFixed, StockHeld
@@ -33,7 +33,7 @@ class Price(RequestModel):
 class PutProduct(RequestModel):
     """What a product is called, costs, and how many pieces are on hand, those held by open orders included."""
 
-    name: Line
+    name: Title
     price: Price
     stock: Annotated[int, Field(ge=0, le=MAX_STOCK)]
 

@@ -24,7 +24,7 @@ from services.chassis.sealing import Sealer
 from services.chassis.tracing import current_traceparent
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder, StartSaga
-from services.contracts.session import Address, CheckoutExecuted, MarkExecuted, OrderItem
+from services.contracts.session import Address, CheckoutExecuted, GivenAddress, MarkExecuted, OrderItem
 from services.session.api.orders import OrderPlaced, links
 from services.session.api.resources import Wired, answer
 from services.session.domain import order as domain
@@ -63,7 +63,7 @@ CHECKOUTS = {
 class Checkout(RequestModel):
     """Order what is in the basket; without `order_id` it derives from the user and the idempotency key."""
 
-    shipping_address: Address
+    shipping_address: GivenAddress
     payment_token: Annotated[SecretStr, Field(min_length=1, max_length=255)] | None = None
     order_id: Identifier | None = None
 

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
-from pydantic import Field
 
 from services.chassis import audit
 from services.chassis.answering import answer_once
@@ -20,6 +19,7 @@ from services.chassis.requests import PathId, RequestModel
 from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
 from services.contracts.orchestrator import EraseUser
+from services.contracts.texts import Reason
 from services.session.api.resources import Wired, answer
 from services.session.domain.errors import OrdersOpen
 from services.session.store import erasure
@@ -34,7 +34,7 @@ WISH = {"value": {"reason": "asked for by the customer, ticket 4711"}}
 class EraseCustomer(RequestModel):
     """Why the customer is erased."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Reason
 
 
 class CustomerErased(Contract):

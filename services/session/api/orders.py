@@ -27,6 +27,7 @@ from services.contracts.events import OrderStatus, PaymentSummary, ShipmentSumma
 from services.contracts.money import Money
 from services.contracts.orchestrator import SAGA_CANCELLED, CancelSaga
 from services.contracts.session import Address, OrderItem
+from services.contracts.texts import Reason
 from services.session.api.resources import Wired, answer
 from services.session.domain.checkout import saga_id
 from services.session.domain.errors import OrderEnded, OrderShipped
@@ -93,7 +94,7 @@ class OrderPage(Contract):
 class CancelOrder(RequestModel):
     """Why the customer wants to cancel."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)] = "cancelled by the customer"
+    reason: Reason = "cancelled by the customer"
 
 
 def links(user_id: str, order_id: str, status: str) -> Links:

@@ -76,7 +76,8 @@ async def test_a_form_needs_cookie_token_and_origin(system: System) -> None:
     assert (await system.call("POST", "orchestrator", path, json=body, headers=customer)).status_code == 403
     text = system.admin | {"content-type": "text/plain"}
     assert (await system.call("POST", "orchestrator", path, content=b"approve", headers=text)).status_code == 415
-    for wrong in ({}, {"decision": "maybe"}, {"decision": "approve", "x": 1}, {"decision": True}):
+    unreadable = {"decision": "approve", "reason": "\u202efine"}
+    for wrong in ({}, {"decision": "maybe"}, {"decision": "approve", "x": 1}, {"decision": True}, unreadable):
         assert (await system.call("POST", "orchestrator", path, json=wrong, headers=system.admin)).status_code == 422
     assert (await browser.post(path, {"csrf": csrf, "decision": "perhaps"})).status_code == 422
     assert len(await system.approvals()) == 1

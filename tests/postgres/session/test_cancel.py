@@ -83,10 +83,10 @@ async def test_a_wish_to_cancel_is_one_message(shop: Shop) -> None:
 
 
 async def test_a_reason_may_be_given(shop: Shop) -> None:
-    """The customer's reason travels with the wish; one that is empty or too long is 422."""
+    """The customer's reason travels with the wish; one that is empty, unreadable or too long is 422."""
     await shop.ordered("alice", "order-1", {"book": 1})
     path, headers = "/users/alice/orders/order-1/cancel", shop.bearer("alice")
-    for reason in ("", "x" * 501, 5):
+    for reason in ("", " \n", "\u202eno", "x" * 501, 5):
         check_refused(await shop.client.post(path, json={"reason": reason}, headers=headers), 422, "invalid")
     assert (await shop.client.post(path, json={"reason": "too slow"}, headers=headers)).status_code == 202
     assert json.loads((await shop.messages())[-1]["body"]) == {"reason": "too slow"}

@@ -56,6 +56,7 @@ async def test_the_currency_stays(shop: Shop) -> None:
         {"name": "Book", "price": USD_19_99, "stock": 10**12},
         {"name": "", "price": USD_19_99, "stock": 5},
         {"name": "Bo\u0000ok", "price": USD_19_99, "stock": 5},
+        {"name": "Bo\u202eok", "price": USD_19_99, "stock": 5},
         {"name": "Book", "price": {"amount_minor": 0, "currency": "USD"}, "stock": 5},
         {"name": "Book", "price": {"amount_minor": 10, "currency": "usd"}, "stock": 5},
         {"name": "Book", "price": {"amount_minor": 10}, "stock": 5},

@@ -242,10 +242,16 @@ async def test_the_saga_id_is_the_orchestrators(shop: Shop) -> None:
         {"zip": "1"},
         {"street": "x" * 201},
         {"name": "a\u0000b"},
+        {"country": "XX"},
+        {"country": "ZZ"},
+        {"name": "   "},
+        {"street": "a\nb"},
+        {"city": "Lon\u202edon"},
+        {"postal_code": "\u200b"},
     ],
 )
 async def test_an_invalid_address_is_refused(shop: Shop, change: dict[str, object]) -> None:
-    """An address that is incomplete, too long or has unknown fields is 422."""
+    """An address that is incomplete, too long, unreadable, in no country or has unknown fields is 422."""
     await shop.add("alice", "book")
     check_refused(await shop.check_out("alice", shipping_address=ADDRESS | change), 422, "invalid")
 
