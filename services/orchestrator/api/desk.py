@@ -10,7 +10,6 @@ from prometheus_client import Counter
 from services.chassis import audit
 from services.chassis.clock import Clock
 from services.chassis.db import Database
-from services.chassis.logs import get_logger
 from services.chassis.messaging import inbox
 from services.chassis.metrics import Metrics
 from services.contracts.orchestrator import PlacedOrder
@@ -47,15 +46,28 @@ class Desk:
         details: Mapping[str, Any],
         alarm: str | None = None,
     ) -> None:
-        """Add an audit row once per message of a source, however often it is delivered; sound the alarm with it."""
+        """Add an audit row once per message of a source, however often it is delivered.
+
+        An `alarm` is sounded with it, as every alarm is: by a row of its own, a WARN line and a count. `subject_id` is
+        then the saga's.
+        """
         now = self.clock.sql_now()
         async with self.database.begin() as conn:
             if not await inbox.first_time(conn, source, message_id, now=now):
                 return
             await audit.record(conn, action=action, subject_id=subject_id, actor=actor, details=details, now=now)
+            if alarm is not None:
+                await audit.record(
+                    conn,
+                    action=f"alarm.{alarm}",
+                    subject_id=subject_id,
+                    actor=audit.SYSTEM,
+                    reason=action,
+                    details=details,
+                    now=now,
+                )
         if alarm is not None:
-            self.metrics.alarm(alarm)
-            get_logger("orchestrator").warning(action, subject_id=subject_id, by=actor, **details)
+            self.metrics.alarm(alarm, saga_id=subject_id, reason=action, by=actor, **details)
 
 
 async def _desk_of(request: Request) -> Desk:

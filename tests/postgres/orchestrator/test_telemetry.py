@@ -1,10 +1,12 @@
 """What an order leaves in logs and metrics: one trace through all services, and every undo by name."""
 
+import pytest
 import structlog
 
-from tests.postgres.orchestrator.acts import counted, start, waiting_for_approval
-from tests.support.system import System
+from tests.postgres.orchestrator.acts import audited, counted, start, unpaid, waiting_for_approval
+from tests.support.system import System, failed, succeeded
 
+PAYMENT_TIMEOUT_S = 900
 MERGED = [structlog.contextvars.merge_contextvars]
 
 
@@ -57,3 +59,43 @@ async def test_a_refund_that_fails_calls_a_person(system: System) -> None:
     (row,) = [entry for entry in entries if entry["action"] == "alarm.refund-failed"]
     assert (row["actor"], row["subject_id"]) == ("engine", found["saga_id"])
     assert row["reason"]
+
+
+@pytest.mark.parametrize("kind", ["payment-mismatch", "payment-conflict", "payment-late"])
+async def test_an_event_that_is_not_believed_calls_a_person(system: System, kind: str) -> None:
+    """However often it is sent: one line with its ids, one count, one row beside the event's own."""
+    payment = await unpaid(system)
+    event = succeeded(payment)
+    if kind == "payment-mismatch":
+        event = succeeded(payment, amount={"amount_minor": 1, "currency": "USD"})
+    elif kind == "payment-late":
+        await system.pass_time(PAYMENT_TIMEOUT_S)
+    else:
+        await system.deliver(event, event_id="evt_1")
+        event = failed(payment)
+    with structlog.testing.capture_logs(processors=MERGED) as lines:
+        for _ in range(2):
+            assert (await system.deliver(event, event_id="evt_2")).status_code == 200
+    saga_id = (await system.saga("order-1"))["saga_id"]
+    [line] = [line for line in lines if line["event"] == "alarm"]
+    assert (line["log_level"], line["kind"]) == ("warning", kind)
+    assert (line["saga_id"], line["order_id"], line["payment_id"]) == (saga_id, "order-1", payment["payment_id"])
+    assert await counted(system, f'order_saga_alarms_total{{kind="{kind}"}}') == 1
+    answer = await system.call("GET", "orchestrator", f"/audit?saga_id={saga_id}", headers=system.admin)
+    rows = {entry["action"]: entry for entry in answer.json()["items"]}
+    assert rows[f"alarm.{kind}"]["details"]["webhook_id"] == "evt_2"
+    assert rows[f"alarm.{kind}"]["reason"] in rows
+
+
+async def test_a_callback_that_is_not_believed_calls_a_person(system: System) -> None:
+    """A service's word that does not fit is an alarm like the processor's."""
+    payment = await unpaid(system)
+    path = f"/awakeables/{payment['awakeable_id']}/resolve"
+    value = succeeded(payment)["data"]
+    value = {name: value[name] for name in ("payment_id", "transaction_id")}
+    value["amount"] = {"amount_minor": 1, "currency": "USD"}
+    for _ in range(2):
+        answer = await system.call("POST", "orchestrator", path, json={"value": value}, headers=system.service())
+        assert (answer.status_code, answer.json()["code"]) == (409, "signal-mismatch")
+    assert await counted(system, 'order_saga_alarms_total{kind="payment-mismatch"}') == 1
+    assert await audited(system, "alarm.") == ["alarm.payment-mismatch"]
