@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from structlog.typing import FilteringBoundLogger
 
-from services.chassis import docs, errors, idempotency, logs, metrics, problems
+from services.chassis import docs, errors, idempotency, logs, metrics, problems, routes
 from services.chassis.auth import Authenticator
 from services.chassis.clock import Clock
 from services.chassis.fingerprints import Fingerprints
@@ -32,6 +32,7 @@ from services.chassis.tokens import ServiceTokens
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _JSON: Final = "application/json"
 _ALIVE: Final = {"status": "ok"}
+_COME_BACK: Final = {"Retry-After": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def build_app(
     for router in [*routers, _operations(chassis)]:
         # Its routes as they are: FastAPI would make those of a router that is included anew, with the first request.
         app.router.routes.extend(router.routes)
+    app.router.routes.extend(routes.heads_of(app.router.routes))
     if settings.docs_enabled:
         docs.add_docs(app)
         _describe(app)
@@ -179,6 +181,7 @@ def _operations(chassis: Chassis) -> APIRouter:
         return JSONResponse(
             {"status": status, "checks": dict(readiness.checks)},
             status_code=200 if readiness.ready else 503,
+            headers={} if readiness.ready else _COME_BACK,
         )
 
     @router.get(

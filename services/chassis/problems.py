@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from services.chassis import db_errors, errors, strict_json
 from services.chassis.faults import faults_of
 from services.chassis.logs import context
+from services.chassis.routes import methods_at
 
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "internal"
@@ -143,7 +144,7 @@ async def on_request_error(_request: Request, error: Exception) -> Response:
     return response_of(error)
 
 
-async def on_http_error(_request: Request, error: Exception) -> Response:
+async def on_http_error(request: Request, error: Exception) -> Response:
     """Answer what Starlette and FastAPI raise by themselves."""
     assert isinstance(error, HTTPException)  # noqa: S101 - likewise
     known = {
@@ -155,7 +156,7 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
         415: errors.UnsupportedMedia,
         422: errors.Invalid,
     }.get(error.status_code, errors.Malformed if error.status_code < 500 else errors.Unavailable)
-    allow = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+    allow = {"Allow": ", ".join(methods_at(request))} if known is errors.MethodNotAllowed else {}
     return response_of(known(), allow)
 
 

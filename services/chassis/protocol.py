@@ -10,7 +10,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.chassis import errors, problems
+from services.chassis import errors, ids, logs, problems
+from services.chassis.tracing import REQUEST_ID
 
 HEAD_BYTES_MAX: Final = 65_536
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Busy"}
@@ -84,13 +85,17 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: errors.RequestError) -> None:
         self._stop_timer()
-        document = problems.problem_of(error)
+        request_id = ids.new_id("req")
+        with logs.bound(request_id=request_id):
+            document = problems.problem_of(error)
+            logs.get_logger("chassis.http").info("http.refused", status=document["status"], code=document["code"])
         body = json.dumps(document).encode()
         status = document["status"]
         headers = {
             "Content-Type": problems.MEDIA_TYPE,
             "Content-Length": str(len(body)),
             "Connection": "close",
+            REQUEST_ID: request_id,
             **problems.headers_of(error),
         }
         lines = [b"HTTP/1.1 %d %s" % (status, _REASONS.get(status, b"Refused"))]

@@ -74,7 +74,6 @@ _DECIDING = with_html(
 _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
 
 
-@router.head("/approvals/{token}", include_in_schema=False)
 @router.get(
     "/approvals/{token}",
     summary="The order and two buttons",

@@ -21,7 +21,6 @@ _LONGEST_USER = 64
 _LONGEST_PASSWORD = 200
 
 
-@router.head(_HERE, include_in_schema=False)
 @router.get(
     _HERE,
     summary="The sign-in form",

@@ -41,6 +41,16 @@ async def get_line(sku: PathId, limit: Limit = 100) -> dict[str, Any]:
     return {"sku": sku, "limit": limit}
 
 
+@router.put("/lines/{sku}")
+async def put_line(sku: PathId) -> str:
+    return sku
+
+
+@router.patch("/lines/{sku}")
+async def patch_line(sku: PathId) -> str:
+    return sku
+
+
 @router.post("/raw")
 async def post_raw(request: Request) -> dict[str, int]:
     return {"size": len(await request.body())}

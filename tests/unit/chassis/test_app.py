@@ -95,12 +95,29 @@ async def test_readiness_names_its_checks_and_ends_with_the_service(
             failing = True
             response = await client.get("/readyz")
             assert response.status_code == 503
-            assert response.json()["checks"] == {"postgres": "failed"}
+            assert response.headers["Retry-After"] == "1"
+            assert response.json() == {"status": "unready", "checks": {"postgres": "failed"}}
             failing = False
         response = await client.get("/readyz")
         assert response.status_code == 503
         assert (await client.get("/healthz")).status_code == 200
     assert "secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/lines/a"])
+async def test_what_can_be_got_can_be_asked_for_its_head(client: httpx.AsyncClient, path: str) -> None:
+    """HEAD answers as GET does, with the same headers; probes use it."""
+    got, asked = await client.get(path), await client.head(path)
+    assert (asked.status_code, asked.headers["content-type"]) == (200, got.headers["content-type"])
+
+
+async def test_a_head_is_counted_as_one_and_told_nowhere(client: httpx.AsyncClient) -> None:
+    """The metrics name its route; the document does not grow by it."""
+    await client.head("/lines/a")
+    text = (await client.get("/metrics")).text
+    assert 'http_requests_total{method="HEAD",route="/lines/{sku}",status="200"} 1.0' in text
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    assert not any("head" in item for item in paths.values())
 
 
 async def test_docs_work_without_the_internet(client: httpx.AsyncClient) -> None:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from services.chassis.protocol import HEAD_BYTES_MAX, bounded
 from services.chassis.settings import ChassisSettings
+from services.chassis.tracing import REQUEST_ID
 from tests.support.clock import ManualClock
 from tests.unit.chassis.sample import new_app
 
@@ -68,6 +69,8 @@ def problem(answer: bytes) -> tuple[int, str]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"application/problem+json" in head, answer
     document = json.loads(body)
+    assert f"{REQUEST_ID}: {document['instance']}".lower() in head.decode().lower()
+    assert document["instance"].startswith("req_")
     assert head.startswith(f"HTTP/1.1 {document['status']} ".encode())
     return document["status"], document["code"]
 
