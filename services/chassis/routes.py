@@ -1,11 +1,59 @@
-"""What holds of every route, whatever the route itself says: HEAD where there is GET, and an `Allow` that is true."""
+"""What holds of every route, whatever the route itself says.
+
+HEAD where there is GET, an `Allow` that is true, and no parameter in a query that the route does not know: who
+misspells a filter must not be shown everything.
+"""
 
 import copy
 from collections.abc import Iterable
+from urllib.parse import parse_qsl
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services.chassis.errors import Fault, Invalid
+
+
+def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
+    """Return routes like these that refuse a query with a parameter that they do not take.
+
+    These themselves belong to their module, and may serve other apps.
+    """
+    return [_strict(route) if isinstance(route, APIRoute) else route for route in routes]
+
+
+def _strict(route: APIRoute) -> APIRoute:
+    strict_one = copy.copy(route)
+    strict_one.app = _knowing(route.app, _query_names(route.dependant))
+    return strict_one
+
+
+def _query_names(taker: Dependant) -> frozenset[str]:
+    """Return the names of the parameters that a route and all that it depends on take; of a model, its fields'."""
+    names = {name for dependency in taker.dependencies for name in _query_names(dependency)}
+    for field in taker.query_params:
+        shape = field.field_info.annotation
+        if isinstance(shape, type) and issubclass(shape, BaseModel):
+            names.update(inner.alias or name for name, inner in shape.model_fields.items())
+        else:
+            names.add(field.alias)
+    return frozenset(names)
+
+
+def _knowing(app: ASGIApp, names: frozenset[str]) -> ASGIApp:
+    async def knowing(scope: Scope, receive: Receive, send: Send) -> None:
+        query: bytes = scope["query_string"]
+        if query:
+            given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+            if any(name not in names for name, _ in given):
+                raise Invalid(faults=[Fault("query.?", "is no parameter of this route")])
+        await app(scope, receive, send)
+
+    return knowing
 
 
 def heads_of(routes: Iterable[BaseRoute]) -> list[BaseRoute]:

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.chassis import audit
 from services.chassis.auth import authenticated
+from services.chassis.requests import WHOLE, Limit
 from services.orchestrator.api.desk import DeskOf
 
 router = APIRouter(tags=["operations"])
@@ -39,8 +40,8 @@ class AuditPage(BaseModel):
 async def entries(
     desk: DeskOf,
     saga_id: Annotated[str | None, Query(pattern=r"^[\x21-\x7e]{1,255}$")] = None,
-    cursor: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 100,
+    cursor: Annotated[int, Field(ge=1, lt=2**63), WHOLE] | None = None,
+    limit: Limit = 100,
 ) -> AuditPage:
     """All of it, or what was done to one saga."""
     async with desk.database.autocommit() as conn:

@@ -4,14 +4,14 @@ from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.auth import Principal, authenticated
 from services.chassis.errors import Forbidden, Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.limits import Limits
 from services.chassis.problems import problem_responses
-from services.chassis.requests import QueryInt
+from services.chassis.requests import NUMBER, WHOLE, QueryMoment
 from services.chassis.tracing import current_traceparent
 from services.contracts.orchestrator import SagaStarted, StartSaga
 from services.orchestrator.api.desk import Desk, DeskOf
@@ -90,16 +90,16 @@ async def _start(body: StartBody, caller: Principal, desk: Desk) -> StoredAnswer
 class FindQuery(BaseModel):
     """Which sagas to find; every filter narrows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     workflow: Word | None = None
     status: Status | None = None
     key: Word | None = None
     user_id: Word | None = None
     reason: Word | None = Field(default=None, description="The code of its error, or why it is stuck")
-    created_after: AwareDatetime | None = Field(default=None, examples=["2026-11-24T10:00:00Z"])
+    created_after: QueryMoment | None = Field(default=None, examples=["2026-11-24T10:00:00Z"])
     cursor: Word | None = None
-    limit: Annotated[QueryInt, Field(ge=1, le=200)] = 50
+    limit: Annotated[int, Field(ge=1, le=200), WHOLE] = 50
 
 
 @router.get("/sagas", summary="Find sagas", responses=problem_responses(422), dependencies=[_admin])
@@ -157,7 +157,7 @@ async def result(
     desk: DeskOf,
     request: Request,
     response: Response,
-    wait_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S, allow_inf_nan=False)] = 0,
+    wait_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S, allow_inf_nan=False), NUMBER] = 0,
 ) -> Any:
     """200 with output or error once it has ended, 202 while it runs; 503 where too many wait already."""
     limits: Limits = request.app.state.chassis.limits

@@ -104,7 +104,13 @@ async def test_requests_of_another_shape_are_422(system: System) -> None:
         "/sagas?status=odd",
         "/sagas?cursor=x",
         "/sagas?created_after=yesterday",
+        "/sagas?created_after=1764000000",
+        "/sagas?created_after=2026-11-24",
         "/sagas?surprise=1",
+        "/audit?sagaid=1",
+        "/audit?limit=1_0",
+        "/audit?cursor=1_0",
+        f"/sagas/{UNKNOWN}/result?wait_s=1_0",
         "/sagas/abc",
         f"/sagas/{UNKNOWN}/result?wait_s=nan",
     ):

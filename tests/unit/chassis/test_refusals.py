@@ -55,6 +55,15 @@ async def test_a_refusal_never_echoes_the_input(client: httpx.AsyncClient) -> No
     assert {fault["where"] for fault in document["errors"]} == {"body.sku", "body.quantity", "body.?"}
 
 
+async def test_an_unknown_parameter_is_refused_without_its_name(client: httpx.AsyncClient) -> None:
+    """Wherever it stands among known ones: the fault is at `query.?`, and nothing is done."""
+    for query in ("MARKER=1", "limit=5&MARKER", "limit=5&%4dARKER=", "Limit=MARKER"):
+        document = check_problem(await client.get(f"/lines/a?{query}"), 422, "invalid")
+        assert [fault["where"] for fault in document["errors"]] == ["query.?"], query
+        assert "MARKER" not in str(document)
+    assert (await client.get("/lines/a?limit=5")).json() == {"sku": "a", "limit": 5}
+
+
 async def test_a_good_body_passes(client: httpx.AsyncClient) -> None:
     """A body within the rules reaches its route, chunked or not, with or without a charset."""
     assert (await client.post("/lines", json=GOOD)).status_code == 200
@@ -118,6 +127,10 @@ async def test_a_body_over_the_limit_is_refused_while_it_streams(client: httpx.A
         ("GET", "/lines/a?limit=201", 422, "invalid"),
         ("GET", "/lines/a?limit=1_0", 422, "invalid"),
         ("GET", "/lines/a?limit=%D9%A3", 422, "invalid"),
+        ("GET", "/lines/a?limits=5", 422, "invalid"),
+        ("POST", "/raw?x", 422, "invalid"),
+        ("GET", "/healthz?x=1", 422, "invalid"),
+        ("GET", "/nowhere?x=1", 404, "unknown-route"),
         ("GET", "/lines/a?limit=" + "9" * 5_000, 422, "invalid"),
         ("GET", "/raise/conflict", 409, "conflict"),
         ("GET", "/raise/gone", 410, "gone"),
