@@ -25,6 +25,12 @@ WAITING_SHARE: Final = 4
 FORWARDED_FOR: Final = "X-Forwarded-For"
 _UNKNOWN: Final = "unknown"
 _FORWARDS_MAX: Final = 20
+_A_MINUTE_S: Final = 60.0
+_A_DAY_S: Final = 86_400.0
+_KEYS_STORED: Final = (
+    "You have stored too many idempotency keys, which are kept for seven days; a new one has to wait."
+    " Stored answers are given as ever, and so are requests without a key where none is required."
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -129,7 +135,7 @@ class Limits:
     def check_key(self, user: str) -> None:
         """Refuse who has too many idempotency keys stored to add one."""
         if self._keys is not None:
-            _refuse_after(self._keys.wait_s(user))
+            _refuse_after(self._keys.wait_s(user), _KEYS_STORED, most_s=_A_DAY_S)
 
     def charge_key(self, user: str) -> None:
         """Count a key that is stored."""
@@ -178,6 +184,6 @@ def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return mapped or address
 
 
-def _refuse_after(wait_s: float) -> None:
+def _refuse_after(wait_s: float, why: str | None = None, *, most_s: float = _A_MINUTE_S) -> None:
     if wait_s > 0:
-        raise TooManyRequests(retry_after_s=min(60, math.ceil(wait_s)))
+        raise TooManyRequests(why, retry_after_s=min(most_s, math.ceil(wait_s)))

@@ -33,13 +33,28 @@ async def test_a_user_may_store_so_many_keys(shop: Shop, client: httpx.AsyncClie
         assert (await wish(client, shop, f"k{number}")).status_code == 201
     refused = await wish(client, shop, "one-more")
     assert (refused.status_code, refused.headers["content-type"]) == (429, "application/problem+json")
-    assert int(refused.headers["Retry-After"]) > 0
+    assert "idempotency keys" in refused.json()["detail"]
     assert shop.handled == AT_ONCE
     (stored,) = await rows(database, "select count(*) from idempotency")
     assert stored[0] == AT_ONCE
     assert (await wish(client, shop, "k0")).headers["Idempotent-Replayed"] == "true"
     assert (await wish(client, shop, None)).status_code == 201
     assert (await wish(client, shop, "k0", sub="bob")).status_code == 201
+
+
+async def test_a_refused_key_is_told_how_long_it_has_to_wait(
+    shop: Shop, client: httpx.AsyncClient, clock: ManualClock
+) -> None:
+    """Retry-After is what it takes until a key may be stored again, however long: then it is, and not before."""
+    for number in range(AT_ONCE):
+        await wish(client, shop, f"k{number}")
+    wait_s = int((await wish(client, shop, "one-more")).headers["Retry-After"])
+    assert wait_s == idempotency.KEPT_DAYS * DAY_S // (MOST - AT_ONCE)
+    clock.advance(wait_s - 10)
+    refused = await wish(client, shop, "one-more")
+    assert refused.status_code == 429
+    clock.advance(int(refused.headers["Retry-After"]))
+    assert (await wish(client, shop, "one-more")).status_code == 201
 
 
 async def test_never_more_than_the_limit_is_stored(
