@@ -1,5 +1,6 @@
 """Refusals of the simulators, as problem+json with a stable `code`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -45,14 +46,24 @@ def problem_json(status: int, body: dict[str, Any], headers: dict[str, str] | No
     return JSONResponse(body, status_code=status, headers=headers, media_type="application/problem+json")
 
 
+def _fault(fault: Mapping[str, Any]) -> str:
+    """Return where in a request something is wrong, and why; the name of an unknown field is not said again."""
+    place = [str(part) for part in fault["loc"]]
+    if fault["type"] == "extra_forbidden":
+        place[-1] = "?"
+    return f"{'.'.join(place)}: {fault['msg']}"
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
 
     async def refused(_request: Request, error: Exception) -> JSONResponse:
         return error.response() if isinstance(error, Problem) else Problem(500, "internal", "failed").response()
 
-    async def invalid(_request: Request, _error: Exception) -> JSONResponse:
-        return Problem(422, "invalid-request", "The request does not have the documented shape.").response()
+    async def invalid(_request: Request, error: Exception) -> JSONResponse:
+        faults = error.errors() if isinstance(error, RequestValidationError) else ()
+        told = "; ".join(_fault(fault) for fault in faults)
+        return Problem(422, "invalid-request", f"The request does not have the documented shape: {told}.").response()
 
     async def http(_request: Request, error: Exception) -> JSONResponse:
         status = error.status_code if isinstance(error, HTTPException) else 500

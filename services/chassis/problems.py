@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problems: the one place that knows the HTTP status of an error."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -56,6 +57,7 @@ _TITLES: Final = {
     503: "Unavailable",
 }
 _MAX_FAULTS: Final = 20
+_WORD: Final = re.compile(r"[a-z]+[ ,:;]")
 
 
 class FaultModel(BaseModel):
@@ -95,12 +97,19 @@ def problem_of(error: errors.OrderSagaError) -> dict[str, Any]:
         "title": _TITLES[status],
         "status": status,
         "code": code,
-        "detail": detail,
+        "detail": _sentence(detail),
         "instance": context().get("request_id"),
     }
     if isinstance(error, errors.Invalid) and error.faults:
         document["errors"] = [{"where": f.where, "why": f.why} for f in error.faults[:_MAX_FAULTS]]
     return document
+
+
+def _sentence(words: str) -> str:
+    """Return what parts of ours say to each other as a sentence; an id at its beginning stays as it is."""
+    if _WORD.match(words):
+        words = words[0].upper() + words[1:]
+    return words if words.endswith((".", "!", "?", "…")) else f"{words}."
 
 
 def headers_of(error: errors.OrderSagaError) -> dict[str, str]:

@@ -94,8 +94,8 @@ class PydanticCodec:
         except Unsealable as error:
             raise PayloadError(f"this is a {_name(shape)} that cannot be opened: {error.message}") from None
         except ValidationError as error:
-            found = error.errors(include_input=False, include_url=False, include_context=False)[:_FAULTS_TOLD]
-            faults = "; ".join(f"{fault.where or 'value'}: {fault.why}" for fault in faults_of(found))
+            found = faults_of(error.errors(include_input=False, include_url=False))[:_FAULTS_TOLD]
+            faults = "; ".join(f"{fault.where or 'value'}: {fault.why}" for fault in found)
             raise PayloadError(f"this is no {_name(shape)}: {faults}") from None
 
     def read(self, value: Any, shape: Any) -> Any:

@@ -20,7 +20,7 @@ def read_json(shape: TypeAdapter[T], body: bytes, *, tag: str | None = None) -> 
     try:
         return shape.validate_json(body, strict=True)
     except ValidationError as error:
-        faults = error.errors(include_input=False, include_url=False, include_context=False)
+        faults = error.errors(include_input=False, include_url=False)
     if any(fault["type"] == "json_invalid" for fault in faults):
         raise Malformed("The body is not JSON.")
     raise Invalid(faults=faults_of(faults, under=["body"], tag=tag))

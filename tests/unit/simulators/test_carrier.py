@@ -82,10 +82,13 @@ async def test_a_slow_answer_is_lost_and_a_repeat_finds_the_parcel(carrier: http
 
 
 async def test_malformed_requests_are_refused(carrier: httpx.AsyncClient) -> None:
-    """No key is 400, a wrong shape 422, an unknown route 404 without a business code."""
+    """No key is 400, a wrong shape 422 that names the field, an unknown route 404 without a business code."""
     assert (await carrier.post("/parcels", json=parcel("order-1"))).status_code == 400
-    wrong = await carrier.post("/parcels", json={"reference": 7}, headers={"Idempotency-Key": "k"})
+    sent = parcel("order-1") | {"reference": 7, "surprise": 1}
+    wrong = await carrier.post("/parcels", json=sent, headers={"Idempotency-Key": "k"})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid-request")
+    assert "body.reference: Input should be a valid string" in wrong.json()["detail"]
+    assert "surprise" not in wrong.json()["detail"]
     unknown = await carrier.get("/nowhere")
     assert unknown.status_code == 404
     assert "code" not in unknown.json()
