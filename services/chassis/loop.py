@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from services.chassis import ids
 from services.chassis.clock import Clock
+from services.chassis.db_errors import is_transient
 from services.chassis.logs import get_logger
 
 _BACKOFF_S = 0.1
 _BACKOFF_MAX_S = 5.0
+_REASON_MAX = 300
 
 
 class Loop:
@@ -81,15 +84,20 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - a loop outlives its failures
             self._failures += 1
             pause_s = min(_BACKOFF_S * 2 ** min(self._failures, 10), _BACKOFF_MAX_S) * ids.jitter(0.5, 1.0)
-            self._log.warning(
-                "loop.failed",
-                loop=self.name,
-                failures=self._failures,
-                retry_in_s=round(pause_s, 3),
-                exc_info=error,
-            )
+            self._tell(error, pause_s)
             # A nudge must not turn a failing loop into a hot one.
             await self._clock.wait(self._stopping, pause_s)
             return 0
         self._failures = 0
         return pause_s
+
+    def _tell(self, error: Exception, pause_s: float) -> None:
+        """Say that it has failed: with a traceback only if it may be a bug, not where a database is away."""
+        what: dict[str, Any] = {"error": type(error).__name__, "reason": str(error)[:_REASON_MAX]}
+        self._log.warning(
+            "loop.failed",
+            loop=self.name,
+            failures=self._failures,
+            retry_in_s=round(pause_s, 3),
+            **(what if is_transient(error) else {"exc_info": error}),
+        )

@@ -156,6 +156,7 @@ def _wire(
         hooks=engine_hooks or Telemetry(chassis.metrics),
         on_enqueued=relay.nudge,
     )
+    chassis.metrics.expect_alarms(*webhooks.ALARMS)
     approval_secrets = tuple(secret.get_secret_value() for secret in settings.approval_secrets)
     app.state.database, app.state.relay, app.state.engine = database, relay, engine
     app.state.desk = Desk(

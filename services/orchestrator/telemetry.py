@@ -8,13 +8,15 @@ from services.chassis import logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.metrics import Metrics
 from services.orchestrator.engine import EngineHooks, Flush, NewSaga, Operations, Saga, Signal
-from services.orchestrator.workflows import ADMIN_APPROVAL, order
+from services.orchestrator.workflows import ADMIN_APPROVAL, REGISTRY, order
 
 CENSUS_S: Final = 10.0
 _RESTS: Final = 100
 _UNDO = ":undo"
 _ENDS = frozenset({"completed", "failed", "cancelled"})
 _ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
+_ALARMS = ("saga-stuck", "step-misconfigured")
+"""Those of the engine, beside the alarms that workflows give their failures."""
 _LATE_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
@@ -29,6 +31,7 @@ class Telemetry(EngineHooks):
     def __init__(self, metrics: Metrics) -> None:
         """Name the metrics once."""
         self._metrics = metrics
+        metrics.expect_alarms(*_ALARMS, *(saga.failure_alarm for saga in REGISTRY if saga.failure_alarm is not None))
         self._log = logs.get_logger("orchestrator")
         self._started = metrics.counter("saga_started_total", "Sagas started.", ("workflow",))
         self._ended = metrics.counter("saga_ended_total", "Sagas ended.", ("workflow", "status"))

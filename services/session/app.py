@@ -80,6 +80,7 @@ def create_app(
             relay = _relay(app, given, database, time, outbound, sealer, hooks)
             app.state.database, app.state.relay = database, relay
             app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
+            app.state.chassis.metrics.expect_alarms(*events.ALARMS)
             app.state.chassis.health.add("postgres", database.ping)
             duties = [
                 relay.loop,

@@ -64,6 +64,7 @@ class Dispatch:
         self._metrics = metrics
         self._lease_s = lease_s
         self._fingerprints = fingerprints
+        metrics.expect_alarms(MISCONFIGURED)
 
     async def create(self, wanted: CreateShipment) -> Made:
         """Return the shipment of the order; refusals, and a carrier that does not answer, are raised."""

@@ -39,6 +39,10 @@ class Dead:
     detail: str
 
 
+ALARMS: Final = ("outbox-dead-letter", "outbox-misconfigured", "outbox-send-failed", "outbox-mark-failed")
+"""What may become of sending a message that a person should look at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """Something about a key that a person should look at."""

@@ -10,7 +10,7 @@ from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
 from services.chassis.http import ServiceClient
 from services.chassis.loop import Loop
-from services.chassis.messaging.delivery import Courier, Lease, Outcome
+from services.chassis.messaging.delivery import ALARMS, Courier, Lease, Outcome
 from services.chassis.messaging.marks import AnswerHandler, Marks
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.queries import queries
@@ -54,6 +54,7 @@ class Relay:
         self._courier = Courier(
             clock, addresses, sealer, self._hooks, stopping=lambda: self._stopping or self.loop.stopping
         )
+        metrics.expect_alarms(*ALARMS)
         self._marks = Marks(database=database, clock=clock, answers=answers or {}, metrics=metrics)
         self._lag_s = metrics.gauge("outbox_lag_seconds", "Age of the oldest message that waits to be sent.")
         self._dead = metrics.gauge("outbox_dead", "Messages that were refused and block their key.")

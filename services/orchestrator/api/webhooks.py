@@ -32,6 +32,8 @@ PROCESSOR = "payment-processor"
 _SOURCE = "webhooks/payments"
 _ALARMED = {"mismatch": "payment-mismatch", "conflict": "payment-conflict", "late": "payment-late"}
 
+ALARMS = tuple(_ALARMED.values())
+
 _Id = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
 _Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]{0,500}$")]
 

@@ -1,6 +1,6 @@
 """Events of orders, as CloudEvents: applied once, in the order in which the orchestrator sends them."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
@@ -21,6 +21,7 @@ from services.session.store import orders, stock
 router = APIRouter(tags=["events"])
 
 Service = Annotated[Principal, Depends(authenticated("service"))]
+ALARMS: Final = ("sale-without-reservation", "event-of-unknown-order")
 SHIPPED = {
     "value": {
         "specversion": "1.0",

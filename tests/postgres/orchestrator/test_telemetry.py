@@ -1,8 +1,11 @@
 """What an order leaves in logs and metrics: one trace through all services, and every undo by name."""
 
+import re
+
 import pytest
 import structlog
 
+from tests.architecture import test_alarms
 from tests.postgres.orchestrator.acts import audited, counted, start, unpaid, waiting_for_approval
 from tests.support.system import System, failed, succeeded
 
@@ -59,6 +62,17 @@ async def test_a_refund_that_fails_calls_a_person(system: System) -> None:
     (row,) = [entry for entry in entries if entry["action"] == "alarm.refund-failed"]
     assert (row["actor"], row["subject_id"]) == ("engine", found["saga_id"])
     assert row["reason"]
+
+
+async def test_every_kind_of_alarm_is_counted_from_the_start(system: System) -> None:
+    """Each kind of the documentation is a series of one service at least, at 0: the first alarm is an increase."""
+    found: set[str] = set()
+    for service in ("orchestrator", "session", "shipping"):
+        text = (await system.call("GET", service, "/metrics")).text
+        series = re.findall(r'^order_saga_alarms_total\{kind="([^"]+)"\} (.+)$', text, re.MULTILINE)
+        assert {value for _, value in series} == {"0.0"}, service
+        found |= {kind for kind, _ in series}
+    assert found == test_alarms.documented()
 
 
 @pytest.mark.parametrize("kind", ["payment-mismatch", "payment-conflict", "payment-late"])

@@ -101,6 +101,25 @@ async def test_a_failing_loop_backs_off_and_lives(clock: ManualClock, capsys: py
     assert "loop.failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("error", [ConnectionRefusedError("no"), ValueError("no")])
+async def test_only_what_may_be_a_bug_is_told_with_a_traceback(
+    clock: ManualClock, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    """A database that is away is one line for each try, which says what came of it."""
+
+    async def run_once() -> float:
+        raise error
+
+    loop = Loop("test", run_once, clock=clock)
+    loop.start()
+    while not clock.sleeping:
+        await asyncio.sleep(0)
+    await loop.stop()
+    out = capsys.readouterr().out
+    assert type(error).__name__ in out
+    assert ("Traceback" in out) is isinstance(error, ValueError)
+
+
 async def test_a_loop_stops_during_its_backoff(clock: ManualClock, capsys: pytest.CaptureFixture[str]) -> None:
     """Stopping does not wait for the pause after a failure to end."""
 

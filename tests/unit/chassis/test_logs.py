@@ -48,10 +48,11 @@ def test_libraries_write_the_same_lines(capsys: pytest.CaptureFixture[str]) -> N
     try:
         raise KeyError("x")
     except KeyError:
-        logging.getLogger("uvicorn.error").exception("it %s", "broke")
+        logging.getLogger("uvicorn.error").exception("it %s", "broke", extra={"color_message": "\x1b[1mit %s"})
     (line,) = lines(capsys)
     assert (line["event"], line["level"], line["service"]) == ("it broke", "error", "session")
     assert "KeyError" in str(line["exception"])
+    assert "color_message" not in line
 
 
 def test_a_fresh_context_hides_and_restores_the_former(capsys: pytest.CaptureFixture[str]) -> None:
