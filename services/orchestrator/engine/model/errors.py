@@ -11,6 +11,7 @@
         ├── UnknownWorkflow  UnknownVersion  UnknownSaga  UnknownSignal
         ├── SagaConflict  CannotCancel  CannotOperate
         ├── InvalidValue  PayloadError
+        ├── KeyExpired                                   a step must not be called again: the saga becomes stuck
         └── Divergence  ForeignAwait  UndeclaredName     faults of workflow code: the saga becomes stuck
     BaseException
     ├── LeaseLost                 this replica no longer owns the saga: it stops at once
