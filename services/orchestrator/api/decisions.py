@@ -1,7 +1,7 @@
 """An administrator's decision: which order a link is about, what stands, and what a new decision comes to."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import Security
@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from services.chassis import auth
 from services.chassis.errors import NotFound
 from services.chassis.logs import get_logger
+from services.chassis.messaging import inbox
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.errors import ApprovalClosed, ApprovalDecided, ApprovalExpired, ApprovalUnknown
@@ -22,6 +23,8 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, sc
 """A token, where a route may be asked by a browser's cookie instead."""
 Decision = Literal["approve", "reject"]
 _ROUND = 1
+_DECIDED = "approval.decided"
+_REMEMBERED = timedelta(days=inbox.KEPT_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Decided:
     decision: Decision
     by: str
     at: datetime
+    reason: str | None
 
 
 async def case_of(desk: Desk, token: str) -> Case:
@@ -61,7 +65,10 @@ def link_of(saga_id: str) -> ApprovalLink:
 
 
 async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | None, by: str) -> Decided:
-    """Decide, once: the same decision again gives the first one, the opposite is refused with the one that stands."""
+    """Decide, once: the same decision again gives the first one, the opposite is refused with the one that stands.
+
+    What stands is audited by whoever asks next if the process died before it could be.
+    """
     approval = Approval(approved=decision == "approve", reason=reason)
     try:
         with engine_refusals():
@@ -73,16 +80,32 @@ async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | No
     stands = what_stands(settled.standing)
     if settled.outcome == "accepted":
         get_logger("orchestrator").info(
-            "approval.decided",
+            _DECIDED,
             order_id=case.placed.order_id,
             user_id=case.placed.user_id,
             saga_id=case.link.saga_id,
             decision=decision,
             by=by,
         )
+    await _audit(desk, case, stands)
     if stands.decision != decision:
         raise ApprovalDecided(f"The order was {in_words(stands.decision)} by {stands.by} already.")
     return stands
+
+
+async def _audit(desk: Desk, case: Case, stands: Decided) -> None:
+    """Write down who decided what, and why, once."""
+    if desk.clock.now() - stands.at > _REMEMBERED:  # by then the inbox has forgotten that it was
+        return
+    await desk.record_once(
+        "approvals",
+        f"{case.link.saga_id}:{case.link.promise}",
+        action=_DECIDED,
+        subject_id=case.link.saga_id,
+        actor=stands.by,
+        reason=stands.reason,
+        details={"order_id": case.placed.order_id, "attempt": case.placed.attempt, "decision": stands.decision},
+    )
 
 
 def what_stands(standing: Standing | None) -> Decided:
@@ -91,8 +114,13 @@ def what_stands(standing: Standing | None) -> Decided:
         raise ApprovalClosed
     if standing.kind == "expired":
         raise ApprovalExpired
-    approved = standing.kind == "resolved" and Approval.model_validate(standing.value).approved
-    return Decided(decision="approve" if approved else "reject", by=standing.by or "unknown", at=standing.at)
+    if standing.kind == "resolved":
+        approval = Approval.model_validate(standing.value)
+        approved, reason = approval.approved, approval.reason
+    else:
+        approved, reason = False, standing.message
+    decision: Decision = "approve" if approved else "reject"
+    return Decided(decision, by=standing.by or "unknown", at=standing.at, reason=reason or None)
 
 
 def in_words(decision: Decision) -> str:

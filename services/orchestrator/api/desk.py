@@ -44,6 +44,7 @@ class Desk:
         subject_id: str,
         actor: str,
         details: Mapping[str, Any],
+        reason: str | None = None,
         alarm: str | None = None,
     ) -> None:
         """Add an audit row once per message of a source, however often it is delivered.
@@ -55,7 +56,9 @@ class Desk:
         async with self.database.begin() as conn:
             if not await inbox.first_time(conn, source, message_id, now=now):
                 return
-            await audit.record(conn, action=action, subject_id=subject_id, actor=actor, details=details, now=now)
+            await audit.record(
+                conn, action=action, subject_id=subject_id, actor=actor, reason=reason, details=details, now=now
+            )
             if alarm is not None:
                 await audit.record(
                     conn,

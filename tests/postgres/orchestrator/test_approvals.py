@@ -2,9 +2,11 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from services.chassis.messaging import inbox
 from services.chassis.sql import Statement
 from services.orchestrator.api.links import ApprovalLink
 from tests.postgres.orchestrator.acts import (
@@ -36,6 +38,50 @@ async def test_an_approval_counts_once_and_its_repeat_gives_the_first_one(system
     assert await system.status("order-1") == "completed"
     assert (await system.decide("order-1", path=path)).json() == first.json()
     assert await audited(system, "promise.") == ["promise.resolved"]
+
+
+async def decisions(system: System) -> list[tuple[str, str | None, Any]]:
+    """Who decided, why and what, as the audit log has it, oldest first."""
+    entries = (await system.call("GET", "orchestrator", "/audit", headers=system.admin)).json()["items"]
+    return [
+        (entry["actor"], entry["reason"], entry["details"])
+        for entry in reversed(entries)
+        if entry["action"] == "approval.decided"
+    ]
+
+
+async def test_the_audit_log_says_what_was_decided_by_whom_and_why(system: System) -> None:
+    """An approval and a rejection can be told apart, each with its order and reason, under the order's saga."""
+    for order_id, decision, reason in (("order-1", "approve", "fine"), ("order-2", "reject", "no thanks")):
+        path = await waiting(system, order_id)
+        body = {"decision": decision, "reason": reason}
+        await system.call("POST", "orchestrator", path, json=body, headers=system.admin)
+    assert await decisions(system) == [
+        ("root", "fine", {"order_id": "order-1", "attempt": 1, "decision": "approve"}),
+        ("root", "no thanks", {"order_id": "order-2", "attempt": 1, "decision": "reject"}),
+    ]
+    saga_id = (await system.saga("order-1"))["saga_id"]
+    of_saga = await system.call("GET", "orchestrator", f"/audit?saga_id={saga_id}", headers=system.admin)
+    assert "approval.decided" in {entry["action"] for entry in of_saga.json()["items"]}
+
+
+@pytest.mark.scenario("P5")
+async def test_a_decision_is_audited_once_also_after_a_crash(system: System) -> None:
+    """What was decided when the process died is written by the repeat, in the first one's name, and never again."""
+    path = await waiting(system)
+    desk = system.apps["orchestrator"].state.desk
+    saga_id = (await system.saga("order-1"))["saga_id"]
+    value = {"approved": True, "reason": "fine"}
+    await desk.operations.resolve_promise(saga_id, "admin_approval", value, by="ann")
+    assert await decisions(system) == []
+    for decision, seconds in (("reject", 0), ("approve", 0), ("approve", 8 * 86_400), ("reject", 0)):
+        system.clock.advance(seconds)
+        async with desk.database.autocommit() as conn:
+            await inbox.purge(conn, now=desk.clock.sql_now())
+        await system.decide("order-1", decision, path=path)
+        assert await decisions(system) == [
+            ("ann", "fine", {"order_id": "order-1", "attempt": 1, "decision": "approve"})
+        ]
 
 
 async def test_a_decision_under_a_key_is_answered_again_word_for_word(system: System) -> None:
