@@ -177,11 +177,24 @@ async def test_a_customer_is_erased(system: System) -> None:
     assert (await system.order(bob, user="bob"))["shipping_address"] == ADDRESS
     await system.decide(bob, "reject")
     await system.settle()
-    actions = [
-        entry["action"]
-        for entry in (await system.call("GET", "orchestrator", "/audit", headers=system.admin)).json()["items"]
-    ]
-    assert actions.count("erase") == 1
+    entries = (await system.call("GET", "orchestrator", "/audit", headers=system.admin)).json()["items"]
+    (entry,) = [entry for entry in entries if entry["action"] == "erase"]
+    assert (entry["subject_id"], entry["actor"]) == ("alice", "session for root")
+
+
+async def test_an_administrator_of_any_name_can_erase(system: System) -> None:
+    """A name that no header may carry stays in session's own audit log; the orchestrator erases all the same."""
+    await place(system, "order-1")
+    await system.settle()
+    await system.decide("order-1", "reject")
+    assert await ended(system, "order-1") == "rejected"
+    admin = system.bearer("ann@shop.example", "admin")
+    done = await system.call("POST", "session", "/users/alice/erase", json={"reason": "asked for"}, headers=admin)
+    assert done.status_code == 202
+    await system.settle()
+    entries = (await system.call("GET", "orchestrator", "/audit?saga_id=alice", headers=system.admin)).json()["items"]
+    assert [(entry["action"], entry["actor"]) for entry in entries] == [("erase", "session")]
+    assert (await system.saga("order-1"))["input"] == "erased"
 
 
 async def test_a_live_saga_keeps_what_it_needs(system: System) -> None:
