@@ -196,7 +196,7 @@ def _form(desk: Desk, request: Request, signed_in: SignedIn, fields: dict[str, s
         raise Forbidden("This form was not sent by our page.")
     if not desk.sign_in.csrf_holds(signed_in, fields.pop("csrf", "")):
         raise Forbidden("This form is stale; open the link again.")
-    reason = fields.pop("reason", "").strip()
+    reason = fields.pop("reason", "").replace("\r\n", "\n").strip()  # as the page counts what is typed
     return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json({**fields, "reason": reason or None}))
 
 

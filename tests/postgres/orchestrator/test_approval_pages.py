@@ -84,6 +84,18 @@ async def test_a_form_needs_cookie_token_and_origin(system: System) -> None:
     assert (await browser.post(path, fields)).status_code == 200
 
 
+async def test_a_reason_may_be_as_long_as_the_page_lets_one_type(system: System) -> None:
+    """A line break counts once, though browsers send two characters for it; the customer reads one."""
+    path = await waiting(system)
+    browser = Browser(system)
+    await browser.sign_in()
+    lines = ["x" * 49] * 10
+    assert len("\n".join(lines)) == 499
+    assert (await browser.decide(path, "reject", "\r\n".join(lines))).status_code == 200
+    await system.settle()
+    assert (await system.order("order-1"))["history"][-1]["detail"] == "\n".join(lines)
+
+
 async def test_sign_in_fails_closed(system: System) -> None:
     """Wrong passwords, foreign origins and other bodies sign nobody in; a target elsewhere is forgotten."""
     browser = Browser(system)
