@@ -91,7 +91,7 @@ async def test_an_order_is_approved_on_a_phone(system: System, capsys: pytest.Ca
         await shot(page, "4-approved")
         await page.goto(url + link)
         assert "approved by admin" in await page.get_by_role("status").inner_text()
-        assert await page.get_by_role("button").count() == 0
+        assert await page.get_by_role("button", name="Approve").count() == 0
         assert complaints == []
         (cookie,) = await context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
@@ -129,6 +129,30 @@ async def test_the_list_leads_to_every_order_that_waits(system: System) -> None:
         assert [text for text in complaints if "409" not in text] == []
     assert await ended(system, "order-2") == "rejected"
     assert await ended(system, "order-1") == "completed"
+
+
+async def test_a_refused_form_keeps_what_was_typed(system: System) -> None:
+    """Signed in again in a second tab, the first one's form is refused in words; the same reason then counts."""
+    await paid(system, "order-1")
+    link = await system.approval_path("order-1")
+    async with served(system.apps["orchestrator"]) as url, phone() as context:
+        page, complaints, _ = await watched(context)
+        await page.goto(url + link)
+        await sign_in(page)
+        await page.get_by_label("Reason").fill("\n".join(["x" * 49] * 10))
+        await context.clear_cookies()
+        second, _, _ = await watched(context)
+        await second.goto(url + link)
+        await sign_in(second)
+        await page.get_by_role("button", name="Reject").click()
+        assert "signed in again" in await page.get_by_role("alert").inner_text()
+        await shot(page, "9-refused")
+        assert await fits(page)
+        assert (await page.get_by_label("Reason").input_value()).splitlines() == ["x" * 49] * 10
+        await page.get_by_role("button", name="Reject").click()
+        assert "rejected by admin" in await page.get_by_role("status").inner_text()
+        assert [text for text in complaints if "403" not in text] == []
+    assert await ended(system, "order-1") == "rejected"
 
 
 @pytest.mark.scenario("P8", "G22")

@@ -99,8 +99,8 @@ EDGES = (
         (
             Edit(
                 APPROVALS,
-                "        return _outcome(case, None)\n    return page(\n",
-                "        return _outcome(case, None)\n"
+                "        return outcome(case, None, signed_in)\n    return page(\n",
+                "        return outcome(case, None, signed_in)\n"
                 "    await decide(desk, case, 'approve', reason=None, by=signed_in.user)\n"
                 "    return page(\n",
             ),

@@ -10,13 +10,23 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from services.chassis.auth import current_principal
-from services.chassis.errors import Conflict, Forbidden, Gone, NotFound, RequestError, Unavailable, UnsupportedMedia
+from services.chassis.errors import (
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    Malformed,
+    NotFound,
+    Unavailable,
+    UnsupportedMedia,
+)
 from services.chassis.idempotency import StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
-from services.chassis.problems import problem_responses, status_of
+from services.chassis.problems import problem_responses
 from services.contracts.texts import Remark
+from services.orchestrator.api.approval_pages import Refused, decided, outcome, told
 from services.orchestrator.api.bodies import read_form, read_json
-from services.orchestrator.api.decisions import Bearer, Case, Decided, Decision, case_of, decide, in_words, what_stands
+from services.orchestrator.api.decisions import Bearer, Decision, case_of, decide
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     ApprovalClosed,
@@ -26,9 +36,9 @@ from services.orchestrator.api.errors import (
     VersionElsewhere,
 )
 from services.orchestrator.api.keyed import KeyedAnswers
-from services.orchestrator.api.pages import moment_words, order_shown, page, with_html
+from services.orchestrator.api.pages import asks_for_json, order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.signin import SignedIn, same_origin
+from services.orchestrator.api.signin import SignedIn
 
 router = APIRouter(tags=["approvals"])
 
@@ -62,13 +72,17 @@ class DecisionTaken(BaseModel):
 
 _DECIDING = with_html(
     200,
+    400,
+    403,
     404,
     409,
     410,
+    422,
     503,
     responses={
         303: {"description": "The form: sign in first"},
         **problem_responses(ApprovalUnknown, ApprovalDecided, ApprovalClosed, ApprovalExpired, VersionElsewhere),
+        **problem_responses(Malformed, Forbidden, Invalid),
     },
 )
 _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
@@ -91,27 +105,31 @@ _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
 async def show(token: str, request: Request, desk: DeskOf) -> Response:
     """Show what is to be decided, or what was."""
     signed_in = _signed_in(desk, request)
-    if signed_in is None:
-        return _to_login(token)
+    return _to_login(token) if signed_in is None else await _look(desk, token, signed_in)
+
+
+async def _look(desk: Desk, token: str, signed_in: SignedIn, refused: Refused | None = None) -> Response:
+    """The page as things stand now, beside what was wrong with its form."""
     try:
         case = await case_of(desk, token)
     except NotFound as unknown:
-        return _told(unknown)
+        return told(unknown, signed_in)
     try:
         with engine_refusals():
             signal = await desk.operations.promise(case.link.saga_id, case.link.promise)
     except Unavailable as elsewhere:
-        return _told(elsewhere, case)
+        return told(elsewhere, signed_in, case)
     if signal.status != "open":
-        return _outcome(case, signal.standing)
+        return outcome(case, signal.standing, signed_in)
     if case.saga.finished_at is not None or case.saga.status == "compensating":
-        return _outcome(case, None)
+        return outcome(case, None, signed_in)
     return page(
         "decide.html",
         order=order_shown(case.placed, since=signal.since, until=signal.until),
         token=token,
         csrf=desk.sign_in.csrf(signed_in),
         user=signed_in.user,
+        refused=refused,
     )
 
 
@@ -177,27 +195,43 @@ async def _by_form(token: str, request: Request, desk: Desk) -> Response:
     signed_in = _signed_in(desk, request)
     if signed_in is None:
         return _to_login(token)
-    wanted = _form(desk, request, signed_in, read_form(await request.body()))
+    fields: dict[str, str] = {}
+    body = await request.body()
+    try:
+        desk.check_origin(request.headers)
+        fields = _fields(body)
+        wanted = _wanted(desk, signed_in, fields)
+    except (Malformed, Forbidden, Invalid) as refusal:
+        if asks_for_json(request.headers):
+            raise
+        # Not read: it may be a stranger's. Who came by another address than the public one is told that.
+        is_foreign = isinstance(refusal, Forbidden) and not fields
+        address = f"{desk.public_url}/approvals/{token}" if is_foreign else None
+        refused = Refused(refusal, fields.get("reason", ""), address)
+        return refused.on(await _look(desk, token, signed_in, refused))
     try:
         case = await case_of(desk, token)
     except NotFound as unknown:
-        return _told(unknown)
+        return told(unknown, signed_in)
     try:
         taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
     except (Conflict, Gone, Unavailable) as refusal:
-        return _told(refusal, case)
-    return _shown(case, taken)
+        return told(refusal, signed_in, case)
+    return decided(case, taken, signed_in)
 
 
-def _form(desk: Desk, request: Request, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
-    """The form's decision, if the form is ours: sent by our page, for this sign-in."""
-    headers = request.headers
-    if not same_origin(headers.get("origin"), public_url=desk.public_url, host=headers.get("host")):
-        raise Forbidden("This form was not sent by our page.")
-    if not desk.sign_in.csrf_holds(signed_in, fields.pop("csrf", "")):
-        raise Forbidden("This form is stale; open the link again.")
-    reason = fields.pop("reason", "").replace("\r\n", "\n").strip()  # as the page counts what is typed
-    return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json({**fields, "reason": reason or None}))
+def _fields(body: bytes) -> dict[str, str]:
+    fields = read_form(body)
+    reason = fields.get("reason", "").replace("\r\n", "\n").strip()  # as the page counts what is typed
+    return {**fields, "reason": reason}
+
+
+def _wanted(desk: Desk, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
+    """The form's decision, if the form is of this sign-in."""
+    if not desk.sign_in.csrf_holds(signed_in, fields.get("csrf", "")):
+        raise Forbidden("You have signed in again since this form was opened.")
+    said = {name: value or None for name, value in fields.items() if name != "csrf"}
+    return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json(said))
 
 
 def _signed_in(desk: Desk, request: Request) -> SignedIn | None:
@@ -211,22 +245,3 @@ def _to_login(token: str) -> Response:
     if not _TOKEN.fullmatch(token):
         raise ApprovalUnknown
     return RedirectResponse(f"/login?next=/approvals/{token}", status_code=303, headers={"Cache-Control": "no-store"})
-
-
-def _outcome(case: Case, standing: Any) -> Response:
-    try:
-        taken = what_stands(standing)
-    except (Conflict, Gone) as refusal:
-        return _told(refusal, case)
-    return _shown(case, taken)
-
-
-def _shown(case: Case, taken: Decided) -> Response:
-    told = f"The order was {in_words(taken.decision)} by {taken.by}, {moment_words(taken.at)}."
-    tone = "go" if taken.decision == "approve" else "stop"
-    return page("decided.html", told=told, tone=tone, order=order_shown(case.placed, since=None, until=None))
-
-
-def _told(refusal: RequestError, case: Case | None = None) -> Response:
-    shown = order_shown(case.placed, since=None, until=None) if case else None
-    return page("decided.html", status=status_of(type(refusal)), told=refusal.message, tone="stop", order=shown)

@@ -10,11 +10,12 @@ from prometheus_client import Counter
 from services.chassis import audit
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.errors import Forbidden
 from services.chassis.messaging import inbox
 from services.chassis.metrics import Metrics
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.links import ApprovalLinks
-from services.orchestrator.api.signin import SignIn
+from services.orchestrator.api.signin import SignIn, same_origin
 from services.orchestrator.engine import Operations, Registry
 
 
@@ -34,6 +35,11 @@ class Desk:
     public_url: str
     read_order: Callable[[Any], PlacedOrder]
     """An order out of a saga's input, its secrets opened."""
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """Forbidden for a form that no page of ours has sent."""
+        if not same_origin(headers.get("origin"), public_url=self.public_url, host=headers.get("host")):
+            raise Forbidden("This form was not sent by our page.")
 
     async def record_once(
         self,

@@ -1,22 +1,25 @@
 """Sign-in for the approval page: a form, a signed cookie, and back to where one came from."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from services.chassis.errors import Forbidden, UnsupportedMedia
+from services.chassis.errors import Forbidden, Malformed, RequestError, TooManyRequests, UnsupportedMedia
 from services.chassis.logs import get_logger
-from services.chassis.problems import problem_responses
+from services.chassis.problems import headers_of, problem_responses, status_of
 from services.orchestrator.api.bodies import read_form
-from services.orchestrator.api.desk import DeskOf
-from services.orchestrator.api.pages import page, with_html
-from services.orchestrator.api.signin import local_path, same_origin
+from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.pages import asks_for_json, page, with_html
+from services.orchestrator.api.signin import local_path
 
 router = APIRouter(tags=["approvals"])
 
 _HERE = "/login"
 _HOME = "/approvals"
+_SECONDS_TOLD = 90
 _LONGEST_USER = 64
 _LONGEST_PASSWORD = 200
 
@@ -37,7 +40,7 @@ async def form(
     signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
     if signed_in is not None:
         return RedirectResponse(target or _HOME, status_code=303)
-    return page("login.html", next=target or "", told=None)
+    return _form_page(target)
 
 
 @router.post(
@@ -46,7 +49,14 @@ async def form(
     response_class=Response,
     status_code=303,
     responses=with_html(
-        401, responses={303: {"description": "Signed in: back to `next`"}, **problem_responses(Forbidden)}
+        400,
+        401,
+        403,
+        429,
+        responses={
+            303: {"description": "Signed in: back to `next`"},
+            **problem_responses(Malformed, Forbidden, TooManyRequests),
+        },
     ),
     openapi_extra={
         "requestBody": {
@@ -68,19 +78,22 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise UnsupportedMedia("Sign in by the form.")
-    headers = request.headers
-    if not same_origin(headers.get("origin"), public_url=desk.public_url, host=headers.get("host")):
-        raise Forbidden("This form was not sent by our page.")
-    fields = read_form(await request.body())
-    user, password = fields.get("username", ""), fields.get("password", "")
-    target = local_path(fields.get("next", ""))
-    fits = len(user) <= _LONGEST_USER and len(password) <= _LONGEST_PASSWORD
-    address = getattr(request.state, "address", "")
-    if not fits or not await desk.sign_in.knows(user, password, address=address):
+    fields: dict[str, str] = {}
+    body = await request.body()
+    try:
+        desk.check_origin(request.headers)
+        fields = read_form(body)
+        known = await _known(desk, fields, address=getattr(request.state, "address", ""))
+    except (Malformed, Forbidden, TooManyRequests) as refusal:
+        if asks_for_json(request.headers):
+            raise
+        return _form_again(desk, fields, refusal)
+    user, target = fields.get("username", ""), local_path(fields.get("next", ""))
+    if not known:
         get_logger("orchestrator").warning("sign_in.refused")
-        return page("login.html", status=401, next=target or "", told="User or password is not right.")
+        return _form_page(target, status=401, told="User or password is not right.", username=user)
     get_logger("orchestrator").info("sign_in.accepted", by=user)
-    back = RedirectResponse(target or _HOME, status_code=303, headers={"Cache-Control": "no-store"})
+    back = _away(target or _HOME)
     back.set_cookie(
         desk.sign_in.cookie_name,
         desk.sign_in.cookie(user),
@@ -91,3 +104,51 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
         secure=desk.sign_in.secure,
     )
     return back
+
+
+async def _known(desk: Desk, fields: Mapping[str, str], *, address: str) -> bool:
+    user, password = fields.get("username", ""), fields.get("password", "")
+    if len(user) > _LONGEST_USER or len(password) > _LONGEST_PASSWORD:
+        return False
+    return await desk.sign_in.knows(user, password, address=address)
+
+
+def _away(target: str) -> Response:
+    return RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
+
+
+def _form_again(desk: Desk, fields: Mapping[str, str], refusal: RequestError) -> Response:
+    """The form with what is wrong; of what a stranger may have sent it keeps nothing."""
+    words = f"{refusal.message} Sign in here."
+    if isinstance(refusal, TooManyRequests):
+        words = f"{refusal.message.partition(';')[0]}. Try again in {_duration(refusal.retry_after_s)}."
+    shown = _form_page(
+        local_path(fields.get("next", "")),
+        status=status_of(type(refusal)),
+        told=words,
+        username=fields.get("username", ""),
+        address=f"{desk.public_url}{_HERE}" if isinstance(refusal, Forbidden) else None,
+    )
+    shown.headers.update(headers_of(refusal))
+    return shown
+
+
+def _form_page(
+    target: str | None, *, status: int = 200, told: str | None = None, username: str = "", address: str | None = None
+) -> Response:
+    return page(
+        "login.html",
+        status=status,
+        next=target or "",
+        told=told,
+        username=username[:_LONGEST_USER],
+        address=address,
+    )
+
+
+def _duration(seconds: float) -> str:
+    """How long to wait, as people say it."""
+    whole = max(1, math.ceil(seconds))
+    if whole > _SECONDS_TOLD:
+        return f"{math.ceil(whole / 60)} minutes"
+    return f"{whole} second{'' if whole == 1 else 's'}"

@@ -65,6 +65,12 @@ def with_html(*statuses: int, responses: Mapping[int | str, dict[str, Any]]) -> 
     return described
 
 
+def asks_for_json(headers: Mapping[str, str]) -> bool:
+    """Whether a form was sent by a program that wants its answer as one: people's browsers name HTML."""
+    accept = headers.get("accept", "")
+    return "json" in accept and "text/html" not in accept
+
+
 def money_words(money: Money) -> str:
     """An amount as people write it: `19.99 USD`."""
     digits = 0 if money.currency in _NO_MINOR_UNIT else 3 if money.currency in _THREE_DIGITS else 2

@@ -19,6 +19,7 @@ class Browser:
         self.system = system
         self.origin = origin
         self.cookies: dict[str, str] = {}
+        self.accept = "*/*"
 
     async def get(self, path: str, method: str = "GET") -> httpx.Response:
         return await self.system.call(method, "orchestrator", path, headers=self._headers())
@@ -49,4 +50,7 @@ class Browser:
         return await self.post(path, {"csrf": csrf, "decision": decision, "reason": reason})
 
     def _headers(self) -> dict[str, str]:
-        return {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())} if self.cookies else {}
+        headers = {"accept": self.accept}
+        if self.cookies:
+            headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return headers

@@ -1,5 +1,6 @@
 """The approval page: opening it never decides, and a form needs cookie, token and origin."""
 
+import re
 from urllib.parse import quote
 
 import pytest
@@ -94,6 +95,96 @@ async def test_a_reason_may_be_as_long_as_the_page_lets_one_type(system: System)
     assert (await browser.decide(path, "reject", "\r\n".join(lines))).status_code == 200
     await system.settle()
     assert (await system.order("order-1"))["history"][-1]["detail"] == "\n".join(lines)
+
+
+async def test_a_refused_form_is_a_page_that_says_what_to_do_next(system: System) -> None:
+    """Same status as for programs, but in words, with the order, what was typed, and a form that works."""
+    path = await waiting(system)
+    browser = Browser(system)
+    await browser.sign_in()
+    stale = await browser.csrf(path)
+    await browser.sign_in()  # in a second tab
+    typed = {"decision": "approve", "reason": "a <good> customer"}
+    for fields, status, told in (
+        (typed | {"csrf": stale}, 403, "signed in again"),
+        (typed | {"csrf": await browser.csrf(path), "decision": "perhaps"}, 422, "one of the two buttons"),
+    ):
+        page = await browser.post(path, fields)
+        assert page.status_code == status
+        assert page.headers["content-type"].startswith("text/html")
+        assert "nothing was decided" in page.text.lower()
+        for shown in (told, "order-1", "a &lt;good&gt; customer", "Approve"):
+            assert shown in page.text, shown
+        assert "{" not in page.text.partition("</style>")[2]
+    long = await browser.post(path, typed | {"csrf": await browser.csrf(path), "reason": "x" * 501})
+    assert long.status_code == 422
+    assert "at most 500 characters" in long.text
+    assert "x" * 501 in long.text
+    foreign = await browser.post(path, typed | {"csrf": await browser.csrf(path)}, origin="http://evil.example")
+    assert (foreign.status_code, foreign.headers["content-type"].partition(";")[0]) == (403, "text/html")
+    assert "not sent by our page" in foreign.text
+    assert f'href="{ORIGIN}{path}"' in foreign.text
+    assert "customer</textarea>" not in foreign.text  # what a stranger has typed is not put into our form
+    twice = await browser.post(path, typed | {"csrf": stale, "a": "\x00"})
+    assert (twice.status_code, "could not be read" in twice.text) == (400, True)
+    fresh = re.search(r'name="csrf" value="([^"]+)"', long.text)
+    assert fresh is not None
+    assert (await browser.post(path, typed | {"csrf": fresh[1]})).status_code == 200
+
+
+async def test_a_stale_form_of_a_decided_order_shows_the_decision(system: System) -> None:
+    """Who comes late sees what was decided, and no buttons."""
+    path = await waiting(system)
+    browser = Browser(system)
+    await browser.sign_in()
+    stale = await browser.csrf(path)
+    await browser.sign_in()
+    await system.decide("order-1", path=path)
+    page = await browser.post(path, {"csrf": stale, "decision": "reject"})
+    assert page.status_code == 403
+    assert "approved by root" in page.text
+    assert 'name="decision"' not in page.text
+
+
+async def test_a_program_that_sends_a_form_is_answered_by_a_problem(system: System) -> None:
+    """Who asks for JSON gets problem+json, whatever it sends."""
+    path = await waiting(system)
+    browser = Browser(system)
+    await browser.sign_in()
+    for accept in ("application/json", "application/problem+json"):
+        browser.accept = accept
+        for refused in (
+            await browser.post(path, {"csrf": "stale", "decision": "approve"}),
+            await browser.post("/login", {"username": USER, "password": PASSWORD}, origin="http://evil.example"),
+        ):
+            assert (refused.status_code, refused.headers["content-type"]) == (403, "application/problem+json")
+
+
+async def test_too_many_wrong_passwords_are_a_page_that_says_when_to_come_back(system: System) -> None:
+    """429 with Retry-After as for programs; the form keeps the name and where one was going."""
+    browser = Browser(system)
+    for _ in range(10):
+        assert (await browser.sign_in(password="wrong")).status_code == 401
+    refused = await browser.sign_in(then="/approvals/abc")
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 0
+    assert refused.headers["content-type"].startswith("text/html")
+    for shown in ("Too many wrong passwords", "Try again in 6 seconds", f'value="{USER}"', 'value="/approvals/abc"'):
+        assert shown in refused.text, shown
+    assert PASSWORD not in refused.text
+    system.clock.advance(int(refused.headers["retry-after"]))
+    assert (await browser.sign_in()).status_code == 303
+
+
+async def test_a_sign_in_from_elsewhere_is_a_page_with_the_form(system: System) -> None:
+    """The form of the page works; what the stranger has sent is not in it."""
+    browser = Browser(system)
+    fields = {"username": "mallory", "password": PASSWORD, "next": "/approvals/abc"}
+    refused = await browser.post("/login", fields, origin="http://evil.example")
+    assert (refused.status_code, refused.headers["content-type"].partition(";")[0]) == (403, "text/html")
+    assert "not sent by our page" in refused.text
+    assert f'href="{ORIGIN}/login"' in refused.text
+    assert "mallory" not in refused.text
 
 
 async def test_sign_in_fails_closed(system: System) -> None:
