@@ -60,6 +60,7 @@ ROUTES: Mapping[str, frozenset[str]] = {
     "orchestrator POST /approvals/{token}": frozenset({ADMIN}),
     "orchestrator GET /login": BY_ITSELF,
     "orchestrator POST /login": BY_ITSELF,
+    "orchestrator POST /logout": BY_ITSELF,
     "orchestrator GET /audit": frozenset({ADMIN}),
 } | {f"{service} GET {path}": ANYONE for service in SERVICES for path in ("/healthz", "/readyz", "/metrics")}
 """The contract, written down once more by hand: a route that is missing here has not been thought about."""

@@ -131,7 +131,7 @@ async def test_the_list_leads_to_every_order_that_waits(system: System) -> None:
     assert await ended(system, "order-1") == "completed"
 
 
-async def test_a_refused_form_keeps_what_was_typed(system: System) -> None:
+async def test_a_refused_form_keeps_what_was_typed_and_a_sign_out_ends_it(system: System) -> None:
     """Signed in again in a second tab, the first one's form is refused in words; the same reason then counts."""
     await paid(system, "order-1")
     link = await system.approval_path("order-1")
@@ -149,6 +149,10 @@ async def test_a_refused_form_keeps_what_was_typed(system: System) -> None:
         await shot(page, "9-refused")
         assert await fits(page)
         assert (await page.get_by_label("Reason").input_value()).splitlines() == ["x" * 49] * 10
+        await second.get_by_role("button", name="Sign out").click()
+        assert second.url == f"{url}/login"
+        await page.get_by_role("button", name="Reject").click()
+        await sign_in(page)
         await page.get_by_role("button", name="Reject").click()
         assert "rejected by admin" in await page.get_by_role("status").inner_text()
         assert [text for text in complaints if "403" not in text] == []

@@ -1,4 +1,4 @@
-"""Sign-in for the approval page: a form, a signed cookie, and back to where one came from."""
+"""Sign-in for the approval page: a form, a signed cookie, and back to where one came from; and sign-out."""
 
 import math
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from services.chassis.errors import Forbidden, Malformed, RequestError, TooManyRequests, UnsupportedMedia
+from services.chassis.limits import vouch
 from services.chassis.logs import get_logger
 from services.chassis.problems import headers_of, problem_responses, status_of
 from services.orchestrator.api.bodies import read_form
@@ -19,6 +20,7 @@ router = APIRouter(tags=["approvals"])
 
 _HERE = "/login"
 _HOME = "/approvals"
+_OUT = "/logout"
 _SECONDS_TOLD = 90
 _LONGEST_USER = 64
 _LONGEST_PASSWORD = 200
@@ -103,6 +105,36 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
         samesite="lax",
         secure=desk.sign_in.secure,
     )
+    return back
+
+
+@router.post(
+    _OUT,
+    summary="Sign out",
+    description="By the pages' form. The browser forgets its cookie; a copy holds for the rest of its eight hours.",
+    response_class=Response,
+    status_code=303,
+    responses=with_html(
+        403, responses={303: {"description": "Signed out: back to the form"}, **problem_responses(Forbidden)}
+    ),
+)
+async def sign_out(request: Request, desk: DeskOf) -> Response:
+    """Take the cookie back; only a page of ours may ask for it."""
+    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    if signed_in is not None:
+        vouch(request.scope)
+    try:
+        desk.check_origin(request.headers)
+    except Forbidden as refusal:
+        if asks_for_json(request.headers):
+            raise
+        words = f"{refusal.message} You are still signed in. Sign out here."
+        who = {} if signed_in is None else {"user": signed_in.user}
+        return page("notice.html", status=status_of(type(refusal)), heading="Not signed out", told=words, **who)
+    if signed_in is not None:
+        get_logger("orchestrator").info("sign_in.ended", by=signed_in.user)
+    back = _away(_HERE)
+    back.delete_cookie(desk.sign_in.cookie_name, path="/", httponly=True, samesite="lax", secure=desk.sign_in.secure)
     return back
 
 
