@@ -1,9 +1,12 @@
 """What waits for a decision: a list for programs as JSON, and the same list as a page for people."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, TypeAdapter
@@ -11,18 +14,23 @@ from pydantic import BaseModel, TypeAdapter
 from services.chassis.auth import current_principal
 from services.chassis.errors import Forbidden
 from services.chassis.limits import vouch
+from services.chassis.problems import problem_responses, status_of
 from services.chassis.requests import Limit
 from services.contracts.money import Money
 from services.contracts.session import OrderItem
 from services.orchestrator.api.decisions import Bearer, link_of
 from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.errors import InvalidPayload
 from services.orchestrator.api.pages import order_shown, page, with_html
+from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.engine import OpenPromise
 from services.orchestrator.workflows import ADMIN_APPROVAL
 
 router = APIRouter(tags=["approvals"])
 
 _HERE = "/approvals"
+_LIMIT = 100
+Cursor = Annotated[str | None, Query(max_length=200, description="From the `Link` of the page before.")]
 
 
 class PendingApproval(BaseModel):
@@ -38,23 +46,46 @@ class PendingApproval(BaseModel):
     link: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A page of what waits, and where those behind it are."""
+
+    promises: Sequence[OpenPromise]
+    behind: str | None
+
+
 _PENDING: TypeAdapter[list[PendingApproval]] = TypeAdapter(list[PendingApproval])
 
 
 @router.get(
     _HERE,
     summary="What waits for a decision",
-    description="JSON with a Bearer token; to a browser the same list as a page, after a sign-in.",
+    description="JSON with a Bearer token; to a browser the same list as a page, after a sign-in."
+    ' Where more wait, the header `Link` has the address of the next page (`rel="next"`).',
     response_model=list[PendingApproval],
-    responses=with_html(200, responses={303: {"description": "A browser: sign in first"}}),
+    responses=with_html(
+        200,
+        422,
+        responses={
+            200: {
+                "headers": {"Link": {"description": "The next page, if there is one.", "schema": {"type": "string"}}}
+            },
+            303: {"description": "A browser: sign in first"},
+            **problem_responses(InvalidPayload),
+        },
+    ),
 )
-async def pending(request: Request, desk: DeskOf, bearer: Bearer, limit: Limit = 100) -> Any:
+async def pending(
+    request: Request, desk: DeskOf, bearer: Bearer, cursor: Cursor = None, limit: Limit = _LIMIT
+) -> Response:
     """Oldest first, each with its link."""
     if bearer is None and _is_browser(request):
-        return await _as_page(request, desk, limit)
+        return await _as_page(request, desk, cursor, limit)
     await _check_admin(request, bearer)
-    found = [_pending(desk, promise) for promise in await _waiting(desk, limit)]
-    return JSONResponse(_PENDING.dump_python(found, mode="json"))
+    listed = await _listed(desk, cursor, limit)
+    found = [_pending(desk, promise) for promise in listed.promises]
+    headers = {} if listed.behind is None else {"Link": f'<{listed.behind}>; rel="next"'}
+    return JSONResponse(_PENDING.dump_python(found, mode="json"), headers=headers)
 
 
 async def _check_admin(request: Request, bearer: HTTPAuthorizationCredentials | None) -> None:
@@ -63,8 +94,14 @@ async def _check_admin(request: Request, bearer: HTTPAuthorizationCredentials | 
         raise Forbidden
 
 
-async def _waiting(desk: Desk, limit: int) -> list[OpenPromise]:
-    return await desk.operations.open_promises(ADMIN_APPROVAL, limit=limit)
+async def _listed(desk: Desk, cursor: str | None, limit: int) -> _Listed:
+    with engine_refusals():
+        found = await desk.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit + 1)
+    shown = found[:limit]
+    if len(found) == len(shown):
+        return _Listed(shown, None)
+    asked = {"cursor": shown[-1].cursor} | ({} if limit == _LIMIT else {"limit": limit})
+    return _Listed(shown, f"{_HERE}?{urlencode(asked)}")
 
 
 def _pending(desk: Desk, promise: OpenPromise) -> PendingApproval:
@@ -81,19 +118,35 @@ def _pending(desk: Desk, promise: OpenPromise) -> PendingApproval:
     )
 
 
-async def _as_page(request: Request, desk: Desk, limit: int) -> Response:
+async def _as_page(request: Request, desk: Desk, cursor: str | None, limit: int) -> Response:
     signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
     if signed_in is None:
         return RedirectResponse(f"/login?next={_HERE}", status_code=303)
     vouch(request.scope)
+    try:
+        listed = await _listed(desk, cursor, limit)
+    except InvalidPayload as refusal:
+        words = "This page of the list does not exist. Begin with the oldest order."
+        return page(
+            "notice.html", status=status_of(type(refusal)), heading="No such page", told=words, user=signed_in.user
+        )
     waiting = [
         {
             "order": order_shown(desk.read_order(promise.input), since=promise.since, until=promise.until),
             "path": f"{_HERE}/{desk.links.token(link_of(promise.saga_id))}",
         }
-        for promise in await _waiting(desk, limit)
+        for promise in listed.promises
     ]
-    return page("waiting.html", waiting=waiting, user=signed_in.user)
+    is_whole = cursor is None and listed.behind is None
+    total = 0 if is_whole else await desk.operations.count_waiting(ADMIN_APPROVAL)
+    return page(
+        "waiting.html",
+        waiting=waiting,
+        total=max(total, len(waiting)),  # counted a moment later
+        is_first=cursor is None,
+        behind=listed.behind,
+        user=signed_in.user,
+    )
 
 
 def _is_browser(request: Request) -> bool:

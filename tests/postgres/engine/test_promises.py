@@ -224,7 +224,10 @@ async def test_open_promises_are_listed(cluster_of: ClusterOf) -> None:
         (saga_id, f"k-{number}", f"user-{number}") for number, saga_id in enumerate(sagas)
     }
     assert all(one.until is not None for one in listed)
-    assert len(await cluster.operations.open_promises("approval", limit=2)) == 2
+    first = await cluster.operations.open_promises("approval", limit=2)
+    rest = await cluster.operations.open_promises("approval", limit=2, cursor=first[-1].cursor)
+    assert [*first, *rest] == listed
+    assert await cluster.operations.open_promises("approval", cursor=rest[-1].cursor) == []
     await cluster.operations.resolve_promise(sagas[0], "approval", APPROVED, by="ann")
     await cluster.operations.cancel(sagas[1], by="ann", reason="no")
     await cluster.settle()

@@ -211,6 +211,36 @@ async def test_an_administrator_signs_out(system: System) -> None:
     assert (await browser.get(path)).status_code == 303
 
 
+async def test_the_list_says_how_many_wait_beyond_its_page(system: System) -> None:
+    """The count is of all, the page tells which of them it shows, and its links lead to the next ones and back."""
+    for number in range(3):
+        await waiting(system, f"order-{number}")
+        system.clock.advance(60)
+    browser = Browser(system)
+    await browser.sign_in()
+    browser.accept = "text/html"
+    whole = await browser.get("/approvals")
+    assert "3 orders wait for approval" in whole.text
+    assert "shown here" not in whole.text
+    first = await browser.get("/approvals?limit=2")
+    for shown in ("3 orders wait for approval", "The oldest 2 of 3 are shown here", "order-0", "order-1"):
+        assert shown in first.text
+    assert "order-2" not in first.text
+    found = re.search(r'href="(/approvals\?[^"]+)"', first.text)
+    assert found is not None
+    second = await browser.get(found[1].replace("&amp;", "&"))
+    for shown in ("3 orders wait for approval", "The next 1 of 3 is shown here", "order-2", 'href="/approvals"'):
+        assert shown in second.text
+    assert "order-1" not in second.text
+    assert "/approvals?" not in second.text
+    lost = await browser.get("/approvals?cursor=x")
+    assert (lost.status_code, lost.headers["content-type"].partition(";")[0]) == (422, "text/html")
+    assert 'href="/approvals"' in lost.text
+    for number in range(3):
+        await system.decide(f"order-{number}")
+    assert "Nothing waits for approval" in (await browser.get(found[1].replace("&amp;", "&"))).text
+
+
 async def test_sign_in_fails_closed(system: System) -> None:
     """Wrong passwords, foreign origins and other bodies sign nobody in; a target elsewhere is forgotten."""
     browser = Browser(system)

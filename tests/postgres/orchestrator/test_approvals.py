@@ -1,6 +1,7 @@
 """Approvals over HTTP: one decision, the same for everybody who asks."""
 
 import asyncio
+from base64 import urlsafe_b64encode
 from datetime import timedelta
 from typing import Any
 
@@ -250,3 +251,25 @@ async def test_the_list_shows_what_is_needed_to_decide(system: System) -> None:
     await system.decide("order-1")
     await system.decide("order-2", "reject")
     assert await system.approvals() == []
+
+
+async def test_the_list_goes_on_behind_its_last_order(system: System) -> None:
+    """Where it is cut off, its answer links to the next page, and no page gives an order twice or leaves one out."""
+    for number in range(3):
+        await waiting(system, f"order-{number}")
+        system.clock.advance(60)
+    seen, path = [], "/approvals?limit=2"
+    while path:
+        page = await system.call("GET", "orchestrator", path, headers=system.admin)
+        assert page.status_code == 200
+        seen.append([order["order_id"] for order in page.json()])
+        path = page.links["next"]["url"] if "next" in page.links else ""
+    assert seen == [["order-0", "order-1"], ["order-2"]]
+    whole = await system.call("GET", "orchestrator", "/approvals?limit=3", headers=system.admin)
+    assert "link" not in whole.headers
+    before_time = (
+        urlsafe_b64encode(b"0001-01-01T00:00:00+14:00 00000000-0000-0000-0000-000000000000").decode().rstrip("=")
+    )
+    for cursor in ("x", "%C3%A9", "", "a" * 300, before_time):
+        refused = await system.call("GET", "orchestrator", f"/approvals?cursor={cursor}", headers=system.admin)
+        assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json"), cursor

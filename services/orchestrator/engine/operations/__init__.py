@@ -75,7 +75,7 @@ class Operations:
         return await self._reading.find(wanted)
 
     async def open_promises(self, name: str, *, cursor: str | None = None, limit: int = 100) -> list[OpenPromise]:
-        """Return the sagas that wait for a promise, the longest waiting first."""
+        """Return the sagas that wait for a promise, oldest first. InvalidValue for a cursor that is none."""
         return await self._reading.open_promises(name, cursor=cursor, limit=limit)
 
     async def promise(self, saga_id: str, name: str) -> PromiseView:

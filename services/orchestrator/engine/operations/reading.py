@@ -104,6 +104,7 @@ class Reading:
                 subject=waiting.subject,
                 since=waiting.since,
                 until=waiting.until,
+                cursor=write_cursor(waiting.since, waiting.saga_id),
             )
             for waiting in found
         ]

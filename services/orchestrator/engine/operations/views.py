@@ -164,7 +164,10 @@ class PromiseView:
 
 @dataclass(frozen=True, slots=True)
 class OpenPromise:
-    """A saga that waits for a promise; `input` is a JSON value, `until` None waits for ever."""
+    """A saga that waits for a promise; `input` is a JSON value, `until` None waits for ever.
+
+    `cursor` asks for those behind it.
+    """
 
     saga_id: str
     key: str
@@ -173,3 +176,4 @@ class OpenPromise:
     subject: str | None
     since: datetime
     until: datetime | None
+    cursor: str
