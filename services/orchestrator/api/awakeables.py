@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Response
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from services.chassis.auth import Principal, authenticated
 from services.chassis.errors import Conflict, Invalid, KeyReused
@@ -66,7 +66,10 @@ class RejectBody(RequestModel):
     model_config = ConfigDict(json_schema_extra={"example": {"code": "card_declined", "message": "not enough funds"}})
 
     code: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,100}$")]
-    message: Remark = ""
+    message: Annotated[
+        Remark,
+        Field(description="If it rejects an order, its customer reads it, word for word, in the order's history."),
+    ] = ""
 
 
 class SignalSettled(BaseModel):

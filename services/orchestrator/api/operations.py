@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
-from pydantic import ConfigDict, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from services.chassis.auth import Principal, authenticated
 from services.chassis.errors import Invalid, KeyReused
@@ -36,6 +36,10 @@ class CancelBody(CancelSaga):
     """Why it is cancelled."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"reason": "the customer has changed their mind"}})
+
+    reason: Annotated[
+        Reason, Field(description="If it is an order, its customer reads it, word for word, in the order's history.")
+    ]
 
 
 class ReasonBody(RequestModel):

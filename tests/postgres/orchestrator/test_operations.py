@@ -54,6 +54,18 @@ async def test_a_cancel_may_be_repeated_until_the_end(system: System) -> None:
     assert "cancelled" in ended.json()["detail"]
 
 
+async def test_who_cancels_an_order_knows_that_its_customer_reads_the_reason(system: System) -> None:
+    """The reason stands in the order's history word for word, and the field's description says so beforehand."""
+    await system.place("order-1", payment_token="tok_manual")
+    await system.settle()
+    assert (await steer(system, "order-1", "cancel", reason="we cannot deliver to you")).status_code == 202
+    await system.settle()
+    assert (await system.order("order-1"))["history"][-1]["detail"] == "we cannot deliver to you"
+    schemas = (await system.call("GET", "orchestrator", "/openapi.json")).json()["components"]["schemas"]
+    for body, field in (("CancelBody", "reason"), ("RejectBody", "message")):
+        assert "customer reads it" in schemas[body]["properties"][field].get("description", ""), body
+
+
 async def test_a_service_settles_a_payment_by_the_same_checks(system: System) -> None:
     """Another amount is not believed, the first value stands, late money is refunded."""
     await system.place("order-1", payment_token="tok_manual")
