@@ -9,7 +9,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse, RedirectResponse
 
-from services.chassis import errors, problems
+from services.chassis import errors, idempotency, problems
 from services.chassis.gate import PROBES
 
 ASSETS: Final = "/docs-assets"
@@ -63,6 +63,8 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(of_fastapi, None)
     for path, item in document.get("paths", {}).items():
         for operation in item.values():
+            for parameter in operation.get("parameters", ()):
+                _require(parameter)
             responses: dict[str, Any] = operation.setdefault("responses", {})
             if problems.MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
                 responses["422"] = problems.problem_responses(422)[422]
@@ -74,6 +76,14 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
                     response["content"].pop("application/json", None)
             operation["responses"] = dict(sorted(responses.items()))
     return document
+
+
+def _require(parameter: dict[str, Any]) -> None:
+    """Call a parameter required that is marked so."""
+    schema: dict[str, Any] = parameter["schema"]
+    if schema.pop(idempotency.REQUIRED, False):
+        parameter["required"] = True
+        schema.update(next(kind for kind in schema.pop("anyOf") if kind["type"] != "null"))
 
 
 def _anywhere(path: str, operation: dict[str, Any]) -> list[type[errors.RequestError]]:

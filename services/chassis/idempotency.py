@@ -31,6 +31,17 @@ from services.chassis.sql import Queries
 KEPT_DAYS: Final = 7
 _DAY_S: Final = 86_400
 REPLAYED: Final = "Idempotent-Replayed"
+_SAID: Final = "1-255 printable ASCII characters; the same key and body give the same answer."
+REQUIRED: Final = "x-required"
+"""Marks a header that the document calls required though FastAPI is not to check it: a missing one is our 400."""
+PARAMETER: Final = {
+    "name": "idempotency-key",
+    "in": "header",
+    "required": False,
+    "description": _SAID,
+    "schema": {"type": "string"},
+}
+"""The header in the document of a route that reads it by itself."""
 _KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
 
 Outcome = Literal["new", "replayed", "mismatch", "in_flight", "invalid"]
@@ -90,7 +101,7 @@ def idempotency_key(*, required: bool) -> Callable[..., Awaitable[IdempotencyKey
         request: Request,
         idempotency_key: Annotated[
             str | None,
-            Header(description="1-255 printable ASCII characters; the same key and body give the same answer."),
+            Header(description=_SAID, json_schema_extra={REQUIRED: True} if required else None),
         ] = None,
     ) -> IdempotencyKey | None:
         principal = await current_principal(request, await bearer(request))

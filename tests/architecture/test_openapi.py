@@ -97,3 +97,20 @@ def test_a_person_can_work_from_the_document(service: str) -> None:
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
                     assert "pattern" in parameter["schema"] or parameter["name"] == "token", (name, parameter["name"])
+
+
+KEYED_OTHERWISE = ("/webhooks/payments", "/login", "/logout")
+"""POSTs that take no Idempotency-Key: a webhook has an id of its own, and who signs in or out does so again."""
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_idempotency_key_is_documented_as_it_is_asked_for(service: str) -> None:
+    """Every POST says that it takes the key; it is required where a request without it is refused, and only there."""
+    required = {"/users/{user_id}/checkout", "/shipments"}
+    for path, item in DOCUMENTS[service]["paths"].items():
+        if "post" not in item or path in KEYED_OTHERWISE:
+            continue
+        found = [one for one in item["post"]["parameters"] if one["name"].lower() == "idempotency-key"]
+        assert [(one["in"], one["required"]) for one in found] == [("header", path in required)], path
+        if path in required:
+            assert found[0]["schema"]["type"] == "string", path

@@ -20,7 +20,7 @@ from services.chassis.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from services.chassis.idempotency import StoredAnswer, idempotency_key
+from services.chassis.idempotency import PARAMETER, StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses
 from services.contracts.texts import Remark
@@ -140,6 +140,7 @@ async def _look(desk: Desk, token: str, signed_in: SignedIn, refused: Refused | 
     response_model=DecisionTaken,
     responses=_DECIDING,
     openapi_extra={
+        "parameters": [PARAMETER],
         "requestBody": {
             "required": True,
             "content": {
