@@ -156,7 +156,7 @@ class Scene:
 
 SCENES = (
     Scene("SESSION="),
-    Scene('"order-1", "payment_token"', ('"status":"pending_payment"',), "asked", "order-1"),
+    Scene('"order-1", "payment_token"', ('"status":"pending_payment"',)),
     Scene("explanation", ("It waits since",)),
     Scene("make webhook", ("200 OK",), "awaiting_approval", "order-1"),
     Scene('"decision": "approve"', ('"decision":"approve"',), "completed", "order-1"),
