@@ -15,7 +15,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  \033[36mmake %-13s\033[0m %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  \033[36mmake %-14s\033[0m %s\n", $$1, $$2 }'
 
 # ---------------------------------------------------------------------------- the product
 

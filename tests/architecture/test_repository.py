@@ -17,6 +17,17 @@ def test_make_lists_what_there_is() -> None:
     result = run("make")
     assert result.returncode == 0, result.stderr
     assert set(re.findall(r"make ([a-z-]+)", result.stdout)) >= TARGETS
+    lines = [re.sub(r"\x1b\[\d+m", "", line) for line in result.stdout.splitlines()]
+    begins = {len(found[0]) for line in lines if (found := re.match(r"  make [a-z-]+ +", line))}
+    assert len(begins) == 1, "the texts do not begin in one column"
+
+
+def test_the_data_of_no_stack_is_committed() -> None:
+    """Neither that of `make run` nor that of a stack beside it, as the README starts one."""
+    beside = re.search(r"STACK_DATA=(\S+)", (ROOT / "README.md").read_text())
+    assert beside is not None
+    for folder in (".data", beside[1]):
+        assert run("git", "check-ignore", f"{folder}/postgres/PG_VERSION").returncode == 0, folder
 
 
 def test_the_lock_holds_versions_and_hashes_only() -> None:
