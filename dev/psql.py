@@ -26,9 +26,18 @@ async def at_rest(layout: Layout, service: str, words: list[str]) -> int:
         return await asyncio.to_thread(open_psql, databases.urls[service], words)
 
 
+def chosen(words: list[str]) -> tuple[str | None, list[str]]:
+    """Return whose database is meant and psql's own words: the orchestrator's if none is named, None for no service."""
+    if not words or words[0].startswith("-"):
+        return "orchestrator", words
+    return (words[0], words[1:]) if words[0] in SERVICES else (None, words)
+
+
 def main() -> int:
-    words = sys.argv[1:]
-    service = words.pop(0) if words and words[0] in SERVICES else "orchestrator"
+    service, words = chosen(sys.argv[1:])
+    if service is None:
+        tell.fail(f"there is no database of {words[0]!r}: ARGS= takes {', '.join(SERVICES)}, then psql's own options")
+        return 2
     layout = Layout.read()
     try:
         return open_psql(record.read(layout).databases[service], words)

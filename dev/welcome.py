@@ -45,7 +45,7 @@ def commands(layout: Layout, record: Record) -> list[tuple[str, str]]:
     json_body = "-H 'Content-Type: application/json'"
     alice, admin = '-H "Authorization: Bearer $ALICE"', '-H "Authorization: Bearer $ADMIN"'
     address = '{"name":"Alice","street":"1 Main St","city":"Springfield","postal_code":"12345","country":"US"}'
-    order = f'{{"shipping_address":{address},"order_id":"order-1"}}'
+    order = f'{{"shipping_address":{address},"order_id":"first-of-alice"}}'
     place = os.path.relpath(layout.run, ROOT) if layout.run.is_relative_to(ROOT) else str(layout.run)
     return [
         ("see what is for sale", f"curl -s {session}/catalog"),
@@ -57,7 +57,7 @@ def commands(layout: Layout, record: Record) -> list[tuple[str, str]]:
             "check out",
             f"curl -sX POST {session}/users/alice/checkout {alice} {json_body} -H 'Idempotency-Key: k1' -d '{order}'",
         ),
-        ("see the order", f"curl -s {session}/users/alice/orders/order-1 {alice}"),
+        ("see the order", f"curl -s {session}/users/alice/orders/first-of-alice {alice}"),
         ("see what waits for approval, with its link", f"curl -s {orchestrator}/approvals {admin}"),
         ("crash a service and watch it come back", f"kill -9 $(cat {place}/orchestrator.pid)"),
         ("read along", f"tail -f {place}/*.log"),

@@ -2,13 +2,19 @@
 
 import argparse
 import json
+import re
 from datetime import UTC, datetime
 
+import pytest
 from standardwebhooks.webhooks import Webhook
 
+from dev import psql
 from dev.credentials import secrets_of, service_token, user_token, webhook_secret
+from dev.layout import ROOT, Layout
+from dev.record import Record
 from dev.scenarios import catalogue, coverage
 from dev.webhook import body_of
+from dev.welcome import commands
 from services.chassis.auth import Authenticator
 from services.chassis.clock import Clock
 from services.chassis.signing import sign
@@ -71,3 +77,39 @@ def test_the_scenarios_are_counted() -> None:
     """The catalogue is read whole, and the markers of tests are found."""
     assert len(catalogue()) > 200
     assert any("test_two_migrators_at_once" in test for test in coverage()["V11"])
+
+
+def test_the_first_order_of_the_welcome_is_none_of_the_readme() -> None:
+    """Who tries both gets two orders, not the refusal of one id with another content."""
+    layout = Layout.read({})
+    shown = commands(layout, Record(1, {part.name: part.url for part in layout.parts}, {}, {}))
+    ids = {found for _, text in shown for found in re.findall(r'order_id":"([^"]+)"|orders/([\w-]+)', text)}
+    (order_id,) = {one or other for one, other in ids}
+    assert not re.search(rf"\b{order_id}\b", (ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "service", "rest"),
+    [
+        ([], "orchestrator", []),
+        (["session"], "session", []),
+        (["shipping", "-c", "select 1"], "shipping", ["-c", "select 1"]),
+        (["-c", "select 1"], "orchestrator", ["-c", "select 1"]),
+        (["nope"], None, ["nope"]),
+        (["sessions", "-c", "select 1"], None, ["sessions", "-c", "select 1"]),
+    ],
+)
+def test_psql_is_opened_on_the_database_that_was_named(words: list[str], service: str | None, rest: list[str]) -> None:
+    """The orchestrator's if none is; of a name that is no service's, none."""
+    assert psql.chosen(words) == (service, rest)
+
+
+def test_psql_names_the_databases_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is no service's opens nothing and is told which ones are."""
+    monkeypatch.setattr("sys.argv", ["psql", "nope"])
+    assert psql.main() == 2
+    said = capsys.readouterr().out
+    for word in ("nope", *psql.SERVICES):
+        assert word in said
