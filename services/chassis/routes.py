@@ -1,11 +1,13 @@
 """What holds of every route, whatever the route itself says.
 
 HEAD where there is GET, an `Allow` that is true, and no parameter in a query that the route does not know: who
-misspells a filter must not be shown everything.
+misspells a filter must not be shown everything. A page that people open by a link takes any query: mail programs
+and portals add parameters of their own to links.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -17,13 +19,27 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.chassis.errors import Fault, Invalid
 
+_Endpoint = TypeVar("_Endpoint", bound=Callable[..., object])
+
+
+def opened_by_link(endpoint: _Endpoint) -> _Endpoint:
+    """Mark the endpoint of a page that people open by a link."""
+    _OPENED_BY_LINK.add(endpoint)
+    return endpoint
+
+
+_OPENED_BY_LINK: set[Callable[..., object]] = set()
+
 
 def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
     """Return routes like these that refuse a query with a parameter that they do not take.
 
     These themselves belong to their module, and may serve other apps.
     """
-    return [_strict(route) if isinstance(route, APIRoute) else route for route in routes]
+    return [
+        _strict(route) if isinstance(route, APIRoute) and route.endpoint not in _OPENED_BY_LINK else route
+        for route in routes
+    ]
 
 
 def _strict(route: APIRoute) -> APIRoute:

@@ -23,6 +23,7 @@ from services.chassis.errors import (
 from services.chassis.idempotency import PARAMETER, StoredAnswer, idempotency_key
 from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses
+from services.chassis.routes import opened_by_link
 from services.contracts.texts import Remark
 from services.orchestrator.api.approval_pages import Refused, decided, outcome, told
 from services.orchestrator.api.bodies import read_form, read_json
@@ -102,6 +103,7 @@ _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
         responses={303: {"description": "Sign in first"}, **problem_responses(ApprovalUnknown, VersionElsewhere)},
     ),
 )
+@opened_by_link
 async def show(token: str, request: Request, desk: DeskOf) -> Response:
     """Show what is to be decided, or what was."""
     signed_in = _signed_in(desk, request)

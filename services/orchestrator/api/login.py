@@ -11,6 +11,7 @@ from services.chassis.errors import Forbidden, Malformed, RequestError, TooManyR
 from services.chassis.limits import vouch
 from services.chassis.logs import get_logger
 from services.chassis.problems import headers_of, problem_responses, status_of
+from services.chassis.routes import opened_by_link
 from services.orchestrator.api.bodies import read_form
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.pages import asks_for_json, page, with_html
@@ -32,6 +33,7 @@ _LONGEST_PASSWORD = 200
     response_class=Response,
     responses=with_html(200, responses={303: {"description": "Signed in already: on to `next`"}}),
 )
+@opened_by_link
 async def form(
     request: Request,
     desk: DeskOf,

@@ -18,6 +18,7 @@
 --   cancel's answer  holds the outbox key and locks nothing more: it only inserts a line of history
 --   catalogue edit   product
 --   erasure          cart, orders (sorted by id), outbox key
+--   resealing        attempts, by order and attempt, each by itself and only while its address is the one that was read
 --
 -- Order rows are locked `for no key update`, so that the foreign key of a history line never waits for
 -- them (a cancel's answer would otherwise close a circle with cancel, by 6 -> 3).

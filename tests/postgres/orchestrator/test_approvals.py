@@ -173,6 +173,15 @@ async def test_a_cancelled_order_cannot_be_approved(system: System) -> None:
 
 
 @pytest.mark.scenario("P7")
+async def test_a_link_may_carry_what_mail_programs_add(system: System) -> None:
+    """Whoever follows such a link comes to the page, and is led to sign in first as ever."""
+    path = await waiting(system)
+    opened = await system.call("GET", "orchestrator", f"{path}?utm_source=mail&fbclid=x")
+    assert opened.status_code == 303
+    shown = await system.call("GET", "orchestrator", f"{opened.headers['location']}&utm_source=mail")
+    assert (shown.status_code, "Sign in" in shown.text) == (200, True)
+
+
 async def test_links_of_nothing_are_404(system: System) -> None:
     """Tampered tokens, and tokens of other sagas, promises and rounds, are unknown to JSON and page alike."""
     path = await waiting(system)

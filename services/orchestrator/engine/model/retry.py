@@ -36,4 +36,4 @@ DEFAULT_RETRY = RetryPolicy()
 """Retry for ever, from 0.2 s doubling to 30 s."""
 
 UNDO_RETRY = RetryPolicy(max_attempts=20)
-"""Retry an undo 20 times, for about eight minutes; then the saga is stuck and a person decides."""
+"""Retry an undo 20 times, with pauses of six to seven minutes in all; then the saga is stuck and a person decides."""
