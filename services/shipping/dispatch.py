@@ -186,7 +186,7 @@ class Dispatch:
                 now=self._clock.sql_now(),
             )
             shipment = await shipments.lock(conn, order_id, now=self._clock.sql_now())
-        _log.info("shipment.failed", order_id=order_id, reason=outcome.reason, final=True)
+        _log.info("shipment.failed", order_id=order_id, code=outcome.code, reason=outcome.reason, final=True)
         if epoch is None:
             if shipment.status == "cancelled":
                 raise why_none(shipment)

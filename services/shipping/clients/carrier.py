@@ -32,8 +32,12 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The carrier does not take the parcel; `uncertain` if an earlier try may have made one all the same."""
+    """The carrier does not take the parcel; `uncertain` if an earlier try may have made one all the same.
 
+    The customer reads the `reason`; the `code` is the carrier's word for it, for logs.
+    """
+
+    code: str
     reason: str
     uncertain: bool
 
@@ -86,7 +90,7 @@ class CarrierClient:
         try:
             return Registered(await self._patiently(attempt))
         except RemoteRefused as refusal:
-            return Refused(f"{refusal.code}: {refusal.message}"[:1_000], uncertain=unanswered > 0)
+            return Refused(refusal.code, refusal.message[:1_000], uncertain=unanswered > 0)
         except RemoteUnknown as error:
             found = await self.find(wanted.order_id)
             return Registered(found) if found is not None else Unreachable(error.retry_after_s or 1)

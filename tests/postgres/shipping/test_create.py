@@ -135,6 +135,7 @@ async def test_a_refused_parcel_is_a_final_refusal(shipping: Shipping, replica: 
     for key in (None, None, "k2"):
         answer = await replica.create("FAIL_SHIP-1", key=key)
         assert (answer.status_code, answer.json()["code"]) == (422, "carrier-rejected")
+        assert "parcel-refused" not in answer.json()["detail"], "the customer reads this"
     assert shipping.keys() == ["shipment:FAIL_SHIP-1"]
     assert shipping.keys("/parcels/cancel") == []
     assert shipping.carrier.find() == []
