@@ -23,7 +23,7 @@ POOLER_VARIABLE = "TEST_POOLER_URL"
 """Where the tests find the pooler that services shall use; they themselves use TEST_POSTGRES_URL."""
 DIRECT_VARIABLE = "TEST_POSTGRES_URL"
 TESTS = ("tests/pooler", "tests/system", "tests/crash/test_orders.py")
-LIMITS = "set statement_timeout = ''10s''; set lock_timeout = ''3s''; set idle_in_transaction_session_timeout = ''4s''"
+LIMITS = "set statement_timeout = ''10s''; set lock_timeout = ''2s''; set idle_in_transaction_session_timeout = ''4s''"
 NAMED_STATEMENTS_SINCE = (1, 21)
 START_S = 10
 STOP_S = 10

@@ -20,7 +20,7 @@ _TRANSACTION: Final = "transaction"
 
 LIMITS: Final = {
     "statement_timeout": "10s",
-    "lock_timeout": "3s",
+    "lock_timeout": "2s",
     "idle_in_transaction_session_timeout": "4s",
 }
 """What may wait for how long, on the server.

@@ -38,6 +38,11 @@ def is_transient(error: BaseException) -> bool:
     return _is_end_at_the_driver(error)
 
 
+def is_lock_timeout(error: BaseException) -> bool:
+    """Whether a row is locked by somebody for longer than we wait."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == "55P03"
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether this was the end of the connection, and most likely of the others to the same server."""
     if isinstance(error, asyncpg.PostgresError):

@@ -5,8 +5,9 @@ from dev.mutants.mutant import Edit, Mutant
 ENGINE = "tests/postgres/engine"
 QUERIES = "services/orchestrator/engine/store/queries.sql"
 FLUSH = "services/orchestrator/engine/store/flush.sql"
-ACTIVE = "services/orchestrator/engine/running/active.py"
 HEARTBEAT = "services/orchestrator/engine/loops/heartbeat.py"
+RUNNING = "services/orchestrator/engine/running"
+ACTIVE, COMMITTER, EXECUTOR, STEPS = (f"{RUNNING}/{name}.py" for name in ("active", "committer", "executor", "steps"))
 UNTAKEN = f"{ENGINE}/test_untaken_leases.py"
 
 HOLDING = (
@@ -80,5 +81,37 @@ HOLDING = (
         "Whoever was not answered in time gives one connection up, and keeps the others that are as dead.",
         (Edit("services/chassis/db.py", "            self._part_with_idle()\n            raise", "            raise"),),
         ("tests/postgres/chassis/test_half_open.py::test_who_notices_a_dead_connection_waits_for_the_end_of_none",),
+    ),
+    Mutant(
+        "a-beat-outlasts-a-lease",
+        "G13",
+        "A heartbeat that hangs is waited for although a lease ends meanwhile.",
+        (
+            Edit(
+                HEARTBEAT, "self._database.in_time(min(pause_s, self._ends_in_s()))", "self._database.in_time(pause_s)"
+            ),
+        ),
+        (f"{ENGINE}/test_beats.py::test_a_beat_that_hangs_outlasts_no_lease",),
+    ),
+    Mutant(
+        "a-batch-waits-for-a-lock",
+        "G14",
+        "A flush that needs what somebody has locked holds up all that share its batch, again and again.",
+        (Edit(COMMITTER, "if is_lock_timeout(error) and not waits:", "if is_lock_timeout(error) and waits is None:"),),
+        ("tests/unit/orchestrator/test_committer.py::test_who_needs_what_is_locked_holds_nobody_up",),
+    ),
+    Mutant(
+        "stuck-forgets-calls",
+        "G8",
+        "A saga that is stuck for a fault of its code forgets a call whose outcome is unknown, and never undoes it.",
+        (Edit(EXECUTOR, "            run.pending.calls = {**run.log.replay.calls, **run.pending.calls}\n", ""),),
+        (f"{ENGINE}/test_mended.py::test_a_fault_of_the_code_forgets_no_unknown_outcome",),
+    ),
+    Mutant(
+        "not-let-in-is-counted",
+        "G2",
+        "Attempts that a target did not let in use up those of the policy, so that a wrong secret unwinds a saga.",
+        (Edit(STEPS, "call.uncounted()._replace(", "call._replace("),),
+        (f"{ENGINE}/test_mended.py::test_attempts_that_were_not_let_in_use_up_none",),
     ),
 )

@@ -34,4 +34,4 @@ async def test_a_frozen_client_loses_its_transaction(database: Database) -> None
         assert await conn.scalar(READ) == 1
         limit = await conn.scalar(Statement.of("show idle_in_transaction_session_timeout"))
         waits = await conn.scalar(Statement.of("show lock_timeout"))
-    assert (limit, waits) == ("4s", "3s")
+    assert (limit, waits) == ("4s", "2s")

@@ -7,6 +7,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from asyncpg import LockNotAvailableError
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -28,6 +29,7 @@ class Postgres:
     def __init__(self) -> None:
         self.batches: list[Sequence[Flush]] = []
         self.answers: list[asyncio.Future[None]] = []
+        self.locked: set[UUID] = set()
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[None]:
@@ -40,6 +42,9 @@ class Postgres:
 
     async def write(self, conn: None, batch: Sequence[Flush], **_: Any) -> Sequence[FlushAnswer]:
         del conn
+        if any(flush.saga_id in self.locked for flush in batch):
+            await asyncio.sleep(0)
+            raise LockNotAvailableError("locked by somebody")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.batches.append(batch)
         self.answers.append(answer)
@@ -183,3 +188,32 @@ async def test_a_writer_that_breaks_leaves_nobody_waiting(writing: Committer, mo
     for future in futures:
         assert isinstance(future.exception(), Broken)
     await writing.stop()
+
+
+async def test_who_needs_what_is_locked_holds_nobody_up(postgres: Postgres, writing: Committer) -> None:
+    """Whoever shares a batch with such flushes is written without them; they are written once the lock is gone."""
+    postgres.locked = {flush(1).saga_id, flush(2).saga_id}
+    futures = submitted(writing, 4)
+    for free in (0, 3):
+        while len(postgres.answers) < (1 if free == 0 else 2):
+            await asyncio.sleep(0)
+        postgres.answers[-1].set_result(None)
+        assert await futures[free] is APPLIED
+    assert not any(futures[number].done() for number in (1, 2))
+    postgres.locked.clear()
+    for number in (1, 2):
+        while len(postgres.answers) < 2 + number:
+            await asyncio.sleep(0.01)
+        postgres.answers[-1].set_result(None)
+        assert await futures[number] is APPLIED
+    await writing.stop()
+
+
+async def test_who_waits_for_a_lock_when_it_stops_is_told(postgres: Postgres, writing: Committer) -> None:
+    """Nobody is left waiting for what will not be written."""
+    postgres.locked = {flush(0).saga_id}
+    (future,) = submitted(writing, 1)
+    await turns_of_the_loop(20)
+    await writing.stop()
+    with pytest.raises(LeaseLost):
+        await future

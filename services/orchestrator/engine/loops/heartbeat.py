@@ -33,7 +33,7 @@ class Heartbeat:
         """Extend all leases once; return the seconds until the next time."""
         pause_s = self._settings.lease_s / 3
         try:
-            async with self._database.in_time(pause_s):
+            async with self._database.in_time(min(pause_s, self._ends_in_s())):
                 if not await self._extend():
                     pause_s = self._settings.lease_s / 10
         except Exception as error:  # noqa: BLE001 - a lease ends in time, whatever keeps it from being extended
@@ -65,20 +65,18 @@ class Heartbeat:
                 task.cancel()
         return not beat.is_partial
 
-    def _stop_run_out(self) -> float:
-        """Stop what could not be extended in time, to give it back later; return when the next lease ends.
-
-        That is in seconds from now, infinity if nothing is held.
-        """
+    def _ends_in_s(self) -> float:
+        """Return the seconds until the next lease ends, infinity if none is held: a beat must not outlast it."""
         now = self._clock.monotonic()
-        ends_in_s = math.inf
+        return min((lease.until - now for lease in self._active.turns.values() if lease.valid(now)), default=math.inf)
+
+    def _stop_run_out(self) -> float:
+        """Stop what could not be extended in time, to give it back later; return when the next lease ends."""
+        now = self._clock.monotonic()
         for task, lease in self._active.turns.items():
-            if task.done():
-                continue
-            if lease.valid(now):
-                ends_in_s = min(ends_in_s, lease.until - now)
+            if lease.valid(now) or task.done():
                 continue
             task.cancel()
             if lease.grant is None:
                 self._run_out[lease.saga_id] = lease.epoch
-        return ends_in_s
+        return self._ends_in_s()

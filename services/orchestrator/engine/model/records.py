@@ -72,6 +72,10 @@ class Call(NamedTuple):
         """Return the call as the next attempt writes it, before it is sent."""
         return self._replace(attempt=self.attempt + 1, retry_at=None)
 
+    def uncounted(self) -> "Call":
+        """Return the call after an attempt that the target did not let in: no policy counts it."""
+        return self._replace(attempt=self.attempt - 1)
+
 
 class UndoStatus(StrEnum):
     """What has become of a registered undo."""

@@ -1,6 +1,6 @@
 """The cursor over a saga's log: what was recorded at a position, and what the code must not have changed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import Divergence
@@ -33,6 +33,11 @@ class Replay:
         if call is not None and call.name != name:
             raise Divergence(position, f"{Kind.STEP} {call.name!r}", f"{Kind.STEP} {name!r}")
         return call
+
+    @property
+    def calls(self) -> Mapping[str, Call]:
+        """Return the calls that the code has not asked for yet, by position."""
+        return self._calls
 
     def forget(self, branch: str) -> None:
         """Drop what a branch recorded before it lost its select."""

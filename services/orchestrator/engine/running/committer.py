@@ -15,6 +15,7 @@ from typing import Final, cast
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
+from services.chassis.db_errors import is_lock_timeout
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
@@ -55,6 +56,8 @@ class Committer:
         self._patience_s = settings.lease_s
         self._queue: list[Waiter] = []
         self._writers: dict[asyncio.Task[None], Sequence[Waiter]] = {}  # with what each is writing
+        self._apart: list[Waiter] = []
+        self._writing_apart: asyncio.Task[None] | None = None
         self._running = False
         self._called = False
         self._broken: BaseException | None = None
@@ -68,9 +71,10 @@ class Committer:
     async def stop(self) -> None:
         """Stop; what is queued is not written, and its runs are told."""
         self._running = False
-        for task in self._writers:
+        writing = [*self._writers, *([self._writing_apart] if self._writing_apart is not None else [])]
+        for task in writing:
             task.cancel()
-        await asyncio.gather(*self._writers, return_exceptions=True)
+        await asyncio.gather(*writing, return_exceptions=True)
         self._fail_all(LeaseLost())
 
     async def write(self, pending: Pending, flush: Flush) -> FlushAnswer:
@@ -156,17 +160,41 @@ class Committer:
             if self._running:
                 self._writers[me] = self._next(WRITES_MAX - len(self._writers) + 1)
 
-    async def _write(self, batch: Sequence[Waiter]) -> None:
+    async def _write(self, batch: Sequence[Waiter], *, apart: bool = False) -> None:
         try:
-            answers = await self._commit([flush for flush, _ in batch])
+            answers = await self._commit([flush for flush, _ in batch], waits=apart)
         except Exception as error:  # noqa: BLE001 - whatever one flush provokes must not stop the others
-            await self._halve(batch, error)
+            if is_lock_timeout(error):
+                await self._set_apart(batch)
+            else:
+                await self._halve(batch, error)
             return
         for (flush, future), answer in zip(batch, answers, strict=True):
             if answer is APPLIED:
                 self._on_applied(flush)
             if not future.done():
                 future.set_result(answer)
+
+    async def _set_apart(self, batch: Sequence[Waiter]) -> None:
+        """Find the flushes that need what somebody has locked: they wait by themselves, and hold up nobody else."""
+        if len(batch) > 1:
+            for waiter in batch:
+                await self._write([waiter])
+            return
+        self._apart += batch
+        if self._writing_apart is None:
+            self._writing_apart = asyncio.create_task(self._write_apart(), name="engine commit apart")
+
+    async def _write_apart(self) -> None:
+        """Write what was set apart, one by one, each until it is written."""
+        try:
+            while self._apart:
+                waiter = self._apart[0]
+                await self._write([waiter], apart=True)
+                if waiter in self._apart:
+                    self._apart.remove(waiter)
+        finally:
+            self._writing_apart = None
 
     async def _halve(self, batch: Sequence[Waiter], error: Exception) -> None:
         """Find the flush that Postgres refuses; it fails alone."""
@@ -178,8 +206,11 @@ class Committer:
         await self._write(batch[:middle])
         await self._write(batch[middle:])
 
-    async def _commit(self, batch: Sequence[Flush]) -> Sequence[FlushAnswer]:
-        """Commit a batch; after a lost connection again, until it is known what became of it."""
+    async def _commit(self, batch: Sequence[Flush], *, waits: bool) -> Sequence[FlushAnswer]:
+        """Commit a batch; after a lost connection again, until it is known what became of it.
+
+        For what somebody has locked it waits only if it is told to: the batch holds the rows of its sagas meanwhile.
+        """
         patience_s = self._patience_s
 
         async def write() -> tuple[Sequence[FlushAnswer], float]:
@@ -192,6 +223,8 @@ class Committer:
 
         def told(error: Exception) -> None:
             nonlocal patience_s
+            if is_lock_timeout(error) and not waits:
+                raise error
             patience_s *= 2
             self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
 
@@ -206,7 +239,7 @@ class Committer:
         return self._database.autocommit()
 
     def _fail_all(self, error: BaseException) -> None:
-        queued, self._queue = self._queue, []
+        queued, self._queue, self._apart = [*self._queue, *self._apart], [], []
         _fail(queued, error)
 
 

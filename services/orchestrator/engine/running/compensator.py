@@ -20,6 +20,7 @@ from services.orchestrator.engine.running.endings import Endings
 from services.orchestrator.engine.running.lease import Lease, present
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.steps import MISCONFIGURED_PAUSE_S
 
 UNDO_TIMEOUT_S = 30.0
 
@@ -122,19 +123,19 @@ class Compensator:
     ) -> bool:
         error = attempted.error or Exception("unknown")
         undo = undo._replace(error=error_info(error))
+        if attempted.verdict is Verdict.MISCONFIGURED:
+            pending.undo_changes.append(undo._replace(attempts=undo.attempts - 1))  # no policy counts this one
+            pending.alarms.append(Alarm("step-misconfigured", f"{undo.name}: {error}"))
+            await self._wait(pending, RunState.WAITING, delay_s=MISCONFIGURED_PAUSE_S, undo=undo)
+            return False
         pending.undo_changes.append(undo)
-        policy = definition.undo_retry
-        refused = attempted.verdict is Verdict.REFUSED
-        if refused or (
-            attempted.verdict is not Verdict.MISCONFIGURED and not policy.allows_another(undo.attempts, error)
-        ):
+        policy, refused = definition.undo_retry, attempted.verdict is Verdict.REFUSED
+        if refused or not policy.allows_another(undo.attempts, error):
             why = "was refused" if refused else f"gave up after attempt {undo.attempts}"
             info = attempted.info()
             message = f"the undo {undo.name!r} {why}: {info.code}: {info.message}"
             await self._get_stuck(definition, pending, undo, "undo-failed", message)
             return False
-        if attempted.verdict is Verdict.MISCONFIGURED:
-            pending.alarms.append(Alarm("step-misconfigured", f"{undo.name}: {error}"))
         delay_s = policy.delay_s(undo.attempts, ids.jitter(0.0, 1.0), attempted.retry_after_s)
         await self._wait(pending, RunState.WAITING, delay_s=delay_s, undo=undo)
         return False

@@ -271,9 +271,11 @@ class Executor:
         await self._committer.write(run.pending, pending.flush(FORWARD, WAITING, due_at=due_at, faults=faults))
 
     async def _stuck(self, run: Run, fault: EngineError) -> None:
+        """Write a fault of the code; the calls that it has not asked for are under way still, with what is unknown."""
         if isinstance(fault, Divergence):
             run.pending.discard()
             attention = Attention(fault.code, fault.message, fault.position, fault.expected, fault.found)
         else:
+            run.pending.calls = {**run.log.replay.calls, **run.pending.calls}
             attention = Attention(fault.code, fault.message, fault.position if isinstance(fault, KeyExpired) else None)
         await self._endings.get_stuck(run.definition, run.pending, attention)

@@ -97,7 +97,9 @@ class StepBook:
             case Verdict.MISCONFIGURED:
                 run.pending.alarms.append(Alarm("step-misconfigured", f"{command.name}: {attempted.error}"))
                 retry_at = run.log.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
-                run.pending.calls[command.position] = call._replace(retry_at=retry_at, error=attempted.info())
+                run.pending.calls[command.position] = call.uncounted()._replace(
+                    retry_at=retry_at, error=attempted.info()
+                )
             case _:
                 self._unknown(run, command, call._replace(unknown=True), attempted)
 

@@ -1,0 +1,75 @@
+"""What is mended after a while: nothing that happened before is forgotten, and nothing is held against a saga."""
+
+from typing import Final
+
+import pytest
+
+from services.chassis.errors import RemoteMisconfigured
+from services.orchestrator.engine import RetryPolicy, TerminalError, WorkflowContext, workflow
+from tests.postgres.engine.conftest import ClusterOf
+from tests.support.engine import ONE, only
+from tests.support.world import HOUR_S, THRICE, Fault, act, answer_lost, refused, undo, unreachable
+
+HOURLY: Final = RetryPolicy(initial_s=HOUR_S, factor=1.0, max_s=HOUR_S, jitter=0.0)
+
+
+@workflow("mended", version=1, undos=[undo])
+async def mended(ctx: WorkflowContext, _: None) -> str:
+    """A step that is tried every hour."""
+    return await ctx.run(act, "a", compensate=undo, retry=HOURLY)
+
+
+@workflow("mended", version=1)
+async def forgetful(ctx: WorkflowContext, _: None) -> str:
+    """The same code, whose undo somebody forgot to declare."""
+    return await ctx.run(act, "a", compensate=undo, retry=HOURLY)
+
+
+@workflow("thrice", version=1, undos=[undo])
+async def thrice(ctx: WorkflowContext, _: None) -> str:
+    """A step that may be tried three times."""
+    return await ctx.run(act, "a", compensate=undo, retry=THRICE)
+
+
+@workflow("undone-thrice", version=1, undos=[undo], undo_retry=THRICE)
+async def undone_thrice(ctx: WorkflowContext, _: None) -> None:
+    """An undo that may be tried three times."""
+    await ctx.run(act, "a", compensate=undo)
+    raise TerminalError("no-way", "it cannot be done")
+
+
+def not_let_in() -> Fault:
+    """A target that answers 401."""
+    return Fault(error=lambda: RemoteMisconfigured("401", service="target"))
+
+
+@only(ONE)
+@pytest.mark.scenario("V13", "G8", "G17")
+async def test_a_fault_of_the_code_forgets_no_unknown_outcome(cluster_of: ClusterOf) -> None:
+    """A call took effect unseen; then its code was broken and mended. It is refused now, and undone all the same."""
+    cluster = cluster_of(mended)
+    cluster.world.script("a", answer_lost(), refused())
+    saga_id = await cluster.start(mended)
+    await cluster.settle()
+    await cluster.restart([forgetful])
+    await cluster.advance(HOUR_S + 1)
+    assert (await cluster.view(saga_id)).status == "stuck"
+    await cluster.restart([mended])
+    await cluster.operations.retry(saga_id, by="ann", reason="mended")
+    assert (await cluster.finish(saga_id)).status == "failed"
+    assert cluster.world.happened() == ["a", "undo a"]
+    assert [call.attempt for call in cluster.world.called("a")] == [1, 2]
+
+
+@only(ONE)
+@pytest.mark.scenario("R13")
+@pytest.mark.parametrize(("flow", "call", "status"), [(thrice, "a", "completed"), (undone_thrice, "undo a", "failed")])
+async def test_attempts_that_were_not_let_in_use_up_none(
+    cluster_of: ClusterOf, flow: object, call: str, status: str
+) -> None:
+    """However often a target lets nobody in: once that is mended, all attempts of the policy are left."""
+    cluster = cluster_of(thrice, undone_thrice)
+    cluster.world.script(call, *[not_let_in()] * 4, unreachable(), unreachable())
+    end = await cluster.run(thrice if flow is thrice else undone_thrice)
+    assert end.status == status
+    assert len(cluster.world.called(call)) == 7
