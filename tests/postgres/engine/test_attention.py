@@ -6,7 +6,14 @@ from typing import Final
 import pytest
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine import RetryPolicy, SagaFilter, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import (
+    CannotOperate,
+    RetryPolicy,
+    SagaFilter,
+    TerminalError,
+    WorkflowContext,
+    workflow,
+)
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, messages_of, only
 from tests.support.world import HOUR, HOUR_S, act, refused, undo, unreachable
@@ -109,3 +116,30 @@ async def test_signals_do_not_move_a_saga_on_that_is_stuck(cluster_of: ClusterOf
     assert await messages_of(cluster, "order") == []
     await cluster.operations.skip(saga_id, "1.0.1", by="ann", reason="found at the target", output="a#1")
     assert (await cluster.finish(saga_id)).output == "a#1"
+
+
+@workflow("keyed", version=1)
+async def keyed(ctx: WorkflowContext, _: None) -> str:
+    """A step that is retried every hour, and another behind it."""
+    return f"{await ctx.run(act, 'a', retry=HOURLY)} {await ctx.run(act, 'b')}"
+
+
+@only(ONE)
+@pytest.mark.scenario("V13")
+async def test_what_a_step_was_skipped_with_can_be_corrected(cluster_of: ClusterOf) -> None:
+    """An output that its code cannot take is given anew; what nobody has skipped is not."""
+    cluster = cluster_of(keyed, key_life_days=1 / 24)
+    cluster.world.script("a", *[unreachable()] * 3)
+    saga_id = await cluster.start(keyed)
+    await cluster.settle()
+    for _ in range(2):
+        await cluster.advance(HOUR_S + 1)
+    skip = cluster.operations.skip
+    await skip(saga_id, "1", by="ann", reason="found there")
+    wrong = await cluster.finish(saga_id)
+    assert wrong.attention is not None
+    assert (wrong.status, wrong.attention.reason) == ("stuck", "workflow-error")
+    with pytest.raises(CannotOperate):
+        await skip(saga_id, "2", by="ann", reason="never asked for", output="b#1")
+    await skip(saga_id, "1", by="ann", reason="now right", output="a#1")
+    assert (await cluster.finish(saga_id)).output == "a#1 b#1"

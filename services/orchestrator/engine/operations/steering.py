@@ -12,6 +12,7 @@ from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, Saga, UndoStatus
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
@@ -78,7 +79,10 @@ class Steering:
         self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
 
     async def skip(self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None) -> None:
-        """Settle by hand what a stuck saga cannot do: an undo counts as done, a step gets `output` as its result."""
+        """Settle by hand what a stuck saga cannot do: an undo counts as done, a step gets `output` as its result.
+
+        What was given last may be corrected: its shape is seen only when the code takes it.
+        """
         async with self._held(saga_id) as (conn, saga):
             _require(saga, saga.run_state is RunState.STUCK, "skip")
             if saga.phase is Phase.COMPENSATING:
@@ -126,7 +130,9 @@ class Steering:
     async def _skip_step(self, conn: Connection, saga: Saga, position: str, output: Any) -> None:
         call = next((call for call in saga.calls if call.position == position), None)
         if call is None:
-            raise CannotOperate(f"saga {saga.id} has no call under way at position {position!r}")
+            if not await self._correct(conn, saga, position, output):
+                raise CannotOperate(f"saga {saga.id} has no call under way at position {position!r}")
+            return
         record = LogRecord(
             position=position,
             kind=Kind.STEP,
@@ -137,6 +143,17 @@ class Steering:
             attempts=call.attempt,
         )
         await steps.insert(conn, saga.id, record)
+
+    async def _correct(self, conn: Connection, saga: Saga, position: str, output: Any) -> bool:
+        """Give a step that was skipped another output, unless its saga has gone on from there."""
+        skipped = any(
+            entry.action == "skip" and entry.details.get("position") == position
+            for entry in await audit.find(conn, subject_id=str(saga.id))
+        )
+        log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
+        if not skipped or any(positions.is_after(record.position, position) for record in log):
+            return False
+        return await steps.correct(conn, saga.id, position, orjson.dumps(output).decode())
 
 
 def _status(saga: Saga) -> str:

@@ -217,6 +217,12 @@ where signals.saga_id = expired.saga_id and signals.name = expired.name and sign
 insert into steps (saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message)
 values (:saga_id, :position, :kind, :name, :attempts, :started_at, :finished_at, :output, :error_code, :error_message)
 
+-- name: correct_step
+-- Gives a step that was skipped another output; under lock_saga.
+update steps
+set output = :output
+where saga_id = :saga_id and position = :position and kind = 'step' and output is not null
+
 -- name: count_undos_anew
 -- Forgets the attempts of the undos that a saga owes; under lock_saga.
 update compensations

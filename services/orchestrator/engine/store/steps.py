@@ -36,6 +36,13 @@ async def insert(conn: Connection, saga_id: UUID, record: LogRecord) -> None:
     )
 
 
+async def correct(conn: Connection, saga_id: UUID, position: str, output: str) -> bool:
+    """Give a step that was skipped another output; under `lock_saga`. Say whether there is one."""
+    return bool(
+        await conn.affect(queries()["correct_step"], {"saga_id": saga_id, "position": position, "output": output})
+    )
+
+
 def _record(row: Row) -> LogRecord:
     return LogRecord(
         position=row["position"],
