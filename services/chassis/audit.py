@@ -52,6 +52,15 @@ async def record(
     )
 
 
+async def is_recorded(conn: Connection, *, action: str, subject_id: str, details: Mapping[str, Any]) -> bool:
+    """Whether there is such an entry, with at least these details."""
+    (row,) = await conn.fetch(
+        queries()["is_recorded"],
+        {"action": action, "subject_id": subject_id, "details": json.dumps(dict(details))},
+    )
+    return bool(row["found"])
+
+
 async def find(
     conn: Connection,
     *,

@@ -5,6 +5,12 @@ insert into audit (at, action, subject_id, actor, reason, details)
 values (coalesce(cast(:now as timestamptz), clock_timestamp()), :action, :subject_id, :actor, :reason,
         cast(:details as jsonb))
 
+-- name: is_recorded
+select exists (
+    select from audit
+    where subject_id = :subject_id and action = :action and details @> cast(:details as jsonb)
+) as found
+
 -- name: find
 -- Newest first. It is narrowed by the conditions below, and not by values that may be null: a plan that fits both reads all.
 select id, at, action, subject_id, actor, reason, details

@@ -100,8 +100,8 @@ MESSAGES = (
         (
             Edit(
                 "services/chassis/messaging/delivery.py",
-                '"outbox-dead-letter", f"{message.name}: {refusal.code}: {refusal.message}")\n            return False',
-                '"outbox-dead-letter", f"{message.name}: {refusal.code}: {refusal.message}")\n            return True',
+                '{refusal.message}", message.id\n            )\n            return False',
+                '{refusal.message}", message.id\n            )\n            return True',
             ),
         ),
         (f"{DEAD_LETTERS}::test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key",),

@@ -45,10 +45,11 @@ ALARMS: Final = ("outbox-dead-letter", "outbox-misconfigured", "outbox-send-fail
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something about a key that a person should look at."""
+    """Something about a key that a person should look at; `message_id`: where the key stands."""
 
     kind: str
     reason: str
+    message_id: str | None
 
 
 @dataclass(slots=True)
@@ -61,6 +62,13 @@ class Outcome:
     pause_s: float = 0
     dead: Dead | None = None
     alarm: Alarm | None = None
+
+    @property
+    def first_id(self) -> str | None:
+        """The message at which the key stood when it was leased, as far as anything became of it."""
+        if self.delivered:
+            return self.delivered[0][0].id
+        return self.alarm.message_id if self.alarm is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +105,14 @@ class Courier:
             answer = await self._call(message, deadline)
         except RemoteRefused as refusal:
             outcome.dead = Dead(message, str(refusal.code), refusal.message)
-            outcome.alarm = Alarm("outbox-dead-letter", f"{message.name}: {refusal.code}: {refusal.message}")
+            outcome.alarm = Alarm(
+                "outbox-dead-letter", f"{message.name}: {refusal.code}: {refusal.message}", message.id
+            )
             return False
         except RemoteMisconfigured as error:
-            outcome.alarm = Alarm("outbox-misconfigured", f"{message.method} {message.path}: {error.message}")
+            outcome.alarm = Alarm(
+                "outbox-misconfigured", f"{message.method} {message.path}: {error.message}", message.id
+            )
             outcome.attempts, outcome.pause_s = attempt, max(MISCONFIGURED_PAUSE_S, backoff_s(attempt))
             return False
         except RemoteUnknown as error:
@@ -108,7 +120,7 @@ class Courier:
             log.warning("outbox.retry", attempt=attempt, retry_in_s=round(outcome.pause_s, 3), reason=error.message)
             return False
         except Exception as error:
-            outcome.alarm = Alarm("outbox-send-failed", f"{message.name}: {type(error).__name__}")
+            outcome.alarm = Alarm("outbox-send-failed", f"{message.name}: {type(error).__name__}", message.id)
             outcome.attempts, outcome.pause_s = attempt, max(MISCONFIGURED_PAUSE_S, backoff_s(attempt))
             log.exception("outbox.send_failed", attempt=attempt)
             return False

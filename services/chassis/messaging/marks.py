@@ -88,7 +88,7 @@ class Marks:
             outcome.lease,
             attempts=attempt,
             pause_s=max(MISCONFIGURED_PAUSE_S, backoff_s(attempt)),
-            alarm=Alarm("outbox-mark-failed", type(error).__name__),
+            alarm=Alarm("outbox-mark-failed", type(error).__name__, outcome.first_id),
         )
 
     async def _write(self, batch: Sequence[Outcome]) -> bool:
@@ -142,18 +142,23 @@ class Marks:
         )
 
     async def _audit(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> None:
-        """Leave a row for an alarm; once, however often it is tried again."""
+        """Leave a row for an alarm; one of each kind while a message is in trouble, however often it is tried again."""
         for outcome in outcomes:
-            if outcome.alarm is not None and outcome.attempts <= 1:
-                await audit.record(
-                    conn,
-                    action=f"alarm.{outcome.alarm.kind}",
-                    subject_id=outcome.lease.key,
-                    actor=audit.SYSTEM,
-                    reason=outcome.alarm.reason,
-                    details={"message_id": outcome.dead.message.id} if outcome.dead else {},
-                    now=now,
-                )
+            alarm = outcome.alarm
+            if alarm is None:
+                continue
+            action, key, details = f"alarm.{alarm.kind}", outcome.lease.key, {"message_id": alarm.message_id}
+            if outcome.attempts > 1 and await audit.is_recorded(conn, action=action, subject_id=key, details=details):
+                continue
+            await audit.record(
+                conn,
+                action=action,
+                subject_id=key,
+                actor=audit.SYSTEM,
+                reason=alarm.reason,
+                details=details,
+                now=now,
+            )
 
     async def _release(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> bool:
         """Forget what was delivered, and give back the keys that may go on; say whether one is due again."""

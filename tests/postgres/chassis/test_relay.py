@@ -157,6 +157,54 @@ async def test_a_service_without_address_blocks_nobody_else(
     assert await rows(database, "select action from audit") == [("alarm.outbox-misconfigured",)]
 
 
+async def test_an_alarm_that_comes_later_is_audited_once(
+    database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
+) -> None:
+    """A message that is refused entry only after other troubles leaves its row, one for each message."""
+    answers: list[httpx.Response | None] = [problem(503, "away"), *[problem(401, "unauthenticated")] * 4, None]
+
+    async def script(_call: Received) -> httpx.Response | None:
+        return answers.pop(0)
+
+    receiver.script = script
+    await write(database, message("k", 1), message("k", 2), clock=clock)
+    for _ in range(5):
+        await new_relay().run_until_idle()
+        clock.advance(60)
+    found = "select action, subject_id, details ->> 'message_id' from audit order by id"
+    assert await rows(database, found) == [("alarm.outbox-misconfigured", "k", "k-1")]
+    answers += [problem(503, "away"), *[problem(401, "unauthenticated")] * 2, None]
+    for _ in range(4):
+        await new_relay().run_until_idle()
+        clock.advance(60)
+    assert await waiting(database) == []
+    assert await rows(database, found) == [("alarm.outbox-misconfigured", "k", one) for one in ("k-1", "k-2")]
+
+
+@pytest.mark.parametrize("broken_from", [1, 2])
+async def test_a_mark_that_fails_is_audited_once(
+    database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay], broken_from: int
+) -> None:
+    """Whether it fails from the first try on, or after another trouble."""
+    calls = 0
+
+    async def script(_call: Received) -> httpx.Response | None:
+        nonlocal calls
+        calls += 1
+        return problem(503, "away") if calls < broken_from else None
+
+    async def handle(_conn: Connection, _sent: Message, _answer: Answer) -> None:
+        raise ValueError("a bug")
+
+    receiver.script = script
+    await write(database, message("k", 1), clock=clock)
+    for _ in range(4):
+        await new_relay(answers={"thing": handle}).run_until_idle()
+        clock.advance(60)
+    assert calls == 4
+    assert await rows(database, "select action from audit") == [("alarm.outbox-mark-failed",)]
+
+
 async def test_stopping_finishes_what_is_being_sent(
     database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
 ) -> None:
