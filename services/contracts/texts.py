@@ -29,13 +29,14 @@ def readable(text: str) -> str:
     return text
 
 
-def _readable_lines(text: str) -> str:
+def readable_lines(text: str) -> str:
+    """Return a text that can be read, of any number of lines; ValueError for any other."""
     readable(text.translate(_BREAKS))
     return text
 
 
 def _readable_if_any(text: str) -> str:
-    return _readable_lines(text) if text else text
+    return readable_lines(text) if text else text
 
 
 def _is_in_place(text: str, at: int) -> bool:
@@ -57,7 +58,9 @@ def _category(character: str) -> str:
 
 Title = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(readable)]
 """A name, or another line that is shown."""
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_readable_lines)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(readable_lines)]
 """Why somebody does something, in a few lines."""
+KeptReason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+"""A reason as it is stored and passed on: whether it can be read was asked when it was given."""
 Remark = Annotated[str, StringConstraints(max_length=500), AfterValidator(_readable_if_any)]
 """As a reason, or nothing."""

@@ -14,7 +14,7 @@ from services.contracts.orchestrator import EraseUser
 from services.orchestrator.api.desk import DeskOf
 from services.orchestrator.api.errors import UserLive
 from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.shapes import actor
+from services.orchestrator.api.shapes import actor, reason_of
 
 router = APIRouter(tags=["operations"])
 
@@ -45,9 +45,10 @@ async def erase(
     user_id: Annotated[str, Path(pattern=IDENTIFIER)], body: EraseBody, caller: Caller, desk: DeskOf, keyed: Keyed
 ) -> Response:
     """Inputs, outputs and values go; ids, states and keys stay. 409 with `Retry-After` while one of them lives."""
+    reason = reason_of(caller, body)
 
     async def work() -> StoredAnswer:
-        done = await desk.operations.erase(user_id, by=actor(caller), reason=body.reason)
+        done = await desk.operations.erase(user_id, by=actor(caller), reason=reason)
         if done.live:
             raise UserLive(retry_after_s=_TRY_AGAIN_S)
         return StoredAnswer.of(200, UserErased(user_id=user_id, sagas=done.erased))

@@ -12,7 +12,7 @@ from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_responses
 from services.chassis.requests import RequestModel
 from services.contracts.orchestrator import CancelSaga
-from services.contracts.texts import Reason
+from services.contracts.texts import KeptReason, Reason
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     SagaCancelled,
@@ -24,7 +24,7 @@ from services.orchestrator.api.errors import (
 )
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.shapes import SagaId, SagaShown, actor, saga_shown
+from services.orchestrator.api.shapes import SagaId, SagaShown, actor, reason_of, saga_shown
 
 router = APIRouter(tags=["operations"], responses=problem_responses(SagaUnknown, StateConflict, Invalid, KeyReused))
 
@@ -38,7 +38,8 @@ class CancelBody(CancelSaga):
     model_config = ConfigDict(json_schema_extra={"example": {"reason": "the customer has changed their mind"}})
 
     reason: Annotated[
-        Reason, Field(description="If it is an order, its customer reads it, word for word, in the order's history.")
+        KeptReason,
+        Field(description="If it is an order, its customer reads it, word for word, in the order's history."),
     ]
 
 
@@ -71,8 +72,9 @@ class SkipBody(RequestModel):
 )
 async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
+    reason = reason_of(caller, body)
     return await _steered(
-        keyed, desk, saga_id, lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=body.reason)
+        keyed, desk, saga_id, lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=reason)
     )
 
 

@@ -7,7 +7,10 @@ from fastapi import Path
 from pydantic import BaseModel, ConfigDict
 
 from services.chassis.auth import Principal
+from services.chassis.errors import Fault, Invalid
 from services.contracts.base import SEALED
+from services.contracts.orchestrator import CancelSaga, EraseUser
+from services.contracts.texts import readable_lines
 from services.orchestrator.engine import SagaEnd, SagaView, StepView
 
 _SECRET = frozenset({"payment_token", "shipping_address", "address", SEALED})
@@ -171,3 +174,13 @@ def actor(principal: Principal) -> str:
     if principal.kind == "user" or principal.acting_user is None:
         return principal.subject
     return f"{principal.subject} for {principal.acting_user}"
+
+
+def reason_of(principal: Principal, said: CancelSaga | EraseUser) -> str:
+    """Why it is done: a person's reason has to be readable; another service's is one that it had taken before."""
+    if principal.kind == "user":
+        try:
+            readable_lines(said.reason)
+        except ValueError as error:
+            raise Invalid(faults=[Fault("body.reason", str(error))]) from None
+    return said.reason

@@ -16,7 +16,7 @@ from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempoten
 from services.chassis.logs import bound
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Identifier, PathId, RequestModel
-from services.contracts.session import GivenAddress, ReservedItem
+from services.contracts.session import Address, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
 from services.contracts.shipping import ShipmentCancelled as Cancelled
 from services.shipping.dispatch import Dispatch
@@ -52,7 +52,7 @@ class ShipmentRequest(RequestModel):
 
     order_id: Identifier
     attempt: Annotated[int, Field(ge=1, le=1_000_000)]
-    address: GivenAddress
+    address: Address
     items: Annotated[tuple[Item, ...], Field(strict=False, min_length=1, max_length=1_000)]
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})

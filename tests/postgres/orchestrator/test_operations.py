@@ -54,6 +54,24 @@ async def test_a_cancel_may_be_repeated_until_the_end(system: System) -> None:
     assert "cancelled" in ended.json()["detail"]
 
 
+async def test_a_reason_has_to_be_readable_when_a_person_gives_it(system: System) -> None:
+    """What another service passes on was asked for before, perhaps when less was refused: it is taken as it is."""
+    await system.place("order-1", payment_token="tok_manual")
+    await system.settle()
+    unreadable = {"reason": "chan\u00adged my mind"}
+    cancel = f"/sagas/{(await system.saga('order-1'))['saga_id']}/cancel"
+    for path, taken in (("/users/bob/erase", 200), (cancel, 202)):
+        refused = await system.call("POST", "orchestrator", path, json=unreadable, headers=system.admin)
+        assert refused.status_code == 422, path
+        assert [fault["where"] for fault in refused.json()["errors"]] == ["body.reason"]
+        passed_on = await system.call("POST", "orchestrator", path, json=unreadable, headers=system.service())
+        assert passed_on.status_code == taken, (path, passed_on.text)
+        empty = await system.call("POST", "orchestrator", path, json={"reason": ""}, headers=system.service())
+        assert empty.status_code == 422, path
+    await system.settle()
+    assert await system.status("order-1") == "cancelled"
+
+
 async def test_who_cancels_an_order_knows_that_its_customer_reads_the_reason(system: System) -> None:
     """The reason stands in the order's history word for word, and the field's description says so beforehand."""
     await system.place("order-1", payment_token="tok_manual")

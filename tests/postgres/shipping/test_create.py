@@ -82,6 +82,16 @@ async def test_invalid_requests_never_reach_the_carrier(
     assert shipping.keys() == []
 
 
+@pytest.mark.parametrize("stored", [{"country": "UK"}, {"city": "Lon\u00addon"}, {"name": " "}])
+async def test_an_address_is_taken_as_it_was_stored(
+    shipping: Shipping, replica: Replica, stored: dict[str, str]
+) -> None:
+    """Checkout is strict about addresses; of a paid order even one that it would refuse by now goes to the carrier."""
+    address = shipment("order-1")["address"] | stored
+    assert (await replica.create("order-1", address=address)).status_code == 201
+    assert shipping.live("order-1") == 1
+
+
 @pytest.mark.scenario("SEC-b")
 async def test_only_services_may_ship(replica: Replica, shipping: Shipping) -> None:
     """No token is 401; a user's token, an administrator's too, is 403."""
