@@ -59,8 +59,10 @@ class Refused:
             return "This form could not be read; nothing was decided. Decide again."
         if not isinstance(self.why, Invalid):
             return f"{self.why.message} Nothing was decided: decide here."
-        if any(fault.where == "body.reason" for fault in self.why.faults):
-            return "A reason has at most 500 characters; nothing was decided. Shorten it and decide again."
+        for fault in self.why.faults:
+            if fault.where == "body.reason":
+                why = fault.why.removeprefix("String ")
+                return f"The reason {why}; nothing was decided. Change it and decide again."
         return "It was not said what to do; nothing was decided. Press one of the two buttons."
 
     def on(self, shown: Response) -> Response:

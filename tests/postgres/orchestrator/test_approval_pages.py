@@ -118,8 +118,12 @@ async def test_a_refused_form_is_a_page_that_says_what_to_do_next(system: System
         assert "{" not in page.text.partition("</style>")[2]
     long = await browser.post(path, typed | {"csrf": await browser.csrf(path), "reason": "x" * 501})
     assert long.status_code == 422
-    assert "at most 500 characters" in long.text
+    assert "The reason should have at most 500 characters; nothing was decided." in long.text
     assert "x" * 501 in long.text
+    hidden = await browser.post(path, typed | {"csrf": await browser.csrf(path), "reason": "a good cus\u00adtomer"})
+    assert hidden.status_code == 422
+    assert "The reason must be text that can be read" in hidden.text
+    assert "500 characters;" not in hidden.text
     foreign = await browser.post(path, typed | {"csrf": await browser.csrf(path)}, origin="http://evil.example")
     assert (foreign.status_code, foreign.headers["content-type"].partition(";")[0]) == (403, "text/html")
     assert "not sent by our page" in foreign.text
