@@ -11,13 +11,16 @@ from dev.layout import Layout
 from dev.postgres import binary
 
 SERVICES = ("orchestrator", "session", "shipping")
+BOUNDS = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"
+"""Somebody who sits in a transaction on rows holds the services up, and waiting for rows that one holds up others."""
 
 
 def open_psql(url: str, words: list[str]) -> int:
     """Run psql until the person leaves it; the password is not shown to `ps`."""
     rest, _, password = url.partition("://")[2].partition("@")[0].rpartition(":")
     shown = url.replace(f":{password}@", "@") if rest else url
-    env = os.environ | ({"PGPASSWORD": password} if rest else {})
+    bounds = {"PGOPTIONS": f"{BOUNDS} {os.environ.get('PGOPTIONS', '')}".rstrip()}  # what a person has set comes last
+    env = os.environ | bounds | ({"PGPASSWORD": password} if rest else {})
     return subprocess.run([str(binary("psql")), shown, *words], env=env, check=False).returncode
 
 

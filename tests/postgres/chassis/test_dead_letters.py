@@ -1,10 +1,12 @@
 """Dead letters: a refused message blocks its key, and an operator frees it by the SQL of docs/operations.md."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 
+from dev import psql
 from services.chassis import audit
 from services.chassis.connecting import connect
 from services.chassis.db import Database
@@ -105,3 +107,29 @@ async def operate(database: Database, script: str) -> None:
         await connection.execute(script)
     finally:
         await connection.close()
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, ["3s", "1min"]), ("-c lock_timeout=9s", ["9s", "1min"])])
+def test_an_operator_who_sits_in_a_transaction_is_sent_away(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    own: str | None,
+    expected: list[str],
+) -> None:
+    """`make psql` bounds how long rows are held and waited for, unless somebody says otherwise."""
+    if own is None:
+        monkeypatch.delenv("PGOPTIONS", raising=False)
+    else:
+        monkeypatch.setenv("PGOPTIONS", own)
+    asked = [
+        "-At",
+        "-o",
+        str(tmp_path / "told"),
+        "-c",
+        "show lock_timeout",
+        "-c",
+        "show idle_in_transaction_session_timeout",
+    ]
+    assert psql.open_psql(database.url, asked) == 0
+    assert (tmp_path / "told").read_text().split() == expected
