@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.chassis.errors import RemoteRefused
+from services.chassis.errors import RemoteRefused, RemoteUnknown
 from services.chassis.http import ServiceClient
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
@@ -103,11 +103,18 @@ class PaymentClient:
             raise
         return True
 
-    async def of_attempt(self, order_id: str, attempt: int, *, deadline: float) -> tuple[Payment, ...]:
-        """Every payment of this attempt that the processor knows."""
+    async def captured(self, order_id: str, attempt: int, *, deadline: float) -> tuple[Payment, ...]:
+        """The payments of an attempt that is not voided because money was captured; RemoteUnknown if none shows any."""
         answer = await self.http.request("GET", "/payments", params={"order_id": order_id}, deadline=deadline)
         listed = read(_Payments, answer, service=SERVICE).payments
-        return tuple(payment for payment in listed if payment.order_id == order_id and payment.attempt == attempt)
+        ours = [payment for payment in listed if payment.order_id == order_id and payment.attempt == attempt]
+        captured = tuple(payment for payment in ours if payment.captured_minor > 0)
+        if not captured:
+            raise RemoteUnknown(
+                f"{SERVICE} has captured money and lists none among {len(ours)} payments of the attempt",
+                service=SERVICE,
+            )
+        return captured
 
     async def get(self, payment_id: str, *, deadline: float) -> Payment:
         """One payment, by the processor's id."""

@@ -38,7 +38,7 @@ async def void_or_refund(
     if await payment.void(placed.order_id, placed.attempt, key=step.key, deadline=step.deadline):
         step.log.info("payment.voided", order_id=placed.order_id)
         return
-    for found in await payment.of_attempt(placed.order_id, placed.attempt, deadline=step.deadline):
+    for found in await payment.captured(placed.order_id, placed.attempt, deadline=step.deadline):
         if found.owed_minor > 0:
             await payment.refund(found, deadline=step.deadline)
             step.log.info("payment.refunded", order_id=placed.order_id, payment_id=found.payment_id)

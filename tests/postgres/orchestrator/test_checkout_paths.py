@@ -1,5 +1,7 @@
 """The first half of an order, and every way that it can end there: stock and money add up."""
 
+import json
+
 import pytest
 
 from tests.postgres.orchestrator.acts import retried
@@ -54,6 +56,27 @@ async def test_an_unpaid_order_expires_and_late_money_comes_back(system: System)
     (line,) = await system.ledger()
     assert (line["captured_minor"], line["refunded_minor"]) == (1999, 1999)
     assert await system.available() == 10
+    await system.check_balance()
+
+
+@pytest.mark.parametrize("told", [[], [{"captured_minor": 0, "refunded_minor": 0}]], ids=["no payment", "no money"])
+async def test_an_undo_that_finds_no_captured_money_is_not_done(system: System, told: list[dict[str, int]]) -> None:
+    """A void refused for captured money, and a list without any: asked again until it shows what to give back."""
+    listed = [{"payment_id": "pay_1", "order_id": "order-1", "attempt": 1} | payment for payment in told]
+    body, kind = json.dumps({"payments": listed}), "application/json"
+    await system.fault(
+        "payment", kind="status", method="GET", path="/payments", status=200, times=2, body=body, content_type=kind
+    )
+    await system.fault("payment", kind="webhook_lost", times=None)
+    await system.place("order-1")
+    await system.settle()
+    await system.pass_time(PAYMENT_TIMEOUT_S)
+    (line,) = await system.ledger()
+    assert (line["captured_minor"], line["refunded_minor"]) == (1999, 0)
+    await retried(system, "order-1", times=3)
+    assert await system.status("order-1") == "payment_expired"
+    (line,) = await system.ledger()
+    assert (line["captured_minor"], line["refunded_minor"]) == (1999, 1999)
     await system.check_balance()
 
 
