@@ -12,7 +12,7 @@ import structlog
 from services.chassis import logs
 from services.session.domain.checkout import saga_id
 from tests.postgres.orchestrator.browser import PASSWORD, Browser
-from tests.support import server
+from tests.support import pages, server
 from tests.support.system import System, signed
 from tests.system.steps import ended
 
@@ -180,6 +180,38 @@ async def test_a_customer_is_erased(system: System) -> None:
     entries = (await system.call("GET", "orchestrator", "/audit", headers=system.admin)).json()["items"]
     (entry,) = [entry for entry in entries if entry["action"] == "erase"]
     assert (entry["subject_id"], entry["actor"]) == ("alice", "session for root")
+
+
+async def test_free_words_stay_where_the_page_says(system: System) -> None:
+    """SECURITY.md names every table and column that still holds words once their customer is erased."""
+    for order_id in ("order-1", "order-2", "FAIL_SHIP-1"):
+        await place(system, order_id)
+        await system.settle()
+    said = {"decision": "reject", "reason": "Ada has moved"}
+    await system.call("POST", "orchestrator", await system.approval_path("order-1"), json=said, headers=system.admin)
+    wish = {"reason": "Ada is ill"}
+    await system.call("POST", "session", "/users/alice/orders/order-2/cancel", json=wish, headers=system.bearer())
+    await system.decide("FAIL_SHIP-1")
+    for order_id, end in (("order-1", "rejected"), ("order-2", "cancelled"), ("FAIL_SHIP-1", "shipment_failed")):
+        assert await ended(system, order_id) == end
+    words = {"Ada has moved", "Ada is ill", "does not take this parcel", "The book"}
+    before = await rows(system)
+    assert [word for word in words if word not in before] == []
+    assert (await erased(system)).status_code == 202
+    await system.settle()
+    left = [line.split(" ", 2) for line in (await rows(system)).splitlines() if any(word in line for word in words)]
+    assert {table for table, *_ in left} == {
+        "orchestrator.audit",
+        "orchestrator.idempotency",
+        "session.attempts",
+        "session.audit",
+        "session.products",  # of the catalogue, and nobody's
+        "shipping.idempotency",
+        "shipping.shipments",
+    }
+    told = pages.section(pages.read("SECURITY.md"), "What is not covered").split("\n- ")
+    (page,) = [item for item in told if "**Free words**" in item]
+    assert {"audit", "attempts.lines", "shipments.refusal", "idempotency"} <= set(pages.code_words(page))
 
 
 async def test_an_administrator_of_any_name_can_erase(system: System) -> None:
