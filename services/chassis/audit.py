@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from services.chassis.connection import Connection
@@ -52,6 +50,26 @@ async def record(
     )
 
 
+def of_alarm(kind: str) -> str:
+    """Return the action of an alarm's entry."""
+    return f"alarm.{kind}"
+
+
+async def alarm(
+    conn: Connection,
+    kind: str,
+    *,
+    subject_id: str,
+    actor: str = SYSTEM,
+    reason: str | None = None,
+    details: Mapping[str, Any] | None = None,
+    now: datetime | None,
+) -> None:
+    """Add the entry of an alarm, in the transaction of what it tells of; `Metrics.alarm` sounds it."""
+    action = of_alarm(kind)
+    await record(conn, action=action, subject_id=subject_id, actor=actor, reason=reason, details=details, now=now)
+
+
 async def is_recorded(conn: Connection, *, action: str, subject_id: str, details: Mapping[str, Any]) -> bool:
     """Whether there is such an entry, with at least these details."""
     (row,) = await conn.fetch(
@@ -76,7 +94,5 @@ async def find(
     return [Entry(**{**dict(row), "details": json.loads(row["details"])}) for row in rows]
 
 
-@cache
-def queries() -> Queries:
-    """Read the named statements of `audit.sql`, once."""
-    return Queries.load(Path(__file__).with_name("audit.sql"))
+queries = Queries.beside(__file__, "audit.sql")
+"""Read the named statements of `audit.sql`, once."""

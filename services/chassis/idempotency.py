@@ -11,8 +11,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal, overload
 
 from fastapi import Header, Request
@@ -208,7 +206,5 @@ def number_of(key: IdempotencyKey) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-@cache
-def queries() -> Queries:
-    """Read the named statements of `idempotency.sql`, once."""
-    return Queries.load(Path(__file__).with_name("idempotency.sql"))
+queries = Queries.beside(__file__, "idempotency.sql")
+"""Read the named statements of `idempotency.sql`, once."""

@@ -20,15 +20,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.chassis.errors import Fault, Invalid
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., object])
+_OPENED_BY_LINK: set[Callable[..., object]] = set()
 
 
 def opened_by_link(endpoint: _Endpoint) -> _Endpoint:
     """Mark the endpoint of a page that people open by a link."""
     _OPENED_BY_LINK.add(endpoint)
     return endpoint
-
-
-_OPENED_BY_LINK: set[Callable[..., object]] = set()
 
 
 def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:

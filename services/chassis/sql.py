@@ -1,8 +1,9 @@
 """Named statements: blocks of .sql files, as the driver takes them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +69,11 @@ class Queries(Mapping[str, Statement]):
                 raise ValueError(f"{path.name}: {name} is empty")
             statements[name] = Statement.of(statement)
         return cls(statements, origin=path.name)
+
+    @classmethod
+    def beside(cls, module: str, file: str = "queries.sql") -> Callable[[], "Queries"]:
+        """Return what reads a .sql file beside a module (its `__file__`), once, when it is first asked."""
+        return cache(lambda: cls.load(Path(module).with_name(file)))
 
     def __getitem__(self, name: str) -> Statement:
         try:

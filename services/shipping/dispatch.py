@@ -203,9 +203,7 @@ class Dispatch:
             await shipments.give_back_lease(conn, order_id, epoch=claim.epoch, uncertain=True, now=now)
             owed = await _owe_anew(conn, shipment, now=now)
             if outcome.misconfigured:
-                await audit.record(
-                    conn, action=f"alarm.{MISCONFIGURED}", subject_id=order_id, actor=audit.SYSTEM, now=now
-                )
+                await audit.alarm(conn, MISCONFIGURED, subject_id=order_id, now=now)
         if outcome.misconfigured:
             self._metrics.alarm(MISCONFIGURED, order_id=order_id)
         _log.info("shipment.failed", order_id=order_id, reason="the carrier does not answer", final=False)

@@ -66,15 +66,7 @@ class Desk:
                 conn, action=action, subject_id=subject_id, actor=actor, reason=reason, details=details, now=now
             )
             if alarm is not None:
-                await audit.record(
-                    conn,
-                    action=f"alarm.{alarm}",
-                    subject_id=subject_id,
-                    actor=audit.SYSTEM,
-                    reason=action,
-                    details=details,
-                    now=now,
-                )
+                await audit.alarm(conn, alarm, subject_id=subject_id, reason=action, details=details, now=now)
         if alarm is not None:
             self.metrics.alarm(alarm, saga_id=subject_id, reason=action, by=actor, **details)
 

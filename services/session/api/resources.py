@@ -46,7 +46,5 @@ def answer(status: int, body: BaseModel | None, headers: Mapping[str, str] | Non
 
 async def alarm(conn: Connection, wired: Resources, kind: str, *, order_id: str, reason: str) -> None:
     """Raise an alarm: a WARN line, a metric, and a line in the audit log of this transaction."""
-    await audit.record(
-        conn, action=f"alarm.{kind}", subject_id=order_id, actor=audit.SYSTEM, reason=reason, now=wired.clock.sql_now()
-    )
+    await audit.alarm(conn, kind, subject_id=order_id, reason=reason, now=wired.clock.sql_now())
     wired.metrics.alarm(kind, order_id=order_id, reason=reason)

@@ -8,7 +8,7 @@ import pytest
 
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
-from tests.support.half_open import Way
+from tests.support.half_open import way_to
 
 KEPT: Final = 5
 SOON_S: Final = 0.1
@@ -19,13 +19,13 @@ PATIENCE_S: Final = 1.5
 @pytest.mark.scenario("CC13", "G14")
 async def test_who_notices_a_dead_connection_waits_for_the_end_of_none(chassis_url: str) -> None:
     """What was not answered in time is given up, and all that are idle with it; the next use connects anew."""
-    async with Way(chassis_url).opened() as way:
-        database = Database(way.url, application_name="half-open", pool_size=KEPT)
+    async with way_to(chassis_url) as (url, go_dark):
+        database = Database(url, application_name="half-open", pool_size=KEPT)
         try:
             async with AsyncExitStack() as stack:
                 for _ in range(KEPT):
                     await stack.enter_async_context(database.autocommit())
-            way.go_dark()
+            go_dark()
             async with asyncio.timeout(PATIENCE_S):
                 with pytest.raises(TimeoutError) as noticed:
                     async with database.in_time(SOON_S):

@@ -9,7 +9,7 @@ from services.chassis.clock import Clock
 from services.orchestrator.engine import StartRequest, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.support.engine import Configuration, only
-from tests.support.half_open import Way
+from tests.support.half_open import way_to
 from tests.support.world import Gate, act, held
 
 LEASE_S: Final = 3.0
@@ -29,8 +29,7 @@ async def test_dead_connections_cost_no_lease(cluster_of: ClusterOf) -> None:
     """All that are open go dead during a call: it is not given up, and what it has given is recorded."""
     cluster = cluster_of(two_calls, lease_s=LEASE_S)
     cluster.world.script("one", held(gate := Gate()))
-    async with Way(cluster.url).opened() as way:
-        cluster.url = way.url
+    async with way_to(cluster.url) as (cluster.url, go_dark):
         clock = Clock()
         replica = cluster.add(clock=clock)
         await replica.database.calibrate(clock)
@@ -38,11 +37,11 @@ async def test_dead_connections_cost_no_lease(cluster_of: ClusterOf) -> None:
         try:
             started = await replica.engine.operations.start(StartRequest(workflow="two-calls", key="k", input=None))
             await gate.reached.wait()
-            way.go_dark()
+            go_dark()
             await asyncio.sleep(1.5 * LEASE_S)
             assert not gate.abandoned.is_set()
             assert await row_of(cluster, started.saga_id) == ("leased", 1)
-            way.go_dark()
+            go_dark()
             gate.open()
             end = await replica.engine.operations.result(started.saga_id, PATIENCE_S)
             assert end.status == "completed"

@@ -1,6 +1,5 @@
 """Rows that somebody holds: whoever is frozen in a transaction costs his own sagas a while, and no other its lease."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -11,7 +10,8 @@ from services.chassis.messaging.outbox import Message
 from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.postgres.engine.test_untaken_leases import WIDE, beat
+from tests.postgres.engine.test_stale_holders import beat
+from tests.postgres.engine.test_untaken_leases import WIDE, until
 from tests.support.engine import LEASE_S, Cluster, Replica, only
 from tests.support.world import ONCE, Gate, act, held
 
@@ -80,7 +80,8 @@ async def test_a_message_key_that_somebody_holds_costs_no_other_its_lease(cluste
         await conn.affect(PUT_KEY, {"key": "order-one", "at": cluster.clock.now()})
     async with calling(cluster, replica, "one", "two") as (_, gates), peer.database.begin() as conn:
         await conn.fetch(LOCK_KEY, {"key": "order-one"})
+        sent = cluster.events.count("flush_before")
         gates["one"].open()
-        await asyncio.sleep(0.1)  # its flush is on its way
+        await until(lambda: cluster.events.count("flush_before") > sent)
         await outlive(cluster, replica)
         assert not gates["two"].abandoned.is_set()

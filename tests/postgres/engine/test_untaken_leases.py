@@ -16,6 +16,7 @@ from services.chassis.sql import Statement
 from services.orchestrator.engine import SignalTimeout, WorkflowContext, WorkflowDefinition, workflow
 from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.postgres.engine.test_handovers import resolve, unwritten
+from tests.postgres.engine.test_stale_holders import beat
 from tests.support.engine import LEASE_S, Cluster, Configuration, Replica, only
 from tests.support.world import ONCE, Gate, act, held
 
@@ -55,11 +56,6 @@ async def until(happens: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not happens():
             await asyncio.sleep(0.002)
-
-
-async def beat(replica: Replica) -> None:
-    """Let a replica's heartbeat run once."""
-    await replica.engine._heartbeat.run_once()
 
 
 def claims(cluster: Cluster) -> int:

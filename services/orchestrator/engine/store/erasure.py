@@ -1,17 +1,11 @@
 """Blanking the payloads of a subject's ended sagas."""
 
-from functools import cache
-from pathlib import Path
-
 from services.chassis.connection import Connection
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.codec import ERASED
 
-
-@cache
-def queries() -> Queries:
-    """Read the statements of erasure, once."""
-    return Queries.load(Path(__file__).with_name("erasure.sql"))
+queries = Queries.beside(__file__, "erasure.sql")
+"""Read the statements of erasure, once."""
 
 
 async def erase(conn: Connection, subject: str, *, limit: int) -> int:

@@ -2,8 +2,6 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from services.chassis import audit
@@ -15,11 +13,8 @@ from services.orchestrator.engine.model.records import LogRecord, Signal, Undo
 from services.orchestrator.engine.store import sagas, signals
 from services.orchestrator.engine.store.columns import write_attention, write_calls, write_waits
 
-
-@cache
-def queries() -> Queries:
-    """Read the statement of flushes, once."""
-    return Queries.load(Path(__file__).with_name("flush.sql"))
+queries = Queries.beside(__file__, "flush.sql")
+"""Read the statement of flushes, once."""
 
 
 async def write(conn: Connection, batch: Sequence[Flush], *, now: datetime | None) -> Sequence[FlushAnswer]:
@@ -41,13 +36,8 @@ async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: dateti
     await sagas.insert(conn, [saga for flush in applied for saga in flush.starts], now=now)
     for flush in applied:
         for alarm in flush.alarms:
-            await audit.record(
-                conn,
-                action=f"alarm.{alarm.kind}",
-                subject_id=str(flush.saga_id),
-                actor="engine",
-                reason=alarm.message,
-                now=now,
+            await audit.alarm(
+                conn, alarm.kind, subject_id=str(flush.saga_id), actor="engine", reason=alarm.message, now=now
             )
     await outbox.enqueue(conn, [message for flush in applied for message in flush.messages], now=now)
 

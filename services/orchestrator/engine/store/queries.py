@@ -1,18 +1,10 @@
 """The named statements of `queries.sql`, which lock, and of `reads.sql`, which do not."""
 
-from functools import cache
-from pathlib import Path
-
 from services.chassis.sql import Queries
 
-
-@cache
-def queries() -> Queries:
-    """Read the statements that take locks, once."""
-    return Queries.load(Path(__file__).with_name("queries.sql"))
+queries = Queries.beside(__file__)
+"""Read the statements that take locks, once."""
 
 
-@cache
-def reads() -> Queries:
-    """Read the statements that only read, once."""
-    return Queries.load(Path(__file__).with_name("reads.sql"))
+reads = Queries.beside(__file__, "reads.sql")
+"""Read the statements that only read, once."""

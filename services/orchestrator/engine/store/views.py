@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
@@ -16,11 +14,8 @@ from services.orchestrator.engine.model.states import Outcome, Phase, RunState, 
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits
 from services.orchestrator.engine.store.queries import reads
 
-
-@cache
-def queries() -> Queries:
-    """Read the statements of this module, and the conditions of `find`, once."""
-    return Queries.load(Path(__file__).with_name("views.sql"))
+queries = Queries.beside(__file__, "views.sql")
+"""Read the statements of this module, and the conditions of `find`, once."""
 
 
 @dataclass(frozen=True, slots=True)
