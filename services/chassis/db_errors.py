@@ -43,6 +43,11 @@ def is_lock_timeout(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate == "55P03"
 
 
+def is_statement_timeout(error: BaseException) -> bool:
+    """Whether a statement took longer than the server lets one run."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate == "57014"
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether this was the end of the connection, and most likely of the others to the same server."""
     if isinstance(error, asyncpg.PostgresError):

@@ -6,6 +6,7 @@ ENGINE = "tests/postgres/engine"
 QUERIES = "services/orchestrator/engine/store/queries.sql"
 FLUSH = "services/orchestrator/engine/store/flush.sql"
 HEARTBEAT = "services/orchestrator/engine/loops/heartbeat.py"
+SCHEDULER = "services/orchestrator/engine/loops/scheduler.py"
 RUNNING = "services/orchestrator/engine/running"
 ACTIVE, COMMITTER, EXECUTOR, STEPS = (f"{RUNNING}/{name}.py" for name in ("active", "committer", "executor", "steps"))
 UNTAKEN = f"{ENGINE}/test_untaken_leases.py"
@@ -99,6 +100,13 @@ HOLDING = (
         "A flush that needs what somebody has locked holds up all that share its batch, again and again.",
         (Edit(COMMITTER, "if is_lock_timeout(error) and not waits:", "if is_lock_timeout(error) and waits is None:"),),
         ("tests/unit/orchestrator/test_committer.py::test_who_needs_what_is_locked_holds_nobody_up",),
+    ),
+    Mutant(
+        "heavy-logs-keep-their-leases",
+        "G13",
+        "Sagas whose logs cannot be read together are claimed together again and again and end as poison.",
+        (Edit(SCHEDULER, "if len(unread) > 1:", "if len(unread) > 1_000:"),),
+        (f"{ENGINE}/test_heavy_logs.py::test_logs_too_heavy_together_are_read_in_parts",),
     ),
     Mutant(
         "stuck-forgets-calls",

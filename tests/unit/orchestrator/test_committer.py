@@ -7,7 +7,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from asyncpg import LockNotAvailableError
+from asyncpg import LockNotAvailableError, QueryCanceledError
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -30,6 +30,7 @@ class Postgres:
         self.batches: list[Sequence[Flush]] = []
         self.answers: list[asyncio.Future[None]] = []
         self.locked: set[UUID] = set()
+        self.in_time_at_most = LIMIT
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[None]:
@@ -45,6 +46,9 @@ class Postgres:
         if any(flush.saga_id in self.locked for flush in batch):
             await asyncio.sleep(0)
             raise LockNotAvailableError("locked by somebody")
+        if len(batch) > self.in_time_at_most:
+            await asyncio.sleep(0)
+            raise QueryCanceledError("canceling statement due to statement timeout")
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.batches.append(batch)
         self.answers.append(answer)
@@ -217,3 +221,18 @@ async def test_who_waits_for_a_lock_when_it_stops_is_told(postgres: Postgres, wr
     await writing.stop()
     with pytest.raises(LeaseLost):
         await future
+
+
+async def test_what_is_too_much_for_one_statement_is_written_in_parts(postgres: Postgres, writing: Committer) -> None:
+    """A batch that Postgres cannot write in its time would be sent for ever; halves of halves go through."""
+    postgres.in_time_at_most = 3
+    futures = submitted(writing, 10)
+    answered = 0
+    while not all(future.done() for future in futures):
+        await turns_of_the_loop()
+        for answer in postgres.answers[answered:]:
+            answer.set_result(None)
+        answered = len(postgres.answers)
+    assert [await future for future in futures] == [APPLIED] * 10
+    assert postgres.sizes == [2, 3, 2, 3]
+    await writing.stop()

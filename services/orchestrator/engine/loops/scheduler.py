@@ -6,6 +6,7 @@ from uuid import UUID
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.chassis.db_errors import is_transient
 from services.chassis.loop import Loop
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.hints import Hints
@@ -49,6 +50,7 @@ class Scheduler:
         self._hooks = hooks
         self._settings = settings
         self._versions = versions
+        self._portion = settings.claim_batch
         self._hints = Hints()
         self._asked = False
         self._look_by = 0.0
@@ -91,7 +93,7 @@ class Scheduler:
 
         `asked`: somebody has made a saga due.
         """
-        capacity = min(self._settings.claim_batch, self._active.free)
+        capacity = min(self._portion, self._active.free)
         if capacity <= 0:
             return self._settings.poll_s
         hinted = self._hints.pop(self._clock.now())
@@ -122,13 +124,27 @@ class Scheduler:
         kept = {saga.id: run for saga in claimed if (run := self._active.residents.take(saga)) is not None}
         try:
             histories = await self._load(claimed, kept)
-        except BaseException:
+        except BaseException as error:
             for run in kept.values():
                 run.close()
+            if is_transient(error):
+                await self._claim_less(claimed)
             raise
+        self._portion = min(self._portion + 1, self._settings.claim_batch)
         for saga in claimed:
             self._active.begin(saga, histories.get(saga.id, History()), sent_at, kept.get(saga.id))
         return len(claimed)
+
+    async def _claim_less(self, unread: Sequence[Saga]) -> None:
+        """Give sagas back whose logs may be too large to be read together, so that no lease of theirs runs out.
+
+        One that cannot be read even alone keeps its lease: as that runs out, again and again, a person hears of it.
+        """
+        if len(unread) > 1:
+            self._portion = len(unread) // 2
+            leases = {saga.id: saga.epoch for saga in unread}
+            async with self._database.in_time(self._settings.lease_s), self._database.autocommit() as conn:
+                await sagas.release(conn, leases, self._active.owner, now=self._clock.sql_now())
 
     async def _load(self, claimed: Sequence[Saga], kept: Mapping[UUID, Run]) -> Mapping[UUID, History]:
         """Read logs for what must be replayed and signals for what has news; a run kept in memory reads neither."""

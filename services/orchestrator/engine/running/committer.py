@@ -4,7 +4,8 @@ While a batch is being committed the next gathers. Unloaded, a step costs one co
 steps. Where a crowd is queued, two batches are under way at a time: while Postgres writes one, the sagas of the other
 go on. Who has written a batch writes the next: a turn of a busy event loop takes as long as a commit, and whoever is
 called by way of one waits for it. A batch only groups: it may be split anywhere, so a payload that Postgres refuses is
-found by halving and fails alone. A lost answer is repeated until it is heard: each saga's row says which flush it has.
+found by halving and fails alone, and what is too much for one statement is written in parts. A lost answer is repeated
+until it is heard: each saga's row says which flush it has.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Final, cast
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
-from services.chassis.db_errors import is_lock_timeout
+from services.chassis.db_errors import is_lock_timeout, is_statement_timeout
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
@@ -197,7 +198,7 @@ class Committer:
             self._writing_apart = None
 
     async def _halve(self, batch: Sequence[Waiter], error: Exception) -> None:
-        """Find the flush that Postgres refuses; it fails alone."""
+        """Write a batch in halves, which may not be too much at once; the flush that Postgres refuses fails alone."""
         if len(batch) == 1:
             self._log.error("engine.flush_refused", saga_id=str(batch[0][0].saga_id), error=str(error)[:500])
             _fail(batch, error)
@@ -224,6 +225,8 @@ class Committer:
         def told(error: Exception) -> None:
             nonlocal patience_s
             if is_lock_timeout(error) and not waits:
+                raise error
+            if is_statement_timeout(error) and len(batch) > 1:
                 raise error
             patience_s *= 2
             self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
