@@ -274,7 +274,7 @@ class RemoteRefused(RemoteError):
 class RemoteUnknown(RemoteError):
     """It is unknown whether the other service did what was asked.
 
-    `retry_after_s`: what the answer asked us to wait, in seconds.
+    `retry_after_s`: what the answer asked us to wait, in seconds; `remote_code`: its code, if it had one.
     """
 
     code = "remote-unknown"
@@ -286,9 +286,11 @@ class RemoteUnknown(RemoteError):
         service: str,
         status: int | None = None,
         retry_after_s: float | None = None,
+        remote_code: str | None = None,
     ) -> None:
         super().__init__(message, service=service, status=status)
         self.retry_after_s = retry_after_s
+        self.remote_code = remote_code
 
 
 class RemoteMisconfigured(RemoteError):

@@ -141,7 +141,7 @@ class ServiceClient:
             raise RemoteMisconfigured(f"{self.service} answered {words}", service=self.service, status=status)
         if 400 <= status < 500 and status not in _OPEN and code is not None and retry_after_s is None:
             raise RemoteRefused(code, detail or f"{self.service} answered {words}", service=self.service, status=status)
-        raise self._unknown(f"answered {words}", status, retry_after_s)
+        raise self._unknown(f"answered {words}", status, retry_after_s, code)
 
     def _read(self, status: int, raw: bytes) -> Any:
         if not raw:
@@ -151,12 +151,15 @@ class ServiceClient:
         except (ValueError, RecursionError):
             raise self._unknown("the answer is not JSON", status) from None
 
-    def _unknown(self, why: str, status: int | None = None, retry_after_s: float | None = None) -> RemoteUnknown:
+    def _unknown(
+        self, why: str, status: int | None = None, retry_after_s: float | None = None, code: str | None = None
+    ) -> RemoteUnknown:
         return RemoteUnknown(
             f"{self.service}: {why}",
             service=self.service,
             status=status,
             retry_after_s=retry_after_s,
+            remote_code=code,
         )
 
     def _retry_after_s(self, header: str | None) -> float | None:

@@ -7,6 +7,9 @@ from pydantic import Field
 from services.contracts.base import Contract, Identifier, Secret
 from services.contracts.session import Address, Attempt, ReservedItem
 
+CARRIER_MISCONFIGURED = "carrier-misconfigured"
+"""The code of a 503: the carrier does not let shipping in. Trying again helps only once a person has mended that."""
+
 
 class CreateShipment(Contract):
     """`POST /shipments`: hand an order to the carrier."""

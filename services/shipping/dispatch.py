@@ -12,13 +12,21 @@ from services.chassis import audit, ids
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
-from services.chassis.errors import InFlight, RemoteError, RemoteUnknown
+from services.chassis.errors import InFlight, RemoteError, RemoteMisconfigured, RemoteUnknown
 from services.chassis.fingerprints import Fingerprints
 from services.chassis.logs import get_logger
 from services.chassis.metrics import Metrics
 from services.contracts.shipping import CreateShipment
-from services.shipping.clients.carrier import AlreadyThere, CarrierClient, Outcome, Refused, Registered, Unreachable
-from services.shipping.domain.errors import AlreadyDelivered, CarrierRejected, CarrierUnavailable
+from services.shipping.clients.carrier import (
+    MISCONFIGURED_RETRY_S,
+    AlreadyThere,
+    CarrierClient,
+    Outcome,
+    Refused,
+    Registered,
+    Unreachable,
+)
+from services.shipping.domain.errors import AlreadyDelivered, CarrierMisconfigured, CarrierRejected, CarrierUnavailable
 from services.shipping.domain.shipment import Next, StoredShipment, next_of_create, why_none
 from services.shipping.store import shipments
 
@@ -109,7 +117,7 @@ class Dispatch:
         for order_id, epoch in owed:
             try:
                 await self._undo(order_id, epoch)
-            except (CarrierUnavailable, AlreadyDelivered) as error:
+            except (CarrierUnavailable, CarrierMisconfigured, AlreadyDelivered) as error:
                 _log.warning("shipment.undo_owed", order_id=order_id, reason=error.message)
         return 0 if len(owed) == SWEEP_LIMIT else SWEEP_AGE_S
 
@@ -203,14 +211,16 @@ class Dispatch:
             await shipments.give_back_lease(conn, order_id, epoch=claim.epoch, uncertain=True, now=now)
             owed = await _owe_anew(conn, shipment, now=now)
             if outcome.misconfigured:
-                await audit.alarm(conn, MISCONFIGURED, subject_id=order_id, now=now)
+                await _audit_once(conn, order_id, now=now)
         if outcome.misconfigured:
             self._metrics.alarm(MISCONFIGURED, order_id=order_id)
-        _log.info("shipment.failed", order_id=order_id, reason="the carrier does not answer", final=False)
+        reason = "the carrier does not let us in" if outcome.misconfigured else "the carrier does not answer"
+        _log.info("shipment.failed", order_id=order_id, reason=reason, final=False)
         if owed is not None:
             await self._undo(order_id, owed)
             raise why_none(shipment)
-        raise CarrierUnavailable(retry_after_s=outcome.retry_after_s)
+        why = CarrierMisconfigured if outcome.misconfigured else CarrierUnavailable
+        raise why(retry_after_s=outcome.retry_after_s)
 
     async def _undo(self, order_id: str, epoch: int) -> None:
         """Have the carrier cancel whatever has this reference; then the undo of `epoch` is no longer owed."""
@@ -219,6 +229,12 @@ class Dispatch:
         except AlreadyThere:
             await self._delivered(order_id)
             raise AlreadyDelivered from None
+        except RemoteMisconfigured as error:
+            now = self._clock.sql_now()
+            async with self._database.begin() as conn:
+                await _audit_once(conn, order_id, now=now)
+            self._metrics.alarm(MISCONFIGURED, order_id=order_id)
+            raise CarrierMisconfigured(retry_after_s=MISCONFIGURED_RETRY_S) from error
         except RemoteError as error:
             _log.warning("shipment.cancel_unconfirmed", order_id=order_id, reason=error.message)
             asked_s = error.retry_after_s if isinstance(error, RemoteUnknown) else None
@@ -235,6 +251,12 @@ class Dispatch:
             await shipments.mark_delivered(
                 conn, order_id, parcel=parcel, shipment_id=ids.new_id("shp"), now=self._clock.sql_now()
             )
+
+
+async def _audit_once(conn: Connection, order_id: str, *, now: datetime | None) -> None:
+    """Leave a row for the alarm; one for each order, however often it is tried again."""
+    if not await audit.is_recorded(conn, action=audit.of_alarm(MISCONFIGURED), subject_id=order_id, details={}):
+        await audit.alarm(conn, MISCONFIGURED, subject_id=order_id, now=now)
 
 
 async def _owe_anew(conn: Connection, shipment: StoredShipment, *, now: datetime | None) -> int | None:

@@ -31,6 +31,11 @@ class Outside(InProcess):
         answer = await self.call("POST", simulator, "/_control/faults", json={"faults": [fault]})
         assert answer.status_code == 201, answer.text
 
+    async def mend(self, simulator: str) -> None:
+        """Forget every fault of the processor or the carrier."""
+        answer = await self.call("DELETE", simulator, "/_control/faults")
+        assert answer.status_code == 204, answer.text
+
     async def calls(self, simulator: str, path: str, *, order_id: str | None = None) -> Any:
         """The calls that a simulator has received on a path, oldest first."""
         params = {"path": path} | ({} if order_id is None else {"subject": order_id})

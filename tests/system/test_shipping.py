@@ -73,3 +73,50 @@ async def test_odd_answers_of_the_carrier_are_survived(system: System, answer: d
     await system.fault("carrier", kind="status", method="POST", path="/parcels", times=2, **answer)
     assert await approved(system, "order-1") == "completed"
     assert len(await system.fleet()) == 1
+
+
+async def let_nobody_in(system: System) -> None:
+    """Have the carrier refuse the secret of whoever calls."""
+    await system.fault("carrier", kind="status", path="/parcels", status=401, times=None)
+
+
+@pytest.mark.scenario("K12", "C15")
+async def test_an_order_waits_for_a_carrier_that_does_not_let_us_in(system: System) -> None:
+    """While our secret is wrong the order is neither shipped nor refunded, and people are called; then it goes on."""
+    await paid(system, "order-1")
+    await let_nobody_in(system)
+    assert (await system.decide("order-1")).status_code == 200
+    for _ in range(240):
+        await system.pass_time(30)
+    assert await system.status("order-1") == "approved"
+    assert not await refunded(system, "order-1")
+    assert await system.calls("carrier", "/parcels/cancel") == []
+    assert await alarms(system, "shipping", "carrier-misconfigured") > 100
+    assert await alarms(system, "orchestrator", "step-misconfigured") > 100
+    await system.mend("carrier")
+    assert await ended(system, "order-1") == "completed"
+    assert [parcel["status"] for parcel in await system.fleet()] == ["registered"]
+
+
+@pytest.mark.scenario("K3", "K12")
+async def test_a_cancel_waits_for_a_carrier_that_does_not_let_us_in(system: System) -> None:
+    """A cancelled order's undos wait as long as our secret is wrong, nobody has to retry them, and money comes back."""
+    await paid(system, "order-1")
+    await let_nobody_in(system)
+    assert (await system.decide("order-1")).status_code == 200
+    await system.settle()
+    assert (await system.cancel("order-1")).status_code == 202
+    for _ in range(60):
+        await system.pass_time(30)
+    assert (await system.saga("order-1"))["status"] == "compensating"
+    await system.mend("carrier")
+    assert await ended(system, "order-1") == "cancelled"
+    assert await refunded(system, "order-1")
+    assert await system.fleet() == []
+
+
+async def alarms(system: System, service: str, kind: str) -> float:
+    """How often a service has sounded an alarm."""
+    text: str = (await system.call("GET", service, "/metrics")).text
+    (line,) = [line for line in text.splitlines() if line.startswith(f'order_saga_alarms_total{{kind="{kind}"}}')]
+    return float(line.split()[-1])

@@ -1,11 +1,14 @@
 """The shipping service as steps see it: one shipment per order, cancelled by our reference; one try per call."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from services.chassis.errors import RemoteMisconfigured, RemoteUnknown
 from services.chassis.http import ServiceClient
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import ReservedItem
-from services.contracts.shipping import CreateShipment, Shipment
+from services.contracts.shipping import CARRIER_MISCONFIGURED, CreateShipment, Shipment
 from services.orchestrator.clients.answers import read
 
 SERVICE = "shipping"
@@ -13,7 +16,10 @@ SERVICE = "shipping"
 
 @dataclass(frozen=True, slots=True)
 class ShippingClient:
-    """Calls to shipping; `carrier-rejected` is a refusal, `carrier-unavailable` is unknown."""
+    """Calls to shipping; `carrier-rejected` is a refusal, `carrier-unavailable` is unknown.
+
+    `carrier-misconfigured` is as if shipping did not let us in: a person mends it, and no order is given up for it.
+    """
 
     http: ServiceClient
 
@@ -22,20 +28,33 @@ class ShippingClient:
     ) -> Shipment:
         """Hand the order to the carrier; again gives the same shipment."""
         items = tuple(ReservedItem(sku=item.sku, quantity=item.quantity) for item in placed.items)
-        answer = await self.http.request(
-            "POST",
-            "/shipments",
-            body=CreateShipment(
-                order_id=placed.order_id, attempt=placed.attempt, address=placed.shipping_address, items=items
-            ),
-            key=key,
-            deadline=deadline,
-            acting_user=acting_user,
-        )
+        with _let_in_by_the_carrier():
+            answer = await self.http.request(
+                "POST",
+                "/shipments",
+                body=CreateShipment(
+                    order_id=placed.order_id, attempt=placed.attempt, address=placed.shipping_address, items=items
+                ),
+                key=key,
+                deadline=deadline,
+                acting_user=acting_user,
+            )
         return read(Shipment, answer, service=SERVICE)
 
     async def cancel(self, order_id: str, *, key: str, deadline: float, acting_user: str | None = None) -> None:
         """Cancel by order: also one never shipped, which leaves a tombstone against a late create."""
-        await self.http.request(
-            "POST", f"/shipments/{order_id}/cancel", key=key, deadline=deadline, acting_user=acting_user
-        )
+        with _let_in_by_the_carrier():
+            await self.http.request(
+                "POST", f"/shipments/{order_id}/cancel", key=key, deadline=deadline, acting_user=acting_user
+            )
+
+
+@contextmanager
+def _let_in_by_the_carrier() -> Iterator[None]:
+    """Tell a carrier that does not let shipping in from one that does not answer."""
+    try:
+        yield
+    except RemoteUnknown as error:
+        if error.remote_code != CARRIER_MISCONFIGURED:
+            raise
+        raise RemoteMisconfigured(error.message, service=error.service, status=error.status) from error

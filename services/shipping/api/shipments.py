@@ -22,6 +22,7 @@ from services.contracts.shipping import ShipmentCancelled as Cancelled
 from services.shipping.dispatch import Dispatch
 from services.shipping.domain.errors import (
     AlreadyDelivered,
+    CarrierMisconfigured,
     CarrierRejected,
     CarrierUnavailable,
     ShipmentCancelled,
@@ -88,7 +89,14 @@ Wired = Annotated[Resources, Depends(resources)]
     responses={
         200: {"model": Shipment, "description": "The shipment was there"},
         **problem_responses(
-            ShipmentCancelled, ShipmentConflict, InFlight, Invalid, KeyReused, CarrierRejected, CarrierUnavailable
+            ShipmentCancelled,
+            ShipmentConflict,
+            InFlight,
+            Invalid,
+            KeyReused,
+            CarrierRejected,
+            CarrierUnavailable,
+            CarrierMisconfigured,
         ),
     },
 )
@@ -99,7 +107,8 @@ async def create(
 ) -> Response:
     """Make the one shipment of an order, or find it.
 
-    422 `carrier-rejected` is final. 503 `carrier-unavailable` may be tried again, with the same key.
+    422 `carrier-rejected` is final. 503 `carrier-unavailable` may be tried again, with the same key; so may
+    `carrier-misconfigured`, which ends once a person has mended our address or credentials at the carrier.
     """
 
     async def handle() -> StoredAnswer:
@@ -127,7 +136,9 @@ async def get(order_id: PathId, wired: Wired) -> Shipment:
     "/shipments/{order_id}/cancel",
     summary="Take a shipment back, or keep it from being made",
     response_model=Cancelled,
-    responses=problem_responses(AlreadyDelivered, InFlight, Invalid, KeyReused, CarrierUnavailable),
+    responses=problem_responses(
+        AlreadyDelivered, InFlight, Invalid, KeyReused, CarrierUnavailable, CarrierMisconfigured
+    ),
 )
 async def cancel(
     order_id: PathId,

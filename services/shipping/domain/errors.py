@@ -10,10 +10,12 @@ RequestError
 ├── NotFound
 │   └── ShipmentUnknown
 └── Unavailable
-    └── CarrierUnavailable
+    ├── CarrierUnavailable
+    └── CarrierMisconfigured
 """
 
 from services.chassis.errors import Conflict, Invalid, NotFound, Unavailable
+from services.contracts.shipping import CARRIER_MISCONFIGURED
 
 
 class ShipmentCancelled(Conflict):
@@ -54,3 +56,9 @@ class CarrierUnavailable(Unavailable):
     """The carrier does not answer; come back later."""
 
     code = "carrier-unavailable"
+
+
+class CarrierMisconfigured(Unavailable):
+    """The carrier does not let us in, which a person has to mend; come back later."""
+
+    code = CARRIER_MISCONFIGURED

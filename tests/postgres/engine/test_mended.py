@@ -5,11 +5,13 @@ from typing import Final
 import pytest
 
 from services.chassis.errors import RemoteMisconfigured
+from services.chassis.sql import Statement
 from services.orchestrator.engine import RetryPolicy, TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, only
 from tests.support.world import HOUR_S, THRICE, Fault, act, answer_lost, refused, undo, unreachable
 
+ALARMED: Final = Statement.of("select reason from audit where action = 'alarm.step-misconfigured' order by id")
 HOURLY: Final = RetryPolicy(initial_s=HOUR_S, factor=1.0, max_s=HOUR_S, jitter=0.0)
 
 
@@ -38,9 +40,9 @@ async def undone_thrice(ctx: WorkflowContext, _: None) -> None:
     raise TerminalError("no-way", "it cannot be done")
 
 
-def not_let_in() -> Fault:
+def not_let_in(words: str = "401") -> Fault:
     """A target that answers 401."""
-    return Fault(error=lambda: RemoteMisconfigured("401", service="target"))
+    return Fault(error=lambda: RemoteMisconfigured(words, service="target"))
 
 
 @only(ONE)
@@ -73,3 +75,17 @@ async def test_attempts_that_were_not_let_in_use_up_none(
     end = await cluster.run(thrice if flow is thrice else undone_thrice)
     assert end.status == status
     assert len(cluster.world.called(call)) == 7
+
+
+@only(ONE)
+@pytest.mark.parametrize(("flow", "call"), [(thrice, "a"), (undone_thrice, "undo a")])
+async def test_what_goes_on_is_audited_once(cluster_of: ClusterOf, flow: object, call: str) -> None:
+    """Every attempt that is not let in sounds an alarm; the audit log says so once, and again when it is another."""
+    cluster = cluster_of(thrice, undone_thrice)
+    cluster.world.script(call, *[not_let_in()] * 3, *[not_let_in("no such route")] * 2)
+    await cluster.run(thrice if flow is thrice else undone_thrice)
+    assert cluster.events.count("alarm") == 5
+    async with cluster.replicas[0].database.begin() as conn:
+        reasons = [reason for (reason,) in await conn.fetch(ALARMED)]
+    name = "act" if flow is thrice else "undo"
+    assert reasons == [f"{name}: 401", f"{name}: no such route"]

@@ -65,6 +65,27 @@ async def test_a_cancel_is_confirmed_by_the_carrier(shipping: Shipping, replica:
     assert shipping.live("order-1") == 0
 
 
+async def test_a_cancel_that_the_carrier_does_not_let_in_is_alarmed(
+    shipping: Shipping, replica: Replica, shipping_database: Database
+) -> None:
+    """401 to a cancel: 503 with a code of its own and an alarm, from a request and from the sweep; then it goes on."""
+    await replica.create("order-1")
+    shipping.fault("status", status=401, path="/parcels/cancel", times=2)
+    refused = await replica.cancel("order-1")
+    assert (refused.status_code, refused.json()["code"]) == (503, "carrier-misconfigured")
+    assert "Retry-After" in refused.headers
+    shipping.clock.advance(31)
+    await replica.app.state.dispatch.sweep()
+    assert shipping.live("order-1") == 1
+    async with shipping_database.begin() as conn:
+        alarms = await conn.fetch(Statement.of("select action, subject_id from audit"))
+    assert [tuple(row) for row in alarms] == [("alarm.carrier-misconfigured", "order-1")]
+    sounded = 'order_saga_alarms_total{kind="carrier-misconfigured"} 2.0'
+    assert sounded in (await replica.http.get("/metrics")).text
+    assert (await replica.cancel("order-1")).status_code == 200
+    assert shipping.live("order-1") == 0
+
+
 async def test_an_unconfirmed_cancel_is_not_forgotten(
     shipping: Shipping, replica: Replica, shipping_database: Database
 ) -> None:

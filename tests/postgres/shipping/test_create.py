@@ -15,6 +15,8 @@ from services.chassis.sql import Statement
 from services.chassis.tokens import mint_user_token
 from tests.postgres.shipping.conftest import Replica, Shipping, shipment
 
+ALARMED_TWICE = 'order_saga_alarms_total{kind="carrier-misconfigured"} 2.0'
+
 
 @pytest.mark.scenario("C1", "C4")
 async def test_an_order_becomes_one_shipment(shipping: Shipping, replica: Replica) -> None:
@@ -223,14 +225,19 @@ async def test_senseless_answers_are_not_believed(shipping: Shipping, replica: R
 async def test_a_carrier_that_does_not_let_us_in_is_alarmed(
     shipping: Shipping, replica: Replica, shipping_database: Database
 ) -> None:
-    """401 from the carrier is our mistake: 503, one call, an alarm, and the order can be shipped afterwards."""
-    shipping.fault("status", status=401)
-    assert (await replica.create("order-1")).status_code == 503
+    """401 from the carrier is our mistake: 503 with a code of its own, one call a try, alarms, and one row of them."""
+    shipping.fault("status", status=401, times=2)
+    for _ in range(2):
+        refused = await replica.create("order-1")
+        assert (refused.status_code, refused.json()["code"]) == (503, "carrier-misconfigured")
+        assert "Retry-After" in refused.headers
+    assert shipping.keys() == ["shipment:order-1"] * 2
     async with shipping_database.begin() as conn:
         actions = [action for (action,) in await conn.fetch(Statement.of("select action from audit"))]
     assert actions == ["alarm.carrier-misconfigured"]
-    assert "carrier-misconfigured" in (await replica.http.get("/metrics")).text
+    assert ALARMED_TWICE in (await replica.http.get("/metrics")).text
     assert (await replica.create("order-1")).status_code == 201
+    assert shipping.live("order-1") == 1
 
 
 @pytest.fixture

@@ -111,6 +111,8 @@ async def test_every_other_answer_is_told_apart(
     assert caught.value.service == "shipping"
     if isinstance(caught.value, RemoteRefused):
         assert (caught.value.code, caught.value.message) == ("out-of-stock", "sku-1 is out of stock")
+    if isinstance(caught.value, RemoteUnknown):
+        assert caught.value.remote_code == ("out-of-stock" if document is PROBLEM else None)
 
 
 @WAYS

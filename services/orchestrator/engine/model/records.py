@@ -169,10 +169,14 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that needs a person: its kind, for dashboards, and what has happened."""
+    """Something that needs a person: its kind, for dashboards, and what has happened.
+
+    It `is_repeat` if the attempt before has left the same in the audit log: it sounds again, and leaves no further row.
+    """
 
     kind: str
     message: str
+    is_repeat: bool = False
 
 
 class Saga(NamedTuple):

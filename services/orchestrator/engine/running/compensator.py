@@ -122,10 +122,11 @@ class Compensator:
         self, definition: WorkflowDefinition, pending: Pending, undo: Undo, attempted: Attempted
     ) -> bool:
         error = attempted.error or Exception("unknown")
-        undo = undo._replace(error=error_info(error))
+        before, undo = undo.error, undo._replace(error=error_info(error))
         if attempted.verdict is Verdict.MISCONFIGURED:
             pending.undo_changes.append(undo._replace(attempts=undo.attempts - 1))  # no policy counts this one
-            pending.alarms.append(Alarm("step-misconfigured", f"{undo.name}: {error}"))
+            message = f"{undo.name}: {attempted.info().message}"
+            pending.alarms.append(Alarm("step-misconfigured", message, is_repeat=undo.error == before))
             await self._wait(pending, RunState.WAITING, delay_s=MISCONFIGURED_PAUSE_S, undo=undo)
             return False
         pending.undo_changes.append(undo)

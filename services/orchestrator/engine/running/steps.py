@@ -95,11 +95,11 @@ class StepBook:
                     self._waive(run, command)
                 self._record_error(run, command, call, attempted.info())
             case Verdict.MISCONFIGURED:
-                run.pending.alarms.append(Alarm("step-misconfigured", f"{command.name}: {attempted.error}"))
+                info = attempted.info()
+                message = f"{command.name}: {info.message}"
+                run.pending.alarms.append(Alarm("step-misconfigured", message, is_repeat=info == call.error))
                 retry_at = run.log.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
-                run.pending.calls[command.position] = call.uncounted()._replace(
-                    retry_at=retry_at, error=attempted.info()
-                )
+                run.pending.calls[command.position] = call.uncounted()._replace(retry_at=retry_at, error=info)
             case _:
                 self._unknown(run, command, call._replace(unknown=True), attempted)
 

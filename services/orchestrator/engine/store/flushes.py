@@ -36,6 +36,8 @@ async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: dateti
     await sagas.insert(conn, [saga for flush in applied for saga in flush.starts], now=now)
     for flush in applied:
         for alarm in flush.alarms:
+            if alarm.is_repeat:
+                continue
             await audit.alarm(
                 conn, alarm.kind, subject_id=str(flush.saga_id), actor="engine", reason=alarm.message, now=now
             )
