@@ -7,7 +7,7 @@ from typing import Final
 from services.chassis import logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.metrics import Metrics
-from services.orchestrator.engine import EngineHooks, Flush, NewSaga, Operations, Saga, Signal
+from services.orchestrator.engine import EngineHooks, ErrorInfo, Flush, NewSaga, Operations, Saga, Signal
 from services.orchestrator.workflows import ADMIN_APPROVAL, REGISTRY, order
 
 CENSUS_S: Final = 10.0
@@ -57,19 +57,21 @@ class Telemetry(EngineHooks):
         if position.endswith(_UNDO):
             self._log.info("compensation.started", step=name, attempt=attempt)
 
-    def call_answered(self, saga: Saga, position: str, name: str, outcome: str, seconds: float) -> None:
+    def call_answered(
+        self, saga: Saga, position: str, name: str, outcome: str, seconds: float, reason: ErrorInfo | None
+    ) -> None:
         """An attempt of a step or of an undo has ended."""
         self._seconds.labels(name).observe(seconds)
         if not position.endswith(_UNDO):
             self._attempts.labels(name, outcome).inc()
-            if outcome != "ok":
-                self._log.warning("step.attempt_failed", **_about(saga), step=name, outcome=outcome)
+            if reason is not None:
+                self._log.warning("step.attempt_failed", **_about(saga), step=name, outcome=outcome, **_why(reason))
             return
         self._undos.labels(name, outcome).inc()
-        if outcome == "ok":
+        if reason is None:
             self._log.info("compensation.done", **_about(saga), step=name)
         else:
-            self._log.warning("compensation.attempt_failed", **_about(saga), step=name, outcome=outcome)
+            self._log.warning("compensation.attempt_failed", **_about(saga), step=name, outcome=outcome, **_why(reason))
 
     def timer_fired(self, saga: Saga, due_at: datetime, now: datetime) -> None:
         """A timer has fired."""
@@ -120,3 +122,7 @@ def _about(saga: Saga | NewSaga) -> dict[str, str | None]:
     about = {"saga_id": str(saga.id), "workflow": saga.workflow, "user_id": saga.subject}
     order_id = order_id_of(saga.workflow, saga.key)
     return about if order_id is None else {**about, "order_id": order_id}
+
+
+def _why(reason: ErrorInfo) -> dict[str, str]:
+    return {"code": reason.code} | ({"reason": reason.message} if reason.message else {})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.orchestrator.engine.model.flush import Flush
-from services.orchestrator.engine.model.records import NewSaga, Saga, Signal
+from services.orchestrator.engine.model.records import ErrorInfo, NewSaga, Saga, Signal
 
 
 class EngineHooks:
@@ -43,8 +43,13 @@ class EngineHooks:
     def call_before(self, saga: Saga, position: str, name: str, attempt: int) -> None:
         """The intent is durable; the call is about to go out. Undos have a position that ends in `:undo`."""
 
-    def call_answered(self, saga: Saga, position: str, name: str, outcome: str, seconds: float) -> None:
-        """The answer is here, not recorded; `outcome` is `ok`, `refused`, `misconfigured`, `unknown` or `timeout`."""
+    def call_answered(
+        self, saga: Saga, position: str, name: str, outcome: str, seconds: float, reason: ErrorInfo | None
+    ) -> None:
+        """The answer is here, not recorded; `outcome` is `ok`, `refused`, `misconfigured`, `unknown` or `timeout`.
+
+        `reason` is why it is not `ok`, as far as logs may hold it; its message may be empty.
+        """
 
     def suspend_before(self, saga: Saga) -> None:
         """The saga is about to be written as waiting."""

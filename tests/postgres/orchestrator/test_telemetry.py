@@ -1,5 +1,6 @@
 """What an order leaves in logs and metrics: one trace through all services, and every undo by name."""
 
+import json
 import re
 
 import pytest
@@ -47,6 +48,32 @@ async def test_every_undo_is_told_and_counted(system: System) -> None:
     assert (failed["code"], failed["order_id"]) == ("order-rejected", "order-1")
     assert await counted(system, "saga_compensations_total{") == 2
     assert await counted(system, 'saga_ended_total{status="failed",workflow="order"}') == 1
+
+
+async def test_a_failed_attempt_says_why(system: System) -> None:
+    """Of a call that does not work the log has code and status, of a refusal its code, and no word of the target's."""
+    await waiting_for_approval(system)
+    body = json.dumps({"code": "no-such-street", "detail": "nobody lives in 1 Main St"})
+    answers: list[dict[str, object]] = [{"status": 503, "retry_after_s": 1, "times": 4}, {"status": 422, "body": body}]
+    for answer in answers:
+        await system.fault("carrier", kind="status", method="POST", path="/parcels", **answer)
+    await system.fault("payment", kind="status", method="POST", path="/payments/void", status=500)
+    with structlog.testing.capture_logs(processors=MERGED) as lines:
+        await system.decide("order-1")
+        for _ in range(5):
+            await system.pass_time(30)
+    assert await system.status("order-1") == "shipment_failed"
+    told = [
+        tuple(line.get(name) for name in ("event", "step", "outcome", "code", "reason"))
+        for line in lines
+        if str(line["event"]).endswith(".attempt_failed")
+    ]
+    unreached, refused, unvoided = told
+    step = ("step.attempt_failed", "initiate_shipment")
+    assert unreached == (*step, "unknown", "remote-unknown", "shipping: answered 503 carrier-unavailable")
+    assert refused == (*step, "refused", "carrier-rejected", "shipping answered 422")
+    undo = ("compensation.attempt_failed", "void_or_refund")
+    assert unvoided == (*undo, "unknown", "remote-unknown", "payment: answered 500 scripted-fault")
 
 
 async def test_a_refund_that_fails_calls_a_person(system: System) -> None:

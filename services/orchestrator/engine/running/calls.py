@@ -10,13 +10,14 @@ from types import CoroutineType
 from typing import Any
 
 from services.chassis.clock import Clock
-from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
+from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import TerminalError
 from services.orchestrator.engine.model.records import ErrorInfo, Saga
 
 MESSAGE_LENGTH_MAX = 2_000
+REASON_LENGTH_MAX = 200
 
 
 class Verdict(StrEnum):
@@ -45,6 +46,20 @@ class Attempted:
     def info(self) -> ErrorInfo:
         """Return the error as a value, safe to store and to show."""
         return error_info(self.error)
+
+    def reason(self) -> ErrorInfo | None:
+        """Return what logs may hold of the error: a code, and words of ours.
+
+        Those of a target, of an author and of a library may name anything: there a class or a status has to do.
+        """
+        error = self.error
+        if error is None:
+            return None
+        code = _storable(str(error.code) if isinstance(error, OrderSagaError) else type(error).__name__, 200)
+        if isinstance(error, RemoteRefused):
+            return ErrorInfo(code, f"{error.service} answered {error.status}")
+        is_ours = isinstance(error, RemoteError) or self.verdict is Verdict.TIMEOUT
+        return ErrorInfo(code, _storable(str(error), REASON_LENGTH_MAX) if is_ours else "")
 
 
 def error_info(error: BaseException | None) -> ErrorInfo:
@@ -89,7 +104,7 @@ class Caller:
         begun = _begin(call, step)
         attempted = begun if isinstance(begun, Attempted) else await _finish(begun, timeout_s)
         seconds = self._clock.monotonic() - started
-        self._hooks.call_answered(saga, position, name, attempted.verdict, seconds)
+        self._hooks.call_answered(saga, position, name, attempted.verdict, seconds, attempted.reason())
         return attempted
 
 
