@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from services.contracts.base import Contract, Identifier
 from services.contracts.money import Money
@@ -43,7 +43,10 @@ class ShipmentSummary(Contract):
 
 
 class OrderEvent(Contract):
-    """The data of an order event: the status that this attempt has reached, and why."""
+    """The data of an order event: the status that this attempt has reached, and why.
+
+    `payment_undone_at`: when its payment was voided, or given back if it had been captured.
+    """
 
     order_id: Identifier
     attempt: Attempt
@@ -51,6 +54,7 @@ class OrderEvent(Contract):
     detail: str | None = None
     payment: PaymentSummary | None = None
     shipment: ShipmentSummary | None = None
+    payment_undone_at: AwareDatetime | None = None
 
 
 class CloudEvent(Contract):

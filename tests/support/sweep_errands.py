@@ -10,8 +10,8 @@ from tests.support.sweep_town import Town
 
 ERRANDS = {
     "delivered": ["pending_payment", "awaiting_approval", "approved", "shipped", "completed"],
-    "rejected": ["pending_payment", "awaiting_approval", "rejected"],
-    "cancelled": ["pending_payment", "awaiting_approval", "cancel_requested", "cancelled"],
+    "rejected": ["pending_payment", "awaiting_approval", "refunded", "rejected"],
+    "cancelled": ["pending_payment", "awaiting_approval", "cancel_requested", "refunded", "cancelled"],
 }
 """What the customer sees of each, in this order."""
 PRICE = 1999

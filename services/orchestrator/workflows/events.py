@@ -1,6 +1,7 @@
 """What session hears of an order: a message per status, also of an end that no author's code is left to tell."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from services.chassis.ids import derived_uuid
@@ -8,6 +9,7 @@ from services.chassis.messaging.outbox import Message
 from services.contracts.events import CloudEvent, OrderEvent, OrderStatus, PaymentSummary, ShipmentSummary
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.engine import Transition
+from services.orchestrator.workflows.steps import void_or_refund
 
 OUT_OF_STOCK = "out-of-stock"
 PAYMENT_FAILED = "payment-failed"
@@ -39,6 +41,7 @@ def order_event(
     detail: str | None = None,
     payment: PaymentSummary | None = None,
     shipment: ShipmentSummary | None = None,
+    payment_undone_at: datetime | None = None,
     occasion: str = "",
 ) -> Message:
     """The message that this attempt has reached `status`; saga, status and occasion make its id, so repeats show."""
@@ -54,6 +57,7 @@ def order_event(
             detail=detail,
             payment=payment,
             shipment=shipment,
+            payment_undone_at=payment_undone_at,
         ),
     )
     return Message(
@@ -76,10 +80,12 @@ def order_ended(transition: Transition) -> Iterable[Message]:
     why = transition.error.message if transition.error else None
     if transition.after == "completed":
         return (order_event(placed, transition.saga_id, "completed"),)
+    undone_at = transition.undone.get(void_or_refund.__name__)
     if transition.after == "cancelled":
-        return (order_event(placed, transition.saga_id, "cancelled", detail=why),)
+        return (order_event(placed, transition.saga_id, "cancelled", detail=why, payment_undone_at=undone_at),)
     if transition.after == "failed" and code in STATUS_OF_FAILURE:
-        return (order_event(placed, transition.saga_id, STATUS_OF_FAILURE[code], detail=why),)
+        status = STATUS_OF_FAILURE[code]
+        return (order_event(placed, transition.saga_id, status, detail=why, payment_undone_at=undone_at),)
     # Stuck, or failed for a reason not known here; it may stand still more than once, each time for its own reason.
     occasion = f":{derived_uuid(transition.after, code, why or '')}"
     return (order_event(placed, transition.saga_id, "needs_attention", detail=_IN_HAND, occasion=occasion),)

@@ -95,4 +95,4 @@ def _news(data: OrderEvent) -> News:
         payment = Payment(paid.payment_id, paid.transaction_id, paid.amount.amount_minor, paid.amount.currency)
     if (sent := data.shipment) is not None:
         shipment = Shipment(sent.carrier, sent.tracking_number)
-    return News(data.order_id, data.attempt, data.status, data.detail, payment, shipment)
+    return News(data.order_id, data.attempt, data.status, data.detail, payment, shipment, data.payment_undone_at)

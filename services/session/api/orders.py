@@ -62,7 +62,10 @@ class OrderPlaced(Contract):
 
 
 class HistoryEntry(Contract):
-    """What happened to an order, and when; `status` is one of the order's, `cancel_requested` or `cancel_refused`."""
+    """What happened to an order, and when; `status` is one of the order's or one of these.
+
+    `cancel_requested`, `cancel_refused`, and `refunded`: the payment was given back, at that moment.
+    """
 
     at: datetime
     status: str

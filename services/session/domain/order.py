@@ -17,6 +17,7 @@ STATUSES = (*PROGRESS, *sorted(ENDED - {"completed"}), "needs_attention")
 
 CANCEL_REQUESTED = "cancel_requested"
 CANCEL_REFUSED = "cancel_refused"
+REFUNDED = "refunded"
 
 DETAILS: Mapping[str, str] = MappingProxyType(
     {
@@ -35,6 +36,7 @@ DETAILS: Mapping[str, str] = MappingProxyType(
         "needs_attention": "Something unexpected happened; an operator looks after it.",
         CANCEL_REQUESTED: "A cancellation was asked for.",
         CANCEL_REFUSED: "The cancellation came too late.",
+        REFUNDED: "The payment was given back.",
     }
 )
 
@@ -105,7 +107,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What an event tells of one attempt at an order."""
+    """What an event tells of an attempt at an order; `payment_undone_at`: when the payment was voided or given back."""
 
     order_id: str
     attempt: int
@@ -113,6 +115,7 @@ class News:
     detail: str | None
     payment: Payment | None
     shipment: Shipment | None
+    payment_undone_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,15 @@ def moves(present: str, news: str) -> bool:
 
 def detail_of(news: News, *, current: int) -> str:
     """Return the history's sentence for an event; it names the attempt when that is an older one."""
-    sentence = news.detail or DETAILS[news.status]
+    return _of_attempt(news, news.detail or DETAILS[news.status], current)
+
+
+def refund_of(news: News, *, current: int) -> str:
+    """Return the history's sentence for a payment that was given back."""
+    return _of_attempt(news, DETAILS[REFUNDED], current)
+
+
+def _of_attempt(news: News, sentence: str, current: int) -> str:
     return sentence if news.attempt == current else f"Attempt {news.attempt}: {sentence}"
 
 

@@ -14,6 +14,7 @@ from services.session.domain.order import (
     CANCEL_REQUESTED,
     DETAILS,
     OPEN,
+    REFUNDED,
     Applied,
     Entry,
     News,
@@ -24,6 +25,7 @@ from services.session.domain.order import (
     check_cancellable,
     detail_of,
     moves,
+    refund_of,
 )
 from services.session.store import addresses
 from services.session.store.checkouts import lines_of
@@ -68,6 +70,8 @@ async def apply(conn: Connection, news: News, *, now: datetime | None) -> Applie
         return Applied(known=False, moved=False)
     current = news.attempt == row["attempt"]
     moved = current and moves(row["status"], news.status)
+    if news.payment_undone_at is not None:
+        await _tell_of_refund(conn, news, row["attempt"], at=news.payment_undone_at)
     await conn.fetch(
         queries()["write_news"],
         {
@@ -84,6 +88,14 @@ async def apply(conn: Connection, news: News, *, now: datetime | None) -> Applie
         },
     )
     return Applied(known=True, moved=moved)
+
+
+async def _tell_of_refund(conn: Connection, news: News, current: int, *, at: datetime) -> None:
+    """Add the line that the money is back, before the one of what it was given back for."""
+    values = {"order_id": news.order_id, "attempt": news.attempt, "at": at}
+    await conn.fetch(
+        queries()["tell_of_refund"], values | {"status": REFUNDED, "detail": refund_of(news, current=current)}
+    )
 
 
 async def request_cancel(

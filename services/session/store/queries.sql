@@ -185,6 +185,13 @@ where cast(:told as boolean)
 insert into order_history (order_id, attempt, at, status, detail)
 values (:order_id, :attempt, coalesce(cast(:now as timestamptz), clock_timestamp()), :status, :detail)
 
+-- name: tell_of_refund
+-- Adds the line that an attempt's payment is back, if its customer was told that it was paid: what was only voided cost nothing.
+insert into order_history (order_id, attempt, at, status, detail)
+select order_id, attempt, :at, :status, :detail
+from attempts
+where order_id = :order_id and attempt = :attempt and payment is not null
+
 -- name: last_told
 select status
 from order_history

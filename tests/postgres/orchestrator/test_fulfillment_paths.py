@@ -67,6 +67,7 @@ async def test_a_rejected_order_is_refunded(system: System) -> None:
     await system.settle()
     order = await system.order("order-1")
     assert (order["status"], order["history"][-1]["detail"]) == ("rejected", "we do not ship there")
+    assert [entry["status"] for entry in order["history"][-2:]] == ["refunded", "rejected"]
     saga = await system.saga("order-1")
     assert [(undo["name"], undo["status"]) for undo in saga["compensations"]] == [
         ("release_stock", "done"),

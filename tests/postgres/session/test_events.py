@@ -39,6 +39,38 @@ async def test_an_order_is_followed_to_its_end(shop: Shop) -> None:
     await shop.check_balance(SHELVES)
 
 
+@pytest.mark.scenario("C3")
+@pytest.mark.parametrize("end", ["rejected", "approval_expired", "shipment_failed", "cancelled"])
+async def test_a_refund_is_told_with_its_moment(shop: Shop, end: str) -> None:
+    """What was paid and given back has a line of its own before the end's, once, with the moment of the refund."""
+    await placed(shop)
+    await shop.tell("order-1", "awaiting_approval", payment=PAYMENT)
+    for _ in range(2):
+        answer = await shop.tell("order-1", end, event_id="evt-end", payment_undone_at="2026-11-24T09:59:30Z")
+        assert answer.status_code == 204
+    order = await shop.order("alice", "order-1")
+    assert order["status"] == end
+    assert [entry["status"] for entry in order["history"]] == ["pending_payment", "awaiting_approval", "refunded", end]
+    assert order["history"][2] == {
+        "at": "2026-11-24T09:59:30Z",
+        "status": "refunded",
+        "detail": "The payment was given back.",
+    }
+
+
+async def test_no_refund_is_told_of_what_was_not_paid(shop: Shop) -> None:
+    """A voided payment has cost the customer nothing; and an end that says nothing of it is told as it ever was."""
+    await placed(shop)
+    await shop.tell("order-1", "payment_failed", payment_undone_at="2026-11-24T09:59:30Z")
+    await shop.ordered("bob", "order-2", {"book": 1})
+    await shop.tell("order-2", "awaiting_approval", payment=PAYMENT)
+    await shop.tell("order-2", "cancelled")
+    for user, order_id, end in (("alice", "order-1", "payment_failed"), ("bob", "order-2", "cancelled")):
+        order = await shop.order(user, order_id)
+        assert order["status"] == end
+        assert "refunded" not in {entry["status"] for entry in order["history"]}
+
+
 @pytest.mark.scenario("C3", "C11")
 async def test_a_repeated_event_changes_nothing(shop: Shop) -> None:
     """An event delivered again, also at the same time, is answered 204 and applied once."""
@@ -137,6 +169,7 @@ async def test_an_event_of_an_unknown_order_is_alarmed(shop: Shop) -> None:
 async def test_envelope_and_data_must_agree(shop: Shop) -> None:
     """An event whose type, subject or data contradict each other, or that is no CloudEvent, is 422."""
     await placed(shop)
+    await shop.tell("order-1", "awaiting_approval", payment=PAYMENT, event_id="evt-paid")
     good: dict[str, Any] = {
         "id": "evt-1",
         "source": "/orchestrator",
@@ -152,6 +185,8 @@ async def test_envelope_and_data_must_agree(shop: Shop) -> None:
         {"type": "payment.refunded"},
         {"extra": 1},
         {"data": {"order_id": "order-1", "attempt": 1, "status": "lost"}},
+        {"data": good["data"] | {"payment_undone_at": "2026-11-24T10:00:00"}},
+        {"data": good["data"] | {"payment_undone_at": "0001-01-01T00:00:00+14:00"}},
     ]
     for change in changes:
         check_refused(await shop.client.post("/events", json=good | change, headers=shop.service), 422, "invalid")

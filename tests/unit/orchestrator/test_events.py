@@ -1,6 +1,7 @@
 """What session hears: every end of an order is one of its statuses, and every repeat is the same event."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,12 +25,15 @@ PLACED = PlacedOrder.model_validate(
 )
 
 
-def transition(after: str, error: ErrorInfo | None = None, placed: Any = PLACED) -> Transition:
-    return Transition("saga-1", "order", "order-1~2", "running", after, placed, None, error)
+AT = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 
-def told(after: str, error: ErrorInfo | None = None) -> CloudEvent:
-    (message,) = order_ended(transition(after, error))
+def transition(after: str, error: ErrorInfo | None = None, placed: Any = PLACED, **undone: datetime) -> Transition:
+    return Transition("saga-1", "order", "order-1~2", "running", after, placed, None, error, undone)
+
+
+def told(after: str, error: ErrorInfo | None = None, **undone: datetime) -> CloudEvent:
+    (message,) = order_ended(transition(after, error, **undone))
     assert (message.service, message.path, message.key) == ("session", "/events", "order-1")
     event = CloudEvent.model_validate_json(message.body)
     assert message.name == event.type == f"order.{event.data.status}"
@@ -56,6 +60,17 @@ def test_completed_and_cancelled_are_what_they_are() -> None:
     """The two other ends need no mapping."""
     assert told("completed").data.status == "completed"
     assert told("cancelled", ErrorInfo("cancelled", "changed my mind")).data.detail == "changed my mind"
+
+
+@pytest.mark.parametrize(
+    ("after", "code"), [("cancelled", "cancelled"), *(("failed", code) for code in STATUS_OF_FAILURE)]
+)
+def test_an_end_says_when_its_payment_was_undone(after: str, code: str) -> None:
+    """The moment goes along if that undo was done; if an operator settled it, or another was done, nothing is said."""
+    error = ErrorInfo(code, "because")
+    assert told(after, error, void_or_refund=AT, release_stock=AT).data.payment_undone_at == AT
+    (message,) = order_ended(transition(after, error, release_stock=AT))
+    assert "payment_undone_at" not in message.body
 
 
 @pytest.mark.parametrize("after", ["stuck", "failed"])

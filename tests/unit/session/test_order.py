@@ -8,6 +8,7 @@ from services.session.domain.order import (
     ENDED,
     OPEN,
     PROGRESS,
+    REFUNDED,
     SHIPPED,
     STATUSES,
     News,
@@ -15,6 +16,7 @@ from services.session.domain.order import (
     detail_of,
     is_cancellable,
     moves,
+    refund_of,
 )
 
 
@@ -62,3 +64,5 @@ def test_every_status_has_a_sentence() -> None:
     news = News("order-1", 1, "payment_failed", None, None, None)
     assert detail_of(news, current=1) == DETAILS["payment_failed"]
     assert detail_of(news, current=2).startswith("Attempt 1: ")
+    assert refund_of(news, current=1) == DETAILS[REFUNDED]
+    assert refund_of(news, current=2) == f"Attempt 1: {DETAILS[REFUNDED]}"

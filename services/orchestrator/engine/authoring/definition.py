@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from services.chassis.messaging.outbox import Message
@@ -27,7 +28,8 @@ BUILT_IN_SHAPES: dict[str, Any] = {
 class Transition:
     """A change of status that is published: to an end, or to `stuck`.
 
-    `before` and `after` are status words; `input` and `output` have the workflow's own types.
+    `before` and `after` are status words; `input` and `output` have the workflow's own types. `undone` says of an end
+    when which undos were done, by their names; what an operator settled by hand is not among them.
     """
 
     saga_id: str
@@ -38,6 +40,7 @@ class Transition:
     input: Any
     output: Any
     error: ErrorInfo | None
+    undone: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class TransitionListener(Protocol):

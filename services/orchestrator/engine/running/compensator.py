@@ -78,6 +78,7 @@ class Compensator:
         undos = pending.undo_rows.all(pending.undo_no)
         if undos is None:
             undos = await self._loader.undos(pending.saga.id)
+            pending.undo_rows.remember(undos)
         owed = [undo for undo in undos if undo.status is UndoStatus.OWED and undo.position not in waived]
         return sorted(owed, key=lambda undo: undo.seq, reverse=True)
 

@@ -100,6 +100,7 @@ class Endings:
             input=self._codec.decode(saga.input, definition.input_type),
             output=None if output is None else self._codec.decode(output, definition.output_type),
             error=error,
+            undone=pending.undo_rows.done(pending.undo_changes),
         )
         messages = definition.on_transition(transition)
         return tuple(

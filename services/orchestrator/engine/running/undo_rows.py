@@ -1,10 +1,11 @@
 """The undos of a saga as their rows stand, remembered by who has written them, so that unwinding need not read them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.flush import Flush
-from services.orchestrator.engine.model.records import STEP, LogRecord, Undo
+from services.orchestrator.engine.model.records import STEP, LogRecord, Undo, UndoStatus
 
 
 class UndoRows:
@@ -19,6 +20,23 @@ class UndoRows:
     def all(self, count: int) -> Sequence[Undo] | None:
         """Return all undos that the saga has registered, `count` of them; None if others were registered before."""
         return tuple(self._rows.values()) if len(self._rows) == count else None
+
+    def remember(self, read: Iterable[Undo]) -> None:
+        """Take all rows of the saga as they were read."""
+        self._rows = {undo.position: undo for undo in read}
+
+    def done(self, changes: Iterable[Undo]) -> Mapping[str, datetime]:
+        """Return when undos were done, the latest of each name; `changes` are those that the next flush writes.
+
+        An undo that an operator has settled by hand is none of them.
+        """
+        standing = {**self._rows, **{undo.position: undo for undo in changes}}
+        finished = [
+            (undo.finished_at, undo.name)
+            for undo in standing.values()
+            if undo.status is UndoStatus.DONE and undo.finished_at is not None
+        ]
+        return {name: at for at, name in sorted(finished)}
 
     def apply(self, flush: Flush) -> None:
         """Take in what an applied flush has written."""
