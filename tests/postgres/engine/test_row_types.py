@@ -32,8 +32,6 @@ from tests.support.tree import ROOT
 
 STORE = ROOT / "services/orchestrator/engine/store"
 COMPOSITES = Statement.of("select relname from pg_class where relkind = 'c' and relnamespace = 'public'::regnamespace")
-RETIRED = {"saga_flush", "signal_settlement"}
-"""Types of former releases, which may still run beside this one during a deployment."""
 
 ID, PARENT = UUID(int=1), UUID(int=2)
 AT_1, AT_2, AT_3 = (datetime(2026, 11, 24, hour, tzinfo=UTC) for hour in (1, 2, 3))
@@ -163,9 +161,9 @@ async def test_every_value_stands_under_its_name(orchestrator_database: Database
 
 
 async def test_every_type_of_a_row_is_compared(orchestrator_database: Database) -> None:
-    """The types of the schema are those that the statements name and this file compares, and those of former code."""
+    """The types of the schema are those that the statements name and this file compares."""
     async with orchestrator_database.begin() as conn:
         types = {row["relname"] for row in await conn.fetch(COMPOSITES)}
     named = {name for path in STORE.glob("*.sql") for name in re.findall(r" as (\w+)\[\]\)", path.read_text())}
     assert named & types == set(WRITTEN)
-    assert types == WRITTEN.keys() | RETIRED
+    assert types == WRITTEN.keys()

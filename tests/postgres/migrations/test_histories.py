@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -15,11 +16,37 @@ from sqlalchemy import Connection, MetaData
 from migrations.runner import METADATA, SERVICES, config, upgrade
 from tests.support import alchemy
 
+SCHEMA = """
+    select relname, relkind, reloptions, attname, attnum, format_type(atttypid, atttypmod),
+           case when relkind in ('i', 'I') then pg_get_indexdef(pg_class.oid) end
+    from pg_class left join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
+    where relnamespace = 'public'::regnamespace and relname not like 'alembic_version%'
+"""
+
 
 def differences(connection: Connection, service: str) -> list[Any]:
     module, name = METADATA[service].split(":")
     context = MigrationContext.configure(connection, opts={"compare_server_default": True, "compare_type": True})
     return list(compare_metadata(context, getattr(importlib.import_module(module), name)))
+
+
+def script_of(service: str) -> ScriptDirectory:
+    return ScriptDirectory.from_config(config(service))
+
+
+def take_back(connection: Connection, service: str) -> None:
+    settings = config(service)
+    settings.attributes["connection"] = connection
+    command.downgrade(settings, "-1")
+
+
+async def schema(url: str) -> set[tuple[str, ...]]:
+    """Return all columns, of tables and of types, all indexes, and how tables are stored; not Alembic's own table."""
+    connection = await asyncpg.connect(url)
+    try:
+        return {tuple(map(str, row)) for row in await connection.fetch(SCHEMA)}
+    finally:
+        await connection.close()
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -71,10 +98,26 @@ async def test_a_failed_migration_leaves_nothing(empty_database: str) -> None:
     assert await upgrade("session", empty_database)
 
 
+@pytest.mark.scenario("V11")
+@pytest.mark.parametrize("service", SERVICES)
+async def test_every_migration_can_be_taken_back(service: str, empty_database: str) -> None:
+    """Step by step down to nothing but Alembic's own table, and up again: what a step makes, its way back removes."""
+    revisions = list(reversed([step.revision for step in script_of(service).walk_revisions()]))
+    schemas = [await schema(empty_database)]
+    for revision in revisions:
+        await upgrade(service, empty_database, revision)
+        schemas.append(await schema(empty_database))
+    for before in reversed(schemas[:-1]):
+        await alchemy.run(empty_database, partial(take_back, service=service))
+        assert await schema(empty_database) == before
+    assert await upgrade(service, empty_database)
+    assert await schema(empty_database) == schemas[-1]
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_history_is_a_line(service: str) -> None:
     """Every history has one newest revision, and each revision says whether old code may run on its schema."""
-    script = ScriptDirectory.from_config(config(service))
+    script = script_of(service)
     assert len(script.get_heads()) == 1
     for revision in script.walk_revisions():
         assert "old code" in (revision.module.__doc__ or "").lower(), revision.path
