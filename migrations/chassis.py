@@ -92,6 +92,20 @@ def drop_outbox(op: Operations) -> None:
     op.execute(sa.schema.DropSequence(sa.Sequence("outbox_epoch")))
 
 
+def index_waits(op: Operations) -> None:
+    """Add the index by which the oldest message that waits is found; who writes to the outbox waits for it."""
+    op.create_index(
+        "outbox_keys_by_wait",
+        "outbox_keys",
+        ["waiting_since"],
+        postgresql_where=sa.text("blocked_at is null"),
+    )
+
+
+def drop_index_of_waits(op: Operations) -> None:
+    op.drop_index("outbox_keys_by_wait", "outbox_keys")
+
+
 def create_inbox(op: Operations) -> None:
     op.create_table(
         "inbox",

@@ -115,6 +115,7 @@ def add_outbox(metadata: MetaData) -> None:
         CheckConstraint("(due_at is null) = (blocked_at is not null)", name="outbox_keys_due_unless_blocked"),
         CheckConstraint("not (leased and blocked_at is not null)", name="outbox_keys_blocked_is_not_leased"),
         Index("outbox_keys_by_due", "due_at", postgresql_where=text("due_at is not null")),
+        Index("outbox_keys_by_wait", "waiting_since", postgresql_where=text("blocked_at is null")),
         postgresql_with=dict(QUEUE),
     )
     Table(

@@ -140,10 +140,11 @@ from dead
 where k.key = dead.key
 
 -- name: measure_outbox
-select coalesce(extract(epoch from greatest(interval '0', coalesce(cast(:now as timestamptz), clock_timestamp())
-           - min(waiting_since) filter (where blocked_at is null))), 0) as lag_s,
+-- Who waits longest is the first of an index, however many keys there are; of dead letters there are few, and each is counted.
+select extract(epoch from greatest(interval '0', coalesce(cast(:now as timestamptz), clock_timestamp()) - (
+           select waiting_since from outbox_keys where blocked_at is null order by waiting_since limit 1
+       ))) as lag_s,
        (select count(*) from outbox where dead_at is not null) as dead
-from outbox_keys
 
 -- name: first_time
 insert into inbox (source, message_id, received_at)

@@ -24,6 +24,7 @@ from tests.support.clock import ManualClock
 def create_all(connection: Connection) -> None:
     op = Operations(MigrationContext.configure(connection))
     chassis.create_outbox(op)
+    chassis.index_waits(op)
     chassis.create_inbox(op)
     chassis.create_idempotency(op)
     chassis.create_audit(op)

@@ -69,6 +69,36 @@ async def test_a_delayed_message_takes_its_place_when_it_is_due(
     assert await rows(database, "select * from outbox_keys") == []
 
 
+async def test_the_gauge_tells_the_age_of_the_oldest_that_waits(
+    database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
+) -> None:
+    """Whatever its key is doing: due, or resting between two tries; not of what is blocked, or delayed until later."""
+
+    async def script(call: Received) -> httpx.Response:
+        return problem(422) if call.id == "blocked-1" else problem(503)
+
+    receiver.script = script
+    metrics = Metrics()
+    relay = new_relay(metrics=metrics)
+    await relay.measure()
+    assert _lag_s(metrics) == 0
+    await write(database, message("blocked", 1), message("later", 1, delay_s=500), clock=clock)
+    await relay.run_until_idle()
+    clock.advance(60)
+    await relay.measure()
+    assert _lag_s(metrics) == 0
+    await write(database, message("resting", 1), clock=clock)
+    await relay.run_until_idle()
+    clock.advance(0.25)
+    await write(database, message("fresh", 1), clock=clock)
+    await relay.measure()
+    assert _lag_s(metrics) == 0.25
+
+
+def _lag_s(metrics: Metrics) -> float | None:
+    return metrics.registry.get_sample_value("outbox_lag_seconds")
+
+
 async def test_a_message_that_comes_during_the_lease_is_noticed_at_its_release(
     database: Database, clock: ManualClock, receiver: Receiver, new_relay: Callable[..., Relay]
 ) -> None:
