@@ -23,7 +23,8 @@ RequestError
 ├── Gone
 │   └── ApprovalExpired
 ├── Invalid
-│   └── InvalidPayload
+│   ├── InvalidPayload
+│   └── SearchTooWide
 └── Unavailable
     └── VersionElsewhere
 """
@@ -111,6 +112,12 @@ class InvalidPayload(Invalid):
     """The value does not have the declared shape."""
 
     code: ClassVar[str] = "invalid-value"
+
+
+class SearchTooWide(Invalid):
+    """What is looked for is rare, and too many sagas would have to be read to find it; narrow it by created_after."""
+
+    code: ClassVar[str] = "search-too-wide"
 
 
 class VersionElsewhere(Unavailable):

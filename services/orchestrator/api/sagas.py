@@ -15,7 +15,7 @@ from services.chassis.requests import NUMBER, WHOLE, QueryMoment
 from services.chassis.tracing import current_traceparent
 from services.contracts.orchestrator import SagaStarted, StartSaga
 from services.orchestrator.api.desk import Desk, DeskOf
-from services.orchestrator.api.errors import InvalidPayload, SagaExists, SagaUnknown, WorkflowUnknown
+from services.orchestrator.api.errors import InvalidPayload, SagaExists, SagaUnknown, SearchTooWide, WorkflowUnknown
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.shapes import (
@@ -102,9 +102,13 @@ class FindQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=200), WHOLE] = 50
 
 
-@router.get("/sagas", summary="Find sagas", responses=problem_responses(422), dependencies=[_admin])
+@router.get("/sagas", summary="Find sagas", responses=problem_responses(Invalid, SearchTooWide), dependencies=[_admin])
 async def find(desk: DeskOf, wanted: Annotated[FindQuery, Query()]) -> SagaPageShown:
-    """Newest first; `next_cursor` gives the next page."""
+    """Newest first; `next_cursor` gives the next page.
+
+    Sagas that are paused, stuck, compensating, failed or cancelled are found at once, as are those of a key or a user.
+    Others are looked for among all, which may take too long where they are rare: `created_after` narrows that.
+    """
     with engine_refusals("query.cursor"):
         page = await desk.operations.find(
             SagaFilter(

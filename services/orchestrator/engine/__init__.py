@@ -24,6 +24,7 @@ from services.orchestrator.engine.model.errors import (
     UnknownSignal,
     UnknownVersion,
     UnknownWorkflow,
+    WideSearch,
 )
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import ErrorInfo, NewSaga, Saga, Signal
@@ -86,6 +87,7 @@ __all__ = [
     "UnknownSignal",
     "UnknownVersion",
     "UnknownWorkflow",
+    "WideSearch",
     "WorkflowContext",
     "WorkflowDefinition",
     "workflow",

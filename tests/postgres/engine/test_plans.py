@@ -46,8 +46,7 @@ SEARCHES: Final = frozenset(
         "views.count_live",
         "views.find-by_reason",
         "views.find-by_workflow",
-        *(f"views.find-is_{word}" for word in ("cancelled", "compensating", "completed", "failed", "paused")),
-        *(f"views.find-is_{word}" for word in ("queued", "running", "stuck", "waiting")),
+        *(f"views.find-is_{word}" for word in ("completed", "queued", "running", "waiting")),
     }
 )
 """What no index is made for: people ask it now and then, and it walks along an index until enough is found."""

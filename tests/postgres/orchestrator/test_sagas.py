@@ -4,13 +4,16 @@ import asyncio
 from contextlib import ExitStack
 from typing import Any
 
+import asyncpg
 import pytest
 
 from services.chassis.limits import WAITING_SHARE
 from services.chassis.settings import ChassisSettings
+from services.orchestrator.engine.operations import reading
 from tests.postgres.orchestrator.acts import (
     start,
 )
+from tests.support import server
 from tests.support.system import System
 
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
@@ -172,6 +175,28 @@ async def test_sagas_are_found_page_by_page(system: System) -> None:
         "created_after=2026-11-24T10:00:04.5Z": ["order-1", "pay_4"],
     }.items():
         assert [saga["key"] for saga in (await found(query))["items"]] == expected, query
+
+
+async def test_a_search_that_takes_too_long_says_what_narrows_it(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database ends it, the caller is told to narrow it, and the next search is not bounded by that."""
+    await start(system)
+    held = await asyncpg.connect(server.direct(system.apps["orchestrator"].state.database.url))
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "SEARCH_S", 0.001)
+        async with held.transaction():
+            await held.execute("lock table sagas in access exclusive mode")
+            answer = await system.call("GET", "orchestrator", "/sagas?status=running", headers=system.admin)
+    await held.close()
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told["code"] == "search-too-wide"
+    assert "created_after" in told["detail"]
+    assert [fault["where"] for fault in told["errors"]] == ["query.created_after"]
+    found = await system.call("GET", "orchestrator", "/sagas?status=queued", headers=system.admin)
+    assert [item["key"] for item in found.json()["items"]] == ["pay_1"]
 
 
 @pytest.mark.scenario("I14")

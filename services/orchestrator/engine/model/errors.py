@@ -10,7 +10,7 @@
     └── EngineError               what a caller of the operations did wrong, or came too late for
         ├── UnknownWorkflow  UnknownVersion  UnknownSaga  UnknownSignal
         ├── SagaConflict  CannotCancel  CannotOperate
-        ├── InvalidValue  PayloadError
+        ├── InvalidValue  PayloadError  WideSearch
         ├── KeyExpired                                   a step must not be called again: the saga becomes stuck
         └── Divergence  ForeignAwait  UndeclaredName     faults of workflow code: the saga becomes stuck
     BaseException
@@ -133,6 +133,12 @@ class PayloadError(EngineError):
     """A value cannot be written as a payload."""
 
     code = "payload"
+
+
+class WideSearch(EngineError):
+    """What is looked for is rare, and too many sagas would have to be read to find it; narrow the search."""
+
+    code = "wide-search"
 
 
 class Divergence(EngineError):

@@ -9,10 +9,11 @@ import orjson
 
 from services.chassis import ids
 from services.chassis.db import Database
+from services.chassis.db_errors import is_statement_timeout
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
-from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal, UnknownVersion
+from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal, UnknownVersion, WideSearch
 from services.orchestrator.engine.model.explain import Facts, explain
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import (
@@ -39,6 +40,9 @@ from services.orchestrator.engine.operations.views import (
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import signals, steps, views
 from services.orchestrator.engine.store.views import SagaRow, UndoRow
+
+SEARCH_S = 3.0
+"""How long a search may go through sagas; nobody waits for it but the person who asks."""
 
 
 class Reading:
@@ -71,7 +75,7 @@ class Reading:
         return sorted(lines, key=lambda line: positions.order(line.position))
 
     async def find(self, wanted: SagaFilter) -> SagaPage:
-        """Return a page of sagas, newest first."""
+        """Return a page of sagas, newest first; WideSearch if it cannot be found in time."""
         selection = views.Selection(
             workflow=wanted.workflow,
             status=wanted.status,
@@ -82,13 +86,23 @@ class Reading:
             before=None if wanted.cursor is None else read_cursor(wanted.cursor),
             limit=wanted.limit + 1,
         )
+        found = await self._search(selection)
+        page = found[: wanted.limit]
         async with self._database.autocommit() as conn:
-            found = await views.find(conn, selection)
-            page = found[: wanted.limit]
             rows = {row.id: row for row in await views.get_many(conn, [saga_id for _, saga_id in page])}
         items = [saga_view(rows[saga_id]) for _, saga_id in page if saga_id in rows]  # retention may have taken one
         cursor = write_cursor(*page[-1]) if len(found) > wanted.limit else None
         return SagaPage(tuple(items), cursor)
+
+    async def _search(self, selection: views.Selection) -> list[tuple[datetime, UUID]]:
+        try:
+            async with self._database.begin() as conn:
+                await views.search_within(conn, SEARCH_S)
+                return await views.find(conn, selection)
+        except Exception as error:
+            if is_statement_timeout(error):
+                raise WideSearch from error
+            raise
 
     async def open_promises(self, name: str, *, cursor: str | None, limit: int) -> list[OpenPromise]:
         """Return the sagas that wait for a promise, the longest waiting first."""

@@ -81,6 +81,11 @@ async def get_many(conn: Connection, saga_ids: Collection[UUID]) -> list[SagaRow
     return [_row(row, _undos(row)) for row in await conn.fetch(reads()["sagas_of"], {"saga_ids": list(saga_ids)})]
 
 
+async def search_within(conn: Connection, seconds: float) -> None:
+    """Bound every further statement of the transaction at hand."""
+    await conn.fetch(queries()["search_within"], {"limit_ms": str(round(seconds * 1_000))})
+
+
 async def find(conn: Connection, selection: Selection) -> list[tuple[datetime, UUID]]:
     """Read which sagas are in a selection and when they were created, newest first."""
     values = asdict(selection)

@@ -1,5 +1,9 @@
 -- What people ask of sagas. Nothing here takes a lock. `find` is narrowed by the conditions below it.
 
+-- name: search_within
+-- Ends whatever runs longer in the transaction at hand.
+select set_config('statement_timeout', :limit_ms, true)
+
 -- name: saga
 -- Reads one saga, without its undos.
 select *
@@ -34,7 +38,7 @@ created_at > :created_after
 -- Goes on behind the last row of the page before.
 (created_at, id) < (cast(:before_at as timestamptz), cast(:before_id as uuid))
 
--- The status words; a test holds them against `status_word`.
+-- The status words; a test holds them against `status_word`. What is rare is spelled as the index sagas_rare has it.
 
 -- name: is_queued
 phase = 'forward' and run_state = 'ready' and epoch = 0
@@ -52,16 +56,16 @@ run_state = 'paused'
 run_state = 'stuck'
 
 -- name: is_compensating
-phase = 'compensating' and run_state not in ('paused', 'stuck')
+phase = 'compensating' and run_state in ('ready', 'leased', 'waiting') and outcome in ('failed', 'cancelled')
 
 -- name: is_completed
 outcome = 'completed'
 
 -- name: is_failed
-phase = 'ended' and outcome = 'failed'
+run_state = 'done' and outcome = 'failed'
 
 -- name: is_cancelled
-phase = 'ended' and outcome = 'cancelled'
+run_state = 'done' and outcome = 'cancelled'
 
 -- name: count_live
 -- Counts the sagas that have not ended by what their status words depend on; all in one pass over the live ones.
