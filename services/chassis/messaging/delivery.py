@@ -113,15 +113,15 @@ class Courier:
             outcome.alarm = Alarm(
                 "outbox-misconfigured", f"{message.method} {message.path}: {error.message}", message.id
             )
-            outcome.attempts, outcome.pause_s = attempt, max(MISCONFIGURED_PAUSE_S, backoff_s(attempt))
+            outcome.attempts, outcome.pause_s = attempt, backoff_s(attempt, MISCONFIGURED_PAUSE_S)
             return False
         except RemoteUnknown as error:
-            outcome.attempts, outcome.pause_s = attempt, max(error.retry_after_s or 0, backoff_s(attempt))
+            outcome.attempts, outcome.pause_s = attempt, backoff_s(attempt, error.retry_after_s or 0)
             log.warning("outbox.retry", attempt=attempt, retry_in_s=round(outcome.pause_s, 3), reason=error.message)
             return False
         except Exception as error:
             outcome.alarm = Alarm("outbox-send-failed", f"{message.name}: {type(error).__name__}", message.id)
-            outcome.attempts, outcome.pause_s = attempt, max(MISCONFIGURED_PAUSE_S, backoff_s(attempt))
+            outcome.attempts, outcome.pause_s = attempt, backoff_s(attempt, MISCONFIGURED_PAUSE_S)
             log.exception("outbox.send_failed", attempt=attempt)
             return False
         self.hooks.message_sent(message.name)
@@ -153,6 +153,7 @@ class Courier:
             raise RemoteMisconfigured(error.message, service=message.service) from None
 
 
-def backoff_s(attempt: int) -> float:
-    """Return the pause after this many attempts: doubling, bounded, spread."""
-    return min(BACKOFF_S * 2.0 ** min(attempt - 1, 16), BACKOFF_MAX_S) * ids.jitter(0.8, 1.2)
+def backoff_s(attempt: int, floor_s: float = 0) -> float:
+    """Return the pause after this many attempts: doubling, bounded, at least `floor_s`, and spread in any case."""
+    backoff = min(BACKOFF_S * 2.0 ** min(attempt - 1, 16), BACKOFF_MAX_S) * ids.jitter(0.8, 1.2)
+    return max(backoff, floor_s * ids.jitter(1.0, 1.2))

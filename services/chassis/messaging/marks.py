@@ -87,7 +87,7 @@ class Marks:
         return Outcome(
             outcome.lease,
             attempts=attempt,
-            pause_s=max(MISCONFIGURED_PAUSE_S, backoff_s(attempt)),
+            pause_s=backoff_s(attempt, MISCONFIGURED_PAUSE_S),
             alarm=Alarm("outbox-mark-failed", type(error).__name__, outcome.first_id),
         )
 

@@ -1,6 +1,7 @@
 """A relay among faults: killed, frozen, its answers lost, its receivers down, refusing or gone."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -195,3 +196,35 @@ async def test_pauses_grow_and_end_with_success(
     failing = False
     await relay.run_until_idle()
     assert receiver.accepted == ["k-1", "k-2"]
+
+
+@pytest.mark.scenario("R10")
+@pytest.mark.parametrize(
+    ("answer", "pause_s"),
+    [(problem(503, "unavailable", Retry_After="20"), 20.0), (problem(401, "unauthenticated"), 5.0)],
+    ids=["retry-after", "not-let-in"],
+)
+async def test_keys_that_fail_together_are_not_sent_together(
+    database: Database,
+    clock: ManualClock,
+    receiver: Receiver,
+    new_relay: Callable[..., Relay],
+    answer: httpx.Response,
+    pause_s: float,
+) -> None:
+    """What a receiver asks for of all at once is a floor: each key comes back at a moment of its own after it."""
+
+    async def script(_call: Received) -> httpx.Response:
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+    receiver.script = script
+    await write(database, *(message(f"k{number}", 1) for number in range(100)), clock=clock)
+    await new_relay().run_until_idle()
+    assert len(receiver.calls) == 100
+    due = [
+        (row["due_at"] - clock.now()).total_seconds() for row in await rows(database, "select due_at from outbox_keys")
+    ]
+    assert min(due) >= pause_s
+    tenths = Counter(int((one / pause_s - 1) / 0.2 * 10) for one in due)
+    assert max(tenths) < 10
+    assert max(tenths.values()) <= 3 * len(due) / 10

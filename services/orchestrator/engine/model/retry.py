@@ -20,10 +20,13 @@ class RetryPolicy:
     only_on: tuple[type[Exception], ...] = (Exception,)
 
     def delay_s(self, attempt: int, spread: float, floor_s: float = 0.0) -> float:
-        """Return the pause after attempt `attempt` (from 1); `spread` in [0, 1) picks the place within the jitter."""
+        """Return the pause after attempt `attempt` (from 1); `spread` in [0, 1) picks the place within the jitter.
+
+        `floor_s` is what the target asks for, of all who come at once alike: the jitter is added to it too.
+        """
         exponent = min(attempt - 1, 64)
         delay = min(self.max_s, self.initial_s * self.factor**exponent)
-        return max(floor_s, delay * (1 + self.jitter * spread))
+        return max(floor_s, delay) * (1 + self.jitter * spread)
 
     def allows_another(self, attempt: int, error: Exception) -> bool:
         """Say whether attempt `attempt` (from 1), which ended in `error`, may be followed by another."""
@@ -34,6 +37,9 @@ class RetryPolicy:
 
 DEFAULT_RETRY = RetryPolicy()
 """Retry for ever, from 0.2 s doubling to 30 s."""
+
+MISCONFIGURED_RETRY = RetryPolicy(initial_s=30.0, factor=1.0, max_s=30.0)
+"""Retry what is not let in every 30 s, for ever and whatever its own policy says: a person has to mend that."""
 
 UNDO_RETRY = RetryPolicy(max_attempts=20)
 """Retry an undo 20 times, with pauses of six to seven minutes in all; then the saga is stuck and a person decides."""

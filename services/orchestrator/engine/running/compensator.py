@@ -12,6 +12,7 @@ from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.records import Alarm, Attention, Saga, Undo, UndoStatus, Wait
+from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict, error_info
@@ -20,7 +21,6 @@ from services.orchestrator.engine.running.endings import Endings
 from services.orchestrator.engine.running.lease import Lease, present
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
-from services.orchestrator.engine.running.steps import MISCONFIGURED_PAUSE_S
 
 UNDO_TIMEOUT_S = 30.0
 
@@ -128,7 +128,8 @@ class Compensator:
             pending.undo_changes.append(undo._replace(attempts=undo.attempts - 1))  # no policy counts this one
             message = f"{undo.name}: {attempted.info().message}"
             pending.alarms.append(Alarm("step-misconfigured", message, is_repeat=undo.error == before))
-            await self._wait(pending, RunState.WAITING, delay_s=MISCONFIGURED_PAUSE_S, undo=undo)
+            delay_s = MISCONFIGURED_RETRY.delay_s(1, ids.jitter(0.0, 1.0))
+            await self._wait(pending, RunState.WAITING, delay_s=delay_s, undo=undo)
             return False
         pending.undo_changes.append(undo)
         policy, refused = definition.undo_retry, attempted.verdict is Verdict.REFUSED

@@ -17,10 +17,10 @@ from services.orchestrator.engine.model.records import (
     Undo,
     UndoStatus,
 )
+from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
 from services.orchestrator.engine.running.calls import Attempted, Verdict
 from services.orchestrator.engine.running.run import Run
 
-MISCONFIGURED_PAUSE_S = 30.0
 INTERRUPTED = ErrorInfo("interrupted", "the replica stopped during the attempt; its outcome is unknown")
 
 
@@ -98,7 +98,8 @@ class StepBook:
                 info = attempted.info()
                 message = f"{command.name}: {info.message}"
                 run.pending.alarms.append(Alarm("step-misconfigured", message, is_repeat=info == call.error))
-                retry_at = run.log.now() + timedelta(seconds=MISCONFIGURED_PAUSE_S)
+                delay_s = MISCONFIGURED_RETRY.delay_s(1, ids.jitter(0.0, 1.0))
+                retry_at = run.log.now() + timedelta(seconds=delay_s)
                 run.pending.calls[command.position] = call.uncounted()._replace(retry_at=retry_at, error=info)
             case _:
                 self._unknown(run, command, call._replace(unknown=True), attempted)
