@@ -9,6 +9,16 @@ FAULTS = "tests/postgres/chassis/test_relay_faults.py"
 DEAD_LETTERS = "tests/postgres/chassis/test_dead_letters.py"
 STORM = "tests/falsifiers/test_outbox_storm.py::test_no_message_is_lost_or_overtaken"
 
+UNFENCED = tuple(
+    Edit(
+        QUERIES,
+        f"where k.leased and k.epoch = mine.epoch\norder by k.key\nfor update of k{how}\n",
+        f"where mine.epoch is not null\norder by k.key\nfor update of k{how}\n",
+    )
+    for how in ("", " skip locked")
+)
+"""Keys are marked whoever has leased them."""
+
 MESSAGES = (
     Mutant(
         "id-cursor-outbox",
@@ -65,7 +75,7 @@ MESSAGES = (
                 "    limit least(:per_key, 2)\n    for update skip locked\n) n where t.id = n.id returning t.*)\n"
                 "select * from m\norder by",
             ),
-            Edit(QUERIES, "where k.leased and k.epoch = mine.epoch\n", "where mine.epoch is not null\n"),
+            *UNFENCED,
         ),
         ("tests/postgres/chassis/test_relay_many.py::test_two_relays_keep_the_order_of_every_key",),
     ),
@@ -90,7 +100,7 @@ MESSAGES = (
         "mark-by-anybody",
         "G15",
         "A relay marks what it has sent although its lease was taken over.",
-        (Edit(QUERIES, "where k.leased and k.epoch = mine.epoch\n", "where mine.epoch is not null\n"),),
+        UNFENCED,
         (f"{FAULTS}::test_a_zombies_mark_changes_nothing",),
     ),
     Mutant(

@@ -1,13 +1,13 @@
 """Writing down what was delivered: many keys in one transaction, fenced by each key's lease.
 
 What is done with answers locks rows of the service's own, so it comes first and the keys are locked last, as in every
-other transaction of the service; if a lease has been lost meanwhile, everything is rolled back and done again without
-it.
+other transaction of the service; if a key is not to be had, everything is rolled back and done again without it. Who
+holds up one key holds up no other: where several are marked, a key that somebody has locked is left for later.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.chassis import audit
 from services.chassis.clock import Clock
@@ -27,16 +27,23 @@ AnswerHandler = Callable[[Connection, Message, Answer], Awaitable[None]]
 _PAUSE_S: Final = 0.1
 
 
-class LeaseLost(Exception):
-    """Some of the keys have been leased by another relay meanwhile; carries those that are still ours."""
+class NotHeld(Exception):
+    """Some of the keys are locked by a writer, or leased by another relay meanwhile; carries those that are held."""
 
     def __init__(self, held: frozenset[str]) -> None:
-        super().__init__(f"{len(held)} keys are still held")
+        super().__init__(f"{len(held)} keys are held")
         self.held = held
 
 
+class Marked(NamedTuple):
+    """What came of marking: whether a released key is due again, and what has to wait for its key."""
+
+    due: bool
+    left: Sequence[Outcome] = ()
+
+
 class Marks:
-    """Writes outcomes down; `mark` returns whether a key that it has released is due again."""
+    """Writes outcomes down, all at once or, where a key is locked by somebody, one by one."""
 
     def __init__(
         self,
@@ -53,15 +60,28 @@ class Marks:
         self._sent = metrics.counter("outbox_messages_total", "Messages sent, by what became of them.", ("outcome",))
         self._log = get_logger("chassis.relay")
 
-    async def mark(self, outcomes: Sequence[Outcome]) -> bool:
-        """Write down these outcomes, as long as their leases last; what is not written is delivered again."""
+    async def mark_free(self, outcomes: Sequence[Outcome]) -> Marked:
+        """Write down these outcomes, but those whose key somebody has locked, or leased: they are left."""
+        left: list[Outcome] = []
+        due = await self._mark(outcomes, left)
+        return Marked(due, left)
+
+    async def mark(self, outcome: Outcome) -> bool:
+        """Write down an outcome once its key is free, if it is ours still; say whether the key is due again."""
+        return await self._mark([outcome], None)
+
+    async def _mark(self, outcomes: Sequence[Outcome], left: list[Outcome] | None) -> bool:
+        """Write down outcomes as long as their leases last; what is not written is delivered again.
+
+        With `left`, those whose keys are not to be had at once are put there; without it, their keys are waited for.
+        """
         batch = sorted(outcomes, key=lambda outcome: outcome.lease.key)
         was_set_back = False
         while batch:
             try:
-                due = await self._write(batch)
-            except LeaseLost as lost:
-                batch = [outcome for outcome in batch if outcome.lease.key in lost.held]
+                due, batch = await self._write(batch, left)
+            except NotHeld as found:
+                batch = self._held(batch, found.held, left)
             except Exception as error:  # noqa: BLE001 - sorted out below
                 if is_transient(error):
                     self._log.warning("outbox.mark_failed", error=type(error).__name__, keys=len(batch))
@@ -69,7 +89,7 @@ class Marks:
                     now = self._clock.monotonic()
                     batch = [outcome for outcome in batch if outcome.lease.until > now]
                 elif len(batch) > 1:
-                    return any([await self.mark([outcome]) for outcome in batch])
+                    return any([await self._mark([outcome], left) for outcome in batch])
                 elif not was_set_back:
                     batch, was_set_back = [self._set_back(batch[0], error)], True
                 else:
@@ -91,20 +111,29 @@ class Marks:
             alarm=Alarm("outbox-mark-failed", type(error).__name__, outcome.first_id),
         )
 
-    async def _write(self, batch: Sequence[Outcome]) -> bool:
+    def _held(self, batch: Sequence[Outcome], held: Collection[str], left: list[Outcome] | None) -> list[Outcome]:
+        """Return the outcomes whose keys are held; the others are left for later, or lost if they were waited for."""
+        missing = [outcome for outcome in batch if outcome.lease.key not in held]
+        if missing and left is None:
+            self._log.warning("outbox.lease_lost", keys=len(missing), first=missing[0].lease.key)
+        elif left is not None:
+            left += missing
+        return [outcome for outcome in batch if outcome.lease.key in held]
+
+    async def _write(self, batch: Sequence[Outcome], left: list[Outcome] | None) -> tuple[bool, list[Outcome]]:
+        """Write outcomes down; return whether a key is due again, and which were written."""
         now = self._clock.sql_now()
         async with self._database.begin() as conn:
             answered = await self._handle_answers(conn, batch)
-            held = await self._hold(conn, batch)
-            lost = [outcome.lease.key for outcome in batch if outcome.lease.key not in held]
-            if lost:
-                self._log.warning("outbox.lease_lost", keys=len(lost), first=lost[0])
+            held = await self._hold(conn, batch, waits=left is None)
             if answered - held:
-                raise LeaseLost(held)
+                raise NotHeld(held)
             ours = [outcome for outcome in batch if outcome.lease.key in held]
             await self._audit(conn, ours, now)
             await self._bury(conn, [outcome for outcome in ours if outcome.dead is not None], now)
-            return await self._release(conn, ours, now)
+            due = await self._release(conn, ours, now)
+        self._held(batch, held, left)
+        return due, ours
 
     async def _handle_answers(self, conn: Connection, batch: Sequence[Outcome]) -> frozenset[str]:
         """Call the handlers of what was delivered; return the keys for which there was one."""
@@ -117,9 +146,9 @@ class Marks:
                     keys.add(message.key)
         return frozenset(keys)
 
-    async def _hold(self, conn: Connection, batch: Sequence[Outcome]) -> frozenset[str]:
+    async def _hold(self, conn: Connection, batch: Sequence[Outcome], *, waits: bool) -> frozenset[str]:
         rows = await conn.fetch(
-            queries()["hold"],
+            queries()["hold" if waits else "hold_free"],
             {
                 "keys": [outcome.lease.key for outcome in batch],
                 "epochs": [outcome.lease.epoch for outcome in batch],

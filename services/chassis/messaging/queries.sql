@@ -10,6 +10,7 @@
 --     `leased` with `epoch` (from a sequence, so that the epoch of a deleted and recreated key is new too); it ends at `due_at`.
 --   * hold locks the leased keys again, in its own statement: whatever is read after it, in the same transaction, is the truth,
 --     because nobody else can have an uncommitted message for these keys. So a message that came during the lease is never lost.
+--     For many keys at once hold_free does it, which passes by a key that a writer holds; that one waits by itself.
 --   * While a key is leased, blocked or in backoff, enqueue leaves its `due_at` alone; release sees to what has come since.
 --
 -- What a statement has chosen up to a :limit, it finds again by a list, `= any(array(select …))`: a join is planned for as many
@@ -94,6 +95,14 @@ join unnest(cast(:keys as text[]), cast(:epochs as bigint[])) as mine(key, epoch
 where k.leased and k.epoch = mine.epoch
 order by k.key
 for update of k
+
+-- name: hold_free
+select k.key
+from outbox_keys k
+join unnest(cast(:keys as text[]), cast(:epochs as bigint[])) as mine(key, epoch) on mine.key = k.key
+where k.leased and k.epoch = mine.epoch
+order by k.key
+for update of k skip locked
 
 -- name: release
 with delivered as (

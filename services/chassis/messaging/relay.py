@@ -62,6 +62,8 @@ class Relay:
         self._deliveries: set[asyncio.Task[None]] = set()
         self._finished: list[Outcome] = []
         self._marking: asyncio.Task[None] | None = None
+        self._apart: list[Outcome] = []
+        self._marking_apart: asyncio.Task[None] | None = None
         self._stopping = False
         self._saturated = False
         self.loop = Loop("outbox-relay", self._run_once, clock=clock, on_stop=self._drain)
@@ -76,8 +78,7 @@ class Relay:
             await self._run_once()
             if not self._deliveries:
                 return
-            while self._deliveries or self._marking is not None:
-                await asyncio.wait([*self._deliveries, *([self._marking] if self._marking else [])])
+            await self._until_marked()
 
     async def _run_once(self) -> float:
         self._stopping = False
@@ -155,13 +156,30 @@ class Relay:
         try:
             while self._finished:
                 batch, self._finished = self._finished, []
-                if await self._marks.mark(batch):
+                marked = await self._marks.mark_free(batch)
+                if marked.due:
                     self.loop.nudge()
+                self._apart += marked.left
+                if self._apart and self._marking_apart is None:
+                    self._marking_apart = asyncio.create_task(self._mark_apart(), name="outbox-mark-apart")
         finally:
             self._marking = None
+
+    async def _mark_apart(self) -> None:
+        """Mark, one by one, what has to wait for its key; nobody else waits for it."""
+        try:
+            while self._apart:
+                if await self._marks.mark(self._apart.pop(0)):
+                    self.loop.nudge()
+        finally:
+            self._marking_apart = None
 
     async def _drain(self) -> None:
         """Let what is being sent end, send nothing more, and write down what was delivered."""
         self._stopping = True
-        while self._deliveries or self._marking is not None:
-            await asyncio.wait([*self._deliveries, *([self._marking] if self._marking else [])])
+        await self._until_marked()
+
+    async def _until_marked(self) -> None:
+        """Wait until nothing is being sent any more, and what was sent is written down."""
+        while under_way := [task for task in (*self._deliveries, self._marking, self._marking_apart) if task]:
+            await asyncio.wait(under_way)
