@@ -7,6 +7,7 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+import structlog
 from asyncpg import LockNotAvailableError, QueryCanceledError
 
 from services.chassis.clock import Clock
@@ -191,6 +192,25 @@ async def test_a_writer_that_breaks_leaves_nobody_waiting(writing: Committer, mo
     futures += submitted(writing, 1)
     for future in futures:
         assert isinstance(future.exception(), Broken)
+    await writing.stop()
+
+
+@pytest.mark.scenario("RC14", "G2")
+async def test_who_cannot_be_told_of_a_commit_stops_no_other(postgres: Postgres) -> None:
+    """If what a commit means cannot be passed on, for want of memory or by a bug, it is answered, and others follow."""
+
+    def refuse(flush: Flush) -> None:
+        raise MemoryError(str(flush.saga_id))
+
+    writing = Committer(cast("Database", postgres), Clock(), EngineHooks(), EngineSettings(), on_applied=refuse)
+    writing.start()
+    with structlog.testing.capture_logs() as logs:
+        for written in range(2):
+            futures = submitted(writing, 2)
+            await turns_of_the_loop()
+            postgres.answers[written].set_result(None)
+            assert [await future for future in futures] == [APPLIED] * 2
+    assert {entry["event"] for entry in logs} == {"engine.not_passed_on"}
     await writing.stop()
 
 

@@ -172,9 +172,16 @@ class Committer:
             return
         for (flush, future), answer in zip(batch, answers, strict=True):
             if answer is APPLIED:
-                self._on_applied(flush)
+                self._pass_on(flush)
             if not future.done():
                 future.set_result(answer)
+
+    def _pass_on(self, flush: Flush) -> None:
+        """Tell of what is durable; whoever cannot be told finds it by looking, as what other replicas have written."""
+        try:
+            self._on_applied(flush)
+        except Exception:  # noqa: BLE001 - a commit stands, whatever comes of it
+            self._log.exception("engine.not_passed_on", saga_id=str(flush.saga_id))
 
     async def _set_apart(self, batch: Sequence[Waiter]) -> None:
         """Find the flushes that need what somebody has locked: they wait by themselves, and hold up nobody else."""

@@ -115,6 +115,8 @@ class Turns:
             get_logger("engine.turns").info("saga.overtaken", saga_id=str(saga.id), cause=cause)
             with suppress(LeaseLost):
                 await self.executor.give_back(_as_written(saga, pending))
+        except MemoryError:  # as if this process had been killed: whoever claims it next goes on from what is written
+            get_logger("engine.turns").warning("saga.out_of_memory", saga_id=str(saga.id), epoch=saga.epoch)
         except Exception as error:  # noqa: BLE001 - a fault of the engine itself must become visible on its saga
             get_logger("engine.turns").exception("saga.engine_error", saga_id=str(saga.id))
             await self._give_up(definition, _as_written(saga, pending), error)
