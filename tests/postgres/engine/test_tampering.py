@@ -1,0 +1,118 @@
+"""A database edited by hand: what does not fit is stopped before any effect, what fits is believed (SECURITY.md)."""
+
+from typing import Final
+
+import asyncpg
+import pytest
+
+from services.chassis.db import Database
+from services.chassis.sql import Statement
+from services.orchestrator.engine import WorkflowContext, workflow
+from tests.postgres.engine.conftest import ClusterOf
+from tests.support.engine import ONE, SUSPENDING, Cluster, only
+from tests.support.world import HOUR, HOUR_S, act, act_on, undo, undo_on
+
+NOTICED: Final = {
+    "renamed": "update steps set name = 'another' where position = '1'",
+    "another-kind": "update steps set kind = 'timer' where position = '1'",
+    "moved": "update steps set position = '9' where position = '1'",
+    "no-json": "update steps set output = 'garbage' where position = '1'",
+    "another-shape": """update steps set output = '{"a": 1}' where position = '1'""",
+    "failed": "update steps set output = null, error_code = 'refused', error_message = 'no' where position = '1'",
+    "deleted-first": "delete from steps where position = '1'",
+    "deleted-second": "delete from steps where position = '2'",
+    "added": """insert into steps (saga_id, position, kind, name, attempts, started_at, finished_at, output)
+                select saga_id, '5', kind, name, attempts, started_at, finished_at, output
+                from steps where position = '1'""",
+    "another-input": "update sagas set input = '5'",
+}
+REFUSED: Final = {
+    "output-and-error": "update steps set error_code = 'refused', error_message = 'no'",
+    "ended-and-waiting": "update sagas set phase = 'ended'",
+    "no-return-and-unwinding": "update sagas set phase = 'compensating', outcome = 'failed', no_return = true",
+    "due-and-stuck": "update sagas set run_state = 'stuck', attention = '{}'",
+    "undone-twice": "insert into compensations select * from compensations",
+}
+BELIEVED: Final = {
+    "another-value": ("""update steps set output = '"forged"' where position = '1'""", "forged"),
+    "an-earlier-moment": ("""update steps set output = '"2000-01-01T00:00:00Z"' where position = '3'""", "a#1"),
+}
+
+
+@workflow("audited", version=1, undos=[undo, undo_on])
+async def audited(ctx: WorkflowContext, _: None) -> str:
+    """Two steps, an hour's sleep, a step with what the first one has given."""
+    first = await ctx.run(act, "a", compensate=undo)
+    await ctx.run(act_on, "b", first, compensate=undo_on)
+    await ctx.sleep(HOUR)
+    return await ctx.run(act_on, "c", first)
+
+
+async def asleep(cluster_of: ClusterOf) -> tuple[Cluster, str]:
+    """Run a saga up to its sleep, and let a fresh replica have it, which knows of its log what the database says."""
+    cluster = cluster_of(audited)
+    saga_id = await cluster.start(audited)
+    await cluster.settle()
+    await cluster.restart()
+    return cluster, saga_id
+
+
+async def edit(database: Database, statement: str) -> None:
+    async with database.begin() as conn:
+        await conn.fetch(Statement.of(statement))
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("SEC-d", "G17")
+@pytest.mark.parametrize("statement", NOTICED.values(), ids=NOTICED.keys())
+async def test_an_edit_that_does_not_fit_is_stopped(
+    cluster_of: ClusterOf, orchestrator_database: Database, statement: str
+) -> None:
+    """A log that is not what this code has written stops the saga for a person: nothing is called, nothing undone."""
+    cluster, saga_id = await asleep(cluster_of)
+    await edit(orchestrator_database, statement)
+    await cluster.advance(HOUR_S + 1)
+    assert (await cluster.view(saga_id)).status == "stuck"
+    assert [call.name for call in cluster.world.calls] == ["a", "b"]
+    assert "alarm" in cluster.events
+
+
+@only(ONE)
+@pytest.mark.scenario("SEC-d")
+@pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED.keys())
+async def test_an_edit_that_contradicts_itself_is_refused(
+    cluster_of: ClusterOf, orchestrator_database: Database, statement: str
+) -> None:
+    """What no saga can be is refused by the database itself, and the saga goes on as if nobody had tried."""
+    cluster, saga_id = await asleep(cluster_of)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+        await edit(orchestrator_database, statement)
+    assert (await cluster.finish(saga_id)).status == "completed"
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("SEC-d")
+@pytest.mark.parametrize(("statement", "seen"), BELIEVED.values(), ids=BELIEVED.keys())
+async def test_an_edit_that_fits_is_believed(
+    cluster_of: ClusterOf, orchestrator_database: Database, statement: str, seen: str
+) -> None:
+    """The log is not signed: a value of the right shape is taken for what was recorded, and nothing is called again."""
+    cluster, saga_id = await asleep(cluster_of)
+    await edit(orchestrator_database, statement)
+    view = await cluster.finish(saga_id)
+    assert view.status == "completed"
+    assert [(call.name, *call.args) for call in cluster.world.calls] == [("a",), ("b", "a#1"), ("c", seen)]
+
+
+@only(ONE)
+@pytest.mark.scenario("SEC-d", "G4")
+async def test_a_forgotten_last_step_is_called_again_under_its_key(
+    cluster_of: ClusterOf, orchestrator_database: Database
+) -> None:
+    """Without the end of its log a saga does that again, under the key by which the receiver recognises it."""
+    cluster, saga_id = await asleep(cluster_of)
+    await edit(orchestrator_database, "delete from steps where position in ('2', '3')")
+    assert (await cluster.finish(saga_id)).status == "completed"
+    assert [call.name for call in cluster.world.calls] == ["a", "b", "b", "c"]
+    assert len({call.key for call in cluster.world.called("b")}) == 1
+    assert cluster.world.happened() == ["a", "b", "c"]
