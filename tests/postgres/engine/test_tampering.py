@@ -4,12 +4,13 @@ from typing import Final
 
 import asyncpg
 import pytest
+import structlog
 
 from services.chassis.db import Database
 from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.engine import ONE, SUSPENDING, Cluster, only
+from tests.support.engine import LEASE_S, ONE, SUSPENDING, Cluster, only
 from tests.support.world import HOUR, HOUR_S, act, act_on, undo, undo_on
 
 NOTICED: Final = {
@@ -116,3 +117,43 @@ async def test_a_forgotten_last_step_is_called_again_under_its_key(
     assert [call.name for call in cluster.world.calls] == ["a", "b", "b", "c"]
     assert len({call.key for call in cluster.world.called("b")}) == 1
     assert cluster.world.happened() == ["a", "b", "c"]
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("SEC-d", "V8")
+async def test_a_kind_of_record_that_nobody_knows_stops_its_saga_alone(
+    cluster_of: ClusterOf, orchestrator_database: Database
+) -> None:
+    """A record that another release may have written is shown as a divergence; sagas claimed beside it go on."""
+    cluster, saga_id = await asleep(cluster_of)
+    beside = await cluster.start(audited, key="beside")
+    await cluster.settle()
+    await cluster.restart()
+    await edit(orchestrator_database, f"update steps set kind = 'novel' where position = '1' and saga_id = '{saga_id}'")
+    await cluster.advance(HOUR_S + 1)
+    assert (await cluster.view(beside)).status == "completed"
+    assert (await cluster.view(saga_id)).status == "stuck"
+    assert (await cluster.operations.steps(saga_id))[0].kind == "unknown"
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("SEC-d", "V8")
+@pytest.mark.parametrize("calls", ["garbage", '[["3","act",1,"2026-11-24T10:00:00Z",false,null,null,"novel"]]'])
+async def test_a_row_that_cannot_be_read_is_passed_by(
+    cluster_of: ClusterOf, orchestrator_database: Database, calls: str
+) -> None:
+    """A saga whose row is written as nobody here reads it is left alone until somebody can; those beside it go on."""
+    cluster, saga_id = await asleep(cluster_of)
+    beside = await cluster.start(audited, key="beside")
+    await cluster.settle()
+    await cluster.restart()
+    await edit(orchestrator_database, f"update sagas set calls = '{calls}' where id = '{saga_id}'")
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(8):
+            await cluster.advance(HOUR_S / 4)
+    assert (await cluster.view(beside)).status == "completed"
+    assert [call.name for call in cluster.world.calls_of(saga_id)] == ["a", "b"]
+    assert "saga.unreadable" in {entry["event"] for entry in logs}
+    await edit(orchestrator_database, f"update sagas set calls = null where id = '{saga_id}'")
+    await cluster.advance(LEASE_S + 1)
+    assert (await cluster.view(saga_id)).status == "completed"

@@ -27,6 +27,14 @@ class Kind(StrEnum):
     UNDO = "undo"
     NO_RETURN = "no_return"
     STATUS = "status"
+    UNKNOWN = "unknown"
+    """What this release does not write: code that comes to it diverges."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Kind":
+        """Read what another release has written; an error would stop all sagas that are read together."""
+        del value
+        return cls.UNKNOWN
 
 
 STEP: Final = Kind.STEP

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.chassis.connection import Connection, Row
+from services.chassis.logs import get_logger
 from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, write_calls
@@ -70,7 +71,10 @@ async def claim(
     limit: int,
     now: datetime | None,
 ) -> list[Saga]:
-    """Lease up to `limit` sagas that are due, in `versions` (as ``name@version``), for `lease_s` seconds."""
+    """Lease up to `limit` sagas that are due, in `versions` (as ``name@version``), for `lease_s` seconds.
+
+    One whose row cannot be read is left to its lease: a release that reads it may be on its way.
+    """
     rows = await conn.fetch(
         queries()["claim"],
         {
@@ -82,7 +86,7 @@ async def claim(
             "now": now,
         },
     )
-    return [_saga(row) for row in rows]
+    return [saga for row in rows if (saga := _readable(row)) is not None]
 
 
 async def isolate(conn: Connection, saga_id: UUID, epoch: int) -> bool:
@@ -176,6 +180,14 @@ async def end_leases(conn: Connection, owner: str, *, lease_s: float, now: datet
 async def delete_finished(conn: Connection, *, before: datetime, limit: int) -> int:
     """Remove up to `limit` whole sagas that ended before a moment; return how many."""
     return len(await conn.fetch(queries()["delete_finished"], {"before": before, "limit": limit}))
+
+
+def _readable(row: Row) -> Saga | None:
+    try:
+        return _saga(row)
+    except (TypeError, ValueError) as error:  # it must not stop those that were claimed with it
+        get_logger("engine.store").error("saga.unreadable", saga_id=str(row["id"]), error=repr(error)[:500])
+        return None
 
 
 def _saga(row: Row) -> Saga:
