@@ -32,7 +32,7 @@ PAUSE_S: Final = (0.2, 0.6)
 ORDERS_PER_S: Final = 6.0
 LATENCY_S: Final = 0.5
 PATIENCE_S: Final = 120.0
-FIRST_PORT: Final = 34_000
+FIRST_PORT: Final = 30_000
 SETTINGS: Final = {"LEASE_S": "1", "DELIVERY_WINDOW_S": "1"}
 KINDS: Final[tuple[Mapping[str, object], ...]] = (
     {"card": "tok_ok"},
