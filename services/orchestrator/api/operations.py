@@ -1,4 +1,4 @@
-"""What an operator may do to a saga: cancel, pause, resume, retry, skip; each says why."""
+"""What an operator may do to a saga: cancel, pause, resume, retry, skip, restart; each says why."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -63,6 +63,15 @@ class SkipBody(RequestModel):
     output: Any = None
 
 
+class RestartBody(RequestModel):
+    """From which position of its main line it is run anew, and why."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"from_position": "7", "reason": "the address is mended"}})
+
+    from_position: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}$")]
+    reason: Reason
+
+
 @router.post(
     "/sagas/{saga_id}/cancel",
     status_code=202,
@@ -110,6 +119,20 @@ async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, desk: DeskOf, keye
         desk,
         saga_id,
         lambda: desk.operations.skip(saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output),
+    )
+
+
+@router.post("/sagas/{saga_id}/restart", status_code=202, summary="Run it anew from a step", response_model=SagaShown)
+async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+    """What is recorded before the position stays; steps from there on are called again, each under its old key.
+
+    Only a stuck or paused saga is restarted, and none that is being undone or has ended.
+    """
+    return await _steered(
+        keyed,
+        desk,
+        saga_id,
+        lambda: desk.operations.restart(saga_id, body.from_position, by=actor(admin), reason=body.reason),
     )
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from services.chassis.errors import RemoteMisconfigured
 from services.chassis.sql import Statement
-from services.orchestrator.engine import RetryPolicy, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import CannotOperate, RetryPolicy, TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
+from tests.postgres.engine.restarting import log_of
 from tests.support.engine import ONE, only
 from tests.support.world import HOUR_S, THRICE, Fault, act, answer_lost, refused, undo, unreachable
 
@@ -89,3 +90,34 @@ async def test_what_goes_on_is_audited_once(cluster_of: ClusterOf, flow: object,
         reasons = [reason for (reason,) in await conn.fetch(ALARMED)]
     name = "act" if flow is thrice else "undo"
     assert reasons == [f"{name}: 401", f"{name}: no such route"]
+
+
+@workflow("mended", version=1, undos=[undo])
+async def buggy(ctx: WorkflowContext, _: None) -> None:
+    """The same step, and a bug behind it."""
+    await ctx.run(act, "a", compensate=undo, retry=HOURLY)
+    raise RuntimeError("a bug in the author's code")
+
+
+@only(ONE)
+@pytest.mark.scenario("V12")
+async def test_a_result_that_a_target_gave_is_not_corrected(cluster_of: ClusterOf) -> None:
+    """What was given by hand may be given anew; after a restart the step has a result of its own, which may not."""
+    cluster = cluster_of(buggy)
+    cluster.world.script("a", unreachable())
+    saga_id = await cluster.start(buggy)
+    await cluster.settle()
+    await cluster.restart([forgetful])
+    await cluster.advance(HOUR_S + 1)
+    await cluster.operations.skip(saga_id, "1", by="ann", reason="a test", output="by hand")
+    await cluster.restart([buggy])
+    assert (await cluster.finish(saga_id)).status == "stuck"
+    await cluster.operations.skip(saga_id, "1", by="ann", reason="a test", output="by hand, corrected")
+    assert (await cluster.finish(saga_id)).status == "stuck"
+    assert (await log_of(cluster, saga_id))["1"].output == "by hand, corrected"
+    await cluster.operations.restart(saga_id, "1", by="ann", reason="a test")
+    assert (await cluster.finish(saga_id)).status == "stuck"
+    assert (await log_of(cluster, saga_id))["1"].output == "a#1"
+    with pytest.raises(CannotOperate):
+        await cluster.operations.skip(saga_id, "1", by="ann", reason="a test", output="by hand again")
+    assert (await log_of(cluster, saga_id))["1"].output == "a#1"

@@ -22,6 +22,7 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", f"/sagas/{UNKNOWN}/resume", {"reason": "r"}, ADMIN),
     ("POST", f"/sagas/{UNKNOWN}/retry", {"reason": "r"}, ADMIN),
     ("POST", f"/sagas/{UNKNOWN}/skip", {"position": "1", "reason": "r"}, ADMIN),
+    ("POST", f"/sagas/{UNKNOWN}/restart", {"from_position": "1", "reason": "r"}, ADMIN),
     ("POST", f"/sagas/{UNKNOWN}/promises/p/resolve", {"value": 1}, BOTH),
     ("POST", f"/sagas/{UNKNOWN}/promises/p/reject", {"code": "c"}, BOTH),
     ("POST", "/awakeables/awk_x/resolve", {"value": 1}, SERVICE),

@@ -11,7 +11,8 @@
         ├── UnknownWorkflow  UnknownVersion  UnknownSaga  UnknownSignal
         ├── SagaConflict  CannotCancel  CannotOperate
         ├── InvalidValue  PayloadError  WideSearch
-        ├── KeyExpired                                   a step must not be called again: the saga becomes stuck
+        ├── StepBarred                                   a step must not be called again: the saga becomes stuck
+        │   └── KeyExpired  ArgumentsChanged
         └── Divergence  ForeignAwait  UndeclaredName     faults of workflow code: the saga becomes stuck
     BaseException
     ├── LeaseLost                 this replica no longer owns the saga: it stops at once
@@ -157,7 +158,18 @@ class Divergence(EngineError):
         self.found = found
 
 
-class KeyExpired(EngineError):
+class StepBarred(EngineError):
+    """A step must not be called again."""
+
+    code = "step-barred"
+
+    def __init__(self, position: str, message: str) -> None:
+        """Take where the step stands, and why it must not be called."""
+        super().__init__(message)
+        self.position = position
+
+
+class KeyExpired(StepBarred):
     """A step was first called longer ago than its receiver remembers keys: another call could take effect twice."""
 
     code = "key-expired"
@@ -165,10 +177,25 @@ class KeyExpired(EngineError):
     def __init__(self, step: str, position: str, since: datetime) -> None:
         """Take the step, where it stands, and when it was first called."""
         super().__init__(
+            position,
             f"step {step!r} was first called at {since.isoformat()}; its receiver may have forgotten the key, so "
-            "another call could take effect twice: look there, then skip the step with the output it should have"
+            "another call could take effect twice: look there, then skip the step with the output it should have",
         )
-        self.position = position
+
+
+class ArgumentsChanged(StepBarred):
+    """After a restart a step is asked for with other arguments than those that its undo was registered with."""
+
+    code = "arguments-changed"
+
+    def __init__(self, step: str, position: str, undo: str) -> None:
+        """Take the step, where it stands, and its undo."""
+        super().__init__(
+            position,
+            f"step {step!r} was called before the restart with other arguments, or another undo, than now; its undo "
+            f"{undo!r} is owed for those, and would not undo this call: cancel the saga, or look at the receiver and "
+            "skip the step with the output it should have",
+        )
 
 
 class ForeignAwait(EngineError):

@@ -50,8 +50,10 @@ def _stuck(facts: Facts) -> str:
     attention = facts.attention
     why = f", {attention.reason}: {attention.message}" if attention else ""
     place = f" at position {attention.position}" if attention and attention.position else ""
+    restart = ", restart it from an earlier position" if facts.phase is Phase.FORWARD else ""
     cancel = ", or cancel it" if facts.phase is Phase.FORWARD and not facts.no_return else ""
-    return f"It is stuck{why}. An operator can retry it, or skip what cannot be done{place} with a reason{cancel}."
+    skip = f", or skip what cannot be done{place} with a reason"
+    return f"It is stuck{why}. An operator can retry it{skip}{restart}{cancel}."
 
 
 def _undone(skipped: tuple[str, ...]) -> str:

@@ -4,6 +4,8 @@ The n-th primitive of the main line is `n`; the m-th of branch i of the gather o
 A position therefore depends on the code alone, never on which branch happens to be faster.
 """
 
+from collections.abc import Iterable
+
 
 def at(branch: str, index: int) -> str:
     """Return the position of the `index`-th primitive of a branch; the main line is the branch ``""``."""
@@ -18,6 +20,22 @@ def branch_of(position: str, index: int) -> str:
 def undo_of(position: str) -> str:
     """Return the position of the undo that is registered at `position`."""
     return f"{position}:undo"
+
+
+def number_of(position: str) -> int:
+    """Return which primitive of the main line a position is, or lies in a branch of."""
+    return int(position.partition(".")[0])
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Return numbers as people write them: `1-4, 6`."""
+    found: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if found and found[-1][-1] == number - 1:
+            found[-1] = [found[-1][0], number]
+        else:
+            found.append([number])
+    return ", ".join("-".join(map(str, span)) for span in found)
 
 
 def is_within(position: str, branch: str) -> bool:

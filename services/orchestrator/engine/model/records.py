@@ -62,10 +62,23 @@ class LogRecord(NamedTuple):
     attempts: int = 1
 
 
+class Carried(NamedTuple):
+    """What a restart has carried over of a record that it took out of the log: its kind, and what it had recorded.
+
+    Of a callback `expects` is what it was opened with. A step's result is not kept: it is called again.
+    """
+
+    kind: Kind
+    output: str | None = None
+    expects: str | None = None
+
+
 class Call(NamedTuple):
     """A call that was allowed to start and has not been recorded yet; kept on the saga's row until it is.
 
     `unknown` is true once an attempt may have taken effect without our knowing; then its undo is owed for good.
+    With `carried` it is not under way: a restart has left it, until the code comes to its position again. It is no call
+    at all then if its kind is no step, and fits a step of any name if it has none.
     """
 
     position: str
@@ -75,6 +88,11 @@ class Call(NamedTuple):
     unknown: bool = False
     retry_at: datetime | None = None
     error: ErrorInfo | None = None
+    carried: Carried | None = None
+
+    def taken_up(self, name: str) -> "Call":
+        """Return the call that a restart has carried over, as its first attempt since then writes it."""
+        return self._replace(name=name, attempt=1, carried=None)
 
     def next_attempt(self) -> "Call":
         """Return the call as the next attempt writes it, before it is sent."""
@@ -255,7 +273,7 @@ def newborn(new: NewSaga, created_at: datetime) -> Saga:
 
 
 class History(NamedTuple):
-    """What a saga's replay needs: its log, its settled signals, and its undos if it is compensating."""
+    """What a saga's replay needs: its log and its settled signals; its undos too if a restart has left anything."""
 
     records: tuple[LogRecord, ...] = ()
     signals: tuple[Signal, ...] = ()

@@ -83,6 +83,9 @@ TRANSITIONS: dict[str, tuple[tuple[State, State], ...]] = {
         for state in (RunState.READY, RunState.LEASED, RunState.WAITING)
     ),
     "resume": (((Phase.FORWARD, RunState.PAUSED), (Phase.FORWARD, RunState.READY)),),
+    "restart": tuple(
+        ((Phase.FORWARD, state), (Phase.FORWARD, RunState.READY)) for state in (RunState.PAUSED, RunState.STUCK)
+    ),
     "retry": (
         ((Phase.FORWARD, RunState.STUCK), (Phase.FORWARD, RunState.READY)),
         ((Phase.COMPENSATING, RunState.STUCK), (Phase.COMPENSATING, RunState.READY)),

@@ -125,6 +125,11 @@ class Operations:
         await self._steering.skip(saga_id, position, by=by, reason=reason, output=output)
         self._on_due()
 
+    async def restart(self, saga_id: str, from_position: str, *, by: str, reason: str) -> None:
+        """Run a stuck or paused saga anew from a position of its main line. UnknownSaga, CannotOperate."""
+        await self._steering.restart(saga_id, from_position, by=by, reason=reason)
+        self._on_due()
+
     async def resolve_awakeable(
         self,
         awakeable_id: str,

@@ -1,6 +1,6 @@
 """Steering sagas from outside: cancel, and what an operator may do, each under the row lock and with an audit row."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,10 +14,11 @@ from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga
-from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, Saga, UndoStatus
+from services.orchestrator.engine.model.records import Call, ErrorInfo, Kind, LogRecord, Saga, UndoStatus
+from services.orchestrator.engine.model.restarting import places_of, restart_of
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.operations.reading import saga_uuid
-from services.orchestrator.engine.store import compensations, sagas, steps
+from services.orchestrator.engine.store import compensations, sagas, signals, steps
 from services.orchestrator.engine.store.sagas import Operation
 
 CANCELLED = "cancelled"
@@ -95,6 +96,36 @@ class Steering:
             await self._operate(conn, saga, operation, "skip", by, reason, {"position": position})
         self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
 
+    async def restart(self, saga_id: str, from_position: str, *, by: str, reason: str) -> None:
+        """Run a stuck or paused saga anew from a position of its main line; what is recorded before it stays.
+
+        No effect is done twice and no undo forgotten: keys stay, and what may have taken effect is carried over.
+        """
+        number = int(from_position)
+        async with self._held(saga_id) as (conn, saga):
+            _require_restartable(saga)
+            log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
+            places = places_of(saga, log)
+            if number != 1 and number not in places:
+                stands = positions.spans(places) or "nothing yet"
+                raise CannotOperate(f"saga {saga.id} has nothing at position {number}; its log has: {stands}")
+            undos = await compensations.of_saga(conn, saga.id)
+            restart = restart_of(saga, number, log, undos, await self._expectations(conn, saga, log))
+            await steps.drop(conn, saga.id, restart.dropped)
+            await compensations.drop_waived(conn, saga.id, restart.waived)
+            operation = replace(_to(saga, RunState.READY), calls=restart.calls)
+            await self._operate(conn, saga, operation, "restart", by, reason, {"from_position": from_position})
+        self._hooks.transition(saga, _status(saga), "running", None)
+
+    async def _expectations(self, conn: Connection, saga: Saga, log: Sequence[LogRecord]) -> dict[str, str | None]:
+        """Return what the callbacks of a log were opened with, by position."""
+        opened = {
+            record.position: await signals.get(conn, saga.id, orjson.loads(record.output or "null"))
+            for record in log
+            if record.kind is Kind.AWAKEABLE
+        }
+        return {position: signal.expects for position, signal in opened.items() if signal is not None}
+
     @asynccontextmanager
     async def _held(self, saga_id: str) -> AsyncIterator[tuple[Connection, Saga]]:
         """Hold a saga's row for one transaction."""
@@ -128,7 +159,7 @@ class Steering:
         await compensations.skip(conn, owed, reason=reason, at=saga.claimed_at)
 
     async def _skip_step(self, conn: Connection, saga: Saga, position: str, output: Any) -> None:
-        call = next((call for call in saga.calls if call.position == position), None)
+        call = next((call for call in saga.calls if call.position == position and _may_skip(saga, call)), None)
         if call is None:
             if not await self._correct(conn, saga, position, output):
                 raise CannotOperate(f"saga {saga.id} has no call under way at position {position!r}")
@@ -146,14 +177,22 @@ class Steering:
 
     async def _correct(self, conn: Connection, saga: Saga, position: str, output: Any) -> bool:
         """Give a step that was skipped another output, unless its saga has gone on from there."""
-        skipped = any(
-            entry.action == "skip" and entry.details.get("position") == position
-            for entry in await audit.find(conn, subject_id=str(saga.id))
-        )
+        if not await self._was_skipped(conn, saga, position):
+            return False
         log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
-        if not skipped or any(positions.is_after(record.position, position) for record in log):
+        if any(positions.is_after(record.position, position) for record in log):
             return False
         return await steps.correct(conn, saga.id, position, orjson.dumps(output).decode())
+
+    async def _was_skipped(self, conn: Connection, saga: Saga, position: str) -> bool:
+        """Say whether what a step has recorded was given by an operator, and no restart has taken it out since."""
+        restarts: list[int] = []
+        for entry in await audit.find(conn, subject_id=str(saga.id)):
+            if entry.action == "skip" and entry.details.get("position") == position:
+                return all(number > positions.number_of(position) for number in restarts)
+            if entry.action == "restart":
+                restarts.append(int(entry.details["from_position"]))
+        return False
 
 
 def _status(saga: Saga) -> str:
@@ -163,6 +202,24 @@ def _status(saga: Saga) -> str:
 def _require(saga: Saga, allowed: bool, what: str) -> None:  # noqa: FBT001 - it reads as the sentence it is
     if not allowed:
         raise CannotOperate(f"cannot {what} saga {saga.id}: it is {_status(saga)}")
+
+
+def _require_restartable(saga: Saga) -> None:
+    """Make sure that a saga may be run anew: it stands still and nothing of it has been undone."""
+    if saga.phase is Phase.ENDED:
+        raise CannotOperate(f"cannot restart saga {saga.id}: it has ended as {_status(saga)}")
+    if saga.phase is Phase.COMPENSATING:
+        raise CannotOperate(f"cannot restart saga {saga.id}: it is being undone")
+    if saga.run_state not in (RunState.PAUSED, RunState.STUCK):
+        raise CannotOperate(f"cannot restart saga {saga.id}: it is {_status(saga)}; pause it first")
+
+
+def _may_skip(saga: Saga, call: Call) -> bool:
+    """Say whether a call is under way, or is a step which a restart has carried over and at which the saga is stuck."""
+    if call.carried is None:
+        return True
+    at = saga.attention.position if saga.attention is not None else None
+    return call.carried.kind is Kind.STEP and call.position == at
 
 
 def _to(saga: Saga, run_state: RunState) -> Operation:

@@ -57,6 +57,7 @@ class Compensator:
         So are, at the start, the code's last records, the change to `compensating` and the first undo's intent.
         """
         pending.calls.clear()
+        pending.carried.clear()
         if pending.has_news_for_undos:
             await self._write_unwinding(pending)
         for undo in await self._owed(pending):

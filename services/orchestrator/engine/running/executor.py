@@ -25,7 +25,7 @@ from services.chassis.clock import Clock
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
-from services.orchestrator.engine.model.errors import Divergence, EngineError, KeyExpired, LeaseLost, TerminalError
+from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, StepBarred, TerminalError
 from services.orchestrator.engine.model.flush import NEWS
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.settings import EngineSettings
@@ -95,7 +95,7 @@ class Executor:
                 continue
             try:
                 given_back = await self._move(run)
-            except KeyExpired as fault:
+            except StepBarred as fault:
                 await self._stuck(run, fault)
                 return False
             if given_back:
@@ -277,5 +277,5 @@ class Executor:
             attention = Attention(fault.code, fault.message, fault.position, fault.expected, fault.found)
         else:
             run.pending.calls = {**run.log.replay.calls, **run.pending.calls}
-            attention = Attention(fault.code, fault.message, fault.position if isinstance(fault, KeyExpired) else None)
+            attention = Attention(fault.code, fault.message, fault.position if isinstance(fault, StepBarred) else None)
         await self._endings.get_stuck(run.definition, run.pending, attention)

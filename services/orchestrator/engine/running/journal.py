@@ -15,6 +15,7 @@ from services.orchestrator.engine.model.awakeable_ids import new_awakeable_id
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import (
+    Divergence,
     SignalRejected,
     SignalTimeout,
     StepFailed,
@@ -31,6 +32,7 @@ from services.orchestrator.engine.model.records import (
 from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import addressed
+from services.orchestrator.engine.running.undo_rows import stands
 
 _VALUE_SHAPES: dict[str, Any] = {"now": datetime, "random": float, "uuid": UUID}
 
@@ -82,10 +84,17 @@ class Journal:
         """Register an undo of its own, once."""
         name = self._log.declared(lambda: self._definition.undo_name(fn))
         position = self.next_position()
-        if self._log.take(position, Kind.UNDO, name) is None:
-            encoded = self._codec.encode(args, signature_of(fn).shape_of_args(len(args)))
+        carried = self._log.carried(position)
+        if self.recorded(position, Kind.UNDO, name) is not None and carried is None:
+            return
+        encoded = self._codec.encode(args, signature_of(fn).shape_of_args(len(args)))
+        if carried is None:
             self._log.pending.add_undo(name, encoded, position, None)
             self._log.append(position, Kind.UNDO, name, "null")
+        elif not stands(self._log.registered, position, name, encoded, self._codec):
+            raise self._log.fail(
+                Divergence(position, f"{Kind.UNDO} {name!r} of other arguments", f"{Kind.UNDO} {name!r}")
+            )
 
     # waiting
 
@@ -107,10 +116,14 @@ class Journal:
         """Open an awakeable once; its id is random and names its saga, so that it is found without a search."""
         position = self.next_position()
         shape_name = self._log.declared(lambda: self._definition.awakeable_name(shape))
+        carried = self._log.carried(position)
         recorded = self.recorded(position, Kind.AWAKEABLE, shape_name)
         saga_id = self._log.saga.id
         signal_id = new_awakeable_id(saga_id) if recorded is None else str(orjson.loads(recorded))
         expected = None if expects is None else _json(dict(expects))
+        if carried is not None and not _equal(carried.expects, expected):
+            found = f"{Kind.AWAKEABLE} {shape_name!r}"
+            raise self._log.fail(Divergence(position, f"{found} that expects {carried.expects}", found))
         signal = Signal(saga_id, signal_id, SignalKind.AWAKEABLE, shape=shape_name, expects=expected)
         self._log.awakeables[signal_id] = signal
         if recorded is None:
@@ -232,3 +245,7 @@ class Journal:
 
 def _json(value: Any) -> str:
     return orjson.dumps(value).decode()
+
+
+def _equal(one: str | None, other: str | None) -> bool:
+    return bool(orjson.loads(one or "null") == orjson.loads(other or "null"))

@@ -1,14 +1,14 @@
 """Where a saga's code stands in its log: the next position, what is recorded there, and what is recorded anew."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
 from services.chassis.clock import Clock
 from services.orchestrator.engine.model import positions
-from services.orchestrator.engine.model.errors import BranchClosed, EngineError
-from services.orchestrator.engine.model.records import Kind, LogRecord, Saga, Signal
+from services.orchestrator.engine.model.errors import BranchClosed, Divergence, EngineError
+from services.orchestrator.engine.model.records import Carried, Kind, LogRecord, Saga, Signal, Undo
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.running.lease import present
 from services.orchestrator.engine.running.pending import Pending
@@ -28,8 +28,9 @@ class Line:
 class RunLog:
     """The log of one saga in memory: recorded ground, what is pending, and the settled signals.
 
-    `awakeables` are those that the code has opened, as they were then. `line` is the branch whose code runs now; the
-    driver sets it. `fault` is the first fault of the code itself.
+    `awakeables` are those that the code has opened, as they were then. `registered` are the undos by position, if a
+    restart has carried over anything. `line` is the branch whose code runs now; the driver sets it. `fault` is the
+    first fault of the code itself.
     """
 
     def __init__(self, saga: Saga, replay: Replay, clock: Clock) -> None:
@@ -38,6 +39,7 @@ class RunLog:
         self.pending = Pending.of(saga)
         self.signals: dict[str, Signal] = {}
         self.awakeables: dict[str, Signal] = {}
+        self.registered: Mapping[str, Undo] = {}
         self.signal_no = 0
         self.line: Line | None = None
         self.fault: EngineError | None = None
@@ -73,14 +75,43 @@ class RunLog:
     def take(self, position: str, kind: Kind, name: str) -> LogRecord | None:
         """Return the record at a position, None if the code has got further than the log; Divergence if they differ."""
         try:
-            return self.replay.take(position, kind, name)
+            record = self.replay.take(position, kind, name)
+            if record is None and self.pending.carried:
+                self._check_carried(position, kind, name)
         except EngineError as fault:
             raise self.fail(fault) from None
+        return record
+
+    def _check_carried(self, position: str, kind: Kind, name: str) -> None:
+        """Make sure that the code asks for what a restart has carried over at a position, if there is anything."""
+        call = self.pending.carried.get(position)
+        if call is None or call.carried is None:
+            return
+        if call.carried.kind is not kind or call.name not in (name, ""):
+            raise Divergence(position, f"{call.carried.kind} {call.name!r}", f"{kind} {name!r}")
+
+    def carried(self, position: str) -> Carried | None:
+        """Return what a restart has carried over at a position and the code has not come to."""
+        call = self.pending.carried.get(position)
+        return None if call is None else call.carried
+
+    def _record_again(self, position: str) -> str | None:
+        """Record again what a restart has carried over at a position, and return it; None if that is nothing."""
+        call = self.pending.carried.pop(position, None)
+        if call is None or call.carried is None:
+            return None
+        self.append(position, call.carried.kind, call.name, call.carried.output)
+        return call.carried.output
 
     def recorded(self, position: str, kind: Kind, name: str) -> str | None:
-        """Return the output recorded at a position, None if the code has got further than the log."""
+        """Return the output recorded at a position, None if the code has got further than the log.
+
+        What a restart has carried over is recorded again, and returned.
+        """
         record = self.take(position, kind, name)
-        return None if record is None else record.output
+        if record is not None:
+            return record.output
+        return self._record_again(position) if self.pending.carried else None
 
     def append(self, position: str, kind: Kind, name: str, output: str | None) -> None:
         """Record a fact that is true at once."""

@@ -21,7 +21,7 @@ from services.orchestrator.engine.model.records import (
     Undo,
     Wait,
 )
-from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.model.states import FORWARD, Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.undo_rows import UndoRows
@@ -55,7 +55,8 @@ class Pending:
 
     `saga` is the row as the last claim read it, `before_unwinding` the same while only memory knows that it unwinds.
     `lease` is the turn's, `handover` the signal that the next flush settles, `undo_rows` what is written of undos,
-    and `under_way` the flush that has not been answered yet.
+    and `under_way` the flush that has not been answered yet. `carried` is what a restart has carried over and the code
+    has not come to: until it does, every flush writes it beside the calls under way.
     """
 
     saga: Saga
@@ -74,6 +75,7 @@ class Pending:
     alarms: list[Alarm] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     starts: list[NewSaga] = field(default_factory=list)
+    carried: dict[str, Call] = field(default_factory=dict)
     before_unwinding: Saga | None = None
     lease: Lease | None = None
     handover: Handover | None = None
@@ -95,6 +97,7 @@ class Pending:
             last_written=RowState(
                 {call.position: call for call in saga.calls}, saga.undo_no, saga.no_return, saga.progress
             ),
+            carried={call.position: call for call in saga.calls if call.carried is not None},
         )
 
     @property
@@ -132,7 +135,7 @@ class Pending:
             faults=self.faults,
             no_return=self.no_return,
             claimed_at=at,
-            calls=tuple(self.calls.values()),
+            calls=tuple(self._row_calls().values()),
             progress=self.progress,
         )
 
@@ -156,7 +159,7 @@ class Pending:
         self._end_handover(is_written=False)
         self.saga, self.before_unwinding = self.before_unwinding or self.saga, None
         calls, self.undo_no, self.no_return, self.progress = self.last_written
-        self.calls = dict(calls)
+        self.calls, self.carried = dict(calls), {}
 
     def add_undo(self, undo_name: str, args: str, position: str, step_position: str | None) -> None:
         """Register an undo; it goes out with the next flush, before any effect it undoes."""
@@ -195,7 +198,7 @@ class Pending:
             phase,
             run_state,
             self.undo_no,
-            calls=tuple(self.calls.values()),
+            calls=tuple((self._row_calls() if phase is FORWARD else self.calls).values()),
             no_return=self.no_return,
             progress=self.progress,
             takeovers=0 if progressed else self.takeovers,
@@ -223,11 +226,14 @@ class Pending:
         self.before_unwinding = None
         self.takeovers = flush.takeovers
         self.faults = flush.faults
-        self.last_written = self._row_state()._replace(calls=dict(self.calls))
+        self.last_written = self._row_state()._replace(calls=dict(self._row_calls()))
         self._clear()
 
     def _row_state(self) -> RowState:
-        return RowState(self.calls, self.undo_no, self.no_return, self.progress)
+        return RowState(self._row_calls(), self.undo_no, self.no_return, self.progress)
+
+    def _row_calls(self) -> dict[str, Call]:
+        return {**self.calls, **self.carried} if self.carried else self.calls
 
     def _clear(self) -> None:
         for buffer in self._buffers():

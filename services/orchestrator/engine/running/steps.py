@@ -1,13 +1,13 @@
 """What an attempt's outcome means for a saga: recorded, refused, or tried again."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.chassis import ids
 from services.chassis.errors import KeyReused
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
-from services.orchestrator.engine.model.errors import KeyExpired, PayloadError, StepFailed
+from services.orchestrator.engine.model.errors import ArgumentsChanged, KeyExpired, PayloadError, StepFailed
 from services.orchestrator.engine.model.records import (
     STEP,
     Alarm,
@@ -20,6 +20,7 @@ from services.orchestrator.engine.model.records import (
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
 from services.orchestrator.engine.running.calls import Attempted, Verdict
 from services.orchestrator.engine.running.run import Run
+from services.orchestrator.engine.running.undo_rows import stands
 
 INTERRUPTED = ErrorInfo("interrupted", "the replica stopped during the attempt; its outcome is unknown")
 
@@ -42,6 +43,7 @@ class StepBook:
         for command in asked:
             known = run.log.replay.take_call(command.position, command.name)
             if known is None:
+                # A call that a restart has carried over is taken up in `begin`, by the flush that has its intent.
                 run.ready.append(command)
             elif known.retry_at is not None:
                 run.pending.calls[command.position] = known
@@ -58,20 +60,40 @@ class StepBook:
             call = calls.get(position)
             if call is not None and call.retry_at is not None and call.retry_at <= now:
                 run.ready.append(command)
+        carried = run.pending.carried
         for command in run.ready:
-            call = calls.get(command.position)
-            if call is not None and now - call.started_at > self._key_life:
-                raise KeyExpired(command.name, command.position, call.started_at)
+            call = calls.get(command.position) or carried.get(command.position)
+            if call is not None:
+                self._check_may_call(run, command, call, now)
         ready, run.ready = run.ready, []
         for command in ready:
             known = calls.get(command.position)
             if known is not None:
                 calls[command.position] = known.next_attempt()
                 continue
-            calls[command.position] = Call(command.position, command.name, 1, now)
+            left = carried.pop(command.position, None)
+            calls[command.position] = (
+                Call(command.position, command.name, 1, now) if left is None else left.taken_up(command.name)
+            )
+            if left is not None and positions.undo_of(command.position) in run.log.registered:
+                continue
             if command.undo_name is not None:
                 run.pending.add_undo(command.undo_name, command.undo_args or "[]", command.position, command.position)
         return ready
+
+    def _check_may_call(self, run: Run, command: RunStep, call: Call, now: datetime) -> None:
+        """Make sure that a step which has been called before may be called again; KeyExpired, ArgumentsChanged."""
+        if call.carried is not None and call.name != command.name:
+            run.pending.carried[command.position] = call._replace(name=command.name)
+        if now - call.started_at > self._key_life:
+            raise KeyExpired(command.name, command.position, call.started_at)
+        undo_name, undo_args = command.undo_name, command.undo_args or "[]"
+        if call.carried is None or undo_name is None:
+            return
+        registered = run.log.registered
+        undo = registered.get(positions.undo_of(command.position))
+        if undo is not None and not stands(registered, command.position, undo_name, undo_args, self._codec):
+            raise ArgumentsChanged(command.name, command.position, undo.name)
 
     def forget_dropped(self, run: Run) -> None:
         """Let go of the calls whose branch has lost a select; their undos stay owed."""

@@ -105,6 +105,8 @@ class Turns:
                 pending = _as_written(saga)
                 await self.compensator.unwind(definition, pending, lease)
             else:
+                if kept is None and any(call.carried for call in saga.calls):
+                    history = history._replace(undos=await self.loader.undos(saga.id))
                 run, kept = kept or self._open(saga, definition, history), None
                 pending = run.pending
                 await self._drive(run, saga, history, lease)
@@ -145,8 +147,9 @@ class Turns:
 
     def _open(self, saga: Saga, definition: WorkflowDefinition, history: History) -> Run:
         """Build a run from the log."""
-        replay = Replay(history.records, saga.calls)
+        replay = Replay(history.records, (call for call in saga.calls if call.carried is None))
         log = RunLog(saga, replay, self.clock)
+        log.registered = {undo.position: undo for undo in history.undos}
         journal = Journal(log, definition, codec=self.codec, clients=self.clients)
         context = WorkflowContext(
             journal, saga_id=str(saga.id), key=saga.key, subject=saga.subject, log=ReplayLog(saga, replay)

@@ -4,8 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from services.orchestrator.engine.model import positions
+from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import STEP, LogRecord, Undo, UndoStatus
+
+
+def stands(registered: Mapping[str, Undo], position: str, name: str, args: str, codec: Codec) -> bool:
+    """Say whether an undo has been registered at `position` by this name and with these arguments."""
+    undo = registered.get(positions.undo_of(position))
+    return undo is not None and undo.name == name and codec.same(undo.args, args)
 
 
 class UndoRows:

@@ -5,7 +5,7 @@ from datetime import datetime
 import orjson
 
 from services.chassis.connection import Row
-from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, Wait
+from services.orchestrator.engine.model.records import Attention, Call, Carried, ErrorInfo, Kind, Wait
 
 
 def error_of(row: Row) -> ErrorInfo | None:
@@ -18,7 +18,11 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def write_calls(calls: tuple[Call, ...]) -> str | None:
-    """Write the calls under way; none is null."""
+    """Write the calls under way, and what a restart has carried over; none is null.
+
+    What is carried over has a list where a call says whether its outcome is unknown, which it always is then: so a
+    release that knows of no restart reads it as a call under way, stops the saga there, and writes it back as it is.
+    """
     if not calls:
         return None
     return orjson.dumps(
@@ -28,7 +32,7 @@ def write_calls(calls: tuple[Call, ...]) -> str | None:
                 call.name,
                 call.attempt,
                 call.started_at,
-                call.unknown,
+                call.unknown if call.carried is None else list(call.carried),
                 call.retry_at,
                 None if call.error is None else [call.error.code, call.error.message],
             ]
@@ -38,7 +42,7 @@ def write_calls(calls: tuple[Call, ...]) -> str | None:
 
 
 def read_calls(text: str | None) -> tuple[Call, ...]:
-    """Read the calls under way."""
+    """Read the calls under way, and what a restart has carried over."""
     if text is None:
         return ()
     return tuple(
@@ -47,12 +51,17 @@ def read_calls(text: str | None) -> tuple[Call, ...]:
             name=name,
             attempt=attempt,
             started_at=datetime.fromisoformat(started_at),
-            unknown=unknown,
+            unknown=bool(unknown),
             retry_at=_moment(retry_at),
             error=None if error is None else ErrorInfo(*error),
+            carried=_carried(*unknown) if isinstance(unknown, list) else None,
         )
         for position, name, attempt, started_at, unknown, retry_at, error in orjson.loads(text)
     )
+
+
+def _carried(kind: str, output: str | None, expects: str | None) -> Carried:
+    return Carried(Kind(kind), output, expects)
 
 
 def write_waits(waits: tuple[Wait, ...]) -> str | None:

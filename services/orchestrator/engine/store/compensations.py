@@ -21,6 +21,11 @@ async def skip(conn: Connection, undo: Undo, *, reason: str, at: datetime) -> No
     await conn.fetch(queries()["skip_undo"], {"saga_id": undo.saga_id, "seq": undo.seq, "reason": reason, "at": at})
 
 
+async def drop_waived(conn: Connection, saga_id: UUID, seqs: Collection[int]) -> None:
+    """Forget undos of steps that were refused and are run anew; under the saga's lock."""
+    await conn.fetch(queries()["drop_waived_undos"], {"saga_id": saga_id, "seqs": list(seqs)})
+
+
 async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, list[Undo]]:
     """Read the undos of many sagas, each in the order of registration, with the results of their steps."""
     if not saga_ids:

@@ -223,6 +223,16 @@ update steps
 set output = :output
 where saga_id = :saga_id and position = :position and kind = 'step' and output is not null
 
+-- name: drop_steps
+-- Takes records out of a log that is run anew from some position on; under lock_saga.
+delete from steps
+where saga_id = :saga_id and position = any(cast(:positions as text[]))
+
+-- name: drop_waived_undos
+-- Forgets undos of steps that were refused, which are run anew and register theirs again; under lock_saga.
+delete from compensations
+where saga_id = :saga_id and seq = any(cast(:seqs as integer[])) and status = 'waived'
+
 -- name: count_undos_anew
 -- Forgets the attempts of the undos that a saga owes; under lock_saga.
 update compensations

@@ -1,4 +1,4 @@
-"""Reading the step log."""
+"""The step log, which flushes write: reading it, and what an operator changes."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -41,6 +41,11 @@ async def correct(conn: Connection, saga_id: UUID, position: str, output: str) -
     return bool(
         await conn.affect(queries()["correct_step"], {"saga_id": saga_id, "position": position, "output": output})
     )
+
+
+async def drop(conn: Connection, saga_id: UUID, positions: Collection[str]) -> None:
+    """Take records out of a log that is run anew; under `lock_saga`."""
+    await conn.fetch(queries()["drop_steps"], {"saga_id": saga_id, "positions": list(positions)})
 
 
 def _record(row: Row) -> LogRecord:

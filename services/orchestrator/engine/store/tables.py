@@ -1,10 +1,12 @@
 """The engine's schema.
 
 One row of `sagas` is one saga: what it is, where it stands, when it is due. Its log is `steps`, one row per finished
-fact, only ever inserted; calls that have not finished stand on the saga's row. `compensations` has its undos, written
-before the effects that they undo. `signals` has what comes from outside. Every table leads with the saga's id, so that
-they can be distributed by it; there are no foreign keys, because a saga's rows are written and deleted together and
-a check per row would be paid on the hot path.
+fact, inserted once and taken out only by a restart; calls that have not finished stand on the saga's row, and beside
+them what a restart has carried over (steps that may have taken effect, callbacks, messages, undos that are owed), each
+until the code comes to its position again. `compensations` has its undos, written before the effects that they
+undo. `signals` has what comes from outside. Every table leads with the saga's id, so that they can be distributed by
+it; there are no foreign keys, because a saga's rows are written and deleted together and a check per row would be paid
+on the hot path.
 """
 
 from sqlalchemy import (
