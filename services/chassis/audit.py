@@ -70,11 +70,13 @@ async def alarm(
     await record(conn, action=action, subject_id=subject_id, actor=actor, reason=reason, details=details, now=now)
 
 
-async def is_recorded(conn: Connection, *, action: str, subject_id: str, details: Mapping[str, Any]) -> bool:
-    """Whether there is such an entry, with at least these details."""
+async def is_recorded(
+    conn: Connection, *, action: str, subject_id: str, details: Mapping[str, Any], since: datetime | None = None
+) -> bool:
+    """Whether there is such an entry, with at least these details, and not older than `since`."""
     (row,) = await conn.fetch(
         queries()["is_recorded"],
-        {"action": action, "subject_id": subject_id, "details": json.dumps(dict(details))},
+        {"action": action, "subject_id": subject_id, "details": json.dumps(dict(details)), "since": since},
     )
     return bool(row["found"])
 

@@ -9,6 +9,7 @@ values (coalesce(cast(:now as timestamptz), clock_timestamp()), :action, :subjec
 select exists (
     select from audit
     where subject_id = :subject_id and action = :action and details @> cast(:details as jsonb)
+      and at > coalesce(cast(:since as timestamptz), '-infinity')
 ) as found
 
 -- name: find

@@ -206,5 +206,10 @@ def number_of(key: IdempotencyKey) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
+def name_of(key: IdempotencyKey) -> str:
+    """Return a name of the request that a key came with, its content included, which tells neither."""
+    return hashlib.sha256(f"{key.caller}\0{key.route}\0{key.key}\0{key.fingerprint}".encode()).hexdigest()
+
+
 queries = Queries.beside(__file__, "idempotency.sql")
 """Read the named statements of `idempotency.sql`, once."""

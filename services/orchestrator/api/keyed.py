@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Response
 
 from services.chassis.answering import answer_unheld
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key, name_of
 from services.orchestrator.api.desk import Desk, DeskOf
 
 
@@ -20,6 +20,11 @@ class KeyedAnswers:
 
     desk: Desk
     key: IdempotencyKey | None
+
+    @property
+    def request(self) -> str | None:
+        """Return a name of the request, by which it is known when it is sent again; None if it has no key."""
+        return None if self.key is None else name_of(self.key)
 
     async def answer(self, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives; a 2xx and a final refusal are stored."""

@@ -83,7 +83,7 @@ async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
     reason = reason_of(caller, body)
     return await _steered(
-        keyed, desk, saga_id, lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=reason)
+        keyed, desk, saga_id, lambda once: desk.operations.cancel(saga_id, by=actor(caller), reason=reason, once=once)
     )
 
 
@@ -91,7 +91,10 @@ async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf
 async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
     """It does nothing more until it is resumed; signals are kept."""
     return await _steered(
-        keyed, desk, saga_id, lambda: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason)
+        keyed,
+        desk,
+        saga_id,
+        lambda once: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=once),
     )
 
 
@@ -99,7 +102,10 @@ async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, k
 async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
     """The end of a pause."""
     return await _steered(
-        keyed, desk, saga_id, lambda: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason)
+        keyed,
+        desk,
+        saga_id,
+        lambda once: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=once),
     )
 
 
@@ -107,7 +113,10 @@ async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, 
 async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
     """What was recorded stays; the step or undo that it is stuck at is attempted anew."""
     return await _steered(
-        keyed, desk, saga_id, lambda: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason)
+        keyed,
+        desk,
+        saga_id,
+        lambda once: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=once),
     )
 
 
@@ -118,7 +127,9 @@ async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, desk: DeskOf, keye
         keyed,
         desk,
         saga_id,
-        lambda: desk.operations.skip(saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output),
+        lambda once: desk.operations.skip(
+            saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output, once=once
+        ),
     )
 
 
@@ -132,16 +143,21 @@ async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, desk: DeskOf
         keyed,
         desk,
         saga_id,
-        lambda: desk.operations.restart(saga_id, body.from_position, by=actor(admin), reason=body.reason),
+        lambda once: desk.operations.restart(
+            saga_id, body.from_position, by=actor(admin), reason=body.reason, once=once
+        ),
     )
 
 
-async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[], Awaitable[None]]) -> Response:
-    """Do what is asked and answer with the saga as it stands then, once per idempotency key."""
+async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[str | None], Awaitable[None]]) -> Response:
+    """Do what is asked and answer with the saga as it stands then, once per idempotency key.
+
+    The engine knows the request too: sent again because its answer was lost before it was stored, it is not refused.
+    """
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.output"):  # of `skip`, which alone gives a value
-            await act()
+            await act(keyed.request)
             view = await desk.operations.get(saga_id)
         return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})
 

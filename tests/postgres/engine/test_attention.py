@@ -143,3 +143,20 @@ async def test_what_a_step_was_skipped_with_can_be_corrected(cluster_of: Cluster
         await skip(saga_id, "2", by="ann", reason="never asked for", output="b#1")
     await skip(saga_id, "1", by="ann", reason="now right", output="a#1")
     assert (await cluster.finish(saga_id)).output == "a#1 b#1"
+
+
+@only(ONE)
+@pytest.mark.scenario("V13")
+async def test_a_skip_is_done_once_for_a_request(cluster_of: ClusterOf) -> None:
+    """Sent again it changes nothing and is not refused, not even when its saga has ended."""
+    cluster = cluster_of(keyed, key_life_days=1 / 24)
+    cluster.world.script("a", *[unreachable()] * 3)
+    saga_id = await cluster.start(keyed)
+    await cluster.settle()
+    for _ in range(2):
+        await cluster.advance(HOUR_S + 1)
+    for output in ("a#1", "a#1"):
+        await cluster.operations.skip(saga_id, "1", by="ann", reason="found there", output=output, once="r-1")
+        assert (await cluster.finish(saga_id)).output == "a#1 b#1"
+    with pytest.raises(CannotOperate):
+        await cluster.operations.skip(saga_id, "1", by="ann", reason="found there", output="a#1", once="r-2")

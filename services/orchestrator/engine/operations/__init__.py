@@ -14,7 +14,7 @@ from services.orchestrator.engine.operations.proposals import Proposal
 from services.orchestrator.engine.operations.reading import Reading, end_by, end_of, saga_uuid
 from services.orchestrator.engine.operations.settling import Settling
 from services.orchestrator.engine.operations.starting import Starting
-from services.orchestrator.engine.operations.steering import Steering
+from services.orchestrator.engine.operations.steering import Asked, Steering
 from services.orchestrator.engine.operations.views import (
     OpenPromise,
     PromiseView,
@@ -32,7 +32,10 @@ from services.orchestrator.engine.running.end_waiters import EndWaiters
 
 
 class Operations:
-    """The engine's operations; each is durable when it returns, and wakes this replica where it makes a saga due."""
+    """The engine's operations; each is durable when it returns, and wakes this replica where it makes a saga due.
+
+    Those that steer a saga are done once for all requests that name themselves alike by `once`.
+    """
 
     def __init__(
         self,
@@ -101,33 +104,35 @@ class Operations:
             await self._clock.wait(end.has_come, wait_s)
             return end_of(await self._reading.get(saga_id)) if end.flush is None else end_by(end.flush)
 
-    async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def cancel(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
         """Unwind a saga. UnknownSaga, CannotCancel."""
-        await self._steering.cancel(saga_id, by=by, reason=reason)
+        await self._steering.cancel(saga_id, Asked(by, reason, once))
         self._on_due()
 
-    async def pause(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def pause(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
         """Stop a saga where it is. UnknownSaga, CannotOperate."""
-        await self._steering.pause(saga_id, by=by, reason=reason)
+        await self._steering.pause(saga_id, Asked(by, reason, once))
 
-    async def resume(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def resume(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
         """Let a paused saga go on. UnknownSaga, CannotOperate."""
-        await self._steering.resume(saga_id, by=by, reason=reason)
+        await self._steering.resume(saga_id, Asked(by, reason, once))
         self._on_due()
 
-    async def retry(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def retry(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
         """Let a stuck saga try again. UnknownSaga, CannotOperate."""
-        await self._steering.retry(saga_id, by=by, reason=reason)
+        await self._steering.retry(saga_id, Asked(by, reason, once))
         self._on_due()
 
-    async def skip(self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None) -> None:
+    async def skip(
+        self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None, once: str | None = None
+    ) -> None:
         """Settle by hand what a stuck saga cannot do. UnknownSaga, CannotOperate."""
-        await self._steering.skip(saga_id, position, by=by, reason=reason, output=output)
+        await self._steering.skip(saga_id, position, Asked(by, reason, once), output)
         self._on_due()
 
-    async def restart(self, saga_id: str, from_position: str, *, by: str, reason: str) -> None:
+    async def restart(self, saga_id: str, from_position: str, *, by: str, reason: str, once: str | None = None) -> None:
         """Run a stuck or paused saga anew from a position of its main line. UnknownSaga, CannotOperate."""
-        await self._steering.restart(saga_id, from_position, by=by, reason=reason)
+        await self._steering.restart(saga_id, from_position, Asked(by, reason, once))
         self._on_due()
 
     async def resolve_awakeable(

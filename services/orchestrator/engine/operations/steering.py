@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,10 +23,27 @@ from services.orchestrator.engine.store import compensations, sagas, signals, st
 from services.orchestrator.engine.store.sagas import Operation
 
 CANCELLED = "cancelled"
+REQUESTS_KEPT = timedelta(days=7)
+"""How long a request is known again: as long as answers are kept."""
+
+
+class Asked(NamedTuple):
+    """Who asks for an operation and why; `once` names the request, for which it is done once however often it comes."""
+
+    by: str
+    reason: str
+    once: str | None = None
+
+    def mark(self) -> dict[str, str]:
+        """Return what the operation's audit row says of the request."""
+        return {} if self.once is None else {"request": self.once}
 
 
 class Steering:
-    """Changes where a saga stands; every change makes a new epoch, so that a holder stops."""
+    """Changes where a saga stands; every change makes a new epoch, so that a holder stops.
+
+    What has been done already for a request that is sent again is not done again, and not refused.
+    """
 
     def __init__(self, database: Database, clock: Clock, hooks: EngineHooks) -> None:
         """Take where sagas are."""
@@ -33,9 +51,11 @@ class Steering:
         self._clock = clock
         self._hooks = hooks
 
-    async def cancel(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def cancel(self, saga_id: str, asked: Asked) -> None:
         """Unwind a saga; a claim then does its undos and ends it. Repeating it while it unwinds changes nothing."""
         async with self._held(saga_id) as (conn, saga):
+            if await _is_done(conn, saga, "cancel", asked):
+                return
             status = _status(saga)
             if saga.phase is Phase.ENDED:
                 raise CannotCancel("final", status)
@@ -51,58 +71,68 @@ class Steering:
                 outcome=Outcome.CANCELLED,
                 due_at=saga.claimed_at,
                 calls=saga.calls,
-                error=ErrorInfo(CANCELLED, reason),
+                error=ErrorInfo(CANCELLED, asked.reason),
             )
-            await self._operate(conn, saga, operation, "cancel", by, reason)
+            await self._operate(conn, saga, operation, "cancel", asked)
         self._hooks.transition(saga, status, "compensating", CANCELLED)
 
-    async def pause(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def pause(self, saga_id: str, asked: Asked) -> None:
         """Stop a saga where it is until it is resumed; a call under way counts as unknown."""
         async with self._held(saga_id) as (conn, saga):
+            if await _is_done(conn, saga, "pause", asked):
+                return
             allowed = (RunState.READY, RunState.LEASED, RunState.WAITING)
             _require(saga, saga.phase is Phase.FORWARD and saga.run_state in allowed, "pause")
-            await self._operate(conn, saga, _to(saga, RunState.PAUSED), "pause", by, reason)
+            await self._operate(conn, saga, _to(saga, RunState.PAUSED), "pause", asked)
         self._hooks.transition(saga, _status(saga), "paused", None)
 
-    async def resume(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def resume(self, saga_id: str, asked: Asked) -> None:
         """Let a paused saga go on."""
         async with self._held(saga_id) as (conn, saga):
+            if await _is_done(conn, saga, "resume", asked):
+                return
             _require(saga, saga.run_state is RunState.PAUSED, "resume")
-            await self._operate(conn, saga, _to(saga, RunState.READY), "resume", by, reason)
+            await self._operate(conn, saga, _to(saga, RunState.READY), "resume", asked)
         self._hooks.transition(saga, "paused", "running", None)
 
-    async def retry(self, saga_id: str, *, by: str, reason: str) -> None:
+    async def retry(self, saga_id: str, asked: Asked) -> None:
         """Let a stuck saga try again; an undo that has given up starts to count anew."""
         async with self._held(saga_id) as (conn, saga):
+            if await _is_done(conn, saga, "retry", asked):
+                return
             _require(saga, saga.run_state is RunState.STUCK, "retry")
             await compensations.count_anew(conn, saga.id)
-            await self._operate(conn, saga, _to(saga, RunState.READY), "retry", by, reason)
+            await self._operate(conn, saga, _to(saga, RunState.READY), "retry", asked)
         self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
 
-    async def skip(self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None) -> None:
+    async def skip(self, saga_id: str, position: str, asked: Asked, output: Any = None) -> None:
         """Settle by hand what a stuck saga cannot do: an undo counts as done, a step gets `output` as its result.
 
         What was given last may be corrected: its shape is seen only when the code takes it.
         """
         async with self._held(saga_id) as (conn, saga):
+            if await _is_done(conn, saga, "skip", asked):
+                return
             _require(saga, saga.run_state is RunState.STUCK, "skip")
             if saga.phase is Phase.COMPENSATING:
-                await self._skip_undo(conn, saga, position, reason)
+                await self._skip_undo(conn, saga, position, asked.reason)
                 operation = _to(saga, RunState.READY)
             else:
                 await self._skip_step(conn, saga, position, output)
                 calls = tuple(call for call in saga.calls if call.position != position)
                 operation = replace(_to(saga, RunState.READY), calls=calls)
-            await self._operate(conn, saga, operation, "skip", by, reason, {"position": position})
+            await self._operate(conn, saga, operation, "skip", asked, {"position": position})
         self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
 
-    async def restart(self, saga_id: str, from_position: str, *, by: str, reason: str) -> None:
+    async def restart(self, saga_id: str, from_position: str, asked: Asked) -> None:
         """Run a stuck or paused saga anew from a position of its main line; what is recorded before it stays.
 
         No effect is done twice and no undo forgotten: keys stay, and what may have taken effect is carried over.
         """
         number = int(from_position)
         async with self._held(saga_id) as (conn, saga):
+            if await _is_done(conn, saga, "restart", asked):
+                return
             _require_restartable(saga)
             log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
             places = places_of(saga, log)
@@ -114,7 +144,7 @@ class Steering:
             await steps.drop(conn, saga.id, restart.dropped)
             await compensations.drop_waived(conn, saga.id, restart.waived)
             operation = replace(_to(saga, RunState.READY), calls=restart.calls)
-            await self._operate(conn, saga, operation, "restart", by, reason, {"from_position": from_position})
+            await self._operate(conn, saga, operation, "restart", asked, {"from_position": from_position})
         self._hooks.transition(saga, _status(saga), "running", None)
 
     async def _expectations(self, conn: Connection, saga: Saga, log: Sequence[LogRecord]) -> dict[str, str | None]:
@@ -141,14 +171,18 @@ class Steering:
         saga: Saga,
         operation: Operation,
         action: str,
-        by: str,
-        reason: str,
+        asked: Asked,
         details: dict[str, Any] | None = None,
     ) -> None:
         await sagas.operate(conn, saga.id, operation, at=saga.claimed_at)
-        now = self._clock.sql_now()
         await audit.record(
-            conn, action=action, subject_id=str(saga.id), actor=by, reason=reason, details=details, now=now
+            conn,
+            action=action,
+            subject_id=str(saga.id),
+            actor=asked.by,
+            reason=asked.reason,
+            details={**(details or {}), **asked.mark()},
+            now=self._clock.sql_now(),
         )
 
     async def _skip_undo(self, conn: Connection, saga: Saga, position: str, reason: str) -> None:
@@ -193,6 +227,14 @@ class Steering:
             if entry.action == "restart":
                 restarts.append(int(entry.details["from_position"]))
         return False
+
+
+async def _is_done(conn: Connection, saga: Saga, action: str, asked: Asked) -> bool:
+    """Say whether an operation has been done for this request, whose answer was lost then; under the saga's lock."""
+    if asked.once is None:
+        return False
+    since = saga.claimed_at - REQUESTS_KEPT
+    return await audit.is_recorded(conn, action=action, subject_id=str(saga.id), details=asked.mark(), since=since)
 
 
 def _status(saga: Saga) -> str:
