@@ -5,7 +5,14 @@ import asyncio
 import pytest
 
 from services.chassis import audit
-from services.orchestrator.engine import CannotOperate, UnknownSaga, WorkflowContext, workflow
+from services.orchestrator.engine import (
+    CannotCancel,
+    CannotOperate,
+    TerminalError,
+    UnknownSaga,
+    WorkflowContext,
+    workflow,
+)
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.restarting import BY, decide, journey, log_of, paused, undone
 from tests.support.engine import NARROW, ONE, SUSPENDING, THREE, Cluster, messages_of, only
@@ -166,60 +173,30 @@ async def test_a_run_in_memory_never_goes_on_over_a_restart(cluster_of: ClusterO
     assert cluster.world.happened(saga_id) == ["a", "b", "c"]
 
 
-@workflow("buggy-journey", version=1, undos=[undo])
-async def buggy(ctx: WorkflowContext, _: None) -> str:
-    """Two steps, and a bug."""
+@workflow("one-way", version=1, promises={"go": str}, undos=[undo])
+async def one_way(ctx: WorkflowContext, _: None) -> None:
+    """A step, the point of no return, and a promise behind which it fails."""
     await ctx.run(act, "a", compensate=undo)
-    await ctx.run(act, "b", compensate=undo)
-    raise RuntimeError("a bug in the author's code")
+    ctx.no_return()
+    await ctx.promise("go").result()
+    raise TerminalError("no-way", "it cannot be done")
 
 
 @HERE
-@pytest.mark.scenario("V12", "V13")
-async def test_a_stuck_saga_is_restarted_with_mended_code(cluster_of: ClusterOf) -> None:
-    """What the mended code no longer asks for keeps it from nothing, and is undone if it fails after all."""
-    cluster = cluster_of(buggy)
-    saga_id = await cluster.start(buggy)
-    view = await cluster.finish(saga_id)
-    assert view.status == "stuck"
-    assert "restart" in view.explanation
-
-    async def mended(ctx: WorkflowContext, _: None) -> str:
-        return await ctx.run(act, "a", compensate=undo)
-
-    await cluster.restart([workflow(buggy.name, version=1, undos=[undo])(mended)])
-    await cluster.operations.restart(saga_id, "2", **BY)
-    view = await cluster.finish(saga_id)
-    assert (view.status, view.output, undone(cluster, saga_id)) == ("completed", "a#1", [])
-    assert [(one.position, one.status) for one in view.compensations] == [
-        ("1:undo", "not_needed"),
-        ("2:undo", "not_needed"),
-    ]
-    assert list(await log_of(cluster, saga_id)) == ["1"]
-
-
-@HERE
-@pytest.mark.scenario("V12", "V3")
-async def test_another_step_where_one_was_carried_over_stops_the_saga(cluster_of: ClusterOf) -> None:
-    """The log still holds what was called under the key: other code is stopped before it calls anything there."""
-    cluster = cluster_of(buggy)
-    saga_id = await cluster.start(buggy)
-    assert (await cluster.finish(saga_id)).status == "stuck"
-
-    async def other(ctx: WorkflowContext, _: None) -> str:
-        await ctx.run(act, "a", compensate=undo)
-        return await ctx.run(act, "b", compensate=undo, name="other")
-
-    await cluster.restart([workflow(buggy.name, version=1, undos=[undo])(other)])
+@pytest.mark.scenario("V12")
+async def test_the_point_of_no_return_stays_passed(cluster_of: ClusterOf) -> None:
+    """Restarted before it, a saga still undoes nothing: a cancel is refused, and a failure is for a person."""
+    cluster = cluster_of(one_way)
+    saga_id = await cluster.start(one_way)
+    await paused(cluster, saga_id)
     await cluster.operations.restart(saga_id, "1", **BY)
+    with pytest.raises(CannotCancel):
+        await cluster.operations.cancel(saga_id, **BY)
+    await cluster.settle()
+    await decide(cluster, saga_id, "on")
     view = await cluster.finish(saga_id)
     assert view.attention is not None
-    assert (view.attention.reason, view.attention.position) == ("divergence", "2")
-    assert (view.attention.expected, view.attention.found) == ("step 'act'", "step 'other'")
-    assert len(cluster.world.called("b")) == 1
-    await cluster.operations.cancel(saga_id, **BY)
-    assert (await cluster.finish(saga_id)).status == "cancelled"
-    assert undone(cluster, saga_id) == ["b", "a"]
+    assert (view.attention.reason, undone(cluster, saga_id)) == ("failed-after-no-return", [])
 
 
 async def _refusal(cluster: Cluster, saga_id: str, position: str = "1") -> str:
