@@ -1,6 +1,6 @@
 """The context of a workflow: the primitives by which its code does everything that lasts."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, TypeVarTuple
 from uuid import UUID
@@ -9,11 +9,12 @@ from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.step import Step
-from services.orchestrator.engine.model.commands import Gather, Select
+from services.orchestrator.engine.model.commands import Gather, Map, Select
 from services.orchestrator.engine.model.records import Kind, SignalKind
 from services.orchestrator.engine.model.retry import DEFAULT_RETRY, RetryPolicy
 
 T = TypeVar("T")
+In = TypeVar("In")
 Ts = TypeVarTuple("Ts")
 
 STEP_TIMEOUT = timedelta(seconds=30)
@@ -107,6 +108,19 @@ class WorkflowContext:
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
         """Run several side by side; when all have settled give their values, or raise the first one's error."""
         values: tuple[Any, ...] = await Gather(self._recorder.next_position(), branches)
+        return values
+
+    async def map_concurrent(
+        self, fn: Callable[[In], Awaitable[T]], items: Iterable[In], *, limit: int
+    ) -> tuple[T, ...]:
+        """Run ``fn(item)`` for every item, at most `limit` at a time; give the results in the order of the items.
+
+        `fn` is workflow code, like a branch of `gather`. Once one has failed no other begins; when all that have begun
+        are settled, the first error by the order of items is raised. `limit` may change while sagas are in flight.
+        """
+        if limit < 1:
+            raise ValueError(f"map_concurrent needs a limit of at least 1, not {limit}")
+        values: tuple[T, ...] = await Map(self._recorder.next_position(), fn, tuple(items), limit)
         return values
 
     def start(

@@ -69,6 +69,15 @@ class Gather(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class Map(Command):
+    """Run a branch for each item, at most `limit` side by side, until all have settled or one has failed."""
+
+    fn: Callable[[Any], Awaitable[Any]]
+    items: tuple[Any, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Select(Command):
     """Run branches side by side until the first has finished; `winner` is known on replay."""
 

@@ -38,8 +38,13 @@ def spans(numbers: Iterable[int]) -> str:
     return ", ".join("-".join(map(str, span)) for span in found)
 
 
+def branch_within(position: str, fork: str) -> int | None:
+    """Return which branch of the fork at `fork` a position lies in, None if it lies in none."""
+    return int(position[len(fork) + 1 :].partition(".")[0]) if is_within(position, fork) else None
+
+
 def is_within(position: str, branch: str) -> bool:
-    """Say whether a position lies in a branch, or in a branch of that branch."""
+    """Say whether a position lies in a branch, or in a branch of that branch; a fork has all that its branches have."""
     return position.startswith(branch + ".")
 
 

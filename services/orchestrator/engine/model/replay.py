@@ -46,6 +46,11 @@ class Replay:
         for position in [position for position in self._calls if positions.is_within(position, branch)]:
             del self._calls[position]
 
+    def branches_begun(self, position: str) -> int:
+        """Count the branches at `position` that had begun, one after another, up to the last that left something."""
+        within = (positions.branch_within(other, position) for other in (*self._records, *self._calls))
+        return max((branch + 1 for branch in within if branch is not None), default=0)
+
     def goes_on_after(self, position: str) -> bool:
         """Say whether the log has more of the code behind `position`: then what stands there is over.
 

@@ -6,14 +6,14 @@ so that its line of positions is known and the order of the code depends on the 
 """
 
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from services.orchestrator.engine.model import positions
-from services.orchestrator.engine.model.commands import Gather, RunStep, Select, WaitSignal, WaitTimer
+from services.orchestrator.engine.model.commands import Gather, Map, RunStep, Select, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import BranchClosed, ForeignAwait
 from services.orchestrator.engine.model.records import Kind
 from services.orchestrator.engine.running.log import Line, RunLog
@@ -36,12 +36,23 @@ class Branch:
 
 @dataclass(slots=True, eq=False)
 class Join:
-    """A gather or a select that its branch waits in."""
+    """A gather, a map or a select that its branch waits in.
+
+    The branches of a map begin in the order of its items, `total` in all; the log knows that `known` of them had begun.
+    """
 
     owner: Branch
-    command: Gather | Select
+    command: Gather | Map | Select
     children: list[Branch] = field(default_factory=list)
     open: int = 0
+    total: int = 0
+    known: int = 0
+    has_failed: bool = False
+
+    @property
+    def has_more(self) -> bool:
+        """Say whether branches of a map are yet to begin; when one has failed, only those that had begun by the log."""
+        return len(self.children) < (self.known if self.has_failed else self.total)
 
 
 class Driver:
@@ -56,6 +67,7 @@ class Driver:
         self.new_steps: list[RunStep] = []
         self.waits: dict[str, tuple[Branch, WaitSignal | WaitTimer]] = {}
         self.dropped_steps: list[str] = []
+        self._maps: list[Join] = []
         self.finished = False
 
     @property
@@ -90,6 +102,21 @@ class Driver:
                 self._blocked(branch, command)
             finally:
                 self._log.line = None
+
+    def begin_another(self) -> bool:
+        """Begin one more branch of a map that has room for it; say whether there was one.
+
+        To be asked only when nothing else can go on: the code has taken in all that the log holds of the branches that
+        have begun. What begins next follows from that alone, and not from which of them ended first. An inner map
+        comes first, as what becomes of it may be the failure after which no branch of an outer one begins. Branches
+        that had begun by the log begin in any case, so that nothing it holds is left out.
+        """
+        for join in reversed(self._maps):
+            command, index = join.command, len(join.children)
+            if isinstance(command, Map) and join.has_more and (index < join.known or join.open < command.limit):
+                self._begin(join, index, _item(command.fn, command.items[index]))
+                return True
+        return False
 
     def answer(self, position: str, value: Any = None, error: BaseException | None = None) -> None:
         """Give a waiting branch what it waits for; it goes on at the next `advance`."""
@@ -135,6 +162,8 @@ class Driver:
                 self.waits[command.position] = (branch, command)
             case Gather() | Select():
                 self._fork(branch, command)
+            case Map():
+                self._map(branch, command)
             case _:
                 self._log.fail(ForeignAwait(command))
                 self.finished = True
@@ -149,15 +178,28 @@ class Driver:
                 self._log.replay.forget(path)
                 code.close()
                 continue
-            child = Branch(code, Line(path), index, join)
-            join.children.append(child)
-            self._runnable.append(child)
-        join.open = len(join.children)
+            self._begin(join, index, code)
         if not join.children:
             branch.value = ()
             branch.error = ValueError("select needs at least one branch") if isinstance(command, Select) else None
             branch.join = None
             self._runnable.append(branch)
+
+    def _map(self, branch: Branch, command: Map) -> None:
+        total = len(command.items)
+        if not total:
+            branch.value = ()
+            self._runnable.append(branch)
+            return
+        known = min(self._log.replay.branches_begun(command.position), total)
+        branch.join = Join(branch, command, total=total, known=known)
+        self._maps.append(branch.join)
+
+    def _begin(self, join: Join, index: int, code: Code) -> None:
+        child = Branch(code, Line(positions.branch_of(join.command.position, index)), index, join)
+        join.children.append(child)
+        join.open += 1
+        self._runnable.append(child)
 
     def _ended(self, branch: Branch, value: Any, error: BaseException | None) -> None:
         branch.value, branch.error = value, error
@@ -169,12 +211,15 @@ class Driver:
         owner = join.owner
         if isinstance(join.command, Select):
             self._won(join, branch)
-        elif join.open == 0:
+        else:
+            join.has_failed |= error is not None
+            if join.open or join.has_more:
+                return
             failed = next((child for child in join.children if child.error is not None), None)
             owner.error = failed.error if failed else None
             owner.value = None if failed else tuple(child.value for child in join.children)
-        else:
-            return
+            if isinstance(join.command, Map):
+                self._maps.remove(join)
         owner.join = None
         self._runnable.append(owner)
 
@@ -197,6 +242,7 @@ class Driver:
             _close(branch.code)
         inside = loser.line.path
         self._log.replay.forget(inside)
+        self._maps = [join for join in self._maps if not positions.is_within(join.command.position, inside)]
         for position in [position for position in self.waits if positions.is_within(position, inside)]:
             del self.waits[position]
         for position in [position for position in self.steps if positions.is_within(position, inside)]:
@@ -208,6 +254,11 @@ class Driver:
         """Return a branch and those inside it, innermost first."""
         inner = branch.join.children if branch.join is not None else []
         return [found for child in inner for found in self._open_branches(child)] + [branch]
+
+
+async def _item(fn: Callable[[Any], Awaitable[Any]], item: Any) -> Any:
+    """Do what a map does for an item, and nothing of it before its branch begins."""
+    return await fn(item)
 
 
 def _close(code: Code) -> None:

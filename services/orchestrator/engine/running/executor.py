@@ -82,7 +82,7 @@ class Executor:
                     raise run.log.fault
                 self._book.admit(run)
                 now = self._answer_waits(run)
-                if run.driver.has_runnable and not run.driver.finished:
+                if not run.driver.finished and (run.driver.has_runnable or run.driver.begin_another()):
                     continue
                 run.log.replay.check_all_taken()
             except EngineError as fault:
