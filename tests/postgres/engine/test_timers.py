@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from services.orchestrator.engine import WorkflowContext, workflow
+from services.orchestrator.engine import WorkflowContext, WorkflowDefinition, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, THREE, only
 from tests.support.world import act, undo
@@ -159,3 +159,33 @@ async def test_sleep_until_a_moment_and_until_the_past(cluster_of: ClusterOf) ->
     assert (await cluster.view(future)).status == "waiting"
     await cluster.advance(1.5)
     assert (await cluster.view(future)).status == "completed"
+
+
+def racing(*, broken: bool) -> WorkflowDefinition:
+    """A workflow whose sleep beats a promise, with a bug right behind that or without."""
+
+    async def raced(ctx: WorkflowContext, _: None) -> int:
+        """Say who won."""
+        index, _value = await ctx.select(ctx.promise("go").result(), ctx.sleep(timedelta(minutes=1)))
+        if broken:
+            raise ValueError("a bug, with the win recorded and nothing behind it")
+        return index
+
+    return workflow("raced", version=1, promises={"go": bool})(raced)
+
+
+@only(ONE, THREE)
+@pytest.mark.scenario("T12", "V13")
+async def test_a_sleep_that_has_won_is_over_whatever_the_clock_says(cluster_of: ClusterOf) -> None:
+    """The win is all that is recorded: mended code under a clock that was set back does not sleep it again."""
+    cluster = cluster_of(racing(broken=True), max_faults=1)
+    saga_id = await cluster.start(racing(broken=True))
+    await cluster.settle()
+    await cluster.advance(61)
+    assert (await cluster.view(saga_id)).status == "stuck"
+    await cluster.restart([racing(broken=False)])
+    cluster.clock.advance(-50)
+    await cluster.operations.retry(saga_id, by="ann", reason="the code is mended")
+    await cluster.settle()
+    view = await cluster.view(saga_id)
+    assert (view.status, view.output) == ("completed", 1)

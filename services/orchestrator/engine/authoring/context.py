@@ -147,6 +147,18 @@ class WorkflowContext:
         """Tell people how far the saga has got."""
         self._recorder.set_status(text)
 
+    def patched(self, name: str) -> bool:
+        """Say whether to run changed code here: True, with a marker recorded, unless the saga passed here without it.
+
+        A saga that the unchanged code has taken past this place gets False on every replay; one that is still before
+        it, and every new one, gets True. Each place decides for itself, in a loop each turn. It takes no position.
+        """
+        return self._recorder.patched(name)
+
+    def deprecate_patch(self, name: str) -> None:
+        """Stand where `patched` stood once only changed code is left: passes a marker that is there, records none."""
+        self._recorder.deprecate_patch(name)
+
     def now(self) -> datetime:
         """Return the present moment of the database's clock, recorded."""
         value: datetime = self._recorder.value("now", None)

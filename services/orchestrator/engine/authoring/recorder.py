@@ -73,6 +73,14 @@ class Recorder(Protocol):
         """Set the progress text once."""
         ...
 
+    def patched(self, name: str) -> bool:
+        """Say whether a version marker stands here, or record one where nothing is recorded behind."""
+        ...
+
+    def deprecate_patch(self, name: str) -> None:
+        """Pass a version marker that may stand here."""
+        ...
+
     def value(self, name: str, fn: Callable[[Any], Any] | None) -> Any:
         """Return a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""
         ...

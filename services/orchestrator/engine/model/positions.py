@@ -1,10 +1,13 @@
 """Positions: where in a workflow a primitive stands, as a path that parallel branches cannot disturb.
 
 The n-th primitive of the main line is `n`; the m-th of branch i of the gather or select at n is `n.i.m`.
-A position therefore depends on the code alone, never on which branch happens to be faster.
+A position therefore depends on the code alone, never on which branch happens to be faster. A version marker takes none:
+the marker `name` behind the primitive at `n` stands beside it, at `n~name`, and what follows it is `n + 1` as before.
 """
 
 from collections.abc import Iterable
+
+MARKER = "~"
 
 
 def at(branch: str, index: int) -> str:
@@ -17,14 +20,19 @@ def branch_of(position: str, index: int) -> str:
     return f"{position}.{index}"
 
 
+def beside(position: str, name: str) -> str:
+    """Return where the version marker `name` stands that the code asks for when it has taken `position` last."""
+    return f"{position}{MARKER}{name}"
+
+
 def undo_of(position: str) -> str:
     """Return the position of the undo that is registered at `position`."""
     return f"{position}:undo"
 
 
 def number_of(position: str) -> int:
-    """Return which primitive of the main line a position is, or lies in a branch of."""
-    return int(position.partition(".")[0])
+    """Return which primitive of the main line a position is, lies in a branch of, or is a marker behind."""
+    return int(position.partition(MARKER)[0].partition(".")[0])
 
 
 def spans(numbers: Iterable[int]) -> str:
@@ -59,6 +67,8 @@ def is_after(position: str, other: str) -> bool:
     return False
 
 
-def order(position: str) -> tuple[int, ...]:
-    """Return a key that sorts positions as the code reads."""
-    return tuple(int(part) for part in position.split("."))
+def order(position: str) -> tuple[float, ...]:
+    """Return a key that sorts positions as the code reads; a marker comes half-way to the next position of its line."""
+    place, marker, _ = position.partition(MARKER)
+    *path, last = place.split(".")
+    return (*map(float, path), float(last) + (0.5 if marker else 0.0))

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     UNDO = "undo"
     NO_RETURN = "no_return"
     STATUS = "status"
+    MARKER = "marker"
     UNKNOWN = "unknown"
     """What this release does not write: code that comes to it diverges."""
 

@@ -196,7 +196,10 @@ class Driver:
         self._maps.append(branch.join)
 
     def _begin(self, join: Join, index: int, code: Code) -> None:
-        child = Branch(code, Line(positions.branch_of(join.command.position, index)), index, join)
+        """Begin a branch; that a select's winner is known says that its branch was over."""
+        command, line = join.command, join.owner.line
+        is_over = line.is_over or (isinstance(command, Select) and command.winner is not None)
+        child = Branch(code, Line(positions.branch_of(command.position, index), is_over=is_over), index, join)
         join.children.append(child)
         join.open += 1
         self._runnable.append(child)

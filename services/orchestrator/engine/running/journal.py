@@ -108,7 +108,7 @@ class Journal:
             self._log.append(position, Kind.TIMER, "sleep", _json(due_at.isoformat()))
         else:
             since, due_at = record.started_at, datetime.fromisoformat(orjson.loads(record.output or ""))
-            if self._log.replay.goes_on_after(position):
+            if self._log.has_passed(position):
                 return
         await WaitTimer(position, since, due_at)
 
@@ -221,6 +221,14 @@ class Journal:
         if self.recorded(position, Kind.STATUS, "set_status") is None:
             self._log.append(position, Kind.STATUS, "set_status", _json(text))
             self._log.pending.progress = text
+
+    def patched(self, name: str) -> bool:
+        """Say whether the code goes the way that the version marker `name` stands for; recorded if so."""
+        return self._log.patched(name)
+
+    def deprecate_patch(self, name: str) -> None:
+        """Pass a version marker that may stand here, and record none."""
+        self._log.pass_marker(name)
 
     def value(self, name: str, fn: Callable[[Any], Any] | None) -> Any:
         """Return a recorded value, or take it now: from `fn`, or by name (`now`, `uuid`, `random`)."""

@@ -1,7 +1,7 @@
 """Where a saga's code stands in its log: the next position, what is recorded there, and what is recorded anew."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -19,10 +19,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Line:
-    """A line of code that takes positions one after another: the main line, or a branch."""
+    """A line of code that takes positions one after another: the main line, or a branch.
+
+    `is_over` says that the log knows its end: it is, or is within, the branch that a recorded select was won by.
+    `patched` has the answers of the version markers asked for since the last position was taken.
+    """
 
     path: str
     taken: int = 0
+    is_over: bool = False
+    patched: dict[str, bool] = field(default_factory=dict)
 
 
 class RunLog:
@@ -67,10 +73,42 @@ class RunLog:
 
     def next_position(self) -> str:
         """Return the next position of the line that is running."""
+        line = self._running()
+        line.taken += 1
+        if line.patched:
+            line.patched.clear()
+        return positions.at(line.path, line.taken)
+
+    def has_passed(self, position: str) -> bool:
+        """Say whether the log knows that the line that is running has gone on from `position`."""
+        return (self.line is not None and self.line.is_over) or self.replay.goes_on_after(position)
+
+    def patched(self, name: str) -> bool:
+        """Say whether the version marker `name` stands here, or can: where the code has got further than the log.
+
+        The same name asked for again at the same place has the same answer; it is recorded once.
+        """
+        line = self._running()
+        answer = line.patched.get(name)
+        if answer is None:
+            answer = self.pass_marker(name)
+            place = positions.at(line.path, line.taken)
+            if not answer and not self.has_passed(place):
+                self.append(positions.beside(place, name), Kind.MARKER, name, "null")
+                answer = True
+            line.patched[name] = answer
+        return answer
+
+    def pass_marker(self, name: str) -> bool:
+        """Take the version marker `name` that may be recorded here; say whether it is."""
+        line = self._running()
+        marker = positions.beside(positions.at(line.path, line.taken), name)
+        return self.take(marker, Kind.MARKER, name) is not None
+
+    def _running(self) -> Line:
         if self.line is None:
             raise BranchClosed
-        self.line.taken += 1
-        return positions.at(self.line.path, self.line.taken)
+        return self.line
 
     def take(self, position: str, kind: Kind, name: str) -> LogRecord | None:
         """Return the record at a position, None if the code has got further than the log; Divergence if they differ."""
