@@ -35,16 +35,17 @@ PATIENT = RetryPolicy(max_attempts=12, initial_s=0.5, factor=1.0, max_s=0.5, jit
 EFFECTS = ("step", "undone", "flaky", "echo")
 """Commands that take effect once, under their name."""
 PLAIN = ("refused", "exhausted", "sleep", "until", "awakeable", "promise", "child", "send", "status", "compensation")
+FORKS = ("gather", "map")
 LEAVES = (*EFFECTS, *PLAIN, "won", "lost", "beaten", "fail", "no_return")
 
 
 def programs() -> st.SearchStrategy[Program]:
-    """Programs of a few commands, some of them gathers of programs."""
+    """Programs of a few commands, some of them gathers or maps of programs."""
     leaf = st.sampled_from(LEAVES).map(lambda kind: {"kind": kind})
     block = st.recursive(
         st.lists(leaf, min_size=1, max_size=4),
         lambda blocks: st.lists(
-            st.one_of(leaf, st.lists(blocks, min_size=1, max_size=3).map(lambda b: {"kind": "gather", "blocks": b})),
+            st.one_of(leaf, st.builds(_forked, st.sampled_from(FORKS), st.lists(blocks, min_size=1, max_size=3))),
             min_size=1,
             max_size=5,
         ),
@@ -53,12 +54,18 @@ def programs() -> st.SearchStrategy[Program]:
     return block.map(lambda program: _named(program, iter(range(1_000))))
 
 
-def _named(program: Program, numbers: Iterator[int]) -> Program:
+def _forked(kind: str, blocks: list[Program]) -> Command:
+    return {"kind": kind, "blocks": blocks}
+
+
+def _named(program: Program, numbers: Iterator[int], *, may_fail: bool = True) -> Program:
+    """Name the commands. Within a map nothing fails: what else is done then would depend on what ended first."""
     named = []
     for command in program:
-        name = f"{command['kind']}-{next(numbers)}"
-        blocks = [_named(block, numbers) for block in command.get("blocks", [])]
-        named.append({"kind": command["kind"], "name": name, "blocks": blocks})
+        kind = command["kind"] if may_fail or command["kind"] != "fail" else "status"
+        name = f"{kind}-{next(numbers)}"
+        blocks = [_named(block, numbers, may_fail=may_fail and kind != "map") for block in command.get("blocks", [])]
+        named.append({"kind": kind, "name": name, "blocks": blocks})
     return named
 
 
@@ -82,7 +89,7 @@ async def program(ctx: WorkflowContext, commands: list[Any]) -> str:
 
 async def _block(ctx: WorkflowContext, commands: Program) -> None:
     for command in commands:
-        if command["kind"] in {"gather", "won", "lost", "beaten"}:
+        if command["kind"] in {*FORKS, "won", "lost", "beaten"}:
             await _branches(ctx, command)
         elif command["kind"] in {"step", "undone", "flaky", "echo", "refused", "exhausted"}:
             await _call(ctx, command["kind"], command["name"])
@@ -96,6 +103,8 @@ async def _branches(ctx: WorkflowContext, command: Command) -> None:
     name = command["name"]
     if command["kind"] == "gather":
         await ctx.gather(*(_block(ctx, block) for block in command["blocks"]))
+    elif command["kind"] == "map":
+        await ctx.map_concurrent(lambda block: _block(ctx, block), command["blocks"], limit=2)
     elif command["kind"] == "won":
         index, _ = await ctx.select(ctx.sleep(timedelta(days=9)), ctx.run(act, name, compensate=undo, retry=PATIENT))
         assert index == 1

@@ -25,13 +25,15 @@ async def mapped(ctx: WorkflowContext, names: list[str]) -> list[str]:
     return list(values)
 
 
-@workflow("caught", version=1, undos=[undo])
+@workflow("caught", version=1, promises={"go": str}, undos=[undo])
 async def caught(ctx: WorkflowContext, names: list[str]) -> str:
-    """Two at a time, one step each, of which the name `raises` asks for nothing; the error is caught and told."""
+    """Two at a time, one step each but for three names that do something else; the error is caught and told."""
 
     async def each(name: str) -> str:
         if name == "raises":
             raise TerminalError("raised", name)
+        if name == "asks":
+            return str(await ctx.promise("go").result())
         return "" if name == "nothing" else await ctx.run(act, name, compensate=undo, retry=ONCE)
 
     try:
@@ -123,6 +125,24 @@ async def test_none_begins_after_a_failure(cluster_of: ClusterOf) -> None:
     view = await cluster.finish(saga_id)
     assert (view.status, view.output) == ("completed", "from-b")
     assert sorted(names_of(cluster)) == ["a", "b", "tell"]
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("S17", "S4")
+async def test_a_rejected_signal_is_a_failure_that_replay_knows_of(cluster_of: ClusterOf) -> None:
+    """An item's promise is rejected while another is under way: on replay too it has failed before a third begins."""
+    cluster = cluster_of(caught)
+    gate = Gate()
+    cluster.world.script("a", held(gate))
+    saga_id = await cluster.start(caught, ["a", "asks", "b"])
+    async with cluster.running():
+        await cluster.world.until_called("a")
+        await cluster.operations.reject_promise(saga_id, "go", code="no", message="", by="ann")
+        gate.open()
+    await cluster.restart()
+    view = await cluster.finish(saga_id)
+    assert (view.status, view.output) == ("completed", "no")
+    assert names_of(cluster) == ["a", "tell"]
 
 
 @pytest.mark.scenario("S17")
