@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dev.mutants.mutant import Mutant
+from dev.mutants.planted.branches import BRANCHES
 from dev.mutants.planted.edges import EDGES
 from dev.mutants.planted.holding import HOLDING
 from dev.mutants.planted.leases import LEASES
@@ -11,4 +12,4 @@ from dev.mutants.planted.restarts import RESTARTS
 from dev.mutants.planted.signals import SIGNALS
 from dev.mutants.planted.steps import STEPS
 
-ALL: Sequence[Mutant] = (*MESSAGES, *LEASES, *HOLDING, *STEPS, *RESTARTS, *SIGNALS, *EDGES)
+ALL: Sequence[Mutant] = (*MESSAGES, *LEASES, *HOLDING, *STEPS, *BRANCHES, *RESTARTS, *SIGNALS, *EDGES)
