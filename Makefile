@@ -99,6 +99,10 @@ sweep: $(READY) ## An order with a crash at every point, then pairs of crashes: 
 scenarios: $(READY) ## The catalogue of behaviours and the tests that cover each
 	@$(BIN)/python -m dev.scenarios $(ARGS)
 
+.PHONY: record
+record: $(READY) ## Keep the logs of orders that this release writes, for later ones to replay: RELEASE=1.2.0
+	@RECORDED_RELEASE=$(RELEASE) $(BIN)/pytest -q tests/postgres/orchestrator/test_recording.py
+
 .PHONY: figures
 figures: $(READY) ## Write the figures of docs/guarantees.md; ARGS="--full" first runs all falsifiers at full size
 	@$(BIN)/python -m dev.guarantees $(ARGS)
