@@ -31,8 +31,11 @@ def undo_of(position: str) -> str:
 
 
 def number_of(position: str) -> int:
-    """Return which primitive of the main line a position is, lies in a branch of, or is a marker behind."""
-    return int(position.partition(MARKER)[0].partition(".")[0])
+    """Return which primitive of the main line a position is or lies in a branch of; a marker goes with that before it.
+
+    One that stands before all others goes with the first.
+    """
+    return max(1, int(position.partition(MARKER)[0].partition(".")[0]))
 
 
 def spans(numbers: Iterable[int]) -> str:
