@@ -117,6 +117,7 @@ def most_at_once(notes: list[str]) -> int:
     return max(itertools.accumulate(1 if note.startswith("+") else -1 for note in notes))
 
 
+@pytest.mark.usefixtures("orchestrator_database")
 @pytest.mark.scenario("S16", "S17", "RC3", "G3", "G4")
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda one: one.name)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -107,6 +107,7 @@ def has_passed(place: Path, logged: Path) -> bool:
     return True
 
 
+@pytest.mark.usefixtures("orchestrator_database")
 @pytest.mark.scenario("V9", "RC3", "G18")
 @pytest.mark.parametrize("configuration", [ONE, SUSPENDING, THREE_SUSPENDING], ids=lambda one: one.name)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -35,6 +35,7 @@ def lasting(commands: Program) -> Program:
     ]
 
 
+@pytest.mark.usefixtures("orchestrator_database")
 @pytest.mark.scenario("V12", "RC3", "G3", "G4", "G8")
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda one: one.name)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,7 +69,8 @@ async def _hold(cluster: Cluster, commands: Program, crashes: list[int], rolls: 
     view = await _driven(cluster, saga_id, rolls)
     cluster.on_event = None
     await cluster.advance(30)
-    wrong, expected = await contradictions(cluster, view, commands, crashed=any(fault.reached for fault in faults))
+    crashed = any(fault.reached for fault in faults)
+    wrong, expected = await contradictions(cluster, view, commands, crashed=crashed, restarted=True)
     assert not [one for one in wrong if "was recorded after attempt" not in one]  # a restart counts attempts anew
     children = [name for name in cluster.world.happened() if name.startswith("child-")]
     assert sorted(children) == sorted(expected)
