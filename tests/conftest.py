@@ -1,12 +1,14 @@
 """Fixtures of every tier: databases, the clock, and the check that a test leaves nothing behind."""
 
 import inspect
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from services.chassis.db import Database
 from tests.support import figures, leaks, rows, server
@@ -112,6 +114,20 @@ async def shipping_database(shipping_url: str) -> AsyncIterator[Database]:
 async def orchestrator_database(orchestrator_url: str) -> AsyncIterator[Database]:
     async with clean_database(orchestrator_url) as database:
         yield database
+
+
+@pytest.fixture
+def logs_as_before() -> Iterator[None]:
+    """Take back what a test makes of the logs of its process, which all others share."""
+    root = logging.getLogger()
+    level, handlers, former = root.level, root.handlers[:], structlog.get_config()
+    yield
+    structlog.configure(**former)
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    for name in ("uvicorn.access", "httpx"):
+        logging.getLogger(name).disabled = False
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture

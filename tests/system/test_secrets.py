@@ -2,12 +2,10 @@
 
 import itertools
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
 import pytest
-import structlog
 
 from services.chassis import logs
 from services.session.domain.checkout import saga_id
@@ -34,12 +32,10 @@ NEVER_LOGGED = (PASSWORD, "development-only", "whsec_", "eyJ", "sealed.1.", "v1,
 
 
 @pytest.fixture
-def _everything_is_logged() -> Iterator[None]:
+def _everything_is_logged(logs_as_before: None) -> None:
     """Log as a service does, at its loudest."""
-    former = structlog.get_config()
+    del logs_as_before
     logs.configure(service="test", level="debug", format="json")
-    yield
-    structlog.configure(**former)
 
 
 async def rows(system: System) -> str:

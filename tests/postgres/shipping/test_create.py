@@ -1,12 +1,10 @@
 """Creating a shipment: one parcel per order, whatever the carrier does."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
 from services.chassis import logs
 from services.chassis.db import Database
@@ -241,12 +239,10 @@ async def test_a_carrier_that_does_not_let_us_in_is_alarmed(
 
 
 @pytest.fixture
-def _lines_are_json() -> Iterator[None]:
+def _lines_are_json(logs_as_before: None) -> None:
     """Log as a service does, whatever other tests have left behind."""
-    former = structlog.get_config()
+    del logs_as_before
     logs.configure(service="shipping", level="info", format="json")
-    yield
-    structlog.configure(**former)
 
 
 @pytest.mark.usefixtures("_lines_are_json")

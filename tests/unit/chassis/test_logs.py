@@ -2,27 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis import logs, tracing
 
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, root.handlers[:]
-    yield
-    structlog.reset_defaults()
-    root.setLevel(level)
-    root.handlers[:] = handlers
-    for name in ("uvicorn.access", "httpx"):
-        logging.getLogger(name).disabled = False
-        logging.getLogger(name).setLevel(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
