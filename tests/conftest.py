@@ -119,15 +119,17 @@ async def orchestrator_database(orchestrator_url: str) -> AsyncIterator[Database
 @pytest.fixture
 def logs_as_before() -> Iterator[None]:
     """Take back what a test makes of the logs of its process, which all others share."""
-    root = logging.getLogger()
-    level, handlers, former = root.level, root.handlers[:], structlog.get_config()
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    states = [(one, one.level, one.disabled, one.propagate, one.handlers[:]) for one in loggers]
+    former = structlog.get_config() if structlog.is_configured() else None
     yield
-    structlog.configure(**former)
-    root.setLevel(level)
-    root.handlers[:] = handlers
-    for name in ("uvicorn.access", "httpx"):
-        logging.getLogger(name).disabled = False
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for logger, level, disabled, propagate, handlers in states:
+        logger.setLevel(level)
+        logger.disabled, logger.propagate, logger.handlers[:] = disabled, propagate, handlers
+    if former is None:
+        structlog.reset_defaults()
+    else:
+        structlog.configure(**former)
 
 
 @pytest.fixture
