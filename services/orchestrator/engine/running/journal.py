@@ -105,7 +105,7 @@ class Journal:
         if record is None:
             since = self._log.now()
             due_at = moment if moment is not None else since + (duration or timedelta(0))
-            self._log.append(position, Kind.TIMER, "sleep", _json(due_at.isoformat()))
+            self._log.append(position, Kind.TIMER, "sleep", _json(due_at.isoformat()), at=since)
         else:
             since, due_at = record.started_at, datetime.fromisoformat(orjson.loads(record.output or ""))
             if self._log.has_passed(position):
@@ -142,7 +142,7 @@ class Journal:
         if record is None:
             since = self._log.now()
             until = None if timeout is None else since + timeout
-            self._log.append(position, Kind.WAIT, name, _json(until and until.isoformat()))
+            self._log.append(position, Kind.WAIT, name, _json(until and until.isoformat()), at=since)
             if name not in self._log.signals:
                 opened = Signal(saga_id=self._log.saga.id, name=name, kind=kind, opened_at=since, until=until)
                 self._log.pending.opened.append(opened)

@@ -151,9 +151,9 @@ class RunLog:
             return record.output
         return self._record_again(position) if self.pending.carried else None
 
-    def append(self, position: str, kind: Kind, name: str, output: str | None) -> None:
-        """Record a fact that is true at once."""
-        now = self.now()
+    def append(self, position: str, kind: Kind, name: str, output: str | None, *, at: datetime | None = None) -> None:
+        """Record a fact that is true at once, or was `at` a moment that its code has been told."""
+        now = at or self.now()
         self.pending.records.append(LogRecord(position, kind, name, now, now, output))
 
     def fail(self, fault: E) -> E:
