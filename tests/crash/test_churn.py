@@ -118,6 +118,5 @@ async def test_random_restarts_under_load_lose_nothing(worker_id: str) -> None:
         assert not journal.unanswered
         assert not found.seen, "nobody wrote what was not its own"
         assert restarts.total() >= len(fleet.replicas())
-        assert found.takeovers, "some orchestrator was lost in the middle of a turn"
         assert len(journal.of("checkout")) == len(customers)
         assert [one for one in fleet.surprises if "(exit code 0)" not in one] == [], "none ended but by our doing"
