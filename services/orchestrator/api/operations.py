@@ -83,7 +83,10 @@ async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
     reason = reason_of(caller, body)
     return await _steered(
-        keyed, desk, saga_id, lambda once: desk.operations.cancel(saga_id, by=actor(caller), reason=reason, once=once)
+        keyed,
+        desk,
+        saga_id,
+        lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=reason, once=keyed.request),
     )
 
 
@@ -94,7 +97,7 @@ async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, k
         keyed,
         desk,
         saga_id,
-        lambda once: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=once),
+        lambda: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=keyed.request),
     )
 
 
@@ -105,7 +108,7 @@ async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, 
         keyed,
         desk,
         saga_id,
-        lambda once: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=once),
+        lambda: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=keyed.request),
     )
 
 
@@ -116,7 +119,7 @@ async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, k
         keyed,
         desk,
         saga_id,
-        lambda once: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=once),
+        lambda: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=keyed.request),
     )
 
 
@@ -127,8 +130,8 @@ async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, desk: DeskOf, keye
         keyed,
         desk,
         saga_id,
-        lambda once: desk.operations.skip(
-            saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output, once=once
+        lambda: desk.operations.skip(
+            saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output, once=keyed.request
         ),
     )
 
@@ -143,13 +146,13 @@ async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, desk: DeskOf
         keyed,
         desk,
         saga_id,
-        lambda once: desk.operations.restart(
-            saga_id, body.from_position, by=actor(admin), reason=body.reason, once=once
+        lambda: desk.operations.restart(
+            saga_id, body.from_position, by=actor(admin), reason=body.reason, once=keyed.request
         ),
     )
 
 
-async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[str | None], Awaitable[None]]) -> Response:
+async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[], Awaitable[None]]) -> Response:
     """Do what is asked and answer with the saga as it stands then, once per idempotency key.
 
     The engine knows the request too: sent again because its answer was lost before it was stored, it is not refused.
@@ -157,7 +160,7 @@ async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[str | 
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.output"):  # of `skip`, which alone gives a value
-            await act(keyed.request)
+            await act()
             view = await desk.operations.get(saga_id)
         return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})
 

@@ -1,10 +1,9 @@
 """Steering sagas from outside: cancel, and what an operator may do, each under the row lock and with an audit row."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -25,6 +24,9 @@ from services.orchestrator.engine.store.sagas import Operation
 CANCELLED = "cancelled"
 REQUESTS_KEPT = timedelta(days=7)
 """How long a request is known again: as long as answers are kept."""
+Decide = Callable[[Connection, Saga], Awaitable[Operation | None]]
+"""Says what becomes of a saga that is held, and does what belongs to it; None to leave it as it is."""
+_NO_DETAILS: Final[Mapping[str, str]] = {}
 
 
 class Asked(NamedTuple):
@@ -53,19 +55,18 @@ class Steering:
 
     async def cancel(self, saga_id: str, asked: Asked) -> None:
         """Unwind a saga; a claim then does its undos and ends it. Repeating it while it unwinds changes nothing."""
-        async with self._held(saga_id) as (conn, saga):
-            if await _is_done(conn, saga, "cancel", asked):
-                return
+
+        async def decide(_: Connection, saga: Saga) -> Operation | None:
             status = _status(saga)
             if saga.phase is Phase.ENDED:
                 raise CannotCancel("final", status)
             if saga.phase is Phase.COMPENSATING:
                 if saga.outcome is Outcome.CANCELLED:
-                    return
+                    return None
                 raise CannotCancel("unwinding", status)
             if saga.no_return:
                 raise CannotCancel("no-return", status)
-            operation = Operation(
+            return Operation(
                 phase=Phase.COMPENSATING,
                 run_state=RunState.READY,
                 outcome=Outcome.CANCELLED,
@@ -73,56 +74,54 @@ class Steering:
                 calls=saga.calls,
                 error=ErrorInfo(CANCELLED, asked.reason),
             )
-            await self._operate(conn, saga, operation, "cancel", asked)
-        self._hooks.transition(saga, status, "compensating", CANCELLED)
+
+        await self._steer(saga_id, "cancel", asked, decide, code=CANCELLED)
 
     async def pause(self, saga_id: str, asked: Asked) -> None:
         """Stop a saga where it is until it is resumed; a call under way counts as unknown."""
-        async with self._held(saga_id) as (conn, saga):
-            if await _is_done(conn, saga, "pause", asked):
-                return
+
+        async def decide(_: Connection, saga: Saga) -> Operation:
             allowed = (RunState.READY, RunState.LEASED, RunState.WAITING)
             _require(saga, saga.phase is Phase.FORWARD and saga.run_state in allowed, "pause")
-            await self._operate(conn, saga, _to(saga, RunState.PAUSED), "pause", asked)
-        self._hooks.transition(saga, _status(saga), "paused", None)
+            return _to(saga, RunState.PAUSED)
+
+        await self._steer(saga_id, "pause", asked, decide)
 
     async def resume(self, saga_id: str, asked: Asked) -> None:
         """Let a paused saga go on."""
-        async with self._held(saga_id) as (conn, saga):
-            if await _is_done(conn, saga, "resume", asked):
-                return
+
+        async def decide(_: Connection, saga: Saga) -> Operation:
             _require(saga, saga.run_state is RunState.PAUSED, "resume")
-            await self._operate(conn, saga, _to(saga, RunState.READY), "resume", asked)
-        self._hooks.transition(saga, "paused", "running", None)
+            return _to(saga, RunState.READY)
+
+        await self._steer(saga_id, "resume", asked, decide)
 
     async def retry(self, saga_id: str, asked: Asked) -> None:
         """Let a stuck saga try again; an undo that has given up starts to count anew."""
-        async with self._held(saga_id) as (conn, saga):
-            if await _is_done(conn, saga, "retry", asked):
-                return
+
+        async def decide(conn: Connection, saga: Saga) -> Operation:
             _require(saga, saga.run_state is RunState.STUCK, "retry")
             await compensations.count_anew(conn, saga.id)
-            await self._operate(conn, saga, _to(saga, RunState.READY), "retry", asked)
-        self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
+            return _to(saga, RunState.READY)
+
+        await self._steer(saga_id, "retry", asked, decide)
 
     async def skip(self, saga_id: str, position: str, asked: Asked, output: Any = None) -> None:
         """Settle by hand what a stuck saga cannot do: an undo counts as done, a step gets `output` as its result.
 
         What was given last may be corrected: its shape is seen only when the code takes it.
         """
-        async with self._held(saga_id) as (conn, saga):
-            if await _is_done(conn, saga, "skip", asked):
-                return
+
+        async def decide(conn: Connection, saga: Saga) -> Operation:
             _require(saga, saga.run_state is RunState.STUCK, "skip")
             if saga.phase is Phase.COMPENSATING:
                 await self._skip_undo(conn, saga, position, asked.reason)
-                operation = _to(saga, RunState.READY)
-            else:
-                await self._skip_step(conn, saga, position, output)
-                calls = tuple(call for call in saga.calls if call.position != position)
-                operation = replace(_to(saga, RunState.READY), calls=calls)
-            await self._operate(conn, saga, operation, "skip", asked, {"position": position})
-        self._hooks.transition(saga, "stuck", _status(saga._replace(run_state=RunState.READY)), None)
+                return _to(saga, RunState.READY)
+            await self._skip_step(conn, saga, position, output)
+            calls = tuple(call for call in saga.calls if call.position != position)
+            return replace(_to(saga, RunState.READY), calls=calls)
+
+        await self._steer(saga_id, "skip", asked, decide, {"position": position})
 
     async def restart(self, saga_id: str, from_position: str, asked: Asked) -> None:
         """Run a stuck or paused saga anew from a position of its main line; what is recorded before it stays.
@@ -130,9 +129,8 @@ class Steering:
         No effect is done twice and no undo forgotten: keys stay, and what may have taken effect is carried over.
         """
         number = int(from_position)
-        async with self._held(saga_id) as (conn, saga):
-            if await _is_done(conn, saga, "restart", asked):
-                return
+
+        async def decide(conn: Connection, saga: Saga) -> Operation:
             _require_restartable(saga)
             log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
             places = places_of(saga, log)
@@ -143,9 +141,42 @@ class Steering:
             restart = restart_of(saga, number, log, undos, await self._expectations(conn, saga, log))
             await steps.drop(conn, saga.id, restart.dropped)
             await compensations.drop_waived(conn, saga.id, restart.waived)
-            operation = replace(_to(saga, RunState.READY), calls=restart.calls)
-            await self._operate(conn, saga, operation, "restart", asked, {"from_position": from_position})
-        self._hooks.transition(saga, _status(saga), "running", None)
+            return replace(_to(saga, RunState.READY), calls=restart.calls)
+
+        await self._steer(saga_id, "restart", asked, decide, {"from_position": from_position})
+
+    async def _steer(
+        self,
+        saga_id: str,
+        action: str,
+        asked: Asked,
+        decide: Decide,
+        details: Mapping[str, str] = _NO_DETAILS,
+        *,
+        code: str | None = None,
+    ) -> None:
+        """Change where a saga stands as `decide` says, who is asked under the lock; once for each request."""
+        async with self._database.begin() as conn:
+            saga = await sagas.lock(conn, saga_uuid(saga_id), now=self._clock.sql_now())
+            if saga is None:
+                raise UnknownSaga
+            if await _is_done(conn, saga, action, asked):
+                return
+            operation = await decide(conn, saga)
+            if operation is None:
+                return
+            await sagas.operate(conn, saga.id, operation, at=saga.claimed_at)
+            await audit.record(
+                conn,
+                action=action,
+                subject_id=str(saga.id),
+                actor=asked.by,
+                reason=asked.reason,
+                details={**details, **asked.mark()},
+                now=self._clock.sql_now(),
+            )
+        after = status_word(operation.phase, operation.run_state, operation.outcome, saga.epoch + 1)
+        self._hooks.transition(saga, _status(saga), after, code)
 
     async def _expectations(self, conn: Connection, saga: Saga, log: Sequence[LogRecord]) -> dict[str, str | None]:
         """Return what the callbacks of a log were opened with, by position."""
@@ -155,35 +186,6 @@ class Steering:
             if record.kind is Kind.AWAKEABLE
         }
         return {position: signal.expects for position, signal in opened.items() if signal is not None}
-
-    @asynccontextmanager
-    async def _held(self, saga_id: str) -> AsyncIterator[tuple[Connection, Saga]]:
-        """Hold a saga's row for one transaction."""
-        async with self._database.begin() as conn:
-            saga = await sagas.lock(conn, saga_uuid(saga_id), now=self._clock.sql_now())
-            if saga is None:
-                raise UnknownSaga
-            yield conn, saga
-
-    async def _operate(
-        self,
-        conn: Connection,
-        saga: Saga,
-        operation: Operation,
-        action: str,
-        asked: Asked,
-        details: dict[str, Any] | None = None,
-    ) -> None:
-        await sagas.operate(conn, saga.id, operation, at=saga.claimed_at)
-        await audit.record(
-            conn,
-            action=action,
-            subject_id=str(saga.id),
-            actor=asked.by,
-            reason=asked.reason,
-            details={**(details or {}), **asked.mark()},
-            now=self._clock.sql_now(),
-        )
 
     async def _skip_undo(self, conn: Connection, saga: Saga, position: str, reason: str) -> None:
         undos = await compensations.of_saga(conn, saga.id)
