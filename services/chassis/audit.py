@@ -45,14 +45,9 @@ async def record(
             "subject_id": subject_id,
             "actor": actor,
             "reason": reason,
-            "details": json.dumps(dict(details or {})),
+            "details": _json(details),
         },
     )
-
-
-def of_alarm(kind: str) -> str:
-    """Return the action of an alarm's entry."""
-    return f"alarm.{kind}"
 
 
 async def alarm(
@@ -66,19 +61,38 @@ async def alarm(
     now: datetime | None,
 ) -> None:
     """Add the entry of an alarm, in the transaction of what it tells of; `Metrics.alarm` sounds it."""
-    action = of_alarm(kind)
+    action = _of_alarm(kind)
     await record(conn, action=action, subject_id=subject_id, actor=actor, reason=reason, details=details, now=now)
 
 
 async def is_recorded(
-    conn: Connection, *, action: str, subject_id: str, details: Mapping[str, Any], since: datetime | None = None
+    conn: Connection,
+    *,
+    action: str,
+    subject_id: str,
+    details: Mapping[str, Any] | None = None,
+    since: datetime | None = None,
 ) -> bool:
     """Whether there is such an entry, with at least these details, and not older than `since`."""
     (row,) = await conn.fetch(
         queries()["is_recorded"],
-        {"action": action, "subject_id": subject_id, "details": json.dumps(dict(details)), "since": since},
+        {"action": action, "subject_id": subject_id, "details": _json(details), "since": since},
     )
     return bool(row["found"])
+
+
+async def alarm_once(
+    conn: Connection,
+    kind: str,
+    *,
+    subject_id: str,
+    reason: str | None = None,
+    details: Mapping[str, Any] | None = None,
+    now: datetime | None,
+) -> None:
+    """Add the entry of an alarm that may go on: one for a subject and these details, however often it sounds."""
+    if not await is_recorded(conn, action=_of_alarm(kind), subject_id=subject_id, details=details):
+        await alarm(conn, kind, subject_id=subject_id, reason=reason, details=details, now=now)
 
 
 async def find(
@@ -94,6 +108,14 @@ async def find(
     )
     rows = await conn.fetch(statement, {"subject_id": subject_id, "cursor": cursor, "limit": limit})
     return [Entry(**{**dict(row), "details": json.loads(row["details"])}) for row in rows]
+
+
+def _of_alarm(kind: str) -> str:
+    return f"alarm.{kind}"
+
+
+def _json(details: Mapping[str, Any] | None) -> str:
+    return json.dumps(dict(details or {}))
 
 
 queries = Queries.beside(__file__, "audit.sql")

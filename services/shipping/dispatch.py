@@ -211,7 +211,7 @@ class Dispatch:
             await shipments.give_back_lease(conn, order_id, epoch=claim.epoch, uncertain=True, now=now)
             owed = await _owe_anew(conn, shipment, now=now)
             if outcome.misconfigured:
-                await _audit_once(conn, order_id, now=now)
+                await audit.alarm_once(conn, MISCONFIGURED, subject_id=order_id, now=now)
         if outcome.misconfigured:
             self._metrics.alarm(MISCONFIGURED, order_id=order_id)
         reason = "the carrier does not let us in" if outcome.misconfigured else "the carrier does not answer"
@@ -232,7 +232,7 @@ class Dispatch:
         except RemoteMisconfigured as error:
             now = self._clock.sql_now()
             async with self._database.begin() as conn:
-                await _audit_once(conn, order_id, now=now)
+                await audit.alarm_once(conn, MISCONFIGURED, subject_id=order_id, now=now)
             self._metrics.alarm(MISCONFIGURED, order_id=order_id)
             raise CarrierMisconfigured(retry_after_s=MISCONFIGURED_RETRY_S) from error
         except RemoteError as error:
@@ -251,12 +251,6 @@ class Dispatch:
             await shipments.mark_delivered(
                 conn, order_id, parcel=parcel, shipment_id=ids.new_id("shp"), now=self._clock.sql_now()
             )
-
-
-async def _audit_once(conn: Connection, order_id: str, *, now: datetime | None) -> None:
-    """Leave a row for the alarm; one for each order, however often it is tried again."""
-    if not await audit.is_recorded(conn, action=audit.of_alarm(MISCONFIGURED), subject_id=order_id, details={}):
-        await audit.alarm(conn, MISCONFIGURED, subject_id=order_id, now=now)
 
 
 async def _owe_anew(conn: Connection, shipment: StoredShipment, *, now: datetime | None) -> int | None:

@@ -176,10 +176,9 @@ class Marks:
             alarm = outcome.alarm
             if alarm is None:
                 continue
-            action, key, details = audit.of_alarm(alarm.kind), outcome.lease.key, {"message_id": alarm.message_id}
-            if outcome.attempts > 1 and await audit.is_recorded(conn, action=action, subject_id=key, details=details):
-                continue
-            await audit.alarm(conn, alarm.kind, subject_id=key, reason=alarm.reason, details=details, now=now)
+            leave = audit.alarm_once if outcome.attempts > 1 else audit.alarm
+            details = {"message_id": alarm.message_id}
+            await leave(conn, alarm.kind, subject_id=outcome.lease.key, reason=alarm.reason, details=details, now=now)
 
     async def _release(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> bool:
         """Forget what was delivered, and give back the keys that may go on; say whether one is due again."""
