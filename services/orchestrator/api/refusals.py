@@ -12,7 +12,6 @@ from services.orchestrator.api.errors import (
     SagaPastNoReturn,
     SagaUnknown,
     SagaUnwinding,
-    SearchTooWide,
     SignalUnknown,
     StateConflict,
     VersionElsewhere,
@@ -29,7 +28,6 @@ from services.orchestrator.engine import (
     UnknownSignal,
     UnknownVersion,
     UnknownWorkflow,
-    WideSearch,
 )
 
 _CANCELLED = "cancelled"
@@ -47,7 +45,6 @@ _REFUSED: tuple[tuple[type[EngineError], type[RequestError]], ...] = (
     (CannotOperate, StateConflict),
     (InvalidValue, InvalidPayload),
     (PayloadError, InvalidPayload),
-    (WideSearch, SearchTooWide),
 )
 
 
@@ -67,9 +64,5 @@ def engine_refusals(where: str | None = None) -> Iterator[None]:
             if isinstance(refusal, kind):
                 if answer is InvalidPayload and where is not None:
                     raise InvalidPayload(refusal.message, faults=[Fault(where, refusal.message)]) from refusal
-                if answer is SearchTooWide:
-                    raise SearchTooWide(
-                        faults=[Fault("query.created_after", "is missing, or too long ago")]
-                    ) from refusal
                 raise answer(refusal.message) from refusal
         raise

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.auth import Principal, authenticated
-from services.chassis.errors import Forbidden, Invalid, KeyReused
+from services.chassis.errors import Fault, Forbidden, Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.limits import Limits
 from services.chassis.problems import problem_responses
@@ -29,7 +29,7 @@ from services.orchestrator.api.shapes import (
     saga_shown,
     step_shown,
 )
-from services.orchestrator.engine import SagaFilter, StartRequest
+from services.orchestrator.engine import SagaFilter, StartRequest, WideSearch
 
 router = APIRouter(tags=["sagas"])
 
@@ -109,19 +109,22 @@ async def find(desk: DeskOf, wanted: Annotated[FindQuery, Query()]) -> SagaPageS
     Sagas that are paused, stuck, compensating, failed or cancelled are found at once, as are those of a key or a user.
     Others are looked for among all, which may take too long where they are rare: `created_after` narrows that.
     """
-    with engine_refusals("query.cursor"):
-        page = await desk.operations.find(
-            SagaFilter(
-                workflow=wanted.workflow,
-                status=wanted.status,
-                key=wanted.key,
-                subject=wanted.user_id,
-                reason=wanted.reason,
-                created_after=wanted.created_after,
-                cursor=wanted.cursor,
-                limit=wanted.limit,
+    try:
+        with engine_refusals("query.cursor"):
+            page = await desk.operations.find(
+                SagaFilter(
+                    workflow=wanted.workflow,
+                    status=wanted.status,
+                    key=wanted.key,
+                    subject=wanted.user_id,
+                    reason=wanted.reason,
+                    created_after=wanted.created_after,
+                    cursor=wanted.cursor,
+                    limit=wanted.limit,
+                )
             )
-        )
+    except WideSearch as refusal:
+        raise SearchTooWide(faults=[Fault("query.created_after", "is missing, or too long ago")]) from refusal
     return SagaPageShown(items=[saga_shown(view) for view in page.items], next_cursor=page.next_cursor)
 
 
