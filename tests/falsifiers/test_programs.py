@@ -11,7 +11,7 @@ from tests.falsifiers.trying import Trying
 from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster
 from tests.support.events import AtPoint
 from tests.support.figures import dice, figure, trials
-from tests.support.programs import LEAVES, Program, child_program, program, script_faults
+from tests.support.programs import LEAVES, Program, answered, child_program, program, script_faults
 from tests.support.verdict import contradictions
 
 TOGETHER = 50
@@ -94,7 +94,7 @@ async def _ended(cluster: Cluster, live: dict[str, str]) -> dict[str, SagaView]:
                 del live[view.key]
         if not live:
             break
-        if not any([await _settled(cluster, view) for view in views]):
+        if not any([await answered(cluster, view) for view in views]):
             due = [wait.until for view in views for wait in view.waiting_on if wait.until is not None]
             step = min(due, default=cluster.clock.now()) - cluster.clock.now()
             await cluster.advance(max(step.total_seconds(), 0.01))
@@ -104,16 +104,3 @@ async def _ended(cluster: Cluster, live: dict[str, str]) -> dict[str, SagaView]:
 async def _views(cluster: Cluster) -> Sequence[SagaView]:
     """Look at the newest programs, all at once."""
     return (await cluster.operations.find(SagaFilter(workflow=program.name, limit=TOGETHER))).items
-
-
-async def _settled(cluster: Cluster, view: SagaView) -> bool:
-    """Answer what a saga waits for; say whether there was anything."""
-    settled = False
-    for wait in view.waiting_on:
-        if wait.kind == "promise":
-            await cluster.ask(lambda ops: ops.resolve_promise(view.saga_id, "go", value=True, by="ann"))
-            settled = True
-        elif wait.kind == "awakeable" and wait.until is not None:  # the others are there to lose a select
-            await cluster.resolve(str(wait.id), value=True)
-            settled = True
-    return settled

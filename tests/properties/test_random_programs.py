@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.orchestrator.engine import SagaView
 from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster, Configuration
 from tests.support.events import AtPoint
-from tests.support.programs import Program, child_program, program, programs, script_faults
+from tests.support.programs import Program, answered, child_program, program, programs, script_faults
 from tests.support.verdict import contradictions
 
 KEYS = itertools.count()
@@ -61,14 +61,6 @@ async def _driven(cluster: Cluster, saga_id: str) -> SagaView:
         view = await cluster.view(saga_id)
         if view.status in AT_REST:
             return view
-        settled = False
-        for wait in view.waiting_on:
-            if wait.kind == "promise":
-                await cluster.ask(lambda ops: ops.resolve_promise(saga_id, "go", value=True, by="ann"))
-                settled = True
-            elif wait.kind == "awakeable" and wait.until is not None:  # the others are there to lose a select
-                await cluster.resolve(str(wait.id), value=True)
-                settled = True
-        if not settled:
+        if not await answered(cluster, view):
             await cluster.advance_to_next(view)
     pytest.fail(f"not at rest: {view.explanation}")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.orchestrator.engine import CannotOperate, Operations, SagaView
 from tests.support.engine import AT_REST, CONFIGURATIONS, Cluster, Configuration
 from tests.support.events import AtPoint
-from tests.support.programs import Program, child_program, program, programs, script_faults
+from tests.support.programs import Program, answered, child_program, program, programs, script_faults
 from tests.support.verdict import contradictions
 
 KEYS = itertools.count()
@@ -86,7 +86,7 @@ async def _driven(cluster: Cluster, saga_id: str, rolls: Random) -> SagaView:
             return view
         if left and view.status == "waiting" and rolls.random() < 0.5:
             left -= await _restarted(cluster, saga_id, rolls)
-        elif not await _settled(cluster, view):
+        elif not await answered(cluster, view):
             await cluster.advance_to_next(view)
     pytest.fail(f"not at rest: {view.explanation}")
 
@@ -106,16 +106,3 @@ async def _restarted(cluster: Cluster, saga_id: str, rolls: Random) -> bool:
         return True
 
     return await cluster.ask(restart)
-
-
-async def _settled(cluster: Cluster, view: SagaView) -> bool:
-    """Answer what a saga waits for; say whether there was anything."""
-    settled = False
-    for wait in view.waiting_on:
-        if wait.kind == "promise":
-            await cluster.ask(lambda ops: ops.resolve_promise(view.saga_id, "go", value=True, by="ann"))
-            settled = True
-        elif wait.kind == "awakeable" and wait.until is not None:  # the others are there to lose a select
-            await cluster.resolve(str(wait.id), value=True)
-            settled = True
-    return settled

@@ -12,7 +12,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine import RetryPolicy, StepFailed, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import RetryPolicy, SagaView, StepFailed, TerminalError, WorkflowContext, workflow
+from tests.support.engine import Cluster
 from tests.support.world import (
     ONCE,
     Clients,
@@ -238,3 +239,16 @@ def _ordered(path: Path, other: Path) -> bool:
         if here != there:
             return depth % 2 == 0
     return False
+
+
+async def answered(cluster: Cluster, view: SagaView) -> bool:
+    """Answer what a saga waits for; say whether there was anything."""
+    settled = False
+    for wait in view.waiting_on:
+        if wait.kind == "promise":
+            await cluster.ask(lambda ops: ops.resolve_promise(view.saga_id, "go", value=True, by="ann"))
+            settled = True
+        elif wait.kind == "awakeable" and wait.until is not None:  # the others are there to lose a select
+            await cluster.resolve(str(wait.id), value=True)
+            settled = True
+    return settled

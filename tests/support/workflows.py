@@ -1,7 +1,7 @@
 """Workflows that the tests of several files run: each is as short as it may be for what they show."""
 
-from services.orchestrator.engine import WorkflowContext, workflow
-from tests.support.world import HOUR, ONCE, act, undo
+from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
+from tests.support.world import HOUR, ONCE, THRICE, act, undo
 
 
 @workflow("brief", version=1)
@@ -20,6 +20,19 @@ async def single(ctx: WorkflowContext, name: str) -> str:
 async def at_most_once(ctx: WorkflowContext, _: None) -> str:
     """A step that may be attempted once."""
     return await ctx.run(act, "a", compensate=undo, retry=ONCE)
+
+
+@workflow("thrice", version=1, undos=[undo])
+async def thrice(ctx: WorkflowContext, _: None) -> str:
+    """A step of at most three attempts, 1 s and 2 s apart."""
+    return await ctx.run(act, "a", compensate=undo, retry=THRICE)
+
+
+@workflow("undone-thrice", version=1, undos=[undo], undo_retry=THRICE)
+async def undone_thrice(ctx: WorkflowContext, _: None) -> None:
+    """A failure whose undo has three attempts, 1 s and 2 s apart."""
+    await ctx.run(act, "a", compensate=undo)
+    raise TerminalError("no-way", "it cannot be done")
 
 
 @workflow("swift", version=1, undos=[undo])

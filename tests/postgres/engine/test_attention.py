@@ -15,7 +15,7 @@ from services.orchestrator.engine import (
     workflow,
 )
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.engine import ONE, messages_of, only
+from tests.support.engine import ONE, Cluster, messages_of, only
 from tests.support.world import HOUR, HOUR_S, act, refused, undo, unreachable
 
 HOURLY: Final = RetryPolicy(initial_s=HOUR_S, factor=1.0, max_s=HOUR_S, jitter=0.0)
@@ -124,16 +124,22 @@ async def keyed(ctx: WorkflowContext, _: None) -> str:
     return f"{await ctx.run(act, 'a', retry=HOURLY)} {await ctx.run(act, 'b')}"
 
 
-@only(ONE)
-@pytest.mark.scenario("V13")
-async def test_what_a_step_was_skipped_with_can_be_corrected(cluster_of: ClusterOf) -> None:
-    """An output that its code cannot take is given anew; what nobody has skipped is not."""
+async def with_an_expired_key(cluster_of: ClusterOf) -> tuple[Cluster, str]:
+    """Run `keyed` until its first step may not be called again."""
     cluster = cluster_of(keyed, key_life_days=1 / 24)
     cluster.world.script("a", *[unreachable()] * 3)
     saga_id = await cluster.start(keyed)
     await cluster.settle()
     for _ in range(2):
         await cluster.advance(HOUR_S + 1)
+    return cluster, saga_id
+
+
+@only(ONE)
+@pytest.mark.scenario("V13")
+async def test_what_a_step_was_skipped_with_can_be_corrected(cluster_of: ClusterOf) -> None:
+    """An output that its code cannot take is given anew; what nobody has skipped is not."""
+    cluster, saga_id = await with_an_expired_key(cluster_of)
     skip = cluster.operations.skip
     await skip(saga_id, "1", by="ann", reason="found there")
     wrong = await cluster.finish(saga_id)
@@ -149,12 +155,7 @@ async def test_what_a_step_was_skipped_with_can_be_corrected(cluster_of: Cluster
 @pytest.mark.scenario("V13")
 async def test_a_skip_is_done_once_for_a_request(cluster_of: ClusterOf) -> None:
     """Sent again it changes nothing and is not refused, not even when its saga has ended."""
-    cluster = cluster_of(keyed, key_life_days=1 / 24)
-    cluster.world.script("a", *[unreachable()] * 3)
-    saga_id = await cluster.start(keyed)
-    await cluster.settle()
-    for _ in range(2):
-        await cluster.advance(HOUR_S + 1)
+    cluster, saga_id = await with_an_expired_key(cluster_of)
     for output in ("a#1", "a#1"):
         await cluster.operations.skip(saga_id, "1", by="ann", reason="found there", output=output, once="r-1")
         assert (await cluster.finish(saga_id)).output == "a#1 b#1"

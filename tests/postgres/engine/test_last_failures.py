@@ -11,24 +11,12 @@ from services.chassis.sql import Statement
 from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, Cluster, only
-from tests.support.world import THRICE, Fault, act, dies, undo, unreachable
+from tests.support.workflows import thrice, undone_thrice
+from tests.support.world import Fault, act, dies, undo, unreachable
 
 TOGETHER = 300
 PARTS = 10
 DUE = Statement.of("select due_at from sagas where run_state = 'waiting'")
-
-
-@workflow("thrice", version=1, undos=[undo])
-async def thrice(ctx: WorkflowContext, _: None) -> str:
-    """A step of at most three attempts, 1 s and 2 s apart."""
-    return await ctx.run(act, "a", compensate=undo, retry=THRICE)
-
-
-@workflow("undone-thrice", version=1, undos=[undo], undo_retry=THRICE)
-async def undone_thrice(ctx: WorkflowContext, _: None) -> None:
-    """A failure whose undo has three attempts, 1 s and 2 s apart."""
-    await ctx.run(act, "a", compensate=undo)
-    raise TerminalError("no-way", "it cannot be done")
 
 
 @workflow("given-up", version=1, undos=[undo])

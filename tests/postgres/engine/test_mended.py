@@ -6,11 +6,12 @@ import pytest
 
 from services.chassis.errors import RemoteMisconfigured
 from services.chassis.sql import Statement
-from services.orchestrator.engine import CannotOperate, RetryPolicy, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import CannotOperate, RetryPolicy, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.restarting import log_of
 from tests.support.engine import ONE, only
-from tests.support.world import HOUR_S, THRICE, Fault, act, answer_lost, refused, undo, unreachable
+from tests.support.workflows import thrice, undone_thrice
+from tests.support.world import HOUR_S, Fault, act, answer_lost, refused, undo, unreachable
 
 ALARMED: Final = Statement.of("select reason from audit where action = 'alarm.step-misconfigured' order by id")
 HOURLY: Final = RetryPolicy(initial_s=HOUR_S, factor=1.0, max_s=HOUR_S, jitter=0.0)
@@ -26,19 +27,6 @@ async def mended(ctx: WorkflowContext, _: None) -> str:
 async def forgetful(ctx: WorkflowContext, _: None) -> str:
     """The same code, whose undo somebody forgot to declare."""
     return await ctx.run(act, "a", compensate=undo, retry=HOURLY)
-
-
-@workflow("thrice", version=1, undos=[undo])
-async def thrice(ctx: WorkflowContext, _: None) -> str:
-    """A step that may be tried three times."""
-    return await ctx.run(act, "a", compensate=undo, retry=THRICE)
-
-
-@workflow("undone-thrice", version=1, undos=[undo], undo_retry=THRICE)
-async def undone_thrice(ctx: WorkflowContext, _: None) -> None:
-    """An undo that may be tried three times."""
-    await ctx.run(act, "a", compensate=undo)
-    raise TerminalError("no-way", "it cannot be done")
 
 
 def not_let_in(words: str = "401") -> Fault:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.orchestrator.engine import CannotOperate, WorkflowContext, workflow
+from services.orchestrator.engine import CannotOperate, SagaView, WorkflowContext, WorkflowDefinition, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.postgres.engine.restarting import BY, log_of, paused
-from tests.support.engine import ONE, SUSPENDING, only
+from tests.postgres.engine.restarting import BY, decide, log_of, paused
+from tests.support.engine import ONE, SUSPENDING, Cluster, only
 from tests.support.world import act, undo
 
 HERE = only(ONE, SUSPENDING)
@@ -32,6 +32,19 @@ async def unmarked(ctx: WorkflowContext, _: None) -> list[bool]:
     return []
 
 
+async def restarted(cluster: Cluster, before: WorkflowDefinition, after: WorkflowDefinition, position: int) -> SagaView:
+    """Let a saga wait under one code, restart it under another and see it to its end; every effect is there once."""
+    saga_id = await cluster.start(before)
+    await paused(cluster, saga_id)
+    await cluster.restart([after])
+    await cluster.operations.restart(saga_id, str(position), **BY)
+    await cluster.settle()
+    await decide(cluster, saga_id, "now")
+    view = await cluster.finish(saga_id)
+    assert cluster.world.happened(saga_id) == ["a", "b"]
+    return view
+
+
 @HERE
 @pytest.mark.scenario("V9", "V12")
 @pytest.mark.parametrize("position", [1, 2, 3])
@@ -39,16 +52,8 @@ async def test_a_saga_from_before_the_markers_takes_them_from_where_it_is_restar
     cluster_of: ClusterOf, position: int
 ) -> None:
     """Before the position it stays on the old way; behind it the code has got further than the log."""
-    cluster = cluster_of(unmarked)
-    saga_id = await cluster.start(unmarked)
-    await paused(cluster, saga_id)
-    await cluster.restart([marked])
-    await cluster.operations.restart(saga_id, str(position), **BY)
-    await cluster.settle()
-    await cluster.operations.resolve_promise(saga_id, "go", "now", by="ann")
-    view = await cluster.finish(saga_id)
+    view = await restarted(cluster_of(unmarked), unmarked, marked, position)
     assert (view.status, view.output) == ("completed", [position <= place for place in (1, 2, 3)])
-    assert cluster.world.happened(saga_id) == ["a", "b"]
 
 
 @HERE
@@ -58,16 +63,7 @@ async def test_code_without_the_markers_can_be_restarted_from_before_them(
     cluster_of: ClusterOf, position: int, status: str
 ) -> None:
     """From the first position not even the marker at the beginning stays; a later one keeps those before it."""
-    cluster = cluster_of(marked)
-    saga_id = await cluster.start(marked)
-    await paused(cluster, saga_id)
-    await cluster.restart([unmarked])
-    await cluster.operations.restart(saga_id, str(position), **BY)
-    await cluster.settle()
-    await cluster.operations.resolve_promise(saga_id, "go", "now", by="ann")
-    view = await cluster.finish(saga_id)
-    assert view.status == status
-    assert cluster.world.happened(saga_id) == ["a", "b"]
+    assert (await restarted(cluster_of(marked), marked, unmarked, position)).status == status
 
 
 @HERE
