@@ -38,8 +38,11 @@ class _Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._fail(exc or ConnectionResetError("closed before the answer"))
+
+    def _fail(self, error: Exception) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError("closed before the answer"))
+            self._answer.set_exception(error)
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
@@ -52,10 +55,14 @@ class _Connection(asyncio.Protocol):
 
     async def exchange(self, request: bytes) -> tuple[int, bytes]:
         assert self.transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
+        alarm = loop.call_later(WAIT_S, self._fail, TimeoutError(f"no answer within {WAIT_S:g} s"))
         self.transport.write(request)
-        async with asyncio.timeout(WAIT_S):  # `wait_for` of Python 3.11 loses a cancel that comes with the answer
+        try:
             return await self._answer
+        finally:
+            alarm.cancel()
 
 
 class Client:
