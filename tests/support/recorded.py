@@ -12,7 +12,8 @@ from services.chassis.logs import get_logger
 from services.chassis.sealing import Sealer
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import NewSaga, Registry, Signal, TerminalError, WorkflowContext
-from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, SignalKind, SignalStatus, newborn
+from services.orchestrator.engine.model.births import newborn
+from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, SignalKind, SignalStatus
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.journal import Journal

@@ -7,6 +7,7 @@ import orjson
 import pytest
 
 from services.orchestrator.engine.model import positions
+from services.orchestrator.engine.model.births import newborn
 from services.orchestrator.engine.model.records import (
     Call,
     Carried,
@@ -16,7 +17,6 @@ from services.orchestrator.engine.model.records import (
     NewSaga,
     Undo,
     UndoStatus,
-    newborn,
 )
 from services.orchestrator.engine.model.restarting import places_of, restart_of
 from services.orchestrator.engine.store.columns import read_calls, write_calls

@@ -248,31 +248,6 @@ class NewSaga(NamedTuple):
     traceparent: str | None = None
 
 
-def newborn(new: NewSaga, created_at: datetime) -> Saga:
-    """Return a saga that was born leased, as a claim would read it."""
-    return Saga(
-        id=new.id,
-        workflow=new.workflow,
-        version=new.version,
-        key=new.key,
-        subject=new.subject,
-        input=new.input,
-        phase=Phase.FORWARD,
-        run_state=RunState.LEASED,
-        outcome=None,
-        epoch=1,
-        flush_no=0,
-        signal_no=0,
-        undo_no=0,
-        takeovers=0,
-        faults=0,
-        no_return=False,
-        created_at=created_at,
-        claimed_at=created_at,
-        traceparent=new.traceparent,
-    )
-
-
 class History(NamedTuple):
     """What a saga's replay needs: its log and its settled signals; its undos too if a restart has left anything."""
 

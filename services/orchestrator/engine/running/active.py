@@ -10,8 +10,9 @@ from uuid import UUID
 from services.chassis import ids
 from services.chassis.clock import Clock
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.births import newborn
 from services.orchestrator.engine.model.flush import Grant
-from services.orchestrator.engine.model.records import History, NewSaga, Saga, Signal, newborn
+from services.orchestrator.engine.model.records import History, NewSaga, Saga, Signal
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
