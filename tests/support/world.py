@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.chassis.clock import Clock
-from services.orchestrator.engine import RetryPolicy, Step, TerminalError
+from services.orchestrator.engine import Found, RetryPolicy, Step, TerminalError
 
 ONCE = RetryPolicy(max_attempts=1)
 THRICE = RetryPolicy(max_attempts=3, initial_s=1.0, factor=2.0, max_s=10.0, jitter=0.0)
@@ -141,6 +141,36 @@ class World:
         """The names of what took effect, oldest first."""
         return [effect.name for effect in self.effects if saga_id in {None, effect.saga_id}]
 
+    def forget_keys(self) -> None:
+        """Let every target forget the keys that it knows: what is asked for under one of them is done again."""
+        self._answers.clear()
+        self._refusals.clear()
+
+    def forget_scripts(self) -> None:
+        """Let no call meet a fault that was scripted before."""
+        self._scripts.clear()
+
+    async def look(self, clients: "Clients", step: Step["Clients"], name: str) -> str | None:
+        """One look for what took effect under a step's key: the answer of then, or None. It arrives as `read a`."""
+        await self._arrive(clients, step, f"read {name}")
+        done = [place for place, effect in enumerate(self.effects, 1) if (effect.name, effect.key) == (name, step.key)]
+        return f"{name}#{done[0]}" if done else None
+
+    async def _arrive(self, clients: "Clients", step: Step["Clients"], name: str) -> None:
+        """One call that changes nothing; its fault says whether it is answered."""
+        self.calls.append(Call(name, step.saga_id, step.key, step.attempt, clients.replica, self.clock.now(), ()))
+        async with self._arrival:
+            self._arrival.notify_all()
+        fault = self._scripts[name].popleft() if self._scripts[name] else Fault()
+        if fault.gate is not None:
+            await fault.gate.pass_through()
+        if fault.then is not None:
+            await fault.then(clients, step)
+        if fault.kills:
+            await clients.die()
+        if fault.error is not None:
+            raise fault.error()
+
     async def ask(self, clients: "Clients", step: Step["Clients"], name: str, args: tuple[object, ...]) -> str:
         """One call of a step: its fault, if one is scripted, decides how it ends."""
         self.calls.append(Call(name, step.saga_id, step.key, step.attempt, clients.replica, self.clock.now(), args))
@@ -195,6 +225,12 @@ async def undo(step: Step[Clients], result: str | None, name: str) -> None:
 async def undo_on(step: Step[Clients], result: str | None, name: str, value: str) -> None:
     """Undo `act_on`."""
     await step.clients.world.ask(step.clients, step, f"undo {name}", (result, value))
+
+
+async def look(step: Step[Clients], name: str) -> Found[str] | None:
+    """Read back what became of `act`."""
+    answer = await step.clients.world.look(step.clients, step, name)
+    return None if answer is None else Found(answer)
 
 
 async def put_back(step: Step[Clients], name: str) -> None:

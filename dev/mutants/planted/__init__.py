@@ -8,8 +8,9 @@ from dev.mutants.planted.edges import EDGES
 from dev.mutants.planted.holding import HOLDING
 from dev.mutants.planted.leases import LEASES
 from dev.mutants.planted.messages import MESSAGES
+from dev.mutants.planted.read_backs import READ_BACKS
 from dev.mutants.planted.restarts import RESTARTS
 from dev.mutants.planted.signals import SIGNALS
 from dev.mutants.planted.steps import STEPS
 
-ALL: Sequence[Mutant] = (*MESSAGES, *LEASES, *HOLDING, *STEPS, *BRANCHES, *RESTARTS, *SIGNALS, *EDGES)
+ALL: Sequence[Mutant] = (*MESSAGES, *LEASES, *HOLDING, *STEPS, *BRANCHES, *RESTARTS, *READ_BACKS, *SIGNALS, *EDGES)

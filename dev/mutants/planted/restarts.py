@@ -47,7 +47,7 @@ RESTARTS = (
         "restart-waives-what-was-done",
         "G8",
         "A refusal after a restart waives the undo of what a call before it may have done.",
-        (Edit(RECORDS, "(name=name, attempt=1, carried=None)", "(name=name, attempt=1, unknown=False, carried=None)"),),
+        (Edit(RECORDS, "(name=name, attempt=0, carried=None)", "(name=name, attempt=0, unknown=False, carried=None)"),),
         (f"{CARRIED_TESTS}::test_a_refusal_after_a_restart_waives_no_undo_of_what_may_have_been_done[C1]",),
     ),
     Mutant(

@@ -106,7 +106,7 @@ STEPS = (
         "refused-after-unknown-not-undone",
         "G8",
         "A refusal waives the undo although an earlier attempt may have taken effect.",
-        (Edit(STEPS_PY, "if not call.unknown", "if call is not None"),),
+        (Edit(STEPS_PY, "REFUSED if call.unknown or attempted.info()", "REFUSED if attempted.info()"),),
         (f"{ENGINE}/test_compensation.py::test_an_unknown_outcome_is_undone[C1-last0-first0]",),
     ),
     Mutant(

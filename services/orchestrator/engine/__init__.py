@@ -6,6 +6,7 @@ from a `Registry` and calls its `operations`. Telemetry and tests subclass `Engi
 
 from services.orchestrator.engine.authoring.context import SignalHandle, WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, Transition, WorkflowDefinition, workflow
+from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
@@ -56,6 +57,7 @@ __all__ = [
     "EngineSettings",
     "ErrorInfo",
     "Flush",
+    "Found",
     "InvalidValue",
     "NewSaga",
     "OpenPromise",

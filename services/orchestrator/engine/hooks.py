@@ -41,7 +41,10 @@ class EngineHooks:
         """A batch is committed and its answer seen, `seconds` after it was sent."""
 
     def call_before(self, saga: Saga, position: str, name: str, attempt: int) -> None:
-        """The intent is durable; the call is about to go out. Undos have a position that ends in `:undo`."""
+        """The intent is durable; the call is about to go out. Undos have a position that ends in `:undo`.
+
+        A read-back is a call by its function's name at its step's position, and `attempt` counts the read-backs.
+        """
 
     def call_answered(
         self, saga: Saga, position: str, name: str, outcome: str, seconds: float, reason: ErrorInfo | None

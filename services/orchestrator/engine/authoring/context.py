@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.model.commands import Gather, Map, Select
@@ -63,13 +64,21 @@ class WorkflowContext:
         retry: RetryPolicy = DEFAULT_RETRY,
         timeout: timedelta = STEP_TIMEOUT,
         name: str | None = None,
+        reconcile: Callable[[Step[Any], *Ts], Awaitable[Found[T] | None]] | None = None,
     ) -> Coroutine[Any, Any, T]:
         """Run a durable step: attempted at least once under one key, recorded once.
 
         `compensate` is written before the call and gets the result first, None if the outcome stayed unknown.
         StepFailed when the step is refused or its attempts are used up. `timeout` bounds one attempt.
+
+        `reconcile` reads back at the target what became of a step whose outcome is unknown: before it fails, and before
+        it is called under a key that its receiver may have forgotten. It returns `Found(result)` if the effect is
+        there, None if it definitely is not, and raises like a step if it cannot tell. It gets the step's key, to look
+        for it, and must change nothing at the target.
         """
-        return self._recorder.run_step(name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds())
+        return self._recorder.run_step(
+            name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds(), reconcile
+        )
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""

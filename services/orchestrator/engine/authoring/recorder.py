@@ -29,6 +29,7 @@ class Recorder(Protocol):
         undo: Callable[..., Awaitable[None]] | None,
         retry: RetryPolicy,
         timeout_s: float,
+        reconcile: Callable[..., Awaitable[Any]] | None,
     ) -> Coroutine[Any, Any, Any]:
         """Return a step's recorded result, or ask for its call."""
         ...

@@ -25,7 +25,10 @@ class Command:
 
 @dataclass(slots=True)
 class RunStep:
-    """Call a step, attempt after attempt, until it is recorded; not frozen, as one is made for every step."""
+    """Call a step, attempt after attempt, until it is recorded; not frozen, as one is made for every step.
+
+    `reconcile` reads back at the target what became of it, where its outcome is unknown.
+    """
 
     position: str
     name: str
@@ -36,6 +39,7 @@ class RunStep:
     timeout_s: float
     undo_name: str | None
     undo_args: str | None
+    reconcile: Callable[..., Awaitable[Any]] | None = None
 
     def __await__(self) -> Generator["RunStep", Any, Any]:
         """Hand this command to the executor and give what it answers."""

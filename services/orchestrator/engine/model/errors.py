@@ -174,12 +174,14 @@ class KeyExpired(StepBarred):
 
     code = "key-expired"
 
-    def __init__(self, step: str, position: str, since: datetime) -> None:
-        """Take the step, where it stands, and when it was first called."""
+    def __init__(self, step: str, position: str, since: datetime, told: str = "") -> None:
+        """Take the step, where it stands, when it was first called, and what a read-back has told, if one was made."""
+        read_back = f"; reading it back could not tell ({told})" if told else ""
         super().__init__(
             position,
             f"step {step!r} was first called at {since.isoformat()}; its receiver may have forgotten the key, so "
-            "another call could take effect twice: look there, then skip the step with the output it should have",
+            f"another call could take effect twice{read_back}: look there, then skip the step with the output it "
+            "should have",
         )
 
 

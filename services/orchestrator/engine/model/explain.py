@@ -72,11 +72,18 @@ def _waiting(wait: Wait, failures: Mapping[str, ErrorInfo]) -> str:
         case "promise":
             return f"waits since {since} for the promise {wait.name!r}{at_most}; resolving or rejecting it ends that"
         case "retry":
-            last = failures.get(wait.name)
-            told = f" ({_told(last)})" if last else ""
+            told = _last(wait, failures)
             return f"will try {wait.name!r} again at {when}, because its last attempt did not succeed{told}"
+        case "read_back":
+            told = _last(wait, failures)
+            return f"will read back at {when} what became of {wait.name!r}, because its target could not tell{told}"
         case _:
             return f"sleeps since {since} until {when}; time alone ends that"
+
+
+def _last(wait: Wait, failures: Mapping[str, ErrorInfo]) -> str:
+    last = failures.get(wait.name)
+    return f" ({_told(last)})" if last else ""
 
 
 def _told(error: ErrorInfo) -> str:

@@ -74,12 +74,24 @@ class Carried(NamedTuple):
     expects: str | None = None
 
 
+class ReadBack(NamedTuple):
+    """That a call is read back at its target, and how often it was: the one that is under way counts.
+
+    `failure` is what its step fails with if nothing is found there. Without one it is read back because its key is too
+    old, and is called anew if nothing is found.
+    """
+
+    tries: int = 0
+    failure: ErrorInfo | None = None
+
+
 class Call(NamedTuple):
     """A call that was allowed to start and has not been recorded yet; kept on the saga's row until it is.
 
     `unknown` is true once an attempt may have taken effect without our knowing; then its undo is owed for good.
     With `carried` it is not under way: a restart has left it, until the code comes to its position again. It is no call
     at all then if its kind is no step, and fits a step of any name if it has none.
+    With `read_back` its attempts are over, or must not go on: what goes out is a read-back, and `retry_at` is the next.
     """
 
     position: str
@@ -90,18 +102,28 @@ class Call(NamedTuple):
     retry_at: datetime | None = None
     error: ErrorInfo | None = None
     carried: Carried | None = None
+    read_back: ReadBack | None = None
 
     def taken_up(self, name: str) -> "Call":
         """Return the call that a restart has carried over, as its first attempt since then writes it."""
-        return self._replace(name=name, attempt=1, carried=None)
+        return self._replace(name=name, attempt=0, carried=None).next_attempt()
 
     def next_attempt(self) -> "Call":
-        """Return the call as the next attempt writes it, before it is sent."""
-        return self._replace(attempt=self.attempt + 1, retry_at=None)
+        """Return the call as the next attempt, or the next read-back, writes it before it is sent."""
+        return self._counted(1)._replace(retry_at=None)
 
     def uncounted(self) -> "Call":
-        """Return the call after an attempt that the target did not let in: no policy counts it."""
-        return self._replace(attempt=self.attempt - 1)
+        """Return the call after an attempt, or a read-back, that no policy counts: the target did not let it in."""
+        return self._counted(-1)
+
+    def read_back_at(self, now: datetime, failure: ErrorInfo | None = None) -> "Call":
+        """Return the call as it is read back from now on; see `ReadBack`."""
+        return self._replace(retry_at=now, read_back=ReadBack(failure=failure))
+
+    def _counted(self, by: int) -> "Call":
+        if self.read_back is None:
+            return self._replace(attempt=self.attempt + by)
+        return self._replace(read_back=self.read_back._replace(tries=self.read_back.tries + by))
 
 
 class UndoStatus(StrEnum):

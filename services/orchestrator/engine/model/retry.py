@@ -41,5 +41,8 @@ DEFAULT_RETRY = RetryPolicy()
 MISCONFIGURED_RETRY = RetryPolicy(initial_s=30.0, factor=1.0, max_s=30.0)
 """Retry what is not let in every 30 s, for ever and whatever its own policy says: a person has to mend that."""
 
+RECONCILE_RETRY = RetryPolicy(max_attempts=6, initial_s=1.0)
+"""Ask a target six times, within half a minute, what became of a step that is about to fail; then it fails."""
+
 UNDO_RETRY = RetryPolicy(max_attempts=20)
 """Retry an undo 20 times, with pauses of six to seven minutes in all; then the saga is stuck and a person decides."""

@@ -170,7 +170,7 @@ def saga_uuid(saga_id: str) -> UUID:
 
 def saga_view(row: SagaRow) -> SagaView:
     """Return a row as people see it."""
-    calls = tuple(call.name for call in row.calls if call.retry_at is None and call.carried is None)
+    calls = tuple(_doing(call) for call in row.calls if call.retry_at is None and call.carried is None)
     failures = {undo.name: undo.error for undo in row.undos if undo.error is not None}
     failures |= {call.name: call.error for call in row.calls if call.error is not None}
     facts = Facts(
@@ -248,11 +248,16 @@ def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -
     )
 
 
+def _doing(call: Call) -> str:
+    return call.name if call.read_back is None else f"the read-back of {call.name}"
+
+
 def _under_way(call: Call) -> StepView:
     if call.carried is not None:
         kind, output = call.carried.kind, call.carried.output
         return StepView(call.position, str(kind), call.name, "carried", 0, call.started_at, None, _json(output), None)
     status = "running" if call.retry_at is None else "retrying"
+    status = status if call.read_back is None else "reading_back"
     return StepView(call.position, "step", call.name, status, call.attempt, call.started_at, None, None, call.error)
 
 

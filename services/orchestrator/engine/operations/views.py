@@ -88,7 +88,7 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """One line of the step log; `status` is `done`, `failed`, `running`, `retrying` or `waiting`.
+    """One line of the step log; `status` is `done`, `failed`, `running`, `retrying`, `reading_back` or `waiting`.
 
     It is `carried` if a restart has taken it out of the log, and the code has not come to it again.
     """

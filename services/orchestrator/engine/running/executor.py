@@ -37,6 +37,7 @@ from services.orchestrator.engine.running.endings import Endings, describe, enco
 from services.orchestrator.engine.running.lease import present
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.read_backs import ask
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.short_waits import ShortWaits
 from services.orchestrator.engine.running.steps import StepBook
@@ -115,7 +116,8 @@ class Executor:
             await self._nap(run, due_at)
         else:
             return await self._suspend(run)
-        return self._settings.always_suspend and not run.attempts and await self.give_back(run.pending)
+        suspends = self._settings.always_suspend and not run.attempts and not run.barred
+        return suspends and await self.give_back(run.pending)
 
     # calls
 
@@ -131,12 +133,17 @@ class Executor:
         await self._await_attempts(run)
 
     def _attempt(self, run: Run, command: RunStep) -> Coroutine[Any, Any, Attempted]:
-        number = run.pending.calls[command.position].attempt
+        call, reconcile = run.pending.calls[command.position], command.reconcile
+        if call.read_back is not None and reconcile is not None:
+            name, number = reconcile.__name__, call.read_back.tries
+            return self._caller.attempt(
+                run.saga, command.position, name, number, command.timeout_s, lambda step: ask(command, step)
+            )
         return self._caller.attempt(
             run.saga,
             command.position,
             command.name,
-            number,
+            call.attempt,
             command.timeout_s,
             lambda step: command.fn(step, *command.args),
         )

@@ -65,6 +65,7 @@ class Journal:
         undo: Callable[..., Awaitable[None]] | None,
         retry: RetryPolicy,
         timeout_s: float,
+        reconcile: Callable[..., Awaitable[Any]] | None,
     ) -> Any:
         """Return a step's recorded result, or ask the executor for its call."""
         position = self.next_position()
@@ -78,7 +79,9 @@ class Journal:
         if undo is not None:
             undo_name = self._log.declared(lambda: self._definition.undo_name(undo))
             undo_args = self._codec.encode(args, signature.shape_of_args(len(args)))
-        return await RunStep(position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args)
+        return await RunStep(
+            position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args, reconcile
+        )
 
     def add_undo(self, fn: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
         """Register an undo of its own, once."""

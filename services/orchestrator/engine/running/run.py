@@ -6,6 +6,7 @@ from datetime import datetime
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal
+from services.orchestrator.engine.model.errors import StepBarred
 from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, Wait
 from services.orchestrator.engine.running.calls import Attempted
 from services.orchestrator.engine.running.driver import Driver
@@ -22,7 +23,8 @@ Attempts = dict[str, "asyncio.Task[Attempted]"]
 class Run:
     """One saga whose code this replica drives.
 
-    `ready` may be called now; `attempts` are under way, by position; its `ear` hears of settlements of its signals.
+    `ready` may be called now; `attempts` are under way, by position; steps that are `barred` must not be called; its
+    `listener` hears of settlements of its signals.
     """
 
     lease: Lease
@@ -32,6 +34,7 @@ class Run:
     pending: Pending = field(init=False)
     ready: list[RunStep] = field(default_factory=list)
     attempts: Attempts = field(default_factory=dict)
+    barred: dict[str, StepBarred] = field(default_factory=dict)
     listener: SignalListener = field(default_factory=SignalListener)
 
     def __post_init__(self) -> None:
@@ -66,7 +69,8 @@ class Run:
         for position, (_, step) in self.driver.steps.items():
             call = self.pending.calls.get(position)
             if call is not None and call.retry_at is not None:
-                waits.append(Wait("retry", step.name, call.started_at, None, call.retry_at))
+                kind = "retry" if call.read_back is None else "read_back"
+                waits.append(Wait(kind, step.name, call.started_at, None, call.retry_at))
         return tuple(waits)
 
     def hand(self, signal: Signal) -> Handover:

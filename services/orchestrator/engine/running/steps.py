@@ -1,9 +1,11 @@
 """What an attempt's outcome means for a saga: recorded, refused, or tried again."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from services.chassis import ids
 from services.chassis.errors import KeyReused
+from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
@@ -18,6 +20,7 @@ from services.orchestrator.engine.model.records import (
     UndoStatus,
 )
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
+from services.orchestrator.engine.running import read_backs
 from services.orchestrator.engine.running.calls import Attempted, Verdict
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.undo_rows import stands
@@ -45,6 +48,8 @@ class StepBook:
             if known is None:
                 # A call that a restart has carried over is taken up in `begin`, by the flush that has its intent.
                 run.ready.append(command)
+            elif known.read_back is not None:
+                self._take_up_read_back(run, command, known)
             elif known.retry_at is not None:
                 run.pending.calls[command.position] = known
             else:
@@ -56,10 +61,7 @@ class StepBook:
             return []
         now = run.log.now()
         calls = run.pending.calls
-        for position, (_, command) in run.driver.steps.items():
-            call = calls.get(position)
-            if call is not None and call.retry_at is not None and call.retry_at <= now:
-                run.ready.append(command)
+        self._take_up_due(run, now)
         carried = run.pending.carried
         for command in run.ready:
             call = calls.get(command.position) or carried.get(command.position)
@@ -81,12 +83,26 @@ class StepBook:
                 run.pending.add_undo(command.undo_name, command.undo_args or "[]", command.position, command.position)
         return ready
 
+    def _take_up_due(self, run: Run, now: datetime) -> None:
+        for position, (_, command) in run.driver.steps.items():
+            if position in run.barred:
+                raise run.barred[position]
+            call = run.pending.calls.get(position)
+            if call is not None and call.retry_at is not None and call.retry_at <= now:
+                run.ready.append(command)
+
     def _check_may_call(self, run: Run, command: RunStep, call: Call, now: datetime) -> None:
-        """Make sure that a step which has been called before may be called again; KeyExpired, ArgumentsChanged."""
+        """Make sure that a step which has been called before may be called again; KeyExpired, ArgumentsChanged.
+
+        One whose key is too old is read back first, if it can be.
+        """
         if call.carried is not None and call.name != command.name:
-            run.pending.carried[command.position] = call._replace(name=command.name)
-        if now - call.started_at > self._key_life:
-            raise KeyExpired(command.name, command.position, call.started_at)
+            call = run.pending.carried[command.position] = call._replace(name=command.name)
+        if call.read_back is None and now - call.started_at > self._key_life:
+            if command.reconcile is None:
+                raise KeyExpired(command.name, command.position, call.started_at)
+            calls = run.pending.calls if call.carried is None else run.pending.carried
+            calls[command.position] = call.read_back_at(now)
         undo_name, undo_args = command.undo_name, command.undo_args or "[]"
         if call.carried is None or undo_name is None:
             return
@@ -99,6 +115,7 @@ class StepBook:
         """Let go of the calls whose branch has lost a select; their undos stay owed."""
         for position in run.driver.dropped_steps:
             run.pending.calls.pop(position, None)
+            run.barred.pop(position, None)
             run.ready = [command for command in run.ready if command.position != position]
             task = run.attempts.pop(position, None)
             if task is not None:
@@ -108,13 +125,16 @@ class StepBook:
     def enter(self, run: Run, command: RunStep, attempted: Attempted) -> None:
         """Enter the outcome of an attempt."""
         call = run.pending.calls[command.position]
-        if attempted.error is None:
-            self._record_value(run, command, call, attempted)
+        if call.read_back is not None and attempted.verdict is not Verdict.MISCONFIGURED:
+            self._enter_read_back(run, command, call, attempted)
             return
         match attempted.verdict:
+            case Verdict.OK:
+                self._record_value(run, command, call, attempted.value)
+            case Verdict.REFUSED if call.unknown or attempted.info().code == KeyReused.code:
+                self._give_up(run, command, call, attempted.info(), attempted.info())
             case Verdict.REFUSED:
-                if not call.unknown and attempted.info().code != KeyReused.code:
-                    self._waive(run, command)
+                self._waive(run, command)
                 self._record_error(run, command, call, attempted.info())
             case Verdict.MISCONFIGURED:
                 info = attempted.info()
@@ -134,6 +154,31 @@ class StepBook:
         else:
             self._exhausted(run, command, call, INTERRUPTED, "step-exhausted")
 
+    def _take_up_read_back(self, run: Run, command: RunStep, call: Call) -> None:
+        """Go on with a read-back; one that was cut off is made again at once, if the code still has it."""
+        if call.retry_at is None:
+            call = call._replace(retry_at=run.log.now()).uncounted()
+        failure = None if call.read_back is None else call.read_back.failure
+        if command.reconcile is None and failure is not None:
+            self._record_error(run, command, call, failure)
+        else:
+            call = call if command.reconcile is not None else call._replace(read_back=None)
+            run.pending.calls[command.position] = call
+
+    def _enter_read_back(self, run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
+        outcome = read_backs.outcome_of(call, command, attempted, run.log.now())
+        match outcome:
+            case Found():
+                self._record_value(run, command, call, outcome.value)
+            case ErrorInfo():
+                self._record_error(run, command, call, outcome)
+            case Call():
+                run.pending.calls[command.position] = outcome
+            case KeyExpired():  # a person's retry begins with the read-back
+                run.barred[command.position] = outcome
+                left = call._replace(retry_at=run.log.now(), error=attempted.info(), read_back=None)
+                run.pending.calls[command.position] = left
+
     def _unknown(self, run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
         error = attempted.error or Exception("unknown")
         if not command.retry.allows_another(call.attempt, error):
@@ -146,16 +191,24 @@ class StepBook:
 
     def _exhausted(self, run: Run, command: RunStep, call: Call, last: ErrorInfo, code: str) -> None:
         message = f"{command.name} gave up after attempt {call.attempt}; last: {last.code}: {last.message}"
-        self._record_error(run, command, call, ErrorInfo(code, message))
+        self._give_up(run, command, call, last, ErrorInfo(code, message))
 
-    def _record_value(self, run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
+    def _give_up(self, run: Run, command: RunStep, call: Call, last: ErrorInfo, failure: ErrorInfo) -> None:
+        """Let a step fail that may have been done; where it can be read back, not before that."""
+        if command.reconcile is None:
+            self._record_error(run, command, call, failure)
+        else:
+            call = call._replace(unknown=True, error=last)
+            run.pending.calls[command.position] = call.read_back_at(run.log.now(), failure)
+
+    def _record_value(self, run: Run, command: RunStep, call: Call, value: Any) -> None:
         try:
-            output = self._codec.encode(attempted.value, command.result_shape)
+            output = self._codec.encode(value, command.result_shape)
         except PayloadError as error:
             self._record_error(run, command, call, ErrorInfo(error.code, f"the result of {command.name}: {error}"))
             return
         self._record(run, command, call, output=output, error=None)
-        run.driver.answer(command.position, attempted.value)
+        run.driver.answer(command.position, value)
 
     def _record_error(self, run: Run, command: RunStep, call: Call, error: ErrorInfo) -> None:
         self._record(run, command, call, output=None, error=error)

@@ -1,11 +1,12 @@
 """How values stand in columns: small structures as JSON text, errors as two columns."""
 
 from datetime import datetime
+from typing import Any
 
 import orjson
 
 from services.chassis.connection import Row
-from services.orchestrator.engine.model.records import Attention, Call, Carried, ErrorInfo, Kind, Wait
+from services.orchestrator.engine.model.records import Attention, Call, Carried, ErrorInfo, Kind, ReadBack, Wait
 
 
 def error_of(row: Row) -> ErrorInfo | None:
@@ -22,6 +23,8 @@ def write_calls(calls: tuple[Call, ...]) -> str | None:
 
     What is carried over has a list where a call says whether its outcome is unknown, which it always is then: so a
     release that knows of no restart reads it as a call under way, stops the saga there, and writes it back as it is.
+    What is read back has an object there, which has the next try as well: so a release that knows of no read-back takes
+    it for a call that was cut off, and not for one whose pause is over: that one it would make again.
     """
     if not calls:
         return None
@@ -32,9 +35,9 @@ def write_calls(calls: tuple[Call, ...]) -> str | None:
                 call.name,
                 call.attempt,
                 call.started_at,
-                call.unknown if call.carried is None else list(call.carried),
-                call.retry_at,
-                None if call.error is None else [call.error.code, call.error.message],
+                _doubt(call),
+                call.retry_at if call.read_back is None else None,
+                _pair(call.error),
             ]
             for call in calls
         ]
@@ -51,13 +54,32 @@ def read_calls(text: str | None) -> tuple[Call, ...]:
             name=name,
             attempt=attempt,
             started_at=datetime.fromisoformat(started_at),
-            unknown=bool(unknown),
-            retry_at=_moment(retry_at),
-            error=None if error is None else ErrorInfo(*error),
+            unknown=bool(unknown["unknown"] if isinstance(unknown, dict) else unknown),
+            retry_at=_moment(unknown["retry_at"] if isinstance(unknown, dict) else retry_at),
+            error=_error(error),
             carried=_carried(*unknown) if isinstance(unknown, list) else None,
+            read_back=ReadBack(unknown["tries"], _error(unknown["failure"])) if isinstance(unknown, dict) else None,
         )
         for position, name, attempt, started_at, unknown, retry_at, error in orjson.loads(text)
     )
+
+
+def _doubt(call: Call) -> Any:
+    """Return what a call says of its outcome."""
+    if call.carried is not None:
+        return list(call.carried)
+    if call.read_back is None:
+        return call.unknown
+    tries, failure = call.read_back
+    return {"unknown": call.unknown, "tries": tries, "failure": _pair(failure), "retry_at": call.retry_at}
+
+
+def _pair(error: ErrorInfo | None) -> list[str] | None:
+    return None if error is None else [error.code, error.message]
+
+
+def _error(pair: list[str] | None) -> ErrorInfo | None:
+    return None if pair is None else ErrorInfo(*pair)
 
 
 def _carried(kind: str, output: str | None, expects: str | None) -> Carried:
