@@ -10,6 +10,9 @@ from services.contracts.session import Address, Attempt, ReservedItem
 CARRIER_MISCONFIGURED = "carrier-misconfigured"
 """The code of a 503: the carrier does not let shipping in. Trying again helps only once a person has mended that."""
 
+SHIPMENT_UNKNOWN = "shipment-unknown"
+"""The code of a 404: the order has no shipment, and nobody is making one now."""
+
 
 class CreateShipment(Contract):
     """`POST /shipments`: hand an order to the carrier."""

@@ -108,7 +108,7 @@ class Dispatch:
     async def find(self, order_id: str) -> StoredShipment | None:
         """Return what is known of the order."""
         async with self._database.autocommit() as conn:
-            return await shipments.find(conn, order_id)
+            return await shipments.find(conn, order_id, now=self._clock.sql_now())
 
     async def sweep(self) -> float:
         """Have cancels confirmed that a replica has left unconfirmed; returns the seconds until the next look."""

@@ -101,7 +101,7 @@ def _keys(arrivals: list[Arrival]) -> list[str]:
 
 def _undone(run: Run, arrivals: list[Arrival], effects: list[str], undos: list[Any]) -> list[str]:
     faults = [f"{effect} took effect twice" for effect in set(effects) if effects.count(effect) > 1]
-    back = [call for call in arrivals if call.what in TAKES_BACK and call.attempt and call.attempt[0] == run.saga_id]
+    back = [call for call in arrivals if call.what in TAKES_BACK and _takes_back(call, run.saga_id)]
     if run.path.ends == "completed":
         return [*faults, *[f"{call.what} although it completed" for call in back]]
     turns = [TAKES_BACK[call.what] for call in back]
@@ -123,6 +123,13 @@ def _undone(run: Run, arrivals: list[Arrival], effects: list[str], undos: list[A
         if any(call.what == undo for call in back) and name not in intended:
             faults.append(f"{undo} without a recorded intent")
     return [*faults, *owed]
+
+
+def _takes_back(call: Arrival, saga_id: str) -> bool:
+    """Say whether a call was made to undo something; a look may also read back what became of a step."""
+    if call.attempt is None or call.attempt[0] != saga_id:
+        return False
+    return call.what != "look" or call.attempt[1].endswith(":undo")
 
 
 def _balance(run: Run) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
-from simulators.carrier.fleet import Carrier
+from simulators.carrier.fleet import Carrier, Parcel
 from simulators.payment import ledger
 from simulators.payment.ledger import Ledger, PaymentRequest
 from simulators.problems import Problem
@@ -155,13 +155,12 @@ class Outside:
         parcel = parcels[0]
         if parcel.status == "cancelled":
             _refuse("order-cancelled")
-        return {
-            "shipment_id": parcel.parcel_id,
-            "order_id": order_id,
-            "carrier": "simulated-express",
-            "tracking_number": parcel.tracking_number,
-            "status": parcel.status,
-        }
+        return _shipment(order_id, parcel)
+
+    def _shipment(self, _sent: Mapping[str, Any], order_id: str) -> Any:
+        if not (parcels := self.fleet.find(order_id)):
+            raise Problem(404, "shipment-unknown", "There is no shipment of this order.", final=False)
+        return _shipment(order_id, parcels[0])
 
     def _recall(self, _sent: Mapping[str, Any], order_id: str) -> Any:
         if self.fleet.cancel(order_id):
@@ -191,10 +190,21 @@ _ROUTES = (
     ("look", "GET", f"/payments/{_PAYMENT}", Outside._payment),
     ("refund", "POST", f"/payments/{_PAYMENT}/refund", Outside._refund),
     ("ship", "POST", "/shipments", Outside._ship),
+    ("look", "GET", f"/shipments/{_ORDER}", Outside._shipment),
     ("recall", "POST", f"/shipments/{_ORDER}/cancel", Outside._recall),
     ("tell", "POST", "/events", Outside._tell),
     ("notify", "POST", f"/notices/{_ORDER}", Outside._hear),
 )
+
+
+def _shipment(order_id: str, parcel: Parcel) -> Mapping[str, Any]:
+    return {
+        "shipment_id": parcel.parcel_id,
+        "order_id": order_id,
+        "carrier": "simulated-express",
+        "tracking_number": parcel.tracking_number,
+        "status": parcel.status,
+    }
 
 
 def _refuse(code: str) -> NoReturn:

@@ -40,8 +40,22 @@ class Payment(_Foreign):
         return self.captured_minor - self.refunded_minor
 
 
+class KnownRequest(_Foreign):
+    """A request that the processor has taken: for which callback, and whether it was voided since."""
+
+    payment_id: str = Field(min_length=1, max_length=255)
+    order_id: str
+    attempt: int
+    awakeable_id: str
+    voided: bool
+
+
 class _Payments(_Foreign):
     payments: tuple[Payment, ...]
+
+
+class _KnownRequests(_Foreign):
+    payments: tuple[KnownRequest, ...]
 
 
 class PaymentOrder(BaseModel):
@@ -90,6 +104,12 @@ class PaymentClient:
             acting_user=acting_user,
         )
         return read(PaymentRequested, answer, service=SERVICE)
+
+    async def requests(self, order_id: str, attempt: int, *, deadline: float) -> tuple[KnownRequest, ...]:
+        """The requests of an attempt that the processor has taken."""
+        answer = await self.http.request("GET", "/payments", params={"order_id": order_id}, deadline=deadline)
+        listed = read(_KnownRequests, answer, service=SERVICE).payments
+        return tuple(known for known in listed if known.order_id == order_id and known.attempt == attempt)
 
     async def void(self, order_id: str, attempt: int, *, key: str, deadline: float) -> bool:
         """Void by our own reference, which refuses a later payment too; False if money was captured already."""

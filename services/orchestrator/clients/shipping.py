@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.chassis.errors import RemoteMisconfigured, RemoteUnknown
+from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.http import ServiceClient
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import ReservedItem
-from services.contracts.shipping import CARRIER_MISCONFIGURED, CreateShipment, Shipment
+from services.contracts.shipping import CARRIER_MISCONFIGURED, SHIPMENT_UNKNOWN, CreateShipment, Shipment
 from services.orchestrator.clients.answers import read
 
 SERVICE = "shipping"
@@ -40,6 +40,22 @@ class ShippingClient:
                 acting_user=acting_user,
             )
         return read(Shipment, answer, service=SERVICE)
+
+    async def find(self, order_id: str, *, deadline: float, acting_user: str | None = None) -> Shipment | None:
+        """Return the shipment of an order; None if there is none, or it is cancelled. RemoteUnknown while it is made.
+
+        What an unanswered call of shipping's may have left at the carrier, its next create or cancel settles there.
+        """
+        try:
+            answer = await self.http.request(
+                "GET", f"/shipments/{order_id}", deadline=deadline, acting_user=acting_user
+            )
+        except RemoteRefused as refusal:
+            if refusal.code != SHIPMENT_UNKNOWN:
+                raise
+            return None
+        shipment = read(Shipment, answer, service=SERVICE)
+        return None if shipment.status == "cancelled" else shipment
 
     async def cancel(self, order_id: str, *, key: str, deadline: float, acting_user: str | None = None) -> None:
         """Cancel by order: also one never shipped, which leaves a tombstone against a late create."""

@@ -18,6 +18,7 @@ from services.orchestrator.engine import (
 )
 from services.orchestrator.workflows.events import OUT_OF_STOCK, PAYMENT_EXPIRED, PAYMENT_FAILED, order_event
 from services.orchestrator.workflows.steps import (
+    find_payment,
     mark_executed,
     release_stock,
     request_payment,
@@ -95,6 +96,7 @@ async def _collect(ctx: WorkflowContext, placed: PlacedOrder, timeout: timedelta
             compensate=void_or_refund,
             retry=PAYMENT_RETRY,
             timeout=STEP_TIMEOUT,
+            reconcile=find_payment,
         )
         return await callback.result(timeout=timeout)
     except SignalTimeout as expiry:

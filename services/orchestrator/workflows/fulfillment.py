@@ -18,7 +18,7 @@ from services.orchestrator.engine import (
 )
 from services.orchestrator.workflows.checkout import STEP_TIMEOUT, Receipt
 from services.orchestrator.workflows.events import APPROVAL_EXPIRED, ORDER_REJECTED, SHIPMENT_FAILED, order_event
-from services.orchestrator.workflows.steps import ask_for_approval, cancel_shipment, initiate_shipment
+from services.orchestrator.workflows.steps import ask_for_approval, cancel_shipment, find_shipment, initiate_shipment
 
 ADMIN_APPROVAL = "admin_approval"
 # Shipping makes short retries of its own; these outlast a carrier's bad minutes, then the customer is refunded.
@@ -115,7 +115,12 @@ async def _ship(ctx: WorkflowContext, placed: PlacedOrder) -> Shipment:
     ctx.set_status("handing over to the carrier")
     try:
         return await ctx.run(
-            initiate_shipment, placed, compensate=cancel_shipment, retry=CARRIER_RETRY, timeout=CARRIER_TIMEOUT
+            initiate_shipment,
+            placed,
+            compensate=cancel_shipment,
+            retry=CARRIER_RETRY,
+            timeout=CARRIER_TIMEOUT,
+            reconcile=find_shipment,
         )
     except StepFailed as failure:
         ctx.log.warning(

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.orchestrator.engine import RetryPolicy, WorkflowContext, workflow
-from services.orchestrator.workflows.steps import refund
+from services.orchestrator.workflows.steps import find_refund, refund
 
 # Money that is not ours is given back however long the processor is away.
 REFUND_RETRY = RetryPolicy(max_s=60.0)
@@ -31,5 +31,7 @@ class Refunded(BaseModel):
 @workflow("refund-payment", version=1, admin_may_start=True, failure_alarm="refund-failed")
 async def refund_payment(ctx: WorkflowContext, unowned: UnownedPayment) -> Refunded:
     """Give a payment back in full."""
-    amount = await ctx.run(refund, unowned.payment_id, retry=REFUND_RETRY, timeout=timedelta(seconds=15))
+    amount = await ctx.run(
+        refund, unowned.payment_id, retry=REFUND_RETRY, timeout=timedelta(seconds=15), reconcile=find_refund
+    )
     return Refunded(payment_id=unowned.payment_id, refunded_minor=amount)

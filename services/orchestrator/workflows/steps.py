@@ -1,10 +1,10 @@
-"""The effects of an order, each beside the undo that takes it back; every call carries the step's key and deadline."""
+"""The effects of an order, each beside its read-back and its undo; every call carries the step's key and deadline."""
 
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import CheckoutExecuted, Reservation
 from services.contracts.shipping import Shipment
 from services.orchestrator.clients import Clients, PaymentRequested
-from services.orchestrator.engine import Step
+from services.orchestrator.engine import Found, Step, TerminalError
 
 
 async def reserve_stock(step: Step[Clients], placed: PlacedOrder) -> Reservation:
@@ -27,6 +27,18 @@ async def request_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id
     )
     step.log.info("payment.requested", order_id=placed.order_id, payment_id=requested.payment_id)
     return requested
+
+
+async def find_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id: str) -> Found[PaymentRequested] | None:
+    """Look whether the processor has taken the request; one for another callback would never be told of to ours."""
+    known = await step.clients.payment.requests(placed.order_id, placed.attempt, deadline=step.deadline)
+    standing = [request for request in known if not request.voided]
+    for request in standing:
+        if request.awakeable_id == awakeable_id:
+            return Found(PaymentRequested(payment_id=request.payment_id))
+    if standing:
+        raise TerminalError("payment-conflict", "The processor was asked for this attempt's money by another callback.")
+    return None
 
 
 async def void_or_refund(
@@ -71,6 +83,12 @@ async def initiate_shipment(step: Step[Clients], placed: PlacedOrder) -> Shipmen
     return shipment
 
 
+async def find_shipment(step: Step[Clients], placed: PlacedOrder) -> Found[Shipment] | None:
+    """Look whether shipping has handed the order to the carrier."""
+    shipment = await step.clients.shipping.find(placed.order_id, deadline=step.deadline, acting_user=step.acting_user)
+    return None if shipment is None else Found(shipment)
+
+
 async def cancel_shipment(step: Step[Clients], shipment: Shipment | None, placed: PlacedOrder) -> None:
     """Cancel by order: `shipment` is None where nobody knows whether there is one."""
     del shipment
@@ -86,3 +104,9 @@ async def refund(step: Step[Clients], payment_id: str) -> int:
         await step.clients.payment.refund(found, deadline=step.deadline)
         step.log.info("payment.refunded", order_id=found.order_id, payment_id=payment_id)
     return found.owed_minor
+
+
+async def find_refund(step: Step[Clients], payment_id: str) -> Found[int] | None:
+    """Look whether there is anything left to give back; who gave back the rest is not known, so it counts as 0."""
+    found = await step.clients.payment.get(payment_id, deadline=step.deadline)
+    return None if found.owed_minor > 0 else Found(0)

@@ -122,11 +122,13 @@ async def create(
 @router.get(
     "/shipments/{order_id}",
     summary="Find the shipment of an order",
-    responses=problem_responses(ShipmentUnknown),
+    responses=problem_responses(ShipmentUnknown, InFlight),
 )
 async def get(order_id: PathId, wired: Wired) -> Shipment:
-    """Return what was handed to the carrier."""
+    """Return what was handed to the carrier; 409 `in-flight` while that is being done."""
     shipment = await wired.dispatch.find(order_id)
+    if shipment is not None and shipment.status == "creating" and shipment.lease == "held":
+        raise InFlight("This shipment is being created.")
     if shipment is None or shipment.parcel is None:
         raise ShipmentUnknown
     return view(shipment)

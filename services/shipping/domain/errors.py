@@ -15,7 +15,7 @@ RequestError
 """
 
 from services.chassis.errors import Conflict, Invalid, NotFound, Unavailable
-from services.contracts.shipping import CARRIER_MISCONFIGURED
+from services.contracts.shipping import CARRIER_MISCONFIGURED, SHIPMENT_UNKNOWN
 
 
 class ShipmentCancelled(Conflict):
@@ -49,7 +49,7 @@ class CarrierRejected(Invalid):
 class ShipmentUnknown(NotFound):
     """There is no shipment of this order."""
 
-    code = "shipment-unknown"
+    code = SHIPMENT_UNKNOWN
 
 
 class CarrierUnavailable(Unavailable):

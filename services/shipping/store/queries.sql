@@ -33,10 +33,14 @@ where order_id = :order_id
 for no key update
 
 -- name: find_row
--- Without a lock and without a look at the lease.
+-- Without a lock.
 select
     order_id, status, shipment_id, fingerprint, carrier, parcel_id, tracking_number, refusal, uncertain, undo_owed, epoch,
-    'free' as lease
+    case
+        when leased_until is null then 'free'
+        when leased_until > coalesce(cast(:now as timestamptz), clock_timestamp()) then 'held'
+        else 'lapsed'
+    end as lease
 from shipments
 where order_id = :order_id
 

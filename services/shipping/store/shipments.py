@@ -29,9 +29,9 @@ async def lock(conn: Connection, order_id: str, *, now: datetime | None) -> Stor
     return _stored(row)
 
 
-async def find(conn: Connection, order_id: str) -> StoredShipment | None:
-    """Return the shipment of an order, without a lock and without a look at its lease."""
-    row = await conn.first(queries()["find_row"], {"order_id": order_id})
+async def find(conn: Connection, order_id: str, *, now: datetime | None) -> StoredShipment | None:
+    """Return the shipment of an order, without a lock."""
+    row = await conn.first(queries()["find_row"], {"order_id": order_id, "now": now})
     return None if row is None else _stored(row)
 
 

@@ -72,6 +72,23 @@ async def test_a_concurrent_duplicate_is_told_to_come_back(shipping: Shipping, m
     assert len(shipping.keys()) == 1
 
 
+@pytest.mark.scenario("K17")
+async def test_a_shipment_that_is_being_made_is_not_told_of_as_none(shipping: Shipping) -> None:
+    """Who looks for it meanwhile has to come back; once nobody is at work on it any more, there is none."""
+    first, second = await shipping.replica(), await shipping.replica()
+    assert (await second.get("order-1")).status_code == 404
+    stop, creating = await held(first, before_the_call, "order-1")
+    busy = await second.get("order-1")
+    assert (busy.status_code, busy.json()["code"]) == (409, "in-flight")
+    assert int(busy.headers["Retry-After"]) >= 1
+    shipping.fault("status", times=None)
+    shipping.fault("status", method="GET", times=None)
+    stop.go()
+    assert (await creating).status_code == 503
+    none = await second.get("order-1")
+    assert (none.status_code, none.json()["code"]) == (404, "shipment-unknown")
+
+
 @pytest.mark.scenario("C1", "C15")
 @pytest.mark.parametrize("moment", [before_the_call, before_the_answer])
 async def test_a_replica_that_hangs_is_overtaken(shipping: Shipping, moment: Moment) -> None:
