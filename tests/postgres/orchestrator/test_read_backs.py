@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.postgres.orchestrator.acts import retried, start, steer, unpaid, waiting_for_approval
+from tests.postgres.orchestrator.acts import retried, start, steer, waiting_for_approval
 from tests.support.system import System
 
 WEEK = timedelta(days=7)
@@ -154,15 +154,17 @@ async def test_a_shipment_that_is_cancelled_is_none(system: System, monkeypatch:
 
 
 @pytest.mark.scenario("S11", "G4")
-async def test_a_refund_that_was_made_a_week_ago_is_found(system: System) -> None:
-    """The processor owes nothing any more: the saga completes, and no second refund is asked for."""
-    payment = await unpaid(system)
-    await system.settle_payment("order-1", "succeeded")
+@pytest.mark.parametrize("made", [True, False], ids=["made", "not-made"])
+async def test_a_refund_whose_answer_is_a_week_old_is_looked_for(system: System, made: bool) -> None:
+    """Where the processor owes nothing any more the saga completes; otherwise the refund is asked for anew."""
+    await waiting_for_approval(system)
+    await system.decide("order-1")
     await system.settle()
-    await system.fault("payment", kind="lost_answer", method="POST", path="/payments/", times=1)
+    await system.pass_time(5)
+    (payment,) = await system.payments("order-1")
+    await system.fault("payment", kind="lost_answer" if made else "status", method="POST", path="/payments/", times=1)
     wanted = {"payment_id": payment["payment_id"]}
     started = await start(system, system.admin, key=payment["payment_id"], input=wanted)
-    assert started.status_code in (201, 202), started.text
     await system.settle()
     path = f"/sagas/{started.json()['saga_id']}"
     await system.call("POST", "orchestrator", f"{path}/pause", json={"reason": "a look"}, headers=system.admin)
@@ -170,6 +172,10 @@ async def test_a_refund_that_was_made_a_week_ago_is_found(system: System) -> Non
     await system.call("POST", "orchestrator", f"{path}/resume", json={"reason": "on"}, headers=system.admin)
     await system.settle()
     saga = (await system.call("GET", "orchestrator", path, headers=system.admin)).json()
-    assert (saga["status"], saga["output"]["refunded_minor"]) == ("completed", 0)
+    assert (saga["status"], saga["output"]["refunded_minor"]) == ("completed", 0 if made else 1999)
+    (step,) = (await system.call("GET", "orchestrator", f"{path}/steps", headers=system.admin)).json()
+    assert step["attempts"] == (1 if made else 2)
     refunds = await system.calls("payment", f"/payments/{payment['payment_id']}/refund")
-    assert len(refunds) == 1
+    assert len(refunds) == (1 if made else 2)
+    (line,) = await system.ledger()
+    assert line["refunded_minor"] == 1999
