@@ -14,16 +14,18 @@ from pydantic import BaseModel, TypeAdapter
 from services.chassis.auth import current_principal
 from services.chassis.errors import Forbidden
 from services.chassis.limits import vouch
+from services.chassis.logs import get_logger
 from services.chassis.problems import problem_responses, status_of
 from services.chassis.requests import Limit
 from services.contracts.money import Money
+from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import OrderItem
 from services.orchestrator.api.decisions import Bearer, link_of
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import InvalidPayload
 from services.orchestrator.api.pages import order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.engine import OpenPromise
+from services.orchestrator.engine import OpenPromise, PayloadError
 from services.orchestrator.workflows import ADMIN_APPROVAL
 
 router = APIRouter(tags=["approvals"])
@@ -50,7 +52,7 @@ class PendingApproval(BaseModel):
 class _Listed:
     """A page of what waits, and where those behind it are."""
 
-    promises: Sequence[OpenPromise]
+    orders: Sequence[tuple[OpenPromise, PlacedOrder]]
     behind: str | None
 
 
@@ -83,7 +85,7 @@ async def pending(
         return await _as_page(request, desk, cursor, limit)
     await _check_admin(request, bearer)
     listed = await _listed(desk, cursor, limit)
-    found = [_pending(desk, promise) for promise in listed.promises]
+    found = [_pending(desk, promise, placed) for promise, placed in listed.orders]
     headers = {} if listed.behind is None else {"Link": f'<{listed.behind}>; rel="next"'}
     return JSONResponse(_PENDING.dump_python(found, mode="json"), headers=headers)
 
@@ -98,14 +100,23 @@ async def _listed(desk: Desk, cursor: str | None, limit: int) -> _Listed:
     with engine_refusals():
         found = await desk.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit + 1)
     shown = found[:limit]
+    orders = [(promise, placed) for promise in shown if (placed := _legible(desk, promise)) is not None]
     if len(found) == len(shown):
-        return _Listed(shown, None)
+        return _Listed(orders, None)
     asked = {"cursor": shown[-1].cursor} | ({} if limit == _LIMIT else {"limit": limit})
-    return _Listed(shown, f"{_HERE}?{urlencode(asked)}")
+    return _Listed(orders, f"{_HERE}?{urlencode(asked)}")
 
 
-def _pending(desk: Desk, promise: OpenPromise) -> PendingApproval:
-    placed = desk.read_order(promise.input)
+def _legible(desk: Desk, promise: OpenPromise) -> PlacedOrder | None:
+    """Read the order that waits; one that cannot be read must not hide those beside it."""
+    try:
+        return desk.read_order(promise.input)
+    except PayloadError as error:
+        get_logger("api.approvals").error("saga.unreadable", saga_id=promise.saga_id, error=error.message)
+        return None
+
+
+def _pending(desk: Desk, promise: OpenPromise, placed: PlacedOrder) -> PendingApproval:
     return PendingApproval(
         saga_id=promise.saga_id,
         order_id=placed.order_id,
@@ -132,10 +143,10 @@ async def _as_page(request: Request, desk: Desk, cursor: str | None, limit: int)
         )
     waiting = [
         {
-            "order": order_shown(desk.read_order(promise.input), since=promise.since, until=promise.until),
+            "order": order_shown(placed, since=promise.since, until=promise.until),
             "path": f"{_HERE}/{desk.links.token(link_of(promise.saga_id))}",
         }
-        for promise in listed.promises
+        for promise, placed in listed.orders
     ]
     is_whole = cursor is None and listed.behind is None
     total = 0 if is_whole else await desk.operations.count_waiting(ADMIN_APPROVAL)

@@ -8,7 +8,7 @@ import structlog
 
 from services.chassis.db import Database
 from services.chassis.sql import Statement
-from services.orchestrator.engine import WorkflowContext, workflow
+from services.orchestrator.engine import SagaFilter, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, SUSPENDING, Cluster, only
 from tests.support.world import HOUR, HOUR_S, act, act_on, undo, undo_on
@@ -157,3 +157,40 @@ async def test_a_row_that_cannot_be_read_is_passed_by(
     await edit(orchestrator_database, f"update sagas set calls = null where id = '{saga_id}'")
     await cluster.advance(LEASE_S + 1)
     assert (await cluster.view(saga_id)).status == "completed"
+
+
+@only(ONE)
+@pytest.mark.scenario("SEC-d", "V8", "C4")
+@pytest.mark.parametrize("garbage", ["garbage", '{"a": 1}', "[[1]]", '[["timer", "sleep", 5, null, null]]'])
+@pytest.mark.parametrize("column", ["calls", "waits", "attention", "input"])
+async def test_a_row_that_cannot_be_read_is_listed_with_those_beside_it(
+    cluster_of: ClusterOf, orchestrator_database: Database, column: str, garbage: str
+) -> None:
+    """People see it with what can be read of it, and are told what cannot; the page and its other rows are there."""
+    cluster, saga_id = await asleep(cluster_of)
+    beside = await cluster.start(audited, key="beside")
+    stuck = ", run_state = 'stuck', due_at = null" if column == "attention" else ""
+    await edit(orchestrator_database, f"update sagas set {column} = '{garbage}'{stuck} where id = '{saga_id}'")
+    shown = {one.saga_id: one for one in (await cluster.operations.find(SagaFilter())).items}
+    assert shown.keys() == {saga_id, beside}
+    assert (shown[saga_id].key, shown[saga_id].status) == ("k", "stuck" if stuck else "waiting")
+    is_json = column == "input" and garbage != "garbage"
+    assert (f"cannot read its {column}:" in shown[saga_id].explanation) == (not is_json)
+    assert "cannot read" not in shown[beside].explanation
+    assert await cluster.view(saga_id) == shown[saga_id]
+    assert (await cluster.operations.find(SagaFilter(reason="some"))).items == ()
+    assert [step.name for step in await cluster.operations.steps(saga_id)] == ["act", "act_on", "sleep"]
+
+
+@only(ONE)
+@pytest.mark.scenario("SEC-d", "C4")
+async def test_results_that_cannot_be_read_are_listed(cluster_of: ClusterOf, orchestrator_database: Database) -> None:
+    """The output of a saga, and that of a step, are left out, and everything else of them is shown."""
+    cluster, saga_id = await asleep(cluster_of)
+    assert (await cluster.finish(saga_id)).status == "completed"
+    await edit(orchestrator_database, "update sagas set output = 'garbage'")
+    await edit(orchestrator_database, "update steps set output = 'garbage' where position = '1'")
+    (shown,) = (await cluster.operations.find(SagaFilter(status="completed"))).items
+    assert (shown.output, "cannot read its output:" in shown.explanation) == (None, True)
+    first, *_ = await cluster.operations.steps(saga_id)
+    assert (first.position, first.status, first.output) == ("1", "done", None)

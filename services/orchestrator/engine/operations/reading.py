@@ -39,6 +39,7 @@ from services.orchestrator.engine.operations.views import (
 )
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import signals, steps, views
+from services.orchestrator.engine.store.legible import json_of, legible
 from services.orchestrator.engine.store.views import SagaRow, UndoRow
 
 SEARCH_S = 3.0
@@ -114,7 +115,7 @@ class Reading:
                 saga_id=str(waiting.saga_id),
                 key=waiting.key,
                 name=name,
-                input=orjson.loads(waiting.input),
+                input=legible(waiting.input, json_of, None, "input", []),
                 subject=waiting.subject,
                 since=waiting.since,
                 until=waiting.until,
@@ -173,6 +174,10 @@ def saga_view(row: SagaRow) -> SagaView:
     calls = tuple(_doing(call) for call in row.calls if call.retry_at is None and call.carried is None)
     failures = {undo.name: undo.error for undo in row.undos if undo.error is not None}
     failures |= {call.name: call.error for call in row.calls if call.error is not None}
+    illegible = list(row.illegible)
+    input_, output = (
+        legible(text, json_of, None, name, illegible) for name, text in (("input", row.input), ("output", row.output))
+    )
     facts = Facts(
         status=row.status,
         phase=row.phase,
@@ -192,8 +197,8 @@ def saga_view(row: SagaRow) -> SagaView:
         key=row.key,
         subject=row.subject,
         status=row.status,
-        input=orjson.loads(row.input),
-        output=_json(row.output),
+        input=input_,
+        output=output,
         error=row.error,
         waiting_on=row.waits if row.run_state in (RunState.WAITING, RunState.PAUSED) else (),
         compensations=tuple(
@@ -205,7 +210,7 @@ def saga_view(row: SagaRow) -> SagaView:
         created_at=row.created_at,
         updated_at=row.updated_at,
         finished_at=row.finished_at,
-        explanation=explain(facts),
+        explanation=explain(facts) + _unread(illegible),
         attention=row.attention,
     )
 
@@ -221,6 +226,12 @@ def end_by(flush: Flush) -> SagaEnd:
     return SagaEnd(str(flush.saga_id), status, _json(flush.output), flush.error, has_ended=True)
 
 
+def _unread(illegible: Sequence[str]) -> str:
+    if not illegible:
+        return ""
+    return f" This release cannot read its {', '.join(illegible)}: another has written that, or somebody by hand."
+
+
 def _undo_word(row: SagaRow, undo: UndoRow) -> str:
     """Return what an undo's status means to people: once nothing will be undone any more, nothing is owed."""
     over = row.no_return or row.status == "completed"
@@ -228,7 +239,8 @@ def _undo_word(row: SagaRow, undo: UndoRow) -> str:
 
 
 def _json(text: str | None) -> Any:
-    return None if text is None else orjson.loads(text)
+    """Return what a record holds; nothing if that cannot be read, which stops its saga when its code comes to it."""
+    return legible(text, json_of, None, "output", [])
 
 
 def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -> StepView:

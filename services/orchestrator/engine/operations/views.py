@@ -167,7 +167,7 @@ class PromiseView:
 
 @dataclass(frozen=True, slots=True)
 class OpenPromise:
-    """A saga that waits for a promise; `input` is a JSON value, `until` None waits for ever.
+    """A saga that waits for a promise; `input` is a JSON value, None if it cannot be read; `until` None waits for ever.
 
     `cursor` asks for those behind it.
     """

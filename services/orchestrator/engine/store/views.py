@@ -1,10 +1,10 @@
 """Reading sagas for people: one, or a page, newest first."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from services.chassis.connection import Connection, Row
@@ -12,7 +12,10 @@ from services.chassis.sql import Queries
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, UndoStatus, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits
+from services.orchestrator.engine.store.legible import legible
 from services.orchestrator.engine.store.queries import reads
+
+T = TypeVar("T")
 
 queries = Queries.beside(__file__, "views.sql")
 """Read the statements of this module, and the conditions of `find`, once."""
@@ -44,7 +47,10 @@ class UndoRow(NamedTuple):
 
 
 class SagaRow(NamedTuple):
-    """A saga as its row tells it to people; `input` and `output` are JSON text. `undos` where they are read."""
+    """A saga as its row tells it to people; `input` and `output` are JSON text. `undos` where they are read.
+
+    The columns of `illegible` cannot be read here: they stand empty.
+    """
 
     id: UUID
     workflow: str
@@ -68,6 +74,7 @@ class SagaRow(NamedTuple):
     updated_at: datetime
     finished_at: datetime | None
     undos: tuple[UndoRow, ...] = ()
+    illegible: tuple[str, ...] = ()
 
 
 async def get(conn: Connection, saga_id: UUID) -> SagaRow | None:
@@ -123,6 +130,11 @@ def _undos(row: Row) -> tuple[UndoRow, ...]:
 
 
 def _row(row: Row, undos: tuple[UndoRow, ...] = ()) -> SagaRow:
+    illegible: list[str] = []
+
+    def read(column: str, reader: Callable[[str | None], T], without: T) -> T:
+        return legible(row[column], reader, without, column, illegible)
+
     run_state = RunState(row["run_state"])
     phase, outcome = Phase(row["phase"]), None if row["outcome"] is None else Outcome(row["outcome"])
     return SagaRow(
@@ -137,15 +149,15 @@ def _row(row: Row, undos: tuple[UndoRow, ...] = ()) -> SagaRow:
         run_state=run_state,
         no_return=row["no_return"],
         due_at=row["due_at"],
-        calls=read_calls(row["calls"]),
-        waits=read_waits(row["waits"]),
+        calls=read("calls", read_calls, ()),
+        waits=read("waits", read_waits, ()),
         progress=row["progress"],
         error=error_of(row),
-        attention=read_attention(row["attention"]),
+        attention=read("attention", read_attention, None),
         input=row["input"],
         output=row["output"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         finished_at=row["finished_at"],
         undos=undos,
-    )
+    )._replace(illegible=tuple(illegible))

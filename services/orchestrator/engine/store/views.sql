@@ -28,8 +28,8 @@ id = any(cast(:ids as uuid[]))
 subject = :subject
 
 -- name: by_reason
--- Why it fails or has failed, or why it is stuck.
-(error_code = :reason or cast(attention as jsonb) ->> 'reason' = :reason)
+-- Why it fails or has failed, or why it is stuck: that begins with the reason, and a row that is no JSON must not fail the search.
+(error_code = :reason or starts_with(attention, '{"reason":' || cast(to_json(cast(:reason as text)) as text) || ','))
 
 -- name: by_created_after
 created_at > :created_after

@@ -1,0 +1,22 @@
+"""Reading for people what another release may have written, or a hand: what cannot be read is named, and left out."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import orjson
+
+T = TypeVar("T")
+
+
+def legible(text: str | None, read: Callable[[str | None], T], without: T, name: str, illegible: list[str]) -> T:
+    """Read a text, or note the name of it and return what stands for it without."""
+    try:
+        return read(text)
+    except (TypeError, ValueError, LookupError):
+        illegible.append(name)
+        return without
+
+
+def json_of(text: str | None) -> Any:
+    """Read JSON; nothing is None."""
+    return None if text is None else orjson.loads(text)
