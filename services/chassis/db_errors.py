@@ -20,6 +20,7 @@ _TRANSIENT_STATES: Final = frozenset(
         "25006",  # read-only: the primary has moved
     },
 )
+_CONTENTION_STATES: Final = frozenset({"40001", "40P01", "55P03"})
 _LOST_CLASS: Final = "08"
 _LOST_STATES: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
 _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nesting of JSON
@@ -46,6 +47,11 @@ def is_lock_timeout(error: BaseException) -> bool:
 def is_statement_timeout(error: BaseException) -> bool:
     """Whether a statement took longer than the server lets one run."""
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate == "57014"
+
+
+def is_contention(error: BaseException) -> bool:
+    """Whether others who write the same rows have kept a transaction from being done: it may be done soon."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _CONTENTION_STATES
 
 
 def is_lost(error: BaseException) -> bool:

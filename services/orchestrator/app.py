@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 from fastapi import FastAPI
@@ -49,6 +49,18 @@ DESCRIPTION: Final = (
 )
 ENGINE_POOL: Final = 5
 """Connections of the engine alone, so that its work never waits behind requests for one."""
+TRANSACTIONS_MAX: Final = 2
+"""Transactions of workflows at once, each on a connection that is made when the first one runs."""
+
+
+class Pools(NamedTuple):
+    """Connections to the one database: for requests, for the engine, and for the transactions of workflows."""
+
+    requests: Database
+    engine: Database
+    transactions: Database
+
+
 ROUTERS: Final = (
     sagas.router,
     operations.router,
@@ -88,13 +100,14 @@ def create_app(
             stack.push_async_callback(database.close)
             engine_database = connected(application_name=f"{NAME} engine", pool_size=ENGINE_POOL)
             stack.push_async_callback(engine_database.close)
+            transactions_database = connected(application_name=f"{NAME} transactions", pool_size=TRANSACTIONS_MAX)
+            stack.push_async_callback(transactions_database.close)
             outbound = http if http is not None else await stack.enter_async_context(outbound_http(given))
             await database.wait_until_reachable(time, setting=DATABASE_SETTING)
             await database.check_durability()
             await database.calibrate(time)
-            relay, engine = _wire(
-                app, given, database, engine_database, time, outbound, hooks=hooks, engine_hooks=engine_hooks
-            )
+            pools = Pools(database, engine_database, transactions_database)
+            relay, engine = _wire(app, given, pools, time, outbound, hooks=hooks, engine_hooks=engine_hooks)
             duties = (
                 relay.loop,
                 upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
@@ -125,8 +138,7 @@ def create_app(
 def _wire(
     app: FastAPI,
     settings: OrchestratorSettings,
-    database: Database,
-    engine_database: Database,
+    pools: Pools,
     clock: Clock,
     http: httpx.AsyncClient,
     *,
@@ -135,6 +147,7 @@ def _wire(
 ) -> tuple[Relay, Engine]:
     """Put everything together and on the app."""
     chassis: Chassis = app.state.chassis
+    database = pools.requests
     clients = _clients(chassis, settings, clock, http)
     relay = Relay(
         database=database,
@@ -149,10 +162,13 @@ def _wire(
         registry=registry,
         codec=codec,
         clients=clients,
-        database=engine_database,
+        database=pools.engine,
         operations_database=database,
+        transactions_database=pools.transactions,
         clock=clock,
-        settings=EngineSettings(lease_s=settings.lease_s, replica=settings.replica or ""),
+        settings=EngineSettings(
+            lease_s=settings.lease_s, replica=settings.replica or "", transactions_max=TRANSACTIONS_MAX
+        ),
         hooks=engine_hooks or Telemetry(chassis.metrics),
         on_enqueued=relay.nudge,
     )

@@ -28,7 +28,7 @@ from services.orchestrator.engine import (
     WorkflowDefinition,
 )
 from tests.support.clock import ManualClock
-from tests.support.events import Crash, OnEvent, listening
+from tests.support.events import Crash, OnEvent, listening, listening_below
 from tests.support.world import Clients, World
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Replica:
 
     name: str
     database: Database
+    transactions: Database
     engine: Engine
     died: asyncio.Event
     working: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -140,11 +141,13 @@ class Cluster:
                     died.set()
                     raise
 
+        transactions = Database(self.url, application_name=f"{name} transactions", hooks=listening_below(heard))
         engine = Engine(
             registry=Registry(list(self.definitions if definitions is None else definitions)),
             codec=PydanticCodec(),
             clients=Clients(self.world, name, die),
             database=database,
+            transactions_database=transactions,
             clock=clock or self.clock,
             settings=EngineSettings(
                 replica=name,
@@ -154,7 +157,7 @@ class Cluster:
             ),
             hooks=listening(heard),
         )
-        replica = Replica(name, database, engine, died)
+        replica = Replica(name, database, transactions, engine, died)
         self.replicas.append(replica)
         return replica
 
@@ -234,11 +237,7 @@ class Cluster:
 
     async def resolve(self, awakeable_id: str, value: Any) -> Settlement:
         """Call back as a stubborn processor."""
-
-        async def call_back(operations: Operations) -> Settlement:
-            return await operations.resolve_awakeable(awakeable_id, value, by="processor")
-
-        return await self.ask(call_back)
+        return await self.ask(lambda operations: operations.resolve_awakeable(awakeable_id, value, by="processor"))
 
     async def view(self, saga_id: str) -> SagaView:
         """The saga as an operator sees it."""
@@ -290,6 +289,7 @@ class Cluster:
         await asyncio.gather(*replica.working, return_exceptions=True)
         await replica.engine.crash()
         await replica.database.close()
+        await replica.transactions.close()
 
 
 async def messages_of(cluster: Cluster, key: str) -> list[str]:

@@ -4,11 +4,14 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from services.chassis.hooks import ChassisHooks
 from services.orchestrator.engine import EngineHooks
 from tests.support.clock import ManualClock
 
 OnEvent = Callable[[str, tuple[object, ...]], None]
+H = TypeVar("H", EngineHooks, ChassisHooks)
 
 
 class Crash(BaseException):
@@ -54,14 +57,22 @@ class AtPoint:
 
 def listening(on_event: OnEvent) -> EngineHooks:
     """Hooks whose every method reports its own name and arguments to `on_event`."""
+    return _reporting(EngineHooks, on_event)
 
+
+def listening_below(on_event: OnEvent) -> ChassisHooks:
+    """Hooks of the chassis that report likewise."""
+    return _reporting(ChassisHooks, on_event)
+
+
+def _reporting(hooks: type[H], on_event: OnEvent) -> H:
     def reporting(name: str) -> Callable[..., None]:
-        def report(_hooks: EngineHooks, *facts: object, **named: object) -> None:
+        def report(_hooks: object, *facts: object, **named: object) -> None:
             on_event(name, (*facts, *named.values()))
 
         return report
 
-    events = [name for name, _ in inspect.getmembers(EngineHooks, callable) if not name.startswith("_")]
-    hooks = type("ListeningHooks", (EngineHooks,), {name: reporting(name) for name in events})()
-    assert isinstance(hooks, EngineHooks)
-    return hooks
+    events = [name for name, _ in inspect.getmembers(hooks, callable) if not name.startswith("_")]
+    made = type(f"Listening{hooks.__name__}", (hooks,), {name: reporting(name) for name in events})()
+    assert isinstance(made, hooks)
+    return made

@@ -1,13 +1,14 @@
 """A durable saga engine on Postgres; everything outside this package imports from here.
 
-Authors use `workflow`, `WorkflowContext`, `Step`, `RetryPolicy` and the terminal errors. The service builds an `Engine`
-from a `Registry` and calls its `operations`. Telemetry and tests subclass `EngineHooks`.
+Authors use `workflow`, `WorkflowContext`, `Step`, `Transaction`, `RetryPolicy` and the terminal errors. The service
+builds an `Engine` from a `Registry` and calls its `operations`. Telemetry and tests subclass `EngineHooks`.
 """
 
 from services.orchestrator.engine.authoring.context import SignalHandle, WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, Transition, WorkflowDefinition, workflow
 from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.authoring.step import Step
+from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import (
@@ -84,6 +85,7 @@ __all__ = [
     "StepFailed",
     "StepView",
     "TerminalError",
+    "Transaction",
     "Transition",
     "UnknownSaga",
     "UnknownSignal",

@@ -51,6 +51,7 @@ class EngineHooks:
     ) -> None:
         """The answer is here, not recorded; `outcome` is `ok`, `refused`, `misconfigured`, `unknown` or `timeout`.
 
+        Of a transaction, which the next flush is to commit, it is `rolled-back` where that of a call is unknown.
         `reason` is why it is not `ok`, as far as logs may hold it; its message may be empty.
         """
 

@@ -45,16 +45,15 @@ class Engine:
         hooks: EngineHooks | None = None,
         on_enqueued: Callable[[], None] = lambda: None,
         operations_database: Database | None = None,
+        transactions_database: Database | None = None,
     ) -> None:
         """Take what it runs and runs on; `on_enqueued` is told when messages have been committed to the outbox.
 
         With an `operations_database`, a pool of their own to the same database, however many requests wait for a
-        connection, the engine's own work never waits behind them.
+        connection, the engine's own work never waits behind them; so with a `transactions_database` behind authors.
         """
-        settings = settings or EngineSettings()
-        hooks = hooks or EngineHooks()
-        self._clock = clock
-        self._database = database
+        settings, hooks = settings or EngineSettings(), hooks or EngineHooks()
+        self._clock, self._database = clock, database
         self._on_enqueued = on_enqueued
         self._hooks = hooks
         self._end_waiters = EndWaiters()
@@ -69,6 +68,7 @@ class Engine:
             committer=self._committer,
             hooks=hooks,
             settings=settings,
+            transactions_database=transactions_database or database,
         )
         self._active = ActiveSagas(turns=self._turns, clock=clock, hooks=hooks, settings=settings)
         self._scheduler = Scheduler(

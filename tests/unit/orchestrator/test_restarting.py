@@ -48,9 +48,10 @@ def test_what_others_have_seen_is_carried_over() -> None:
         "7": Carried(Kind.START, "1"),
         "8": Carried(Kind.SEND, "1"),
         "10": Carried(Kind.UNDO, "1"),
+        "14": Carried(Kind.TRANSACTION, "1"),
     }
     assert all((call.attempt, call.unknown) == (0, True) for call in restart.calls)
-    assert [call.started_at for call in restart.calls] == [log[place].started_at for place in (0, 2, 6, 7, 9)]
+    assert [call.started_at for call in restart.calls] == [log[place].started_at for place in (0, 2, 6, 7, 9, 13)]
 
 
 @pytest.mark.scenario("V12")
@@ -90,14 +91,28 @@ def test_only_undos_behind_the_position_are_looked_at() -> None:
     assert first.started_at == SAGA.created_at
 
 
+@pytest.mark.scenario("V12")
+def test_of_a_transaction_that_was_not_committed_nothing_is_carried_over() -> None:
+    """One that has failed, or stands between two attempts, is as if it had never been run; what lies before stays."""
+    log = [record("1", Kind.TRANSACTION, output=None), record("3", Kind.TRANSACTION, output=None)]
+    early, late = (
+        Call(position, "t", 2, START, retry_at=START, error=ErrorInfo("e", ""), kind=Kind.TRANSACTION)
+        for position in ("2", "4")
+    )
+    restart = restart_of(SAGA._replace(calls=(early, late)), 3, log, [], {})
+    assert restart == (("3",), (), (early,))
+
+
 @pytest.mark.scenario("V12", "V10")
 def test_what_is_carried_over_stands_among_the_calls() -> None:
     """It is read as it was written; calls without a mark are written as before; a former release reads it as a call."""
     carried = Call("3", "Paid", 0, START, unknown=True, carried=Carried(Kind.AWAKEABLE, '"awk_1"', '{"amount":1}'))
     plain = Call("1", "a", 1, START, error=ErrorInfo("e", "m"))
-    text = write_calls((plain, carried))
-    assert read_calls(text) == (plain, carried)
-    first, second = orjson.loads(text or "")
+    rolled_back = Call("2", "t", 1, START, retry_at=START, error=ErrorInfo("e", "m"), kind=Kind.TRANSACTION)
+    text = write_calls((plain, carried, rolled_back))
+    assert read_calls(text) == (plain, carried, rolled_back)
+    first, second, third = orjson.loads(text or "")
+    assert (third[:3], bool(third[4])) == (["2", "t", 1], True)
     assert first == ["1", "a", 1, START.isoformat(), False, None, ["e", "m"]]
     position, name, attempt, _started_at, unknown, retry_at, error = second
     assert (position, name, attempt, bool(unknown), retry_at, error) == ("3", "Paid", 0, True, None, None)

@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, TypeVarTuple
-from uuid import UUID
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.step import Step
+from services.orchestrator.engine.authoring.transaction import Transaction
+from services.orchestrator.engine.authoring.values import Values
 from services.orchestrator.engine.model.commands import Gather, Map, Select
 from services.orchestrator.engine.model.records import Kind, SignalKind
 from services.orchestrator.engine.model.retry import DEFAULT_RETRY, RetryPolicy
@@ -45,12 +46,12 @@ class SignalHandle(Generic[T]):
         return value
 
 
-class WorkflowContext:
+class WorkflowContext(Values):
     """Everything a workflow may do. Awaiting anything else, or reading a clock, breaks replay and is refused."""
 
     def __init__(self, recorder: Recorder, *, saga_id: str, key: str, subject: str | None, log: Any) -> None:
         """Made by the engine, for one saga; `log` is silent while the code walks over recorded ground."""
-        self._recorder = recorder
+        super().__init__(recorder)
         self.saga_id = saga_id
         self.key = key
         self.subject = subject
@@ -79,6 +80,22 @@ class WorkflowContext:
         return self._recorder.run_step(
             name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds(), reconcile
         )
+
+    def transaction(
+        self,
+        fn: Callable[[Transaction, *Ts], Awaitable[T]],
+        *args: *Ts,
+        compensate: Callable[[Step[Any], T | None, *Ts], Awaitable[None]] | None = None,
+        retry: RetryPolicy = DEFAULT_RETRY,
+        timeout: timedelta = STEP_TIMEOUT,
+        name: str | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Run a step on our own database: what `fn` writes and the record of it are one commit, whatever gets lost.
+
+        `fn` may be run more than once and is committed once, with `compensate`. StepFailed when it raises a
+        TerminalError or its attempts are used up: then nothing of it is there. `timeout` bounds one attempt.
+        """
+        return self._recorder.run_transaction(name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds())
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""
@@ -167,23 +184,3 @@ class WorkflowContext:
     def deprecate_patch(self, name: str) -> None:
         """Stand where `patched` stood once only changed code is left: passes a marker that is there, records none."""
         self._recorder.deprecate_patch(name)
-
-    def now(self) -> datetime:
-        """Return the present moment of the database's clock, recorded."""
-        value: datetime = self._recorder.value("now", None)
-        return value
-
-    def uuid(self) -> UUID:
-        """Return a random UUID, recorded."""
-        value: UUID = self._recorder.value("uuid", None)
-        return value
-
-    def random(self) -> float:
-        """Return a random number in [0, 1), recorded."""
-        value: float = self._recorder.value("random", None)
-        return value
-
-    def side_effect(self, fn: Callable[[Any], T]) -> T:
-        """Record what a cheap, local, non-deterministic read gives; `fn` gets the clients."""
-        value: T = self._recorder.value(fn.__name__, fn)
-        return value

@@ -34,6 +34,18 @@ class Recorder(Protocol):
         """Return a step's recorded result, or ask for its call."""
         ...
 
+    def run_transaction(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        undo: Callable[..., Awaitable[None]] | None,
+        retry: RetryPolicy,
+        timeout_s: float,
+    ) -> Coroutine[Any, Any, Any]:
+        """Return a transaction's recorded result, or ask for it to be run."""
+        ...
+
     def add_undo(self, fn: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
         """Register an undo of its own."""
         ...

@@ -7,8 +7,9 @@ here touches asyncio: workflow code is driven step by step, so that its order de
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
+from services.orchestrator.engine.model.records import STEP, Kind
 from services.orchestrator.engine.model.retry import RetryPolicy
 
 
@@ -40,10 +41,18 @@ class RunStep:
     undo_name: str | None
     undo_args: str | None
     reconcile: Callable[..., Awaitable[Any]] | None = None
+    kind: ClassVar[Kind] = STEP
 
     def __await__(self) -> Generator["RunStep", Any, Any]:
         """Hand this command to the executor and give what it answers."""
         return (yield self)
+
+
+@dataclass(slots=True)
+class RunTransaction(RunStep):
+    """Run a step on our own database, attempt after attempt, until it is committed with its record."""
+
+    kind: ClassVar[Kind] = Kind.TRANSACTION
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ class Kind(StrEnum):
     NO_RETURN = "no_return"
     STATUS = "status"
     MARKER = "marker"
+    TRANSACTION = "transaction"
     UNKNOWN = "unknown"
     """What this release does not write: code that comes to it diverges."""
 
@@ -40,6 +41,8 @@ class Kind(StrEnum):
 
 STEP: Final = Kind.STEP
 """Looked up once, as every step asks for it twice, and a member of an enumeration is found slowly."""
+HAVE_RESULTS: Final = frozenset({Kind.STEP, Kind.TRANSACTION})
+"""The kinds whose records hold the result that an undo gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Call(NamedTuple):
     With `carried` it is not under way: a restart has left it, until the code comes to its position again. It is no call
     at all then if its kind is no step, and fits a step of any name if it has none.
     With `read_back` its attempts are over, or must not go on: what goes out is a read-back, and `retry_at` is the next.
+    Of `kind` TRANSACTION it is one between two attempts, of which nothing has taken effect.
     """
 
     position: str
@@ -103,6 +107,7 @@ class Call(NamedTuple):
     error: ErrorInfo | None = None
     carried: Carried | None = None
     read_back: ReadBack | None = None
+    kind: Kind = STEP
 
     def taken_up(self, name: str) -> "Call":
         """Return the call that a restart has carried over, as its first attempt since then writes it."""

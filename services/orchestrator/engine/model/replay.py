@@ -27,11 +27,11 @@ class Replay:
             raise Divergence(position, f"{record.kind} {record.name!r}", f"{kind} {name!r}")
         return record
 
-    def take_call(self, position: str, name: str) -> Call | None:
+    def take_call(self, position: str, kind: Kind, name: str) -> Call | None:
         """Return the call that was under way at `position` when the saga was last written."""
         call = self._calls.pop(position, None)
-        if call is not None and call.name != name:
-            raise Divergence(position, f"{Kind.STEP} {call.name!r}", f"{Kind.STEP} {name!r}")
+        if call is not None and (call.kind is not kind or call.name != name):
+            raise Divergence(position, f"{call.kind} {call.name!r}", f"{kind} {name!r}")
         return call
 
     @property
@@ -70,4 +70,4 @@ class Replay:
         for position, record in self._records.items():
             raise Divergence(position, f"{record.kind} {record.name!r}", "nothing")
         for position, call in self._calls.items():
-            raise Divergence(position, f"{Kind.STEP} {call.name!r}", "nothing")
+            raise Divergence(position, f"{call.kind} {call.name!r}", "nothing")

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.records import Call, Carried, Kind, LogRecord, Saga, Undo, UndoStatus
 
-CARRIED: Final = frozenset({Kind.STEP, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START})
+CARRIED: Final = frozenset({Kind.STEP, Kind.TRANSACTION, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START})
 """What others have seen, or what is owed; the rest only the saga itself knows, and takes anew."""
 
 
@@ -30,7 +30,8 @@ def restart_of(
 ) -> Restart:
     """Restart a saga from a position of the main line; `expects` is what callbacks were opened with, by position.
 
-    A step that was definitely refused at every attempt is as if it had never been called, its waived undo too.
+    A step that was definitely refused at every attempt is as if it had never been called, its waived undo too. So is a
+    transaction that was not committed.
     """
     dropped = [record for record in log if positions.number_of(record.position) >= number]
     waived = {
@@ -40,9 +41,9 @@ def restart_of(
         and undo.step_position is not None
         and positions.number_of(undo.step_position) >= number
     }
-    calls = {call.position: _carried_over(call, number) for call in saga.calls}
+    calls = {call.position: _carried_over(call, number) for call in saga.calls if not _is_void(call, number)}
     for record in dropped:
-        if record.kind in CARRIED and record.position not in waived:
+        if record.kind in CARRIED and record.position not in waived and not _has_failed(record):
             output = None if record.kind is Kind.STEP else record.output
             carried = Carried(record.kind, output, expects.get(record.position))
             calls[record.position] = _left(record.position, record.name, record.started_at, carried)
@@ -50,6 +51,15 @@ def restart_of(
     for position in _lost(undos, number, known):
         calls[position] = _left(position, "", _earliest(saga, log, position), Carried(Kind.STEP))
     return Restart(tuple(record.position for record in dropped), tuple(waived.values()), tuple(calls.values()))
+
+
+def _is_void(call: Call, number: int) -> bool:
+    """Say whether a call lies behind the position and is a transaction between two attempts: nothing of it is there."""
+    return call.kind is Kind.TRANSACTION and positions.number_of(call.position) >= number
+
+
+def _has_failed(record: LogRecord) -> bool:
+    return record.kind is Kind.TRANSACTION and record.error is not None
 
 
 def _carried_over(call: Call, number: int) -> Call:

@@ -43,6 +43,8 @@ class EngineSettings:
     """How long an ended saga is kept: longer than every key is remembered."""
     key_life_days: float = 6.0
     """How long a step's key is trusted: receivers keep keys for seven days."""
+    transactions_max: int = 2
+    """Transactions of authors at once, each on a connection: as many commits as a replica's own work has under way."""
     replica: str = ""
     """This replica's name. One that outlives the process (of a container, a pod of a stateful set) lets the next
     process of that name take its sagas up at once. Empty: a random one."""

@@ -270,7 +270,9 @@ def _under_way(call: Call) -> StepView:
         return StepView(call.position, str(kind), call.name, "carried", 0, call.started_at, None, _json(output), None)
     status = "running" if call.retry_at is None else "retrying"
     status = status if call.read_back is None else "reading_back"
-    return StepView(call.position, "step", call.name, status, call.attempt, call.started_at, None, None, call.error)
+    return StepView(
+        call.position, str(call.kind), call.name, status, call.attempt, call.started_at, None, None, call.error
+    )
 
 
 def standing_of(signal: Signal) -> Standing | None:

@@ -14,7 +14,7 @@ from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga
-from services.orchestrator.engine.model.records import Call, ErrorInfo, Kind, LogRecord, Saga, UndoStatus
+from services.orchestrator.engine.model.records import HAVE_RESULTS, Call, ErrorInfo, Kind, LogRecord, Saga, UndoStatus
 from services.orchestrator.engine.model.restarting import places_of, restart_of
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.operations.reading import saga_uuid
@@ -202,7 +202,7 @@ class Steering:
             return
         record = LogRecord(
             position=position,
-            kind=Kind.STEP,
+            kind=call.kind if call.carried is None else call.carried.kind,
             name=call.name,
             started_at=call.started_at,
             finished_at=saga.claimed_at,
@@ -259,11 +259,11 @@ def _require_restartable(saga: Saga) -> None:
 
 
 def _may_skip(saga: Saga, call: Call) -> bool:
-    """Say whether a call is under way, or is a step which a restart has carried over and at which the saga is stuck."""
+    """Say whether a call is under way, or one that a restart has carried over and at which the saga is stuck."""
     if call.carried is None:
         return True
     at = saga.attention.position if saga.attention is not None else None
-    return call.carried.kind is Kind.STEP and call.position == at
+    return call.carried.kind in HAVE_RESULTS and call.position == at
 
 
 def _to(saga: Saga, run_state: RunState) -> Operation:

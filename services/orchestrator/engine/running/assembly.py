@@ -16,10 +16,11 @@ from services.orchestrator.engine.running.endings import Endings
 from services.orchestrator.engine.running.executor import Executor
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.residents import Residents
+from services.orchestrator.engine.running.transactions import Transactions
 from services.orchestrator.engine.running.turns import Turns
 
 
-def turns_of(
+def turns_of(  # noqa: PLR0913 - it names each part once, as the composition root does
     *,
     registry: Registry,
     codec: Codec,
@@ -29,8 +30,9 @@ def turns_of(
     committer: Committer,
     hooks: EngineHooks,
     settings: EngineSettings,
+    transactions_database: Database,
 ) -> Turns:
-    """Return the turns of one replica; all of them write through `committer`."""
+    """Return the turns of one replica; all of them write through `committer`, but for authors' transactions."""
     loader = Loader(database, clock, settings.lease_s)
     caller = Caller(clients, clock, hooks, get_logger("engine.step"))
     endings = Endings(committer, codec, hooks)
@@ -39,6 +41,15 @@ def turns_of(
         caller=caller,
         endings=endings,
         loader=loader,
+        codec=codec,
+        clock=clock,
+        hooks=hooks,
+        settings=settings,
+    )
+    transactions = Transactions(
+        database=transactions_database,
+        committer=committer,
+        caller=caller,
         codec=codec,
         clock=clock,
         hooks=hooks,
@@ -54,6 +65,7 @@ def turns_of(
         hooks=hooks,
         settings=settings,
         loader=loader,
+        transactions=transactions,
     )
     return Turns(
         registry=registry,

@@ -32,6 +32,8 @@ class Verdict(StrEnum):
     """As UNKNOWN, because no answer came in time."""
     MISCONFIGURED = "misconfigured"
     """Not done, because we may not or cannot ask: a person has to mend that."""
+    ROLLED_BACK = "rolled-back"
+    """Not done: a transaction, of which nothing was committed."""
 
 
 @dataclass(slots=True)
@@ -94,8 +96,13 @@ class Caller:
         number: int,
         timeout_s: float,
         call: Callable[[Step[Any]], Awaitable[Any]],
+        *,
+        rolls_back: bool = False,
     ) -> Attempted:
-        """Make attempt `number` of the step or undo at `position`, within `timeout_s` seconds."""
+        """Make attempt `number` of the step or undo at `position`, within `timeout_s` seconds.
+
+        What fails has not been done if whoever asks `rolls_back`.
+        """
         started = self._clock.monotonic()
         saga_id = str(saga.id)
         key, deadline = f"{saga_id}:{position}", started + timeout_s
@@ -103,6 +110,8 @@ class Caller:
         self._hooks.call_before(saga, position, name, number)
         begun = _begin(call, step)
         attempted = begun if isinstance(begun, Attempted) else await _finish(begun, timeout_s)
+        if rolls_back and attempted.verdict in (Verdict.UNKNOWN, Verdict.MISCONFIGURED):
+            attempted.verdict = Verdict.ROLLED_BACK
         seconds = self._clock.monotonic() - started
         self._hooks.call_answered(saga, position, name, attempted.verdict, seconds, attempted.reason())
         return attempted

@@ -92,6 +92,11 @@ class Committer:
             raise
         finally:
             pending.under_way = None
+        self.take(pending, flush, answer)
+        return answer
+
+    def take(self, pending: Pending, flush: Flush, answer: FlushAnswer) -> None:
+        """Let a saga know what became of its flush, whoever has written it; LeaseLost and Overtaken as `write`."""
         if answer is LOST:
             raise LeaseLost
         if answer is NEWS and flush.settled:
@@ -100,7 +105,6 @@ class Committer:
             pending.taken(flush)
             for alarm in flush.alarms:
                 self._hooks.alarm(alarm.kind, pending.saga, alarm.message)
-        return answer
 
     def submit(self, flush: Flush) -> "asyncio.Future[FlushAnswer]":
         """Queue a flush; the future is answered when it is durable, or known to be refused."""
@@ -172,11 +176,11 @@ class Committer:
             return
         for (flush, future), answer in zip(batch, answers, strict=True):
             if answer is APPLIED:
-                self._pass_on(flush)
+                self.pass_on(flush)
             if not future.done():
                 future.set_result(answer)
 
-    def _pass_on(self, flush: Flush) -> None:
+    def pass_on(self, flush: Flush) -> None:
         """Tell of what is durable; whoever cannot be told finds it by looking, as what other replicas have written."""
         try:
             self._on_applied(flush)

@@ -8,6 +8,9 @@ One turn of the loop::
        │     calls to start? ──▶ flush (results, intents, undos) ──▶ attempts go out
        │        │ no
        │        ▼
+       ├──── a transaction? ──▶ its SQL and the flush, as one commit
+       │        │ no
+       │        ▼
        ├─ nap ◀ due soon, by time alone?
        │        │ no
        │        ▼
@@ -41,6 +44,7 @@ from services.orchestrator.engine.running.read_backs import ask
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.short_waits import ShortWaits
 from services.orchestrator.engine.running.steps import StepBook
+from services.orchestrator.engine.running.transactions import Transactions
 
 
 class Executor:
@@ -58,6 +62,7 @@ class Executor:
         hooks: EngineHooks,
         settings: EngineSettings,
         loader: Loader,
+        transactions: Transactions,
     ) -> None:
         """Take the parts; `loader` reads what the database knows of a saga."""
         self._committer = committer
@@ -70,6 +75,7 @@ class Executor:
         self._settings = settings
         self._short_waits = ShortWaits(clock, settings)
         self._loader = loader
+        self._transactions = transactions
         self.draining = False
         self._book = StepBook(codec, timedelta(days=settings.key_life_days))
 
@@ -110,6 +116,9 @@ class Executor:
         if ready:
             await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
             await self._call(run, ready)
+        elif not self.draining and (command := self._book.next_transaction(run)) is not None:
+            call = self._book.attempt_of(run, command)
+            self._book.enter_transaction(run, command, call, await self._transactions.attempt(run, command, call))
         elif run.attempts:
             await self._await_attempts(run)
         elif (due_at := self._short_waits.may_nap_until(run)) is not None:
@@ -130,7 +139,8 @@ class Executor:
         for command in ready:
             name = f"step {run.saga.id}:{command.position}"
             run.attempts[command.position] = asyncio.create_task(self._attempt(run, command), name=name)
-        await self._await_attempts(run)
+        if self._book.next_transaction(run) is None:
+            await self._await_attempts(run)
 
     def _attempt(self, run: Run, command: RunStep) -> Coroutine[Any, Any, Attempted]:
         call, reconcile = run.pending.calls[command.position], command.reconcile

@@ -30,6 +30,7 @@ from services.orchestrator.engine.model.records import (
     SignalStatus,
 )
 from services.orchestrator.engine.model.retry import RetryPolicy
+from services.orchestrator.engine.running.asked_transaction import AskedTransaction
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import addressed
 from services.orchestrator.engine.running.undo_rows import stands
@@ -82,6 +83,19 @@ class Journal:
         return await RunStep(
             position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args, reconcile
         )
+
+    async def run_transaction(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[Any]],
+        args: tuple[Any, ...],
+        undo: Callable[..., Awaitable[None]] | None,
+        retry: RetryPolicy,
+        timeout_s: float,
+    ) -> Any:
+        """Return a transaction's recorded result, or ask the executor to run it."""
+        asked = AskedTransaction(name, fn, args, undo, retry, timeout_s)
+        return await asked.answer(self._log, self._definition, self._codec)
 
     def add_undo(self, fn: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
         """Register an undo of its own, once."""

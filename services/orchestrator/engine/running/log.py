@@ -133,7 +133,7 @@ class RunLog:
         call = self.pending.carried.get(position)
         return None if call is None else call.carried
 
-    def _record_again(self, position: str) -> str | None:
+    def record_again(self, position: str) -> str | None:
         """Record again what a restart has carried over at a position, and return it; None if that is nothing."""
         call = self.pending.carried.pop(position, None)
         if call is None or call.carried is None:
@@ -149,7 +149,7 @@ class RunLog:
         record = self.take(position, kind, name)
         if record is not None:
             return record.output
-        return self._record_again(position) if self.pending.carried else None
+        return self.record_again(position) if self.pending.carried else None
 
     def append(self, position: str, kind: Kind, name: str, output: str | None, *, at: datetime | None = None) -> None:
         """Record a fact that is true at once, or was `at` a moment that its code has been told."""

@@ -9,11 +9,11 @@ from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import (
+    HAVE_RESULTS,
     Alarm,
     Attention,
     Call,
     ErrorInfo,
-    Kind,
     LogRecord,
     NewSaga,
     Saga,
@@ -116,7 +116,7 @@ class Pending:
     @property
     def has_news_for_undos(self) -> bool:
         """Say whether undos are to be registered, or to get results, that are not written yet."""
-        return bool(self.undos) or any(record.kind is Kind.STEP and record.error is None for record in self.records)
+        return bool(self.undos) or any(record.kind in HAVE_RESULTS and record.error is None for record in self.records)
 
     def begin_unwinding(self, error: ErrorInfo) -> None:
         """Unwind from here on, because of `error`; the saga's row says so with the next flush."""
@@ -163,16 +163,18 @@ class Pending:
 
     def add_undo(self, undo_name: str, args: str, position: str, step_position: str | None) -> None:
         """Register an undo; it goes out with the next flush, before any effect it undoes."""
+        self.undos.append(self.next_undo(undo_name, args, position, step_position))
         self.undo_no += 1
-        self.undos.append(
-            Undo(
-                saga_id=self.saga.id,
-                seq=self.undo_no,
-                name=undo_name,
-                position=positions.undo_of(position),
-                args=args,
-                step_position=step_position,
-            )
+
+    def next_undo(self, undo_name: str, args: str, position: str, step_position: str | None) -> Undo:
+        """Return the undo that would be registered next."""
+        return Undo(
+            saga_id=self.saga.id,
+            seq=self.undo_no + 1,
+            name=undo_name,
+            position=positions.undo_of(position),
+            args=args,
+            step_position=step_position,
         )
 
     def flush(

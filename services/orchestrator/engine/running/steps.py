@@ -8,7 +8,7 @@ from services.chassis.errors import KeyReused
 from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
-from services.orchestrator.engine.model.commands import RunStep
+from services.orchestrator.engine.model.commands import RunStep, RunTransaction
 from services.orchestrator.engine.model.errors import ArgumentsChanged, KeyExpired, PayloadError, StepFailed
 from services.orchestrator.engine.model.records import (
     STEP,
@@ -44,10 +44,11 @@ class StepBook:
         """Take up the steps that the code has asked for: new, between two attempts, or interrupted by a crash."""
         asked, run.driver.new_steps = run.driver.new_steps, []
         for command in asked:
-            known = run.log.replay.take_call(command.position, command.name)
+            known = run.log.replay.take_call(command.position, command.kind, command.name)
             if known is None:
                 # A call that a restart has carried over is taken up in `begin`, by the flush that has its intent.
-                run.ready.append(command)
+                if command.kind is STEP:
+                    run.ready.append(command)
             elif known.read_back is not None:
                 self._take_up_read_back(run, command, known)
             elif known.retry_at is not None:
@@ -88,7 +89,7 @@ class StepBook:
             if position in run.barred:
                 raise run.barred[position]
             call = run.pending.calls.get(position)
-            if call is not None and call.retry_at is not None and call.retry_at <= now:
+            if call is not None and call.kind is STEP and call.retry_at is not None and call.retry_at <= now:
                 run.ready.append(command)
 
     def _check_may_call(self, run: Run, command: RunStep, call: Call, now: datetime) -> None:
@@ -110,6 +111,31 @@ class StepBook:
         undo = registered.get(positions.undo_of(command.position))
         if undo is not None and not stands(registered, command.position, undo_name, undo_args, self._codec):
             raise ArgumentsChanged(command.name, command.position, undo.name)
+
+    def next_transaction(self, run: Run) -> RunTransaction | None:
+        """Return the transaction that may run now and that the code has asked for first, None if there is none."""
+        for position, (_, command) in run.driver.steps.items():
+            if isinstance(command, RunTransaction):
+                call = run.pending.calls.get(position)
+                if call is None or call.retry_at is None or call.retry_at <= run.log.now():
+                    return command
+        return None
+
+    def attempt_of(self, run: Run, command: RunTransaction) -> Call:
+        """Return the next attempt of a transaction; the saga's row does not know of it before it has failed."""
+        known = run.pending.calls.get(command.position)
+        if known is not None:
+            return known.next_attempt()
+        return Call(command.position, command.name, 1, run.log.now(), kind=command.kind)
+
+    def enter_transaction(self, run: Run, command: RunTransaction, call: Call, attempted: Attempted) -> None:
+        """Enter the outcome of a transaction: it is committed, or nothing of it is there, so nothing is owed."""
+        if attempted.error is None:
+            run.driver.answer(command.position, attempted.value)
+        elif attempted.verdict is Verdict.REFUSED:
+            self._record_error(run, command, call, attempted.info())
+        else:
+            self._try_again(run, command, call, attempted)
 
     def forget_dropped(self, run: Run) -> None:
         """Let go of the calls whose branch has lost a select; their undos stay owed."""
@@ -144,7 +170,7 @@ class StepBook:
                 retry_at = run.log.now() + timedelta(seconds=delay_s)
                 run.pending.calls[command.position] = call.uncounted()._replace(retry_at=retry_at, error=info)
             case _:
-                self._unknown(run, command, call._replace(unknown=True), attempted)
+                self._try_again(run, command, call._replace(unknown=True), attempted)
 
     def _take_up_interrupted(self, run: Run, command: RunStep, call: Call) -> None:
         call = call._replace(unknown=True, error=INTERRUPTED)
@@ -179,7 +205,7 @@ class StepBook:
                 left = call._replace(retry_at=run.log.now(), error=attempted.info(), read_back=None)
                 run.pending.calls[command.position] = left
 
-    def _unknown(self, run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
+    def _try_again(self, run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
         error = attempted.error or Exception("unknown")
         if not command.retry.allows_another(call.attempt, error):
             code = "step-timeout" if attempted.verdict is Verdict.TIMEOUT else "step-exhausted"
@@ -218,7 +244,9 @@ class StepBook:
         run.pending.calls.pop(command.position, None)
         started_at, finished_at = call.started_at, run.log.now()
         run.pending.records.append(
-            LogRecord(command.position, STEP, command.name, started_at, finished_at, output, error, call.attempt)
+            LogRecord(
+                command.position, command.kind, command.name, started_at, finished_at, output, error, call.attempt
+            )
         )
 
     def _waive(self, run: Run, command: RunStep) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.flush import Flush
-from services.orchestrator.engine.model.records import STEP, LogRecord, Undo, UndoStatus
+from services.orchestrator.engine.model.records import HAVE_RESULTS, LogRecord, Undo, UndoStatus
 
 
 def stands(registered: Mapping[str, Undo], position: str, name: str, args: str, codec: Codec) -> bool:
@@ -56,7 +56,7 @@ class UndoRows:
 
     def _take_results(self, records: Iterable[LogRecord]) -> None:
         for record in records:
-            if record.kind is STEP and (undo := self._rows.get(positions.undo_of(record.position))) is not None:
+            if record.kind in HAVE_RESULTS and (undo := self._rows.get(positions.undo_of(record.position))) is not None:
                 self._rows[undo.position] = undo._replace(step_output=record.output)
 
     def _take_changes(self, changes: Iterable[Undo]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from services.chassis.connection import Row
-from services.orchestrator.engine.model.records import Attention, Call, Carried, ErrorInfo, Kind, ReadBack, Wait
+from services.orchestrator.engine.model.records import STEP, Attention, Call, Carried, ErrorInfo, Kind, ReadBack, Wait
 
 
 def error_of(row: Row) -> ErrorInfo | None:
@@ -25,6 +25,7 @@ def write_calls(calls: tuple[Call, ...]) -> str | None:
     release that knows of no restart reads it as a call under way, stops the saga there, and writes it back as it is.
     What is read back has an object there, which has the next try as well: so a release that knows of no read-back takes
     it for a call that was cut off, and not for one whose pause is over: that one it would make again.
+    A transaction, whose outcome is always known, has its kind in that place.
     """
     if not calls:
         return None
@@ -35,7 +36,7 @@ def write_calls(calls: tuple[Call, ...]) -> str | None:
                 call.name,
                 call.attempt,
                 call.started_at,
-                _doubt(call),
+                _standing(call),
                 call.retry_at if call.read_back is None else None,
                 _pair(call.error),
             ]
@@ -46,32 +47,36 @@ def write_calls(calls: tuple[Call, ...]) -> str | None:
 
 def read_calls(text: str | None) -> tuple[Call, ...]:
     """Read the calls under way, and what a restart has carried over."""
-    if text is None:
-        return ()
-    return tuple(
-        Call(
-            position=position,
-            name=name,
-            attempt=attempt,
-            started_at=datetime.fromisoformat(started_at),
-            unknown=bool(unknown["unknown"] if isinstance(unknown, dict) else unknown),
-            retry_at=_moment(unknown["retry_at"] if isinstance(unknown, dict) else retry_at),
-            error=_error(error),
-            carried=_carried(*unknown) if isinstance(unknown, list) else None,
-            read_back=ReadBack(unknown["tries"], _error(unknown["failure"])) if isinstance(unknown, dict) else None,
-        )
-        for position, name, attempt, started_at, unknown, retry_at, error in orjson.loads(text)
+    return () if text is None else tuple(map(_call, orjson.loads(text)))
+
+
+def _call(fields: list[Any]) -> Call:
+    position, name, attempt, started_at, standing, retry_at, error = fields
+    call = Call(
+        position, name, attempt, datetime.fromisoformat(started_at), retry_at=_moment(retry_at), error=_error(error)
     )
+    match standing:
+        case list():
+            return call._replace(unknown=True, carried=_carried(*standing))
+        case dict():
+            read_back = ReadBack(standing["tries"], _error(standing["failure"]))
+            return call._replace(
+                unknown=standing["unknown"], retry_at=_moment(standing["retry_at"]), read_back=read_back
+            )
+        case str():
+            return call._replace(kind=Kind(standing))
+        case _:
+            return call._replace(unknown=standing)
 
 
-def _doubt(call: Call) -> Any:
-    """Return what a call says of its outcome."""
+def _standing(call: Call) -> Any:
+    """Return what a call says of its outcome, and what it is if it is none under way."""
     if call.carried is not None:
         return list(call.carried)
-    if call.read_back is None:
-        return call.unknown
-    tries, failure = call.read_back
-    return {"unknown": call.unknown, "tries": tries, "failure": _pair(failure), "retry_at": call.retry_at}
+    if call.read_back is not None:
+        tries, failure = call.read_back
+        return {"unknown": call.unknown, "tries": tries, "failure": _pair(failure), "retry_at": call.retry_at}
+    return call.unknown if call.kind is STEP else str(call.kind)
 
 
 def _pair(error: ErrorInfo | None) -> list[str] | None:

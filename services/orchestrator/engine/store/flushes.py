@@ -31,6 +31,21 @@ async def write(conn: Connection, batch: Sequence[Flush], *, now: datetime | Non
     return answers
 
 
+async def write_behind(conn: Connection, flush: Flush, *, now: datetime | None) -> FlushAnswer | None:
+    """Write one flush behind what else its transaction has written; None if it was applied before, by another one.
+
+    Then, as whenever it is not applied, the transaction is to be rolled back.
+    """
+    rows = await conn.fetch(queries()["flush"], _parameters((flush,), now))
+    if not rows:
+        return LOST
+    if not rows[0]["fresh"]:
+        return None if rows[0]["before"] else NEWS
+    if flush.needs_transaction:
+        await _write_rest(conn, (flush,), now=now)
+    return APPLIED
+
+
 async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: datetime | None) -> None:
     await signals.expire(conn, [(flush.saga_id, name) for flush in applied for name in flush.expired], now=now)
     await sagas.insert(conn, [saga for flush in applied for saga in flush.starts], now=now)

@@ -221,7 +221,7 @@ values (:saga_id, :position, :kind, :name, :attempts, :started_at, :finished_at,
 -- Gives a step that was skipped another output; under lock_saga.
 update steps
 set output = :output
-where saga_id = :saga_id and position = :position and kind = 'step' and output is not null
+where saga_id = :saga_id and position = :position and kind in ('step', 'transaction') and output is not null
 
 -- name: drop_steps
 -- Takes records out of a log that is run anew from some position on; under lock_saga.

@@ -1,0 +1,62 @@
+"""A transaction that workflow code asks for: answered from the log, by what a restart has kept, or by running it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.signature import Signature, signature_of
+from services.orchestrator.engine.model import positions
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.commands import RunTransaction
+from services.orchestrator.engine.model.errors import ArgumentsChanged, StepFailed
+from services.orchestrator.engine.model.records import Kind
+from services.orchestrator.engine.model.retry import RetryPolicy
+from services.orchestrator.engine.running.log import RunLog
+from services.orchestrator.engine.running.undo_rows import stands
+
+
+class AskedTransaction(NamedTuple):
+    """What the code has asked for, at the next position of its line."""
+
+    name: str
+    fn: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...]
+    undo: Callable[..., Awaitable[None]] | None
+    retry: RetryPolicy
+    timeout_s: float
+
+    async def answer(self, log: RunLog, definition: WorkflowDefinition, codec: Codec) -> Any:
+        """Return the recorded result, or raise the recorded error; if nothing is recorded let it be run."""
+        position = log.next_position()
+        record = log.take(position, Kind.TRANSACTION, self.name)
+        signature = signature_of(self.fn)
+        if record is not None:
+            if record.error is not None:
+                raise StepFailed(record.error.code, record.error.message)
+            return codec.decode(record.output or "null", signature.result)
+        undo_name, undo_args = self._undo_of(log, definition, codec, signature)
+        if log.carried(position) is not None:
+            self._take_up(log, codec, position, undo_name, undo_args)
+            return codec.decode(log.record_again(position) or "null", signature.result)
+        return await RunTransaction(
+            position, self.name, self.fn, self.args, signature.result, self.retry, self.timeout_s, undo_name, undo_args
+        )
+
+    def _undo_of(
+        self, log: RunLog, definition: WorkflowDefinition, codec: Codec, signature: Signature
+    ) -> tuple[str | None, str]:
+        undo = self.undo
+        if undo is None:
+            return None, "[]"
+        name = log.declared(lambda: definition.undo_name(undo))
+        return name, codec.encode(self.args, signature.shape_of_args(len(self.args)))
+
+    def _take_up(self, log: RunLog, codec: Codec, position: str, undo_name: str | None, undo_args: str) -> None:
+        """Keep what was committed before a restart: its undo is owed for the arguments that it was committed with."""
+        if undo_name is None:
+            return
+        registered = log.registered.get(positions.undo_of(position))
+        if registered is None:
+            log.pending.add_undo(undo_name, undo_args, position, position)
+        elif not stands(log.registered, position, undo_name, undo_args, codec):
+            raise log.fail(ArgumentsChanged(self.name, position, registered.name))

@@ -1,0 +1,237 @@
+"""Transactions of authors: their SQL and their saga's whole flush, in this order, as one commit.
+
+The saga's row is locked last, by the flush. What became of a commit that was not answered is asked under the same lock.
+Whoever has sent one holds it to the commit's end: once the row says that nothing was committed, nothing will be.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Final, NamedTuple
+
+from services.chassis.clock import Clock
+from services.chassis.connection import Connection
+from services.chassis.db import Database
+from services.chassis.db_errors import is_contention, is_transient
+from services.chassis.lending import lent
+from services.chassis.logs import get_logger
+from services.orchestrator.engine.authoring.transaction import Transaction
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.commands import RunTransaction
+from services.orchestrator.engine.model.errors import LeaseLost, PayloadError
+from services.orchestrator.engine.model.flush import APPLIED, Flush, FlushAnswer
+from services.orchestrator.engine.model.records import Call, LogRecord, Undo
+from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.model.states import FORWARD, LEASED
+from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict
+from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.retrying import RETRY_MAX_S, RETRY_S, until_answered
+from services.orchestrator.engine.running.run import Run
+from services.orchestrator.engine.store import flushes, sagas, steps
+
+SOON_MAX: Final = 10
+"""So often an attempt may be disturbed by others before that counts as its own failure."""
+
+
+class _RolledBack(Exception):
+    """The code has failed: its transaction is not to be committed."""
+
+
+class _AppliedBefore(Exception):
+    """An earlier attempt was committed, though nobody heard of it: what this one has written must go."""
+
+
+class _Asked(NamedTuple):
+    """One attempt of a transaction."""
+
+    run: Run
+    command: RunTransaction
+    call: Call
+
+    @property
+    def pending(self) -> Pending:
+        """Return what the saga has recorded since its last flush."""
+        return self.run.pending
+
+
+class Transactions:
+    """Runs transactions, `transactions_max` at once, each on a connection that nothing else of the engine waits for."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        committer: Committer,
+        caller: Caller,
+        codec: Codec,
+        clock: Clock,
+        hooks: EngineHooks,
+        settings: EngineSettings,
+    ) -> None:
+        """Take the pool of authors' connections, and `committer`, whose flushes these are between."""
+        self._database = database
+        self._committer = committer
+        self._caller = caller
+        self._codec = codec
+        self._clock = clock
+        self._hooks = hooks
+        self._patience_s = settings.lease_s
+        self._places = asyncio.Semaphore(settings.transactions_max)
+        self._log = get_logger("engine.transactions")
+
+    async def attempt(self, run: Run, command: RunTransaction, call: Call) -> Attempted:
+        """Make one attempt; what it returns without an error is committed, and of anything else nothing is.
+
+        LeaseLost if the saga is not ours any more. A lease that no row knows of yet is taken before, with the signal
+        that the turn was handed: whoever settles that does not wait for an author.
+        """
+        if run.lease.grant is not None or run.pending.handover is not None:
+            await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
+        async with self._places:
+            return await self._insist(_Asked(run, command, call))
+
+    async def _insist(self, asked: _Asked) -> Attempted:
+        """Try again soon what was kept from being done by others, or by a connection that broke."""
+        pause_s, disturbed = RETRY_S, 0
+        while True:
+            if not asked.run.lease.valid(self._clock.monotonic()):
+                raise LeaseLost
+            try:
+                attempted, is_disturbed = await self._try(asked)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                self._log.warning("engine.transaction_retried", **_about(asked), error=str(error)[:200])
+            else:
+                disturbed += is_disturbed
+                if not is_disturbed or disturbed == SOON_MAX:
+                    return attempted
+            await self._clock.sleep(pause_s)
+            pause_s = min(RETRY_MAX_S, pause_s * 2)
+
+    async def _try(self, asked: _Asked) -> tuple[Attempted, bool]:
+        """Run the code once, and commit; say too whether it failed because others disturbed it."""
+        attempted, is_disturbed = Attempted(), False
+        flush: Flush | None = None
+        started = self._clock.monotonic()
+        try:
+            async with AsyncExitStack() as transaction:
+                conn = await transaction.enter_async_context(self._database.begin())
+                attempted = await self._run_code(conn, asked)
+                if attempted.error is not None:
+                    is_disturbed = conn.is_server_lost or is_contention(attempted.error)
+                    raise _RolledBack
+                flush = self._flush_of(asked, self._encoded(asked, attempted))
+                started = self._clock.monotonic()
+                await self._commit(transaction, conn, asked.pending, flush)
+        except _RolledBack:
+            return attempted, is_disturbed and attempted.verdict is Verdict.ROLLED_BACK
+        except PayloadError as error:
+            return Attempted(verdict=Verdict.REFUSED, error=error), False
+        except Exception as error:
+            if flush is None:
+                raise
+            attempted, flush = await self._what_became_of(asked, flush, error)
+        if attempted.error is None:
+            self._take(asked, flush, self._clock.monotonic() - started)
+        return attempted, False
+
+    async def _run_code(self, conn: Connection, asked: _Asked) -> Attempted:
+        command = asked.command
+        with lent(conn) as connection:
+            return await self._caller.attempt(
+                asked.run.saga,
+                command.position,
+                command.name,
+                asked.call.attempt,
+                command.timeout_s,
+                lambda step: command.fn(
+                    Transaction(connection, step.key, step.attempt, step.saga_id, step.acting_user, step.log),
+                    *command.args,
+                ),
+                rolls_back=True,
+            )
+
+    def _encoded(self, asked: _Asked, attempted: Attempted) -> str:
+        try:
+            return self._codec.encode(attempted.value, asked.command.result_shape)
+        except PayloadError as error:
+            raise PayloadError(f"the result of {asked.command.name}: {error}") from error
+
+    def _flush_of(self, asked: _Asked, output: str) -> Flush:
+        """Return the flush of everything pending with what this transaction comes to; the buffer stays as it is."""
+        _, command, call = asked
+        pending = asked.pending
+        undos: tuple[Undo, ...] = ()
+        finished_at = asked.run.log.now()
+        record = LogRecord(
+            command.position, command.kind, command.name, call.started_at, finished_at, output, attempts=call.attempt
+        )
+        if command.undo_name is not None:
+            undos = (
+                pending.next_undo(command.undo_name, command.undo_args or "[]", command.position, command.position),
+            )
+        flush = pending.flush(FORWARD, LEASED)
+        return flush._replace(
+            undo_no=flush.undo_no + len(undos),
+            calls=tuple(call for call in flush.calls if call.position != command.position),
+            takeovers=0,
+            faults=0,
+            records=(*flush.records, record),
+            undos=(*flush.undos, *undos),
+        )
+
+    async def _commit(self, transaction: AsyncExitStack, conn: Connection, pending: Pending, flush: Flush) -> None:
+        """Write the flush behind what the code has written, and commit both; LeaseLost if it is refused."""
+        under_way: asyncio.Future[FlushAnswer] = asyncio.get_running_loop().create_future()
+        pending.under_way = under_way
+        try:
+            async with self._database.in_time(self._patience_s):
+                self._hooks.flush_before((flush,))
+                answer = await flushes.write_behind(conn, flush, now=self._clock.sql_now())
+                if answer is None:
+                    raise _AppliedBefore
+                if answer is not APPLIED:
+                    self._committer.take(pending, flush, answer)
+                await transaction.pop_all().aclose()
+            self._hooks.flush_unseen((flush,))
+        finally:
+            pending.under_way = None
+            under_way.set_result(APPLIED)
+
+    async def _what_became_of(self, asked: _Asked, flush: Flush, error: Exception) -> tuple[Attempted, Flush]:
+        """Say what became of a flush that failed with its commit, or was not answered, and how it was written.
+
+        If it was not applied it raises what it failed by, if that may be tried again soon.
+        """
+        record = await until_answered(lambda: self._committed(asked, flush), self._clock, lambda _: None)
+        if record is not None:
+            value = self._codec.decode(record.output or "null", asked.command.result_shape)
+            return Attempted(value), flush._replace(records=(*flush.records[:-1], record))
+        if is_transient(error):
+            raise error
+        return Attempted(verdict=Verdict.ROLLED_BACK, error=error), flush
+
+    async def _committed(self, asked: _Asked, flush: Flush) -> LogRecord | None:
+        """Return what is recorded of a transaction, None if it was not committed and cannot be any more."""
+        async with self._database.in_time(self._patience_s), self._database.autocommit() as conn:
+            saga = await sagas.lock(conn, flush.saga_id, now=None)
+            if saga is None or saga.epoch != flush.epoch:
+                raise LeaseLost
+            if saga.flush_no < flush.flush_no:
+                return None
+            log = await steps.of_sagas(conn, [flush.saga_id])
+        return {record.position: record for _, record in log}[asked.command.position]
+
+    def _take(self, asked: _Asked, flush: Flush, seconds: float) -> None:
+        """Forget what is committed, and tell of it."""
+        asked.pending.calls.pop(asked.command.position, None)
+        asked.pending.undo_no = flush.undo_no
+        self._committer.take(asked.pending, flush, APPLIED)
+        self._committer.pass_on(flush)
+        self._hooks.flushed((flush,), seconds)
+
+
+def _about(asked: _Asked) -> dict[str, str]:
+    return {"saga_id": str(asked.run.saga.id), "step": asked.command.name, "position": asked.command.position}
