@@ -12,6 +12,7 @@ import structlog
 
 from services.chassis.db import Database
 from tests.support import figures, leaks, rows, server
+from tests.support.bookings import CREATE, DROP, SCRIPT, Bookings
 from tests.support.clock import ManualClock
 
 RUN = pytest.StashKey[Path]()
@@ -114,6 +115,17 @@ async def shipping_database(shipping_url: str) -> AsyncIterator[Database]:
 async def orchestrator_database(orchestrator_url: str) -> AsyncIterator[Database]:
     async with clean_database(orchestrator_url) as database:
         yield database
+
+
+@pytest.fixture
+async def bookings(orchestrator_database: Database) -> AsyncIterator[Bookings]:
+    """An author's table beside the engine's, as long as the test runs; to be asked for before what writes it."""
+    async with orchestrator_database.autocommit() as conn:
+        await conn.fetch(CREATE)
+    SCRIPT.clear()
+    yield Bookings(orchestrator_database)
+    async with orchestrator_database.autocommit() as conn:
+        await conn.fetch(DROP)
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ class Transactions:
         except PayloadError as error:
             return Attempted(verdict=Verdict.REFUSED, error=error), False
         except Exception as error:
-            if flush is None:
+            if flush is None or isinstance(error, MemoryError):
                 raise
             attempted, flush = await self._what_became_of(asked, flush, error)
         if attempted.error is None:
