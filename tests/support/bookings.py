@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from services.chassis import ids
 from services.chassis.db import Database
 from services.chassis.sql import Statement
-from services.orchestrator.engine import Step, Transaction
-from tests.support.world import Clients
+from services.orchestrator.engine import Step, StepFailed, Transaction, WorkflowContext, workflow
+from tests.support.world import ONCE, Clients
 
 Disturbance = Callable[[Transaction], Awaitable[object]]
 
@@ -91,3 +91,12 @@ def fails(error: Callable[[], Exception]) -> Disturbance:
         raise error()
 
     return fail
+
+
+@workflow("alone", version=1, undos=[unbook])
+async def alone(ctx: WorkflowContext, name: str) -> str:
+    """One transaction that may be attempted once, whose failure is the result."""
+    try:
+        return await ctx.transaction(book, name, compensate=unbook, retry=ONCE)
+    except StepFailed as failure:
+        return f"{failure.code} {failure}"

@@ -30,7 +30,7 @@ from services.orchestrator.engine.running.retrying import RETRY_MAX_S, RETRY_S, 
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.store import flushes, sagas, steps
 
-SOON_MAX: Final = 10
+SOON_MAX: Final = 5
 """So often an attempt may be disturbed by others before that counts as its own failure."""
 
 
