@@ -78,7 +78,7 @@ def _break(books: Books, rolls: Random, fate: Fate, calm: tuple[int, int], *, at
 async def _wrong(books: Books, bookings: Bookings, view: SagaView, *, failing: bool) -> list[str]:
     """Give what is not as it must be of one saga."""
     rows = await bookings.of(view.saga_id)
-    steps = await books.cluster.operations.steps(view.saga_id)
+    steps = await books.insist(lambda ops: ops.steps(view.saga_id))
     recorded = [[step.output] for step in steps if step.kind == "transaction"]
     happened = books.cluster.world.happened(view.saga_id)
     undone = [name for name in happened if name.startswith("undo ")]

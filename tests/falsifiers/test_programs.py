@@ -1,4 +1,4 @@
-"""G3, G4, G8: thousands of random programs, many at a time, under random crashes, come to exactly what they say."""
+"""G3, G4, G5, G8: thousands of random programs, many at a time, under random crashes, come to exactly what they say."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,8 @@ CRASHES_MAX = 4
 ROUNDS = 300
 
 
-@pytest.mark.scenario("G2", "G3", "G4", "G8", "RC3", "RC12")
+@pytest.mark.usefixtures("bookings")
+@pytest.mark.scenario("G2", "G3", "G4", "G5", "G8", "RC3", "RC12")
 async def test_no_recorded_step_is_executed_again(trying: Trying) -> None:
     """Whatever the programs and wherever replicas die, each effect is there once, each undo owed once and in order."""
     rolls = dice("programs")
@@ -35,7 +36,7 @@ async def test_no_recorded_step_is_executed_again(trying: Trying) -> None:
         violations += await _run(cluster, written, rolls)
         await trying.close()
     tried = -(-count // TOGETHER) * TOGETHER
-    for guarantee in ("G3", "G4", "G8"):
+    for guarantee in ("G3", "G4", "G5", "G8"):
         what = "random programs, 50 at a time, while up to four replicas die in the middle of them"
         figure(guarantee, trials=tried, violations=len(violations), what=what)
     assert not violations

@@ -18,7 +18,7 @@ EXAMPLES = int(os.environ.get("PROGRAMS") or "40")
 """Programs per configuration; the figure for a soak is in the thousands."""
 
 
-@pytest.mark.usefixtures("orchestrator_database")
+@pytest.mark.usefixtures("bookings")
 @pytest.mark.scenario("RC3", "RC4", "RC12", "G2", "G3", "G4", "G8", "G15")
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda one: one.name)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -35,7 +35,7 @@ def lasting(commands: Program) -> Program:
     ]
 
 
-@pytest.mark.usefixtures("orchestrator_database")
+@pytest.mark.usefixtures("bookings")
 @pytest.mark.scenario("V12", "RC3", "G3", "G4", "G8")
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda one: one.name)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine import RetryPolicy, SagaView, StepFailed, TerminalError, WorkflowContext, workflow
+from tests.support.bookings import SCRIPT, book, fails, unbook
 from tests.support.engine import Cluster
 from tests.support.world import (
     ONCE,
@@ -35,9 +36,11 @@ Path = tuple[int, ...]
 PATIENT = RetryPolicy(max_attempts=12, initial_s=0.5, factor=1.0, max_s=0.5, jitter=0.0)
 EFFECTS = ("step", "undone", "flaky", "echo")
 """Commands that take effect once, under their name."""
+BOOKED = ("booked", "rebooked")
+"""Transactions, which leave a row of their name; the second is rolled back at first."""
 PLAIN = ("refused", "exhausted", "sleep", "until", "awakeable", "promise", "child", "send", "status", "compensation")
 FORKS = ("gather", "map")
-LEAVES = (*EFFECTS, *PLAIN, "won", "lost", "beaten", "fail", "no_return")
+LEAVES = (*EFFECTS, *BOOKED, *PLAIN, "won", "lost", "beaten", "fail", "no_return")
 
 
 def programs() -> st.SearchStrategy[Program]:
@@ -81,7 +84,7 @@ async def child_program(ctx: WorkflowContext, name: str) -> str:
     return await ctx.run(act, name)
 
 
-@workflow("program", version=1, promises={"go": bool}, undos=[undo, undo_on, put_back])
+@workflow("program", version=1, promises={"go": bool}, undos=[undo, undo_on, put_back, unbook])
 async def program(ctx: WorkflowContext, commands: list[Any]) -> str:
     """Do what the commands say, one after another."""
     await _block(ctx, commands)
@@ -96,6 +99,8 @@ async def _block(ctx: WorkflowContext, commands: Program) -> None:
             await _call(ctx, command["kind"], command["name"])
         elif command["kind"] in {"sleep", "until", "awakeable", "promise"}:
             await _wait(ctx, command["kind"])
+        elif command["kind"] in BOOKED:
+            await ctx.transaction(book, command["name"], compensate=unbook, retry=PATIENT)
         else:
             _note(ctx, command["kind"], command["name"])
 
@@ -172,6 +177,7 @@ class Oracle:
     """What must come of a program: effects, messages, and what an unwinding owes; paths order what is ordered."""
 
     effects: list[str] = field(default_factory=list)
+    booked: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     messages: list[tuple[Path, str]] = field(default_factory=list)
     owed: list[tuple[Path, str]] = field(default_factory=list)
@@ -192,7 +198,8 @@ class Oracle:
                 self.effects.append(name)
             if kind == "exhausted":  # a crash between the intent and its only call leaves it without effect
                 self.uncertain.add(name)
-            if kind in {"undone", "flaky", "echo", "won", "lost", "beaten", "exhausted", "compensation"}:
+            self.booked += [name] if kind in BOOKED else []
+            if kind in {"undone", "flaky", "echo", "won", "lost", "beaten", "exhausted", "compensation", *BOOKED}:
                 self.owed.append((here, name))
             if kind == "refused":  # a crash during a call leaves its undo owed, also if the repeat is refused
                 self.doubtful.append((here, name))
@@ -215,6 +222,8 @@ def script_faults(world: World, commands: Program) -> None:
             world.script(command["name"], *[unreachable()] * 20)
         elif command["kind"] == "refused":
             world.script(command["name"], refused())
+        elif command["kind"] == "rebooked":
+            SCRIPT.add(command["name"], fails(lambda: ValueError("not yet")))
         elif command["kind"] == "exhausted":
             world.script(command["name"], answer_lost())
 

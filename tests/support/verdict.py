@@ -1,6 +1,7 @@
 """What must have come of a random program: effects, undos, keys, messages and its end, held against the oracle."""
 
 from services.orchestrator.engine import SagaView
+from tests.support.bookings import Bookings
 from tests.support.engine import Cluster, messages_of
 from tests.support.programs import Oracle, Program, in_sequence
 
@@ -20,6 +21,7 @@ async def contradictions(
     wrong = []
     if sorted(set(forward) | oracle.uncertain) != sorted(oracle.effects) or len(forward) != len(set(forward)):
         wrong.append(f"effects {forward}, expected {oracle.effects}")
+    wrong += await _booked_otherwise(cluster, view.saga_id, oracle)
     keys = {(call.name, call.key) for call in cluster.world.calls_of(view.saga_id)}
     if len(keys) != len({name for name, _ in keys}):
         wrong.append(f"a call under two keys: {sorted(keys)}")
@@ -55,3 +57,14 @@ async def _called_again(cluster: Cluster, saga_id: str) -> list[str]:
         if recorded and (len(numbers) != len(set(numbers)) or max(numbers, default=0) > step.attempts):
             wrong.append(f"{step.name} was recorded after attempt {step.attempts}, and called as {numbers}")
     return wrong
+
+
+async def _booked_otherwise(cluster: Cluster, saga_id: str, oracle: Oracle) -> list[str]:
+    """Find transactions that have left no row, or more than one, or one that is not what they have recorded."""
+    rows = await Bookings(cluster.replicas[0].database).of(saga_id)
+    if sorted(rows) != sorted(oracle.booked) or any(len(values) != 1 for values in rows.values()):
+        return [f"rows {rows}, expected one of each of {oracle.booked}"]
+    lines = await cluster.operations.steps(saga_id)
+    recorded = sorted(line.output for line in lines if line.kind == "transaction" and line.status == "done")
+    written = sorted(value for values in rows.values() for value in values)
+    return [] if recorded == written else [f"rows {written}, recorded {recorded}"]

@@ -12,5 +12,17 @@ from dev.mutants.planted.read_backs import READ_BACKS
 from dev.mutants.planted.restarts import RESTARTS
 from dev.mutants.planted.signals import SIGNALS
 from dev.mutants.planted.steps import STEPS
+from dev.mutants.planted.transactions import TRANSACTIONS
 
-ALL: Sequence[Mutant] = (*MESSAGES, *LEASES, *HOLDING, *STEPS, *BRANCHES, *RESTARTS, *READ_BACKS, *SIGNALS, *EDGES)
+ALL: Sequence[Mutant] = (
+    *MESSAGES,
+    *LEASES,
+    *HOLDING,
+    *STEPS,
+    *BRANCHES,
+    *RESTARTS,
+    *READ_BACKS,
+    *TRANSACTIONS,
+    *SIGNALS,
+    *EDGES,
+)
