@@ -44,6 +44,7 @@ class EngineHooks:
         """The intent is durable; the call is about to go out. Undos have a position that ends in `:undo`.
 
         A read-back is a call by its function's name at its step's position, and `attempt` counts the read-backs.
+        A transaction has no intent: its code is about to be run, and nothing of it is durable.
         """
 
     def call_answered(

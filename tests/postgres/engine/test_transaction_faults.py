@@ -221,6 +221,26 @@ async def test_what_is_disturbed_for_ever_counts_at_last(cluster_of: ClusterOf, 
     assert await bookings.of(view.saga_id) == {}
 
 
+@only(ONE)
+@pytest.mark.scenario("CC12", "R2")
+async def test_a_connection_that_is_lost_at_each_flush_counts_at_last(
+    cluster_of: ClusterOf, bookings: Bookings
+) -> None:
+    """Code behind which the connection is gone, each time, uses up its attempt: it may have lost it by itself."""
+    cluster = cluster_of(alone)
+
+    async def kill(tx: Transaction) -> None:
+        del tx
+        await terminated(cluster.url)
+
+    SCRIPT.add("a", *[kill] * SOON_MAX)
+    view = await cluster.run(alone, "a")
+    assert view.status == "completed"
+    assert str(view.output).startswith("step-exhausted")
+    assert SCRIPT.runs == [("a", 1)] * SOON_MAX
+    assert await bookings.of(view.saga_id) == {}
+
+
 async def swallow(tx: Transaction) -> None:
     """Take the failure of a statement for nothing."""
     try:

@@ -55,6 +55,15 @@ class _Asked(NamedTuple):
         return self.run.pending
 
 
+class _Tried(NamedTuple):
+    """What one run of the code came to: committed by `flush`, or by none; `is_disturbed` if others may be to blame."""
+
+    attempted: Attempted
+    flush: Flush | None = None
+    sent_at: float = 0.0
+    is_disturbed: bool = False
+
+
 class Transactions:
     """Runs transactions, `transactions_max` at once, each on a connection that nothing else of the engine waits for."""
 
@@ -92,29 +101,33 @@ class Transactions:
             return await self._insist(_Asked(run, command, call))
 
     async def _insist(self, asked: _Asked) -> Attempted:
-        """Try again soon what was kept from being done by others, or by a connection that broke."""
+        """Run the code until it is committed, or fails by its own doing; again soon if others have disturbed it."""
         pause_s, disturbed = RETRY_S, 0
         while True:
             if not asked.run.lease.valid(self._clock.monotonic()):
                 raise LeaseLost
+            error: BaseException | None
             try:
-                attempted, is_disturbed = await self._try(asked)
-            except Exception as error:
-                if not is_transient(error):
+                tried = await self._try(asked)
+            except Exception as away:
+                if not is_transient(away):
                     raise
-                self._log.warning("engine.transaction_retried", **_about(asked), error=str(error)[:200])
+                error = away
             else:
-                disturbed += is_disturbed
-                if not is_disturbed or disturbed == SOON_MAX:
-                    return attempted
+                if tried.flush is not None:
+                    self._take(asked, tried.flush, self._clock.monotonic() - tried.sent_at)
+                disturbed += tried.is_disturbed
+                if not tried.is_disturbed or disturbed == SOON_MAX:
+                    return tried.attempted
+                error = tried.attempted.error
+            self._log.warning("engine.transaction_retried", **_about(asked), error=str(error)[:200])
             await self._clock.sleep(pause_s)
             pause_s = min(RETRY_MAX_S, pause_s * 2)
 
-    async def _try(self, asked: _Asked) -> tuple[Attempted, bool]:
-        """Run the code once, and commit; say too whether it failed because others disturbed it."""
-        attempted, is_disturbed = Attempted(), False
-        flush: Flush | None = None
-        started = self._clock.monotonic()
+    async def _try(self, asked: _Asked) -> _Tried:
+        """Run the code once, and commit; what it raises has nothing to do with the code."""
+        attempted, flush = Attempted(), None
+        is_disturbed, sent_at = False, 0.0
         try:
             async with AsyncExitStack() as transaction:
                 conn = await transaction.enter_async_context(self._database.begin())
@@ -123,19 +136,18 @@ class Transactions:
                     is_disturbed = conn.is_server_lost or is_contention(attempted.error)
                     raise _RolledBack
                 flush = self._flush_of(asked, self._encoded(asked, attempted))
-                started = self._clock.monotonic()
+                sent_at = self._clock.monotonic()
                 await self._commit(transaction, conn, asked.pending, flush)
         except _RolledBack:
-            return attempted, is_disturbed and attempted.verdict is Verdict.ROLLED_BACK
+            return _Tried(attempted, is_disturbed=is_disturbed and attempted.verdict is Verdict.ROLLED_BACK)
         except PayloadError as error:
-            return Attempted(verdict=Verdict.REFUSED, error=error), False
+            return _Tried(Attempted(verdict=Verdict.REFUSED, error=error))
         except Exception as error:
             if flush is None or isinstance(error, MemoryError):
                 raise
-            attempted, flush = await self._what_became_of(asked, flush, error)
-        if attempted.error is None:
-            self._take(asked, flush, self._clock.monotonic() - started)
-        return attempted, False
+            tried = await self._what_became_of(asked, flush, error)
+            return tried._replace(sent_at=sent_at)
+        return _Tried(attempted, flush, sent_at)
 
     async def _run_code(self, conn: Connection, asked: _Asked) -> Attempted:
         command = asked.command
@@ -200,18 +212,18 @@ class Transactions:
             pending.under_way = None
             under_way.set_result(APPLIED)
 
-    async def _what_became_of(self, asked: _Asked, flush: Flush, error: Exception) -> tuple[Attempted, Flush]:
-        """Say what became of a flush that failed with its commit, or was not answered, and how it was written.
+    async def _what_became_of(self, asked: _Asked, flush: Flush, error: Exception) -> _Tried:
+        """Say what became of a flush that was not answered, or failed; raise the error if only a lock stood against it.
 
-        If it was not applied it raises what it failed by, if that may be tried again soon.
+        A connection that is lost here may have been lost by the code, by a pause for instance: that counts.
         """
         record = await until_answered(lambda: self._committed(asked, flush), self._clock, lambda _: None)
         if record is not None:
             value = self._codec.decode(record.output or "null", asked.command.result_shape)
-            return Attempted(value), flush._replace(records=(*flush.records[:-1], record))
-        if is_transient(error):
+            return _Tried(Attempted(value), flush._replace(records=(*flush.records[:-1], record)))
+        if is_contention(error):
             raise error
-        return Attempted(verdict=Verdict.ROLLED_BACK, error=error), flush
+        return _Tried(Attempted(verdict=Verdict.ROLLED_BACK, error=error), is_disturbed=is_transient(error))
 
     async def _committed(self, asked: _Asked, flush: Flush) -> LogRecord | None:
         """Return what is recorded of a transaction, None if it was not committed and cannot be any more."""
