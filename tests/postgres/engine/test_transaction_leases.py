@@ -1,13 +1,15 @@
 """Transactions and leases: who does not hold the saga any more commits nothing, and nobody waits for an author."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from services.orchestrator.engine import Transaction, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf, Listeners, row_of
 from tests.support.bookings import SCRIPT, Bookings, alone, book
-from tests.support.engine import LEASE_S, ONE, SUSPENDING, THREE, only
+from tests.support.clock import ManualClock
+from tests.support.engine import LEASE_S, ONE, SUSPENDING, THREE, Cluster, only
 from tests.support.events import Crash
 from tests.support.world import Gate
 
@@ -38,6 +40,73 @@ async def test_who_has_overslept_commits_nothing(cluster_of: ClusterOf, bookings
     view = await cluster.view(saga_id)
     assert SCRIPT.times("a") == 2
     assert {"a": [view.output]} == rows == await bookings.of(saga_id)
+
+
+def finished_elsewhere(cluster: Cluster) -> None:
+    """Let another replica do whatever it can, from a claim to the end; in a listener, which freezes the first."""
+
+    async def finish() -> None:
+        there = Cluster(cluster.url, ManualClock(flowing=True), ONE, cluster.world, cluster.definitions)
+        there.clock.advance(LEASE_S + 1)
+        replica = there.add(name="another")
+        await replica.engine.run_until_idle()
+        await there.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(finish())).result()
+
+
+@only(ONE)
+@pytest.mark.scenario("CC4", "CC14", "G5", "G6")
+@pytest.mark.parametrize(
+    ("event", "runs"),
+    [("call_before", 2), ("call_answered", 2), ("flush_before", 2), ("commit_before", 1), ("commit_unseen", 1)],
+)
+async def test_frozen_at_any_moment_it_is_there_once(
+    cluster_of: ClusterOf, bookings: Bookings, event: str, runs: int
+) -> None:
+    """Thawed when another has taken the saga over, it is rolled back; once its flush is written nobody can take it."""
+    cluster = cluster_of(alone)
+
+    def freeze(heard: str, _facts: tuple[object, ...]) -> None:
+        if heard == event:
+            cluster.on_event = None
+            finished_elsewhere(cluster)
+
+    cluster.on_event = freeze
+    saga_id = await cluster.start(alone, "a")
+    await cluster.settle()
+    view = await cluster.finish(saga_id)
+    assert (view.status, {"a": [view.output]}) == ("completed", await bookings.of(saga_id))
+    assert SCRIPT.times("a") == runs
+    assert len(await cluster.operations.steps(saga_id)) == 1
+
+
+@only(ONE)
+@pytest.mark.scenario("CC4", "G6")
+async def test_a_lease_that_ends_before_its_place_is_free_runs_nothing(
+    cluster_of: ClusterOf, bookings: Bookings
+) -> None:
+    """A transaction that has waited for others past its lease is not begun; under the next lease it is."""
+    cluster = cluster_of(alone, transactions_max=1)
+    gate = Gate()
+
+    async def wait(_: Transaction) -> None:
+        await gate.pass_through()
+
+    SCRIPT.add("a", wait)
+    first, second = [await cluster.start(alone, name, key=name) for name in ("a", "b")]
+    async with cluster.running():
+        await gate.reached.wait()
+        while len([event for event in cluster.events if event == "claimed"]) < 2:
+            await asyncio.sleep(0)
+        cluster.clock.advance(LEASE_S + 1)
+        gate.open()
+    for saga_id, name in ((first, "a"), (second, "b")):
+        view = await cluster.finish(saga_id)
+        assert {name: [view.output]} == await bookings.of(saga_id)
+    assert SCRIPT.runs == [("a", 1), ("b", 1)]
+    assert [(await row_of(cluster, saga_id))[1] for saga_id in (first, second)] == [1, 2]
 
 
 @only(ONE, THREE)
