@@ -49,6 +49,7 @@ async def test_it_runs_while_calls_are_under_way(cluster_of: ClusterOf, bookings
     view = await cluster.finish(saga_id)
     assert view.output == ["call#1", *rows["a"], *rows["b"]]
     assert SCRIPT.runs == [("a", 1), ("b", 1)]
+    assert len(cluster.world.called("call")) == 1
 
 
 @workflow("raced", version=1, undos=[unbook])

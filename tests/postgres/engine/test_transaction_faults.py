@@ -98,6 +98,8 @@ async def test_a_crash_at_any_point_leaves_one_row(cluster_of: ClusterOf, bookin
     """A replica killed at any event: before the commit nothing of the transaction is there, after it everything."""
     cluster = cluster_of(travel)
     for point in itertools.count(step=3 if cluster.configuration.always_suspend else 1):
+        SCRIPT.clear()
+        SCRIPT.add("b", fails(lambda: ValueError("not yet")))
         cluster.on_event = fault = AtPoint(point)
         view = await travelled(cluster, f"travel-{point}", failing=failing)
         cluster.on_event = None

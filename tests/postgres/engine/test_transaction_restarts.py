@@ -119,9 +119,12 @@ async def test_its_undo_has_the_arguments_that_it_was_committed_with(
     assert len(SCRIPT.runs) == 1
 
 
-@pytest.mark.parametrize("other", ["step", "name", "undo"])
+@pytest.mark.parametrize("other", ["step", "name", "undo", "end"])
 async def test_other_code_meets_what_is_carried_over(cluster_of: ClusterOf, bookings: Bookings, other: str) -> None:
-    """A step, or another name, is a divergence; an undo that was added is registered for what is in place."""
+    """A step, or another name, is a divergence; an undo that was added is registered for what is in place.
+
+    Code that fails right behind them has what they gave undone, with the recorded values.
+    """
 
     @workflow("excursion", version=1, promises={"go": str}, undos=[unbook])
     async def changed(ctx: WorkflowContext, _: None) -> None:
@@ -129,6 +132,10 @@ async def test_other_code_meets_what_is_carried_over(cluster_of: ClusterOf, book
             await ctx.run(act, "a", name="book")
         elif other == "name":
             await ctx.transaction(book, "a", name="other")
+        elif other == "end":
+            await ctx.transaction(book, "a")
+            await ctx.transaction(book, "b", compensate=unbook)
+            raise TerminalError("no-way", "it cannot be done")
         else:
             await ctx.transaction(book, "a", compensate=unbook)
             raise TerminalError("no-way", "it cannot be done")
@@ -143,6 +150,9 @@ async def test_other_code_meets_what_is_carried_over(cluster_of: ClusterOf, book
     if other == "undo":
         assert view.status == "failed"
         assert {(call.name, *call.args) for call in cluster.world.calls} == {("undo a", *rows["a"]), ("undo b", None)}
+    elif other == "end":
+        assert view.status == "failed"
+        assert [(call.name, *call.args) for call in cluster.world.calls] == [("undo b", *rows["b"])]
     else:
         assert view.attention is not None
         assert (view.attention.reason, view.attention.expected) == ("divergence", "transaction 'book'")

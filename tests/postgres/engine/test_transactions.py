@@ -164,7 +164,10 @@ async def test_what_fails_is_tried_again_by_its_policy(cluster_of: ClusterOf, bo
 async def test_what_always_fails_gives_up(cluster_of: ClusterOf, bookings: Bookings) -> None:
     """A violated constraint uses up the attempts: StepFailed, and of no attempt anything is there or owed."""
     cluster = cluster_of(tried)
+    outcomes: list[object] = []
+    cluster.on_event = lambda event, facts: outcomes.append(facts[3]) if event == "call_answered" else None
     view = await cluster.run(tried, "")
+    assert outcomes == ["rolled-back"] * 3
     assert (view.status, view.output, view.compensations) == ("completed", "step-exhausted", ())
     assert await bookings.of(view.saga_id) == {}
     (step,) = await cluster.operations.steps(view.saga_id)
