@@ -7,7 +7,7 @@ RECORDS = "services/orchestrator/engine/model/records.py"
 STEPS_PY = "services/orchestrator/engine/running/steps.py"
 PENDING = "services/orchestrator/engine/running/pending.py"
 STEERING = "services/orchestrator/engine/operations/steering.py"
-KINDS = "frozenset({Kind.STEP, Kind.TRANSACTION, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START})"
+KINDS = "frozenset({Kind.STEP, Kind.TRANSACTION, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START, Kind.CALL})"
 RESTARTS_TESTS = "tests/postgres/engine/test_restarts.py"
 CARRIED_TESTS = "tests/postgres/engine/test_carried_over.py"
 

@@ -14,6 +14,7 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import (
     CannotCancel,
     CannotOperate,
+    ChildFailed,
     EngineError,
     InvalidValue,
     PayloadError,
@@ -51,6 +52,7 @@ from services.orchestrator.engine.runtime import Engine
 __all__ = [
     "CannotCancel",
     "CannotOperate",
+    "ChildFailed",
     "Codec",
     "Engine",
     "EngineError",

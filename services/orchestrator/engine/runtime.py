@@ -13,6 +13,7 @@ from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.loops.child_ends import ChildEnds
 from services.orchestrator.engine.loops.end_poller import EndPoller
 from services.orchestrator.engine.loops.heartbeat import Heartbeat
 from services.orchestrator.engine.loops.janitor import Janitor
@@ -22,6 +23,7 @@ from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import ENDED
 from services.orchestrator.engine.operations import Operations
+from services.orchestrator.engine.operations.calling import Calling
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.assembly import turns_of
 from services.orchestrator.engine.running.committer import Committer
@@ -54,8 +56,7 @@ class Engine:
         """
         settings, hooks = settings or EngineSettings(), hooks or EngineHooks()
         self._clock, self._database = clock, database
-        self._on_enqueued = on_enqueued
-        self._hooks = hooks
+        self._on_enqueued, self._hooks = on_enqueued, hooks
         self._end_waiters = EndWaiters()
         self._committer = Committer(database, clock, hooks, settings, on_applied=self._applied)
         codec = LimitedCodec(codec, settings.payload_limit)
@@ -69,6 +70,7 @@ class Engine:
             hooks=hooks,
             settings=settings,
             transactions_database=transactions_database or database,
+            stop_called=Calling(database, clock, hooks, self._nudge).stop,
         )
         self._active = ActiveSagas(turns=self._turns, clock=clock, hooks=hooks, settings=settings)
         self._scheduler = Scheduler(
@@ -93,6 +95,7 @@ class Engine:
             active=self._active,
             on_due=self._scheduler.nudge,
         )
+        self._child_ends = ChildEnds(database=database, clock=clock, tell=self.operations.tell_end, settings=settings)
 
     async def start(self) -> None:
         """Begin to claim; needs a migrated database.
@@ -112,6 +115,7 @@ class Engine:
         await self._scheduler.loop.stop()
         await self._janitor.loop.stop()
         await self._end_poller.loop.stop()
+        await self._child_ends.loop.stop()
         self._turns.drain()
         tasks = self._tasks()
         if tasks:
@@ -142,12 +146,13 @@ class Engine:
                 tasks = self._tasks()
                 for task in tasks:
                     await _finished(task)
-                if not tasks and delay_s > 0:
+                if not tasks and delay_s > 0 and not await self._child_ends.deliver():
                     break
         await self._end_poller.look(self._end_waiters.waited_for())
 
     def _loops(self) -> tuple[Loop, ...]:
-        return (self._heartbeat.loop, self._scheduler.loop, self._janitor.loop, self._end_poller.loop)
+        duties = (self._heartbeat, self._scheduler, self._janitor, self._end_poller, self._child_ends)
+        return tuple(duty.loop for duty in duties)
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         return list(self._active.turns)
@@ -170,6 +175,9 @@ class Engine:
                 raise
             get_logger("engine").warning("engine.leases_left", sagas=len(leases), error=type(error).__name__)
 
+    def _nudge(self) -> None:
+        self._scheduler.nudge()
+
     def _applied(self, flush: Flush) -> None:
         """Pass on what a durable flush means for the others in this process."""
         if flush.takeovers == 0:
@@ -177,12 +185,15 @@ class Engine:
         if flush.due_at is not None:
             self._scheduler.hint(flush.due_at)
         if flush.phase is ENDED:
+            self._child_ends.ended(flush.saga_id, self._active.find(flush.saga_id))
             self._active.forget(flush.saga_id)
             self._end_waiters.announce(flush.saga_id, flush)
         if flush.messages:
             self._on_enqueued()
         if flush.starts:
             self._scheduler.nudge()
+        if called := [saga.id for saga in flush.starts if saga.awaited]:
+            self._child_ends.expect(called)
         for saga in flush.starts:
             self._hooks.started(saga)
 

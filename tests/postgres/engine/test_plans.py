@@ -26,7 +26,7 @@ from services.orchestrator.engine import (
     WorkflowContext,
     workflow,
 )
-from services.orchestrator.engine.store import erasure, flushes, sagas, views
+from services.orchestrator.engine.store import awaiting, erasure, flushes, sagas, views
 from services.orchestrator.engine.store.queries import queries, reads
 from tests.support import plans, server
 from tests.support.clock import ManualClock
@@ -39,6 +39,7 @@ FILES: Final = {
     "reads": reads(),
     "views": views.queries(),
     "erasure": erasure.queries(),
+    "awaiting": awaiting.queries(),
 }
 SEARCHES: Final = frozenset(
     {
@@ -52,7 +53,7 @@ SEARCHES: Final = frozenset(
 """What no index is made for: people ask it now and then, and it walks along an index until enough is found."""
 WHOLE: Final = ("select", "with", "insert", "update", "delete")
 """How a statement begins; what begins otherwise is a condition that others are narrowed by."""
-TABLES: Final = ("sagas", "steps", "signals", "compensations")
+TABLES: Final = ("sagas", "steps", "signals", "compensations", "awaiting")
 
 OLD: Final = Statement.of("select now() - interval '20 hours'")
 """As the rows were filled in."""

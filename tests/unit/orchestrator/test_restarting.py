@@ -49,9 +49,10 @@ def test_what_others_have_seen_is_carried_over() -> None:
         "8": Carried(Kind.SEND, "1"),
         "10": Carried(Kind.UNDO, "1"),
         "14": Carried(Kind.TRANSACTION, "1"),
+        "15": Carried(Kind.CALL, "1"),
     }
     assert all((call.attempt, call.unknown) == (0, True) for call in restart.calls)
-    assert [call.started_at for call in restart.calls] == [log[place].started_at for place in (0, 2, 6, 7, 9, 13)]
+    assert [call.started_at for call in restart.calls] == [log[place].started_at for place in (0, 2, 6, 7, 9, 13, 14)]
 
 
 @pytest.mark.scenario("V12")

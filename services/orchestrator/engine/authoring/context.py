@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.authoring.calls import Calls
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.authoring.recorder import Recorder
@@ -46,12 +47,12 @@ class SignalHandle(Generic[T]):
         return value
 
 
-class WorkflowContext(Values):
+class WorkflowContext(Calls, Values):
     """Everything a workflow may do. Awaiting anything else, or reading a clock, breaks replay and is refused."""
 
     def __init__(self, recorder: Recorder, *, saga_id: str, key: str, subject: str | None, log: Any) -> None:
         """Made by the engine, for one saga; `log` is silent while the code walks over recorded ground."""
-        super().__init__(recorder)
+        self._recorder = recorder
         self.saga_id = saga_id
         self.key = key
         self.subject = subject

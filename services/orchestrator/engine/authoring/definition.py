@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.signature import signature_of
+from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownWorkflow
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.model.retry import UNDO_RETRY, RetryPolicy
@@ -127,6 +128,8 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     its callbacks, `undos` every function used as a compensation. When `undo_retry` gives up, the saga is stuck.
     `failure_alarm` calls a person when a saga fails whose failure nobody else deals with.
     """
+    if any(undo.__name__ == CANCEL_CALL for undo in undos):
+        raise ValueError(f"workflow {name!r} has an undo {CANCEL_CALL!r}, which is the engine's own name")
 
     def define(fn: Callable[..., Awaitable[Any]]) -> WorkflowDefinition:
         return WorkflowDefinition(

@@ -74,6 +74,18 @@ class Recorder(Protocol):
         """Start a saga once and give its id."""
         ...
 
+    def call(
+        self,
+        definition: WorkflowDefinition,
+        key: str,
+        value: Any,
+        subject: str | None,
+        timeout: timedelta | None,
+        undo: Callable[..., Awaitable[None]] | None,
+    ) -> Awaitable[Any]:
+        """Call a saga once and wait for its end; the deadline is fixed once."""
+        ...
+
     def send(self, message: Message) -> None:
         """Put a message into the outbox once."""
         ...

@@ -13,9 +13,7 @@ T = TypeVar("T")
 class Values:
     """The part of the context that draws and reads values."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        """Take what records them."""
-        self._recorder = recorder
+    _recorder: Recorder
 
     def now(self) -> datetime:
         """Return the present moment of the database's clock, recorded."""

@@ -67,6 +67,13 @@ class WaitSignal(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class WaitChild(WaitSignal):
+    """Wait until a called saga has ended; `label` is what people see of it."""
+
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class WaitTimer(Command):
     """Wait until the database's clock has reached `due_at`."""
 

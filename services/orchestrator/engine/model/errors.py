@@ -5,6 +5,7 @@
     OrderSagaError
     ├── TerminalError             ends the saga and unwinds it; an author may raise it
     │   ├── StepFailed            a step was refused, or its attempts are used up
+    │   ├── ChildFailed           a called saga has failed or was cancelled
     │   ├── SignalTimeout         nobody settled the signal in time
     │   └── SignalRejected        somebody rejected the signal
     └── EngineError               what a caller of the operations did wrong, or came too late for
@@ -41,6 +42,18 @@ class StepFailed(TerminalError):
     """A step was refused, or its attempts are used up."""
 
     code = "step-failed"
+
+
+class ChildFailed(TerminalError):
+    """A called saga has not completed."""
+
+    code = "child-failed"
+
+    def __init__(self, code: str, message: str, *, saga_id: str, outcome: str) -> None:
+        """Take its error, its id, and how it has ended: `failed` or `cancelled`."""
+        super().__init__(code, message)
+        self.saga_id = saga_id
+        self.outcome = outcome
 
 
 class SignalTimeout(TerminalError):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Wait
 from services.orchestrator.engine.model.states import Phase
 
@@ -38,7 +39,7 @@ def explain(facts: Facts) -> str:
         "waiting": f"It {waits}." if waits else f"It waits{due} before its code is tried again.",
         "paused": "An operator has paused it; resume moves it on.",
         "stuck": _stuck(facts),
-        "compensating": f"It is being undone{doing}{why}; it ends when every undo owed is done.",
+        "compensating": f"It is being undone{doing}{why}{_held_up(facts)}; it ends when every undo owed is done.",
         "completed": "It has completed; nothing will happen any more.",
         "failed": f"It has failed{why}; {_undone(facts.skipped)}.",
         "cancelled": f"It has been cancelled{why}; {_undone(facts.skipped)}.",
@@ -56,6 +57,14 @@ def _stuck(facts: Facts) -> str:
     return f"It is stuck{why}. An operator can retry it{skip}{restart}{cancel}."
 
 
+def _held_up(facts: Facts) -> str:
+    """Name the called sagas whose ends the undos wait for, and how they stood when they were last looked at."""
+    last = facts.failures.get(CANCEL_CALL)
+    told = f" ({_told(last)})" if last else ""
+    held = [f"{wait.name!r} ({wait.id}) since {_moment(wait.since)}" for wait in facts.waits if wait.kind == "child"]
+    return f"; it waits for the end of the saga {', '.join(held)}{told}" if held else ""
+
+
 def _undone(skipped: tuple[str, ...]) -> str:
     if not skipped:
         return "every undo owed was done"
@@ -71,6 +80,8 @@ def _waiting(wait: Wait, failures: Mapping[str, ErrorInfo]) -> str:
             return f"waits since {since} for the callback {wait.id}{at_most}; resolving or rejecting it ends that"
         case "promise":
             return f"waits since {since} for the promise {wait.name!r}{at_most}; resolving or rejecting it ends that"
+        case "child":
+            return f"waits since {since} for the saga {wait.name!r} ({wait.id}){at_most}; its end ends that"
         case "retry":
             told = _last(wait, failures)
             return f"will try {wait.name!r} again at {when}, because its last attempt did not succeed{told}"

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     STATUS = "status"
     MARKER = "marker"
     TRANSACTION = "transaction"
+    CALL = "call"
     UNKNOWN = "unknown"
     """What this release does not write: code that comes to it diverges."""
 
@@ -164,10 +165,12 @@ class Undo(NamedTuple):
 
 
 class SignalKind(StrEnum):
-    """The two kinds of signals: by a random id, or by a name of the workflow."""
+    """The kinds of signals: by a random id, by a name of the workflow, or by the id of a called saga."""
 
     AWAKEABLE = "awakeable"
     PROMISE = "promise"
+    CHILD = "child"
+    """Settled by the end of that saga, and by nobody outside."""
 
 
 class SignalStatus(StrEnum):
@@ -180,7 +183,7 @@ class SignalStatus(StrEnum):
 
 
 class Signal(NamedTuple):
-    """A value that comes from outside; `name` is the awakeable's id or the promise's name.
+    """A value that comes from outside; `name` is the awakeable's id, the promise's name or the called saga's id.
 
     `expects` is a JSON object that the settling facts are compared with; `shape` names the value's type.
     """
@@ -234,7 +237,10 @@ class Alarm:
 
 
 class Saga(NamedTuple):
-    """A saga as a claim reads it; `input`, `output` are JSON text, times come from the database's clock."""
+    """A saga as a claim reads it; `input` is JSON text, times come from the database's clock.
+
+    `awaited`: other sagas wait for its end, as far as that claim knows.
+    """
 
     id: UUID
     workflow: str
@@ -259,10 +265,11 @@ class Saga(NamedTuple):
     attention: Attention | None = None
     progress: str | None = None
     traceparent: str | None = None
+    awaited: bool = False
 
 
 class NewSaga(NamedTuple):
-    """A saga to be started, in `delay_s` seconds."""
+    """A saga to be started, in `delay_s` seconds; `awaited`: its parent waits for its end."""
 
     id: UUID
     workflow: str
@@ -273,6 +280,7 @@ class NewSaga(NamedTuple):
     delay_s: float = 0.0
     parent_id: UUID | None = None
     traceparent: str | None = None
+    awaited: bool = False
 
 
 class History(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.records import Call, Carried, Kind, LogRecord, Saga, Undo, UndoStatus
 
-CARRIED: Final = frozenset({Kind.STEP, Kind.TRANSACTION, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START})
+CARRIED: Final = frozenset({Kind.STEP, Kind.TRANSACTION, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START, Kind.CALL})
 """What others have seen, or what is owed; the rest only the saga itself knows, and takes anew."""
 
 

@@ -15,6 +15,9 @@ class EngineSettings:
     wait for it."""
     idle_poll_s: float = 1.0
     """The same as long as nothing is found: with the heartbeat at most two statements a second."""
+    ends_poll_s: float = 5.0
+    """How often to look for ended sagas whose callers have not been told: only a crash, or a replica that did not know
+    that its saga is waited for, lets one wait for it."""
     max_running: int = 256
     """Sagas leased at once: more than one process can move on, and few enough for one heartbeat."""
     max_residents: int = 10_000

@@ -59,6 +59,7 @@ class Operations:
         self._starting = Starting(registry, codec, database, clock, hooks, active, on_due)
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting, active, on_due)
         self._steering = Steering(database, clock, hooks)
+        self.tell_end = self._settling.child
         self.erase = Erasing(database, clock).erase
 
     async def start(self, request: StartRequest) -> Started:

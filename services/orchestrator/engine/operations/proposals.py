@@ -13,7 +13,10 @@ from services.orchestrator.engine.store import signals
 
 
 class Proposal(NamedTuple):
-    """What somebody wants a signal to become: a value (JSON, as given) or an error, and on what grounds."""
+    """What somebody wants a signal to become: a value (JSON, as given) or an error, and on what grounds.
+
+    A value that the engine has written already is `written`, as it stands in the row of the saga that has made it.
+    """
 
     by: str
     value: Any = None
@@ -21,6 +24,7 @@ class Proposal(NamedTuple):
     identity: str | None = None
     facts: Mapping[str, Any] | None = None
     otherwise: StartRequest | None = None
+    written: str | None = None
 
     @property
     def status(self) -> SignalStatus:

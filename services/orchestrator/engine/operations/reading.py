@@ -71,7 +71,7 @@ class Reading:
             if row is None:
                 raise UnknownSaga
             records = [record for _, record in await steps.of_sagas(conn, [row.id])]
-        open_waits = {(wait.id or wait.name, wait.since) for wait in row.waits}
+        open_waits = {(name, wait.since) for wait in row.waits for name in (wait.id, wait.name) if name is not None}
         lines = [_recorded(record, open_waits) for record in records] + [_under_way(call) for call in row.calls]
         return sorted(lines, key=lambda line: positions.order(line.position))
 
@@ -245,7 +245,7 @@ def _json(text: str | None) -> Any:
 
 def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -> StepView:
     """Return a record as people see it: that a wait has begun is recorded, but it is not done as long as it is open."""
-    waits = record.kind in (Kind.WAIT, Kind.TIMER) and (record.name, record.started_at) in open_waits
+    waits = record.kind in (Kind.WAIT, Kind.TIMER, Kind.CALL) and (record.name, record.started_at) in open_waits
     status = "waiting" if waits else "done" if record.error is None else "failed"
     return StepView(
         record.position,

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.awakeable_ids import saga_of
+from services.orchestrator.engine.model.calls import ChildEnd
 from services.orchestrator.engine.model.codec import Codec, admitted
 from services.orchestrator.engine.model.errors import (
     EngineError,
@@ -62,6 +64,12 @@ class Settling:
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
         """Settle a declared promise, also before it is waited for; UnknownSaga, UnknownVersion, UnknownSignal."""
         return await self._settle(Request(saga_uuid(saga_id), name, SignalKind.PROMISE, proposal))
+
+    async def child(self, caller_id: UUID, end: ChildEnd) -> None:
+        """Tell a saga how one that it has called has ended; nothing happens if it waits no more, or is gone."""
+        proposal = Proposal(f"saga {end.saga_id}", error=end.error, identity=end.outcome, written=end.output)
+        with suppress(UnknownSignal):
+            await self._settle(Request(caller_id, end.saga_id, SignalKind.CHILD, proposal))
 
     async def _settle(self, request: Request) -> Settlement:
         return await self._hand(request) or await self._batcher.ask(request)
@@ -169,7 +177,7 @@ class Settling:
                 signal = await signals.get(conn, request.saga_id, request.name)
                 if request.kind is SignalKind.PROMISE:
                     signal = self._declared(saga, request, signal)
-                elif signal is None:
+                elif signal is None or signal.kind is not request.kind:
                     return UnknownSignal()
                 settlement, settled = await self._decide(conn, saga, signal, request.proposal)
         except EngineError as error:
@@ -186,7 +194,9 @@ class Settling:
         """Return a promise, also one that nobody has waited for yet; UnknownSaga, UnknownVersion, UnknownSignal."""
         if saga is None:
             raise UnknownSaga
-        if signal is not None and signal.kind is SignalKind.PROMISE:
+        if signal is not None:
+            if signal.kind is not SignalKind.PROMISE:
+                raise UnknownSignal
             return signal
         require_declared(self._registry, saga.workflow, saga.version, request.name)
         return Signal(saga.id, request.name, SignalKind.PROMISE, opened_at=saga.claimed_at)
@@ -216,8 +226,8 @@ class Settling:
         return Settlement(outcome, saga_id, key, standing_of(signal), started=started), None
 
     def _proposed(self, signal: Signal, proposal: Proposal, shape: Any) -> Signal:
-        value = None
-        if proposal.error is None:
+        value = proposal.written
+        if proposal.error is None and value is None:
             try:
                 value = admitted(self._codec, proposal.value, shape)
             except PayloadError as error:

@@ -9,6 +9,7 @@ from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.settings import EngineSettings
+from services.orchestrator.engine.running.call_undos import StopCalled
 from services.orchestrator.engine.running.calls import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.compensator import Compensator
@@ -31,6 +32,7 @@ def turns_of(  # noqa: PLR0913 - it names each part once, as the composition roo
     hooks: EngineHooks,
     settings: EngineSettings,
     transactions_database: Database,
+    stop_called: StopCalled,
 ) -> Turns:
     """Return the turns of one replica; all of them write through `committer`, but for authors' transactions."""
     loader = Loader(database, clock, settings.lease_s)
@@ -45,6 +47,7 @@ def turns_of(  # noqa: PLR0913 - it names each part once, as the composition roo
         clock=clock,
         hooks=hooks,
         settings=settings,
+        stop_called=stop_called,
     )
     transactions = Transactions(
         database=transactions_database,

@@ -9,12 +9,14 @@ from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.records import Alarm, Attention, Saga, Undo, UndoStatus, Wait
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+from services.orchestrator.engine.running.call_undos import CalledLives, CallUndos, StopCalled
 from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict, error_info
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.endings import Endings
@@ -28,7 +30,7 @@ UNDO_TIMEOUT_S = 30.0
 class Compensator:
     """Runs the undos that a saga owes and then ends it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it works with every part of a turn
         self,
         *,
         committer: Committer,
@@ -39,8 +41,9 @@ class Compensator:
         clock: Clock,
         hooks: EngineHooks,
         settings: EngineSettings,
+        stop_called: StopCalled,
     ) -> None:
-        """Take the parts; `loader` reads the undos of a saga."""
+        """Take the parts; `loader` reads the undos of a saga, `stop_called` cancels the sagas that it has called."""
         self._committer = committer
         self._caller = caller
         self._endings = endings
@@ -49,6 +52,9 @@ class Compensator:
         self._clock = clock
         self._hooks = hooks
         self._settings = settings
+        self._call_undos = CallUndos(
+            stop=stop_called, caller=caller, codec=codec, clock=clock, undo_timeout_s=UNDO_TIMEOUT_S
+        )
         self.draining = False
 
     async def unwind(self, definition: WorkflowDefinition, pending: Pending, lease: Lease) -> None:
@@ -87,7 +93,7 @@ class Compensator:
         """Do one undo; False if the saga waits for another attempt, or for a person."""
         saga = pending.saga
         fn = definition.undos.get(undo.name)
-        if fn is None:
+        if fn is None and undo.name != CANCEL_CALL:
             await self._write_unwinding(pending)
             message = f"workflow {definition.name!r} version {definition.version} no longer has the undo {undo.name!r}"
             await self._get_stuck(definition, pending, undo, "undo-missing", message)
@@ -97,7 +103,10 @@ class Compensator:
         await self._write(pending, RunState.LEASED)
         if not lease.valid(self._clock.monotonic()):
             raise LeaseLost
-        attempted = await self._attempt(fn, saga, undo)
+        if fn is None:
+            attempted = await self._call_undos.attempt(definition, saga, undo)
+        else:
+            attempted = await self._attempt(fn, saga, undo)
         if attempted.verdict is Verdict.OK:
             done = undo._replace(status=UndoStatus.DONE, error=None, finished_at=present(saga, self._clock))
             pending.undo_changes.append(done)
@@ -125,12 +134,16 @@ class Compensator:
     ) -> bool:
         error = attempted.error or Exception("unknown")
         before, undo = undo.error, undo._replace(error=error_info(error))
+        if isinstance(error, CalledLives):
+            pending.undo_changes.append(undo._replace(attempts=undo.attempts - 1))  # nor this one
+            await self._wait(pending, RunState.WAITING, delay_s=error.pause_s, waits=(error.wait,))
+            return False
         if attempted.verdict is Verdict.MISCONFIGURED:
             pending.undo_changes.append(undo._replace(attempts=undo.attempts - 1))  # no policy counts this one
             message = f"{undo.name}: {attempted.info().message}"
             pending.alarms.append(Alarm("step-misconfigured", message, is_repeat=undo.error == before))
             delay_s = MISCONFIGURED_RETRY.delay_s(1, ids.jitter(0.0, 1.0))
-            await self._wait(pending, RunState.WAITING, delay_s=delay_s, undo=undo)
+            await self._try_again(pending, undo, delay_s)
             return False
         pending.undo_changes.append(undo)
         policy, refused = definition.undo_retry, attempted.verdict is Verdict.REFUSED
@@ -141,13 +154,18 @@ class Compensator:
             await self._get_stuck(definition, pending, undo, "undo-failed", message)
             return False
         delay_s = policy.delay_s(undo.attempts, ids.jitter(0.0, 1.0), attempted.retry_after_s)
-        await self._wait(pending, RunState.WAITING, delay_s=delay_s, undo=undo)
+        await self._try_again(pending, undo, delay_s)
         return False
 
-    async def _wait(self, pending: Pending, run_state: RunState, *, delay_s: float, undo: Undo | None = None) -> None:
+    async def _try_again(self, pending: Pending, undo: Undo, delay_s: float) -> None:
         now = present(pending.saga, self._clock)
-        due_at = now + timedelta(seconds=delay_s)
-        waits = (Wait("retry", undo.name, undo.started_at or now, None, due_at),) if undo else ()
+        wait = Wait("retry", undo.name, undo.started_at or now, None, now + timedelta(seconds=delay_s))
+        await self._wait(pending, RunState.WAITING, delay_s=delay_s, waits=(wait,))
+
+    async def _wait(
+        self, pending: Pending, run_state: RunState, *, delay_s: float, waits: tuple[Wait, ...] = ()
+    ) -> None:
+        due_at = present(pending.saga, self._clock) + timedelta(seconds=delay_s)
         await self._write(pending, run_state, due_at=due_at, waits=waits)
 
     async def _write_unwinding(self, pending: Pending) -> None:

@@ -30,6 +30,7 @@ from services.orchestrator.engine.model.records import (
     SignalStatus,
 )
 from services.orchestrator.engine.model.retry import RetryPolicy
+from services.orchestrator.engine.running import child_calls
 from services.orchestrator.engine.running.asked_transaction import AskedTransaction
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import addressed
@@ -216,6 +217,19 @@ class Journal:
             )
             self._log.append(position, Kind.START, name, _json(str(saga_id)))
         return str(saga_id)
+
+    async def call(
+        self,
+        definition: WorkflowDefinition,
+        key: str,
+        value: Any,
+        subject: str | None,
+        timeout: timedelta | None,
+        undo: Callable[..., Awaitable[None]] | None,
+    ) -> Any:
+        """Call a saga once and wait for its end; the deadline is fixed once."""
+        asked = child_calls.Asked(definition, key, value, subject, timeout, undo)
+        return await child_calls.call(self._log, self._definition, self._codec, asked)
 
     def send(self, message: Message) -> None:
         """Put a message into the outbox once; its id is the saga's and the position's."""

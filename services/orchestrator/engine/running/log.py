@@ -34,9 +34,9 @@ class Line:
 class RunLog:
     """The log of one saga in memory: recorded ground, what is pending, and the settled signals.
 
-    `awakeables` are those that the code has opened, as they were then. `registered` are the undos by position, if a
-    restart has carried over anything. `line` is the branch whose code runs now; the driver sets it. `fault` is the
-    first fault of the code itself.
+    `awakeables` are the callbacks, and the calls of sagas, that the code has opened, as they were then. `registered`
+    are the undos by position, if a restart has carried over anything. `line` is the branch whose code runs now; the
+    driver sets it. `fault` is the first fault of the code itself.
     """
 
     def __init__(self, saga: Saga, replay: Replay, clock: Clock) -> None:

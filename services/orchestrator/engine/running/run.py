@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
-from services.orchestrator.engine.model.commands import RunStep, WaitSignal
+from services.orchestrator.engine.model.commands import RunStep, WaitChild, WaitSignal
 from services.orchestrator.engine.model.errors import StepBarred
 from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, Wait
 from services.orchestrator.engine.running.calls import Attempted
@@ -60,7 +60,9 @@ class Run:
         """Say what the saga waits for."""
         waits = []
         for _, command in self.driver.waits.values():
-            if isinstance(command, WaitSignal):
+            if isinstance(command, WaitChild):
+                waits.append(Wait(command.kind, command.label, command.since, command.signal, command.until))
+            elif isinstance(command, WaitSignal):
                 signal_id = command.signal if command.kind == SignalKind.AWAKEABLE else None
                 name = getattr(command.shape, "__name__", "any") if signal_id else command.signal
                 waits.append(Wait(command.kind, name, command.since, signal_id, command.until))

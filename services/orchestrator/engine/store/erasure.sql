@@ -3,11 +3,12 @@
 
 -- name: erase
 -- Blanks the payloads of a subject's ended sagas, up to :limit; keys, states and identities stay, so that nothing that is told
--- once more starts or settles anything anew. A saga that lives keeps its payloads: it still needs them.
+-- once more starts or settles anything anew. A saga that lives keeps its payloads: it still needs them. So does one that has ended
+-- as long as its callers have not been told of that; and what they were told goes with it, once they have ended.
 with held as materialized (
     select id
     from sagas
-    where subject = :subject and phase = 'ended' and input <> :erased
+    where subject = :subject and phase = 'ended' and input <> :erased and not awaited
     order by id
     limit :limit
     for no key update
@@ -25,6 +26,13 @@ with held as materialized (
     set value = case when value is not null then 'null' end,
         error_message = case when error_message is not null then '' end
     where saga_id = any(array(select id from held))
+), handed_on as (
+    update signals g
+    set value = case when g.value is not null then 'null' end,
+        error_message = case when g.error_message is not null then '' end
+    from sagas caller
+    where g.kind = 'child' and g.name = any(array(select cast(id as text) from held))
+      and caller.id = g.saga_id and caller.phase = 'ended' and g.saga_id <> all(array(select id from held))
 )
 update sagas
 set input = :erased,
@@ -35,7 +43,7 @@ where id = any(array(select id from held))
 returning id
 
 -- name: count_live
--- Counts a subject's sagas that have not ended.
+-- Counts a subject's sagas that have not ended, or whose callers have not been told of it.
 select count(*)
 from sagas
-where subject = :subject and phase <> 'ended'
+where subject = :subject and (phase <> 'ended' or awaited)

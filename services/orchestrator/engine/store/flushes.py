@@ -10,7 +10,7 @@ from services.chassis.messaging import outbox
 from services.chassis.sql import Queries
 from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import LogRecord, Signal, Undo
-from services.orchestrator.engine.store import sagas, signals
+from services.orchestrator.engine.store import awaiting, sagas, signals
 from services.orchestrator.engine.store.columns import write_attention, write_calls, write_waits
 
 queries = Queries.beside(__file__, "flush.sql")
@@ -48,7 +48,9 @@ async def write_behind(conn: Connection, flush: Flush, *, now: datetime | None) 
 
 async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: datetime | None) -> None:
     await signals.expire(conn, [(flush.saga_id, name) for flush in applied for name in flush.expired], now=now)
-    await sagas.insert(conn, [saga for flush in applied for saga in flush.starts], now=now)
+    starts = [saga for flush in applied for saga in flush.starts]
+    await sagas.insert(conn, [saga for saga in starts if not saga.awaited], now=now)
+    await awaiting.start_called(conn, [saga for saga in starts if saga.awaited], now=now)
     for flush in applied:
         for alarm in flush.alarms:
             if alarm.is_repeat:

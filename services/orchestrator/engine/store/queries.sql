@@ -1,4 +1,4 @@
--- The concurrency contract of the engine. Every statement that takes a lock is here, in flush.sql or in erasure.sql.
+-- The concurrency contract of the engine. Every statement that takes a lock is here, in flush.sql, erasure.sql or awaiting.sql.
 -- The row of a saga is its lock. Whoever changes anything of a saga (its log, its undos, its signals, its state) holds that row
 -- first, in the same transaction; so whatever is decided under the lock is decided once, and nobody can act on a stale view.
 --   * A lease is `run_state = 'leased'` with `epoch`, and ends at `due_at`. Every claim, and every cancel, makes a new epoch;
@@ -57,7 +57,7 @@ from due cross join moment
 where s.id = any(array(select id from due)) and s.id = due.id
 returning s.id, s.workflow, s.version, s.key, s.subject, s.input, s.phase, s.run_state, s.outcome, s.epoch, s.flush_no,
           s.signal_no, s.undo_no, s.takeovers, s.faults, s.no_return, s.created_at, moment.at as claimed_at, s.calls,
-          s.error_code, s.error_message, s.attention, s.progress, s.traceparent
+          s.error_code, s.error_message, s.attention, s.progress, s.traceparent, s.awaited
 
 -- name: isolate
 -- Notes that a suspect is about to run with no other suspect beside it; gives nothing if the lease is lost.
@@ -111,7 +111,7 @@ returning s.id
 -- Holds one saga, for an operation or a settlement; what is read after it, in the same transaction, is the truth.
 select id, workflow, version, key, subject, input, phase, run_state, outcome, epoch, flush_no, signal_no, undo_no, takeovers,
        faults, no_return, created_at, coalesce(cast(:now as timestamptz), clock_timestamp()) as claimed_at, calls,
-       error_code, error_message, attention, progress, traceparent
+       error_code, error_message, attention, progress, traceparent, awaited
 from sagas
 where id = :id
 for no key update
@@ -146,6 +146,7 @@ with wanted as (
             settled_by = excluded.settled_by,
             settled_at = excluded.settled_at
         where g.status = 'open'
+          and g.kind = excluded.kind
     returning g.saga_id, g.name, g.kind, g.status, g.identity, g.settled_by, g.error_message
 ), woken as (
     update sagas s
@@ -246,11 +247,12 @@ set status = 'skipped', error_code = 'skipped', error_message = :reason, finishe
 where saga_id = :saga_id and seq = :seq
 
 -- name: delete_finished
--- Removes whole sagas that ended before :before, oldest first; closed awakeables stay, so that late money finds its owner.
+-- Removes whole sagas that ended before :before, oldest first; closed awakeables stay, so that late money finds its owner. One whose
+-- end somebody is yet to be told of stays too.
 with old as materialized (
     select id
     from sagas
-    where finished_at < :before
+    where finished_at < :before and not awaited
     order by finished_at
     limit :limit
     for update skip locked
@@ -259,7 +261,7 @@ with old as materialized (
 ), undone as (
     delete from compensations where saga_id = any(array(select id from old))
 ), promised as (
-    delete from signals where saga_id = any(array(select id from old)) and kind = 'promise'
+    delete from signals where saga_id = any(array(select id from old)) and kind in ('promise', 'child')
 )
 delete from sagas where id = any(array(select id from old))
 returning id

@@ -27,17 +27,18 @@ async def insert(conn: Connection, new: Sequence[NewSaga], *, now: datetime | No
     """Start sagas in the caller's transaction; return the ids of those that did not exist yet."""
     if not new:
         return frozenset()
-    rows = await conn.fetch(queries()["insert_sagas"], _births(new, Birth(), now))
+    rows = await conn.fetch(queries()["insert_sagas"], births(new, Birth(), now))
     return frozenset(row["id"] for row in rows)
 
 
 async def bear(conn: Connection, new: Sequence[NewSaga], birth: Birth, *, now: datetime | None) -> dict[UUID, datetime]:
     """Start sagas, some of them leased; return the ids of those that did not exist yet, and when they were created."""
-    rows = await conn.fetch(queries()["insert_sagas"], _births(new, birth, now))
+    rows = await conn.fetch(queries()["insert_sagas"], births(new, birth, now))
     return {row["id"]: row["created_at"] for row in rows}
 
 
-def _births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[str, Any]:
+def births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[str, Any]:
+    """Return what a statement that starts sagas asks for."""
     unique = list({saga.id: saga for saga in reversed(new)}.values())  # of two starts in one batch the first counts
     return {
         "now": now,
@@ -215,4 +216,5 @@ def _saga(row: Row) -> Saga:
         attention=read_attention(row["attention"]),
         progress=row["progress"],
         traceparent=row["traceparent"],
+        awaited=row["awaited"],
     )

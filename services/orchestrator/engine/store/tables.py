@@ -4,9 +4,10 @@ One row of `sagas` is one saga: what it is, where it stands, when it is due. Its
 fact, inserted once and taken out only by a restart; calls that have not finished stand on the saga's row, and beside
 them what a restart has carried over (steps that may have taken effect, callbacks, messages, undos that are owed), each
 until the code comes to its position again. `compensations` has its undos, written before the effects that they
-undo. `signals` has what comes from outside. Every table leads with the saga's id, so that they can be distributed by
-it; there are no foreign keys, because a saga's rows are written and deleted together and a check per row would be paid
-on the hot path.
+undo. `signals` has what comes from outside, and the ends of called sagas; `awaiting` has who is yet to be told of an
+end. Every table leads with a saga's id, so that they can be distributed by it (`awaiting` by that of the saga that
+ends); there are no foreign keys, because a saga's rows are written and deleted together and a check per row would be
+paid on the hot path.
 """
 
 from sqlalchemy import (
@@ -54,6 +55,7 @@ sagas = Table(
     Column("due_at", MOMENT),
     Column("owner", Text),
     Column("alone", Boolean, nullable=False),
+    Column("awaited", Boolean, nullable=False, server_default=text("false")),
     Column("created_at", MOMENT, nullable=False),
     Column("updated_at", MOMENT, nullable=False),
     Column("finished_at", MOMENT),
@@ -82,6 +84,7 @@ sagas = Table(
     Index("sagas_of_subject", "subject", desc("created_at"), postgresql_where=text("subject is not null")),
     Index("sagas_live", "workflow", postgresql_where=text("phase <> 'ended'")),
     Index("sagas_finished", "finished_at", postgresql_where=text("finished_at is not null")),
+    Index("sagas_awaited_ends", "id", postgresql_where=text("phase = 'ended' and awaited")),
     # For people who look for what is rare among millions. A saga that goes well is never in it; and whatever changes
     # one of these columns on its way changes due_at or phase as well: no write leaves its page because of this index.
     Index(
@@ -149,7 +152,7 @@ signals = Table(
     Column("until", MOMENT),
     Column("settled_by", Text),
     Column("settled_at", MOMENT),
-    CheckConstraint("kind in ('awakeable', 'promise')", name="signals_kind"),
+    CheckConstraint("kind in ('awakeable', 'promise', 'child')", name="signals_kind"),
     CheckConstraint("status in ('open', 'resolved', 'rejected', 'expired')", name="signals_status"),
     CheckConstraint("(status = 'open') = (settled_at is null)", name="signals_settled_at"),
     CheckConstraint("(status = 'resolved') = (value is not null)", name="signals_resolved_has_value"),
@@ -161,6 +164,15 @@ signals = Table(
         "saga_id",
         postgresql_where=text("kind = 'promise' and status = 'open'"),
     ),
+    Index("signals_of_children", "name", postgresql_where=text("kind = 'child'")),
+    postgresql_with=dict(PURGED),
+)
+
+awaiting = Table(
+    "awaiting",
+    metadata,
+    Column("child_id", UUID(as_uuid=True), primary_key=True),
+    Column("parent_id", UUID(as_uuid=True), primary_key=True),
     postgresql_with=dict(PURGED),
 )
 

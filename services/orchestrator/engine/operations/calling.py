@@ -1,0 +1,50 @@
+"""What the engine does to sagas on behalf of those that have called them: cancelling them when these are undone."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.orchestrator.engine.hooks import EngineHooks
+from services.orchestrator.engine.model.calls import Called
+from services.orchestrator.engine.model.errors import CannotCancel, UnknownSaga
+from services.orchestrator.engine.model.states import Outcome, Phase
+from services.orchestrator.engine.operations.steering import Asked, Steering
+from services.orchestrator.engine.store import views
+
+UNDOING = "the saga that has called it is being undone"
+
+
+class Calling:
+    """Cancels called sagas by the operation that people cancel with, so that nothing is special about it."""
+
+    def __init__(self, database: Database, clock: Clock, hooks: EngineHooks, on_due: Callable[[], None]) -> None:
+        """Take where sagas are, and whom to tell when one has become due."""
+        self._database = database
+        self._steering = Steering(database, clock, hooks)
+        self._on_due = on_due
+
+    async def stop(self, called_id: UUID, caller_id: UUID) -> Called | None:
+        """Cancel a saga that `caller_id` has started, if it still may be; say how it stands, None if there is none."""
+        row = await self._read(called_id)
+        if row is None or row.parent_id != caller_id or row.phase is not Phase.FORWARD or row.no_return:
+            return _called(row, caller_id)
+        try:
+            await self._steering.cancel(str(called_id), Asked(f"saga {caller_id}", UNDOING))
+        except (CannotCancel, UnknownSaga):
+            pass  # it has gone on meanwhile: how far, its row says
+        else:
+            self._on_due()
+        return _called(await self._read(called_id), caller_id)
+
+    async def _read(self, saga_id: UUID) -> views.SagaRow | None:
+        async with self._database.autocommit() as conn:
+            return await views.get(conn, saga_id)
+
+
+def _called(row: views.SagaRow | None, caller_id: UUID) -> Called | None:
+    if row is None:
+        return None
+    outcome = Outcome(row.status) if row.phase is Phase.ENDED else None
+    needs = None if row.attention is None else row.attention.reason
+    return Called(row.status, row.parent_id == caller_id, outcome, row.output, needs)
