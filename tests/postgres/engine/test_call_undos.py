@@ -67,6 +67,7 @@ async def test_a_cancel_at_any_moment_undoes_in_order(cluster_of: ClusterOf) -> 
         cluster.on_event = fault = AtPoint(point, cancel)
         view = await cluster.finish(saga_id)
         seen.add(await _in_order(cluster, view, key))
+        await cluster.close()
         if not fault.reached:
             break
     assert not fault.reached
