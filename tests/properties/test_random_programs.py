@@ -50,7 +50,7 @@ async def _hold(cluster: Cluster, commands: Program, crashes: list[int]) -> None
     await cluster.advance(30)
     wrong, expected = await contradictions(cluster, view, commands, crashed=any(fault.reached for fault in faults))
     assert not wrong
-    children = [name for name in cluster.world.happened() if name.startswith("child-")]
+    children = [name for name in cluster.world.happened() if name.startswith(("child-", "call-"))]
     assert sorted(children) == sorted(expected)
 
 

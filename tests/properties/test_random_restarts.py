@@ -72,7 +72,7 @@ async def _hold(cluster: Cluster, commands: Program, crashes: list[int], rolls: 
     crashed = any(fault.reached for fault in faults)
     wrong, expected = await contradictions(cluster, view, commands, crashed=crashed, restarted=True)
     assert not [one for one in wrong if "was recorded after attempt" not in one]  # a restart counts attempts anew
-    children = [name for name in cluster.world.happened() if name.startswith("child-")]
+    children = [name for name in cluster.world.happened() if name.startswith(("child-", "call-"))]
     assert sorted(children) == sorted(expected)
 
 

@@ -12,7 +12,15 @@ from typing import Any
 from hypothesis import strategies as st
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine import RetryPolicy, SagaView, StepFailed, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import (
+    RetryPolicy,
+    SagaView,
+    Step,
+    StepFailed,
+    TerminalError,
+    WorkflowContext,
+    workflow,
+)
 from tests.support.bookings import SCRIPT, book, fails, unbook
 from tests.support.engine import Cluster
 from tests.support.world import (
@@ -38,7 +46,10 @@ EFFECTS = ("step", "undone", "flaky", "echo")
 """Commands that take effect once, under their name."""
 BOOKED = ("booked", "rebooked")
 """Transactions, which leave a row of their name; the second is rolled back at first."""
-PLAIN = ("refused", "exhausted", "sleep", "until", "awakeable", "promise", "child", "send", "status", "compensation")
+WAITS = ("sleep", "until", "awakeable", "promise", "call")
+PLAIN = ("refused", "exhausted", *WAITS, "child", "send", "status", "compensation")
+OWED = ("undone", "flaky", "echo", "won", "lost", "beaten", "exhausted", "compensation", "call", *BOOKED)
+"""Commands that owe an undo."""
 FORKS = ("gather", "map")
 LEAVES = (*EFFECTS, *BOOKED, *PLAIN, "won", "lost", "beaten", "fail", "no_return")
 
@@ -84,7 +95,12 @@ async def child_program(ctx: WorkflowContext, name: str) -> str:
     return await ctx.run(act, name)
 
 
-@workflow("program", version=1, promises={"go": bool}, undos=[undo, undo_on, put_back, unbook])
+async def call_off(step: Step[Clients], _: str | None, name: str) -> None:
+    """Undo what a called saga has completed."""
+    await put_back(step, name)
+
+
+@workflow("program", version=1, promises={"go": bool}, undos=[undo, undo_on, put_back, unbook, call_off])
 async def program(ctx: WorkflowContext, commands: list[Any]) -> str:
     """Do what the commands say, one after another."""
     await _block(ctx, commands)
@@ -97,8 +113,8 @@ async def _block(ctx: WorkflowContext, commands: Program) -> None:
             await _branches(ctx, command)
         elif command["kind"] in {"step", "undone", "flaky", "echo", "refused", "exhausted"}:
             await _call(ctx, command["kind"], command["name"])
-        elif command["kind"] in {"sleep", "until", "awakeable", "promise"}:
-            await _wait(ctx, command["kind"])
+        elif command["kind"] in WAITS:
+            await _wait(ctx, command["kind"], command["name"])
         elif command["kind"] in BOOKED:
             await ctx.transaction(book, command["name"], compensate=unbook, retry=PATIENT)
         else:
@@ -146,13 +162,15 @@ def drawn_here(clients: Clients) -> int:
     return len(clients.world.notes)
 
 
-async def _wait(ctx: WorkflowContext, kind: str) -> None:
+async def _wait(ctx: WorkflowContext, kind: str, name: str) -> None:
     if kind == "sleep":
         await ctx.sleep(timedelta(seconds=2))
     elif kind == "until":
         await ctx.sleep_until(ctx.now() + timedelta(seconds=3))
     elif kind == "awakeable":
         await ctx.awakeable(bool).result(timeout=timedelta(days=30))
+    elif kind == "call":
+        await ctx.call(child_program, key=f"{ctx.key}/{name}", input=name, compensate=call_off)
     else:
         await ctx.promise("go").result()
 
@@ -199,11 +217,11 @@ class Oracle:
             if kind == "exhausted":  # a crash between the intent and its only call leaves it without effect
                 self.uncertain.add(name)
             self.booked += [name] if kind in BOOKED else []
-            if kind in {"undone", "flaky", "echo", "won", "lost", "beaten", "exhausted", "compensation", *BOOKED}:
+            if kind in OWED:
                 self.owed.append((here, name))
             if kind == "refused":  # a crash during a call leaves its undo owed, also if the repeat is refused
                 self.doubtful.append((here, name))
-            if kind == "child":
+            if kind in {"child", "call"}:
                 self.children.append(name)
             if kind == "send":
                 self.messages.append((here, name))
