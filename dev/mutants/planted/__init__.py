@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dev.mutants.mutant import Mutant
 from dev.mutants.planted.branches import BRANCHES
+from dev.mutants.planted.calls import CALLS
 from dev.mutants.planted.edges import EDGES
 from dev.mutants.planted.holding import HOLDING
 from dev.mutants.planted.leases import LEASES
@@ -23,6 +24,7 @@ ALL: Sequence[Mutant] = (
     *RESTARTS,
     *READ_BACKS,
     *TRANSACTIONS,
+    *CALLS,
     *SIGNALS,
     *EDGES,
 )
