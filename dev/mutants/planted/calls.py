@@ -85,7 +85,7 @@ CALLS = (
         "G8",
         "An undo cancels a saga that somebody else has started.",
         (Edit(f"{ENGINE}/operations/calling.py", "row is None or row.parent_id != caller_id or", "row is None or"),),
-        (f"{TESTS}/test_call_undos.py::test_what_somebody_else_has_started_is_never_cancelled[C1]",),
+        (f"{TESTS}/test_calls_given_up.py::test_what_somebody_else_has_started_is_never_cancelled[C1]",),
     ),
     Mutant(
         "call-settled-from-outside",

@@ -63,6 +63,12 @@ async def child_view(cluster: Cluster, key: str = "k/child") -> SagaView:
     return await cluster.view(child_id(key))
 
 
+async def cancelled(cluster: Cluster, saga_id: str) -> SagaView:
+    """Cancel a saga and see it to its end."""
+    await cluster.operations.cancel(saga_id, by="ann", reason="changed my mind")
+    return await cluster.finish(saga_id)
+
+
 async def is_forgotten(cluster: Cluster, saga_id: str) -> bool:
     """Whether nobody waits for a saga any more, nor for any other."""
     async with cluster.replicas[0].database.begin() as conn:
