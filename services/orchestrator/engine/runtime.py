@@ -94,6 +94,7 @@ class Engine:
             end_waiters=self._end_waiters,
             active=self._active,
             on_due=self._scheduler.nudge,
+            engine_database=database,
         )
         self._child_ends = ChildEnds(database=database, clock=clock, tell=self.operations.tell_end, settings=settings)
 

@@ -17,6 +17,7 @@ from services.orchestrator.engine import (
     Engine,
     Registry,
     StartRequest,
+    Step,
     TerminalError,
     WorkflowContext,
     WorkflowDefinition,
@@ -203,6 +204,44 @@ async def test_a_secret_stays_sealed_and_is_erased_with_either_saga(
     late = await engine.operations.start(StartRequest("latecomer", "k", None))
     await engine.run_until_idle()
     assert (await engine.operations.get(late.saga_id)).output == "erased erased"
+    await engine.stop()
+
+
+async def take_out(step: Step[list[object]], got: Card | None, given: Card) -> None:
+    """Note what is to be undone."""
+    step.clients.append((got, given))
+
+
+@workflow("regretful", version=1, promises={"go": bool}, undos=[take_out])
+async def regretful(ctx: WorkflowContext, given: Card) -> None:
+    """Hand a secret on, and regret it when told to."""
+    await ctx.call(vault, key="vault", input=given, subject="bob", compensate=take_out)
+    await ctx.promise("go").result()
+    raise TerminalError("no-way", "it cannot be done")
+
+
+@pytest.mark.scenario("X14", "G8")
+@pytest.mark.parametrize("erased", [False, True])
+async def test_what_undoes_a_call_gets_what_is_left_of_it(
+    orchestrator_database: Database, clock: ManualClock, erased: bool
+) -> None:
+    """The output and the input, both opened; no output if that has been erased since."""
+    clients: list[object] = []
+    engine = Engine(
+        registry=Registry([regretful, vault]),
+        codec=PydanticCodec(Sealer(["a-key-of-some-length" * 2])),
+        clients=clients,
+        database=orchestrator_database,
+        clock=clock,
+    )
+    saga_id = (await engine.operations.start(StartRequest("regretful", "k", {"number": "17"}))).saga_id
+    await engine.run_until_idle()
+    if erased:
+        assert (await engine.operations.erase("bob", by="root", reason="asked for")).erased == 1
+    await engine.operations.resolve_promise(saga_id, "go", value=True, by="ann")
+    await engine.run_until_idle()
+    assert (await engine.operations.get(saga_id)).status == "failed"
+    assert clients == [(None if erased else Card(number="17"), Card(number="17"))]
     await engine.stop()
 
 

@@ -28,6 +28,6 @@ class Calls:
 
         ChildFailed if it fails or is cancelled, SignalTimeout after `timeout`, which closes the wait and no more. When
         this saga is undone, one that it has started is cancelled and waited for; what has completed by then is
-        undone by `compensate`, which gets the output and the input.
+        undone by `compensate`, which gets the output (None if it has been erased) and the input.
         """
         return await self._recorder.call(definition, key, input, subject, timeout, compensate)

@@ -46,7 +46,7 @@ class CallUndo(NamedTuple):
 
 
 class Called(NamedTuple):
-    """How a called saga stands; `output` is JSON text.
+    """How a called saga stands; `output` is JSON text, None once it is erased.
 
     `outcome` is None until it has ended; `is_ours`: the asking saga has started it, and so may cancel it.
     """

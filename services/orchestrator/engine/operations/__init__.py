@@ -37,7 +37,7 @@ class Operations:
     Those that steer a saga are done once for all requests that name themselves alike by `once`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it works with every part of the engine
         self,
         *,
         registry: Registry,
@@ -48,8 +48,12 @@ class Operations:
         end_waiters: EndWaiters,
         active: ActiveSagas,
         on_due: Callable[[], None],
+        engine_database: Database,
     ) -> None:
-        """Take the parts; `on_due` is called when a saga has become due that somebody has to claim."""
+        """Take the parts; `on_due` is called when a saga has become due that somebody has to claim.
+
+        What the engine does for itself, by `tell_end`, goes by connections of its own.
+        """
         self.registry = registry
         self._clock = clock
         self._end_waiters = end_waiters
@@ -59,7 +63,7 @@ class Operations:
         self._starting = Starting(registry, codec, database, clock, hooks, active, on_due)
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting, active, on_due)
         self._steering = Steering(database, clock, hooks)
-        self.tell_end = self._settling.child
+        self.tell_end = Settling(registry, codec, engine_database, clock, hooks, self._starting, active, on_due).child
         self.erase = Erasing(database, clock).erase
 
     async def start(self, request: StartRequest) -> Started:

@@ -7,6 +7,7 @@ from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.calls import Called
+from services.orchestrator.engine.model.codec import ERASED
 from services.orchestrator.engine.model.errors import CannotCancel, UnknownSaga
 from services.orchestrator.engine.model.states import Outcome, Phase
 from services.orchestrator.engine.operations.steering import Asked, Steering
@@ -46,5 +47,6 @@ def _called(row: views.SagaRow | None, caller_id: UUID) -> Called | None:
     if row is None:
         return None
     outcome = Outcome(row.status) if row.phase is Phase.ENDED else None
+    output = None if row.input == ERASED else row.output
     needs = None if row.attention is None else row.attention.reason
-    return Called(row.status, row.parent_id == caller_id, outcome, row.output, needs)
+    return Called(row.status, row.parent_id == caller_id, outcome, output, needs)
