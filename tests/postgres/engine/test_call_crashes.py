@@ -1,15 +1,16 @@
 """Calls under crashes: whoever dies, and wherever, the result comes back, and what was called is undone once."""
 
 import itertools
+from functools import partial
 
 import pytest
 
-from services.orchestrator.engine import SagaView, StartRequest
-from tests.postgres.engine.calling import child, child_id, is_forgotten, parent
+from services.orchestrator.engine import SagaView, StartRequest, TerminalError, WorkflowContext, workflow
+from tests.postgres.engine.calling import MINUTE, child, child_id, is_forgotten, parent
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, SUSPENDING, THREE, Cluster, Configuration, only
 from tests.support.events import AtPoint, connection_breaker
-from tests.support.world import refused
+from tests.support.world import Clients, refused, undo
 
 LEAST = 35
 """Events that any of these sagas has at least."""
@@ -82,3 +83,41 @@ async def test_a_broken_connection_changes_nothing_of_a_call(cluster_of: Cluster
         if not fault.reached:
             break
     assert point >= 5
+
+
+def mood(clients: Clients) -> str:
+    """Give another answer the second time."""
+    clients.world.notes.append("asked")
+    return "bad" if len(clients.world.notes) == 1 else "good"
+
+
+@workflow("moody", version=1, undos=[undo])
+async def moody(ctx: WorkflowContext, _: None) -> str:
+    """Give up on a call, and fail or not by what only memory knows."""
+    await ctx.select(ctx.call(child, key=f"{ctx.key}/child", input="waits"), ctx.sleep(MINUTE))
+    if ctx.side_effect(mood) == "bad":
+        raise TerminalError("no-way", "it cannot be done")
+    return "done"
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("X14", "RC3", "G8")
+async def test_nothing_is_cancelled_for_a_decision_that_a_crash_may_undo(cluster_of: ClusterOf) -> None:
+    """That the caller is undone is written first: what goes on after a crash has not had its call cancelled."""
+    ends = set()
+    for point in itertools.count():
+        cluster = cluster_of(moody, child)
+        cluster.on_event = fault = AtPoint(point, counts=partial(_in_a_mood, cluster))
+        saga_id = await cluster.start(moody, key=f"k-{point}")
+        view = await cluster.finish(saga_id)
+        await cluster.advance(10)
+        called = await cluster.view(child_id(f"k-{point}/child"))
+        ends.add((view.status, called.status))
+        await cluster.close()
+        if not fault.reached:
+            break
+    assert ends == {("failed", "cancelled"), ("completed", "waiting")}
+
+
+def _in_a_mood(cluster: Cluster, _event: str) -> bool:
+    return bool(cluster.world.notes)

@@ -93,6 +93,26 @@ async def test_an_end_that_is_known_here_is_told_at_once(cluster_of: ClusterOf, 
     await here.engine.stop()
 
 
+@only(NOBODY)
+@pytest.mark.scenario("C1")
+async def test_an_end_is_told_by_the_replica_that_ends_it(cluster_of: ClusterOf) -> None:
+    """No clock moves: its claim of the called saga has said that it is awaited; it knows of no caller."""
+    cluster = cluster_of()
+    caller, called = cluster.add([parent]), cluster.add([child])
+    saga_id = await cluster.start(parent, "waits")
+    await cluster._drive(caller)
+    await called.engine.start()
+    await cluster.world.until_called("child")
+    await called.engine.operations.resolve_promise(child_id(), "go", value=True, by="ann")
+    for _ in range(PATIENCE_TURNS):
+        async with cluster.replicas[0].database.begin() as conn:
+            told = await conn.scalar(TOLD, {"id": saga_id})
+        if told:
+            break
+    await called.engine.stop()
+    assert told == 1
+
+
 async def _until_waited_for(database: Database) -> None:
     """Wait until a call is written; that of an ended saga may be told and forgotten by then."""
     for _ in range(PATIENCE_TURNS):

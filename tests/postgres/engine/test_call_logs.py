@@ -57,6 +57,7 @@ async def test_a_restart_carries_a_call_over(cluster_of: ClusterOf, position: st
     await cluster.operations.restart(saga_id, position, **BY)
     assert (await log_of(cluster, saga_id))["2"].status == "carried"
     await cluster.settle()
+    assert [line.status for line in await cluster.operations.steps(saga_id) if line.position == "2"] == ["waiting"]
     (wait,) = (await cluster.view(saga_id)).waiting_on
     assert (wait.id, wait.until) == (child_id("called"), cluster.clock.now() + MINUTE)
     await cluster.advance(30)
@@ -207,7 +208,7 @@ async def test_a_secret_stays_sealed_and_is_erased_with_either_saga(
     await engine.stop()
 
 
-async def take_out(step: Step[list[object]], got: Card | None, given: Card) -> None:
+async def take_out(step: Step[list[object]], got: Card, given: Card) -> None:
     """Note what is to be undone."""
     step.clients.append((got, given))
 

@@ -177,7 +177,7 @@ class Settling:
                 signal = await signals.get(conn, request.saga_id, request.name)
                 if request.kind is SignalKind.PROMISE:
                     signal = self._declared(saga, request, signal)
-                elif signal is None or signal.kind is not request.kind:
+                elif signal is None:
                     return UnknownSignal()
                 settlement, settled = await self._decide(conn, saga, signal, request.proposal)
         except EngineError as error:
