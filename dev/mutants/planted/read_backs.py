@@ -29,7 +29,7 @@ READ_BACKS = (
         "read-back-forgotten-by-the-row",
         "G4",
         "The row does not say that a call is read back: a crash in the read-back is followed by a call.",
-        (Edit(COLUMNS, "    if call.read_back is None:\n", "    if call is not None:\n"),),
+        (Edit(COLUMNS, "    if call.read_back is not None:\n", "    if not call:\n"),),
         (f"{READ_BACK_TESTS}::test_a_crash_in_a_read_back_is_followed_by_a_read_back[not-retried-C1]",),
     ),
     Mutant(

@@ -54,9 +54,12 @@ class Engine:
         With an `operations_database`, a pool of their own to the same database, however many requests wait for a
         connection, the engine's own work never waits behind them; so with a `transactions_database` behind authors.
         """
-        settings, hooks = settings or EngineSettings(), hooks or EngineHooks()
-        self._clock, self._database = clock, database
-        self._on_enqueued, self._hooks = on_enqueued, hooks
+        settings = settings or EngineSettings()
+        hooks = hooks or EngineHooks()
+        self._clock = clock
+        self._database = database
+        self._on_enqueued = on_enqueued
+        self._hooks = hooks
         self._end_waiters = EndWaiters()
         self._committer = Committer(database, clock, hooks, settings, on_applied=self._applied)
         codec = LimitedCodec(codec, settings.payload_limit)
@@ -73,15 +76,7 @@ class Engine:
             stop_called=Calling(database, clock, hooks, self._nudge).stop,
         )
         self._active = ActiveSagas(turns=self._turns, clock=clock, hooks=hooks, settings=settings)
-        self._scheduler = Scheduler(
-            database=database,
-            clock=clock,
-            active=self._active,
-            loader=self._turns.loader,
-            hooks=hooks,
-            settings=settings,
-            versions=[f"{definition.name}@{definition.version}" for definition in registry],
-        )
+        self._scheduler = self._scheduler_of(registry, settings)
         self._heartbeat = Heartbeat(database=database, clock=clock, active=self._active, hooks=hooks, settings=settings)
         self._janitor = Janitor(database=database, clock=clock, settings=settings)
         self._end_poller = EndPoller(database=database, clock=clock, end_waiters=self._end_waiters, settings=settings)
@@ -150,6 +145,17 @@ class Engine:
                 if not tasks and delay_s > 0 and not await self._child_ends.deliver():
                     break
         await self._end_poller.look(self._end_waiters.waited_for())
+
+    def _scheduler_of(self, registry: Registry, settings: EngineSettings) -> Scheduler:
+        return Scheduler(
+            database=self._database,
+            clock=self._clock,
+            active=self._active,
+            loader=self._turns.loader,
+            hooks=self._hooks,
+            settings=settings,
+            versions=[f"{definition.name}@{definition.version}" for definition in registry],
+        )
 
     def _loops(self) -> tuple[Loop, ...]:
         duties = (self._heartbeat, self._scheduler, self._janitor, self._end_poller, self._child_ends)

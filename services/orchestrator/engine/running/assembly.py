@@ -49,16 +49,7 @@ def turns_of(  # noqa: PLR0913 - it names each part once, as the composition roo
         settings=settings,
         stop_called=stop_called,
     )
-    transactions = Transactions(
-        database=transactions_database,
-        committer=committer,
-        caller=caller,
-        codec=codec,
-        clock=clock,
-        hooks=hooks,
-        settings=settings,
-    )
-    executor = Executor(
+    executor = _executor_of(
         committer=committer,
         caller=caller,
         compensator=compensator,
@@ -68,7 +59,7 @@ def turns_of(  # noqa: PLR0913 - it names each part once, as the composition roo
         hooks=hooks,
         settings=settings,
         loader=loader,
-        transactions=transactions,
+        transactions_database=transactions_database,
     )
     return Turns(
         registry=registry,
@@ -82,4 +73,40 @@ def turns_of(  # noqa: PLR0913 - it names each part once, as the composition roo
         clock=clock,
         clients=clients,
         settings=settings,
+    )
+
+
+def _executor_of(  # noqa: PLR0913 - likewise
+    *,
+    committer: Committer,
+    caller: Caller,
+    compensator: Compensator,
+    endings: Endings,
+    codec: Codec,
+    clock: Clock,
+    hooks: EngineHooks,
+    settings: EngineSettings,
+    loader: Loader,
+    transactions_database: Database,
+) -> Executor:
+    transactions = Transactions(
+        database=transactions_database,
+        committer=committer,
+        caller=caller,
+        codec=codec,
+        clock=clock,
+        hooks=hooks,
+        settings=settings,
+    )
+    return Executor(
+        committer=committer,
+        caller=caller,
+        compensator=compensator,
+        endings=endings,
+        codec=codec,
+        clock=clock,
+        hooks=hooks,
+        settings=settings,
+        loader=loader,
+        transactions=transactions,
     )

@@ -268,18 +268,19 @@ class Journal:
         recorded = self.recorded(position, Kind.VALUE, name)
         if recorded is not None:
             return self._codec.decode(recorded, shape)
-        value = fn(self._clients) if fn is not None else self._fresh(name)
+        value = fn(self._clients) if fn is not None else _fresh(name, self._log)
         self._log.append(position, Kind.VALUE, name, self._codec.encode(value, shape))
         return value
 
-    def _fresh(self, name: str) -> Any:
-        match name:
-            case "now":
-                return self._log.now()
-            case "random":
-                return ids.jitter(0.0, 1.0)
-            case _:
-                return ids.new_uuid()
+
+def _fresh(name: str, log: RunLog) -> Any:
+    match name:
+        case "now":
+            return log.now()
+        case "random":
+            return ids.jitter(0.0, 1.0)
+        case _:
+            return ids.new_uuid()
 
 
 def _json(value: Any) -> str:
