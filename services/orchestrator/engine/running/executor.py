@@ -40,7 +40,7 @@ from services.orchestrator.engine.running.endings import Endings, describe, enco
 from services.orchestrator.engine.running.lease import present
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
-from services.orchestrator.engine.running.read_backs import ask
+from services.orchestrator.engine.running.read_backs import attempt_of
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.short_waits import ShortWaits
 from services.orchestrator.engine.running.steps import StepBook
@@ -143,20 +143,8 @@ class Executor:
             await self._await_attempts(run)
 
     def _attempt(self, run: Run, command: RunStep) -> Coroutine[Any, Any, Attempted]:
-        call, reconcile = run.pending.calls[command.position], command.reconcile
-        if call.read_back is not None and reconcile is not None:
-            name, number = reconcile.__name__, call.read_back.tries
-            return self._caller.attempt(
-                run.saga, command.position, name, number, command.timeout_s, lambda step: ask(command, step)
-            )
-        return self._caller.attempt(
-            run.saga,
-            command.position,
-            command.name,
-            call.attempt,
-            command.timeout_s,
-            lambda step: command.fn(step, *command.args),
-        )
+        name, number, call = attempt_of(run.pending.calls[command.position], command)
+        return self._caller.attempt(run.saga, command.position, name, number, command.timeout_s, call)
 
     async def _await_attempts(self, run: Run) -> None:
         """Wait until an attempt has ended, or time alone moves another branch on."""

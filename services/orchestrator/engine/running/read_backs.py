@@ -1,6 +1,8 @@
 """Reading back at the target what became of a step: what goes out, and what its answer means for the call."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from services.chassis import ids
@@ -16,14 +18,25 @@ Outcome = Found[Any] | ErrorInfo | KeyExpired | Call
 """The step's result, its failure, why it must stay where it is, or the call as it goes on."""
 
 
-async def ask(command: RunStep, step: Step[Any]) -> Found[Any] | None:
+def attempt_of(call: Call, command: RunStep) -> tuple[str, int, Callable[[Step[Any]], Awaitable[Any]]]:
+    """Return what goes out for a call, the step or its read-back: by which name, as which attempt, and to be called."""
+    if call.read_back is None:
+        return command.name, call.attempt, lambda step: command.fn(step, *command.args)
+    return _name_of(command), call.read_back.tries, partial(_ask, command)
+
+
+def _name_of(command: RunStep) -> str:
+    return str(getattr(command.reconcile, "__name__", command.name))
+
+
+async def _ask(command: RunStep, step: Step[Any]) -> Found[Any] | None:
     """Ask the target what became of a step; whatever else its function gives is no answer."""
     if command.reconcile is None:
         raise TypeError(f"step {command.name!r} has nothing to be read back by")
     answer = await command.reconcile(step, *command.args)
     if answer is None or isinstance(answer, Found):
         return answer
-    raise TypeError(f"{command.reconcile.__name__} must return Found(result) or None, not {type(answer).__name__}")
+    raise TypeError(f"{_name_of(command)} must return Found(result) or None, not {type(answer).__name__}")
 
 
 def outcome_of(call: Call, command: RunStep, attempted: Attempted, now: datetime) -> Outcome:
