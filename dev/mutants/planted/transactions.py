@@ -11,10 +11,10 @@ FAULTS = f"{ENGINE}/test_transaction_faults.py"
 LEASES = f"{ENGINE}/test_transaction_leases.py"
 GHOSTS = f"{ENGINE}/test_transaction_ghosts.py"
 
-ASK = "await until_answered(lambda: self._committed(asked, flush), self._clock, lambda _: None)"
+ASK = "await until_answered(lambda: self._committed(asked, flush), self._clock, partial(self._tell, asked))"
 COMMIT = "                await transaction.pop_all().aclose()\n"
 REFUSED = (
-    "                if answer is not APPLIED:\n                    self._committer.take(pending, flush, answer)\n"
+    "                if answer is not APPLIED:\n                    raise LeaseLost if answer is LOST else Overtaken\n"
 )
 
 TRANSACTIONS = (

@@ -4,7 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from services.orchestrator.engine import RetryPolicy, StepFailed, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import (
+    RetryPolicy,
+    StepFailed,
+    TerminalError,
+    WorkflowContext,
+    WorkflowDefinition,
+    workflow,
+)
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.restarting import BY, decide, log_of, paused, undone
 from tests.support.bookings import SCRIPT, Bookings, book, fails, unbook
@@ -188,3 +195,41 @@ async def test_one_that_was_committed_in_a_branch_that_lost_stays(cluster_of: Cl
     assert (view.status, view.output) == ("completed", 1)
     assert SCRIPT.runs == [("a", 1)]
     assert len((await bookings.of(saga_id))["a"]) == 1
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+async def test_one_that_does_not_succeed_is_skipped_by_hand(
+    cluster_of: ClusterOf, bookings: Bookings, corrected: bool
+) -> None:
+    """Of a stuck saga a person gives the result of a transaction between two attempts, and may correct it."""
+
+    def written(*, mended: bool) -> WorkflowDefinition:
+        @workflow("spoilt", version=1)
+        async def spoilt(ctx: WorkflowContext, _: None) -> str:
+            async def spoil() -> None:
+                await ctx.sleep(timedelta(seconds=1))
+                if not mended:
+                    ctx.promise("nobody has declared this")
+
+            value, _none = await ctx.gather(ctx.transaction(book, "a", retry=SLOW), spoil())
+            return str(value)
+
+        return spoilt
+
+    cluster = cluster_of(written(mended=False))
+    SCRIPT.add("a", fails(lambda: ValueError("not yet")))
+    saga_id = await cluster.start(cluster.definitions[0])
+    await cluster.settle()
+    await cluster.advance(1)
+    assert (await cluster.view(saga_id)).status == "stuck"
+    if corrected:
+        await cluster.operations.skip(saga_id, "1.0.1", **BY, output="mistaken")
+        await cluster.settle()
+        assert (await cluster.view(saga_id)).status == "stuck"
+    await cluster.restart([written(mended=True)])
+    await cluster.operations.skip(saga_id, "1.0.1", **BY, output="by hand")
+    view = await cluster.finish(saga_id)
+    assert (view.status, view.output) == ("completed", "by hand")
+    assert (await log_of(cluster, saga_id))["1.0.1"].kind == "transaction"
+    assert await bookings.of(saga_id) == {}
+    assert SCRIPT.times("a") == 1

@@ -6,6 +6,7 @@ Whoever has sent one holds it to the commit's end: once the row says that nothin
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, NamedTuple
 
 from services.chassis.clock import Clock
@@ -18,8 +19,8 @@ from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunTransaction
-from services.orchestrator.engine.model.errors import LeaseLost, PayloadError
-from services.orchestrator.engine.model.flush import APPLIED, Flush, FlushAnswer
+from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, PayloadError
+from services.orchestrator.engine.model.flush import APPLIED, LOST, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Call, LogRecord, Undo
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import FORWARD, LEASED
@@ -120,7 +121,7 @@ class Transactions:
                 if not tried.is_disturbed or disturbed == SOON_MAX:
                     return tried.attempted
                 error = tried.attempted.error
-            self._log.warning("engine.transaction_retried", **_about(asked), error=str(error)[:200])
+            self._tell(asked, error)
             await self._clock.sleep(pause_s)
             pause_s = min(RETRY_MAX_S, pause_s * 2)
 
@@ -187,7 +188,7 @@ class Transactions:
         flush = pending.flush(FORWARD, LEASED)
         return flush._replace(
             undo_no=flush.undo_no + len(undos),
-            calls=tuple(call for call in flush.calls if call.position != command.position),
+            calls=tuple(other for other in flush.calls if other.position != command.position),
             takeovers=0,
             faults=0,
             records=(*flush.records, record),
@@ -205,7 +206,7 @@ class Transactions:
                 if answer is None:
                     raise _AppliedBefore
                 if answer is not APPLIED:
-                    self._committer.take(pending, flush, answer)
+                    raise LeaseLost if answer is LOST else Overtaken
                 await transaction.pop_all().aclose()
             self._hooks.flush_unseen((flush,))
         finally:
@@ -217,7 +218,7 @@ class Transactions:
 
         A connection that is lost here may have been lost by the code, by a pause for instance: that counts.
         """
-        record = await until_answered(lambda: self._committed(asked, flush), self._clock, lambda _: None)
+        record = await until_answered(lambda: self._committed(asked, flush), self._clock, partial(self._tell, asked))
         if record is not None:
             value = self._codec.decode(record.output or "null", asked.command.result_shape)
             return _Tried(Attempted(value), flush._replace(records=(*flush.records[:-1], record)))
@@ -244,6 +245,13 @@ class Transactions:
         self._committer.pass_on(flush)
         self._hooks.flushed((flush,), seconds)
 
-
-def _about(asked: _Asked) -> dict[str, str]:
-    return {"saga_id": str(asked.run.saga.id), "step": asked.command.name, "position": asked.command.position}
+    def _tell(self, asked: _Asked, error: BaseException | None) -> None:
+        """Log that a transaction is not through yet; the words of an author's error may name anything."""
+        saga_id, command = str(asked.run.saga.id), asked.command
+        self._log.warning(
+            "engine.transaction_retried",
+            saga_id=saga_id,
+            step=command.name,
+            position=command.position,
+            error=type(error).__name__,
+        )
