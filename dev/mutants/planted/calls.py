@@ -19,9 +19,9 @@ CALLS = (
                 f"{ENGINE}/loops/child_ends.py",
                 "        told = await self._told(ends, waiting)\n"
                 "        async with self._database.begin() as conn:\n"
-                "            done = await awaiting.forget(conn, ends, told)\n",
+                "            written = await awaiting.forget(conn, ends, told)\n",
                 "        async with self._database.begin() as conn:\n"
-                "            done = await awaiting.forget(conn, ends, waiting)\n"
+                "            written = await awaiting.forget(conn, ends, waiting)\n"
                 "        await self._told(ends, waiting)\n",
             ),
         ),
@@ -45,7 +45,7 @@ CALLS = (
                 "",
             ),
         ),
-        (f"{TESTS}/test_call_ends.py::test_a_call_that_comes_while_an_end_is_told_is_not_forgotten[C1]",),
+        (f"{TESTS}/test_call_locks.py::test_a_call_that_comes_while_an_end_is_told_is_not_forgotten[C1]",),
     ),
     Mutant(
         "call-cleaned-up-untold",

@@ -2,20 +2,16 @@
 
 import asyncio
 from typing import Final
-from uuid import UUID
 
 import pytest
 
-from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.sql import Statement
 from services.orchestrator.engine import EngineSettings, Flush, UnknownSignal, WorkflowContext, workflow
 from services.orchestrator.engine.loops import child_ends
 from services.orchestrator.engine.loops.janitor import Janitor
-from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.model.states import ENDED
-from services.orchestrator.engine.store import awaiting
-from tests.postgres.engine.calling import AWAITED, MINUTE, WAITING, child, child_id, child_view, is_forgotten, parent
+from tests.postgres.engine.calling import MINUTE, WAITING, child, child_id, child_view, is_forgotten, parent
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.test_calls import joins
 from tests.support.engine import ONE, SUSPENDING, THREE, Cluster, Configuration, only
@@ -28,16 +24,6 @@ PATIENCE_TURNS: Final = 2_000
 """Of the event loop."""
 
 TOLD: Final = Statement.of("select count(*) from audit where action = 'child.resolved' and subject_id = :id")
-END: Final = Statement.of(
-    """
-    update sagas set phase = 'ended', run_state = 'done', outcome = 'completed', output = 'null', due_at = null,
-                     finished_at = created_at
-    where id = :id
-    """
-)
-LOCK: Final = Statement.of("select from sagas where id = :id for no key update")
-ALONE: Final = Statement.of("set local deadlock_timeout = '1min'")
-BLOCKED: Final = Statement.of("select count(*) from pg_locks where not granted")
 
 
 async def back_and_forth(cluster: Cluster) -> None:
@@ -119,6 +105,27 @@ async def _until_waited_for(database: Database) -> None:
         async with database.begin() as conn:
             if await conn.scalar(WAITING):
                 return
+
+
+@only(ONE)
+@pytest.mark.scenario("C1")
+async def test_a_look_that_was_not_enough_is_followed_by_another_at_once(
+    cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether there were too many ends or too many callers of one, nobody waits for the next look."""
+    monkeypatch.setattr(child_ends, "TOLD_MAX", 3)
+    cluster = cluster_of(joins, child)
+    called = await cluster.start(child, "waits", key="there")
+    for number in range(7):
+        await cluster.start(joins, "there", key=f"{number}")
+    await cluster.settle()
+    dies_at_the_end_of(cluster, called)
+    await cluster.operations.resolve_promise(called, "go", value=True, by="ann")
+    await cluster._drive(cluster.replicas[0])
+    await cluster.replace_dead()
+    (replica,) = cluster.replicas
+    assert [await replica.engine._child_ends.run_once() for _ in range(3)] == [0.0, 0.0, 5.0]
+    assert await is_forgotten(cluster, called)
 
 
 @only(ONE)
@@ -209,75 +216,9 @@ async def test_many_callers_of_one_saga_are_told_a_few_at_a_time(
     called = [await cluster.start(child, "at once", key=f"there-{number}") for number in range(5)]
     sagas = [await cluster.start(joins, f"there-{number % 5}", key=f"{number}") for number in range(20)]
     await cluster.settle()
-    assert {(await cluster.finish(saga_id)).status for saga_id in sagas} == {"completed"}
     for saga_id in called:
         assert await is_forgotten(cluster, saga_id)
-
-
-async def called_by(conn: Connection, called: UUID, number: int) -> None:
-    """Note that a saga of this number waits for another, as the flush of a call does."""
-    new = NewSaga(called, "child", 1, "there", "null", parent_id=UUID(int=number), awaited=True)
-    await awaiting.start_called(conn, [new], now=None)
-
-
-@only(ONE)
-@pytest.mark.scenario("C1", "CC7", "G2")
-async def test_a_call_that_comes_while_an_end_is_told_is_not_forgotten(
-    cluster_of: ClusterOf, orchestrator_database: Database
-) -> None:
-    """Whoever calls holds the row: no end is let go of beside that, nor behind it with a caller that was not read."""
-    called = UUID(await cluster_of(child).start(child, "at once", key="there"))
-    async with orchestrator_database.begin() as conn:
-        await conn.fetch(END, {"id": called})
-        await called_by(conn, called, 1)
-
-    async def waiting() -> list[int]:
-        async with orchestrator_database.begin() as conn:
-            found = await awaiting.of_sagas(conn, [called], limit=9)
-            assert bool(await conn.scalar(AWAITED, {"id": called})) == bool(found)
-            return [parent_id.int for _, parent_id in found]
-
-    async def forget(conn: Connection, number: int) -> int:
-        return await awaiting.forget(conn, [called], [(called, UUID(int=number))])
-
-    async with orchestrator_database.begin() as caller, orchestrator_database.begin() as conn:
-        await called_by(caller, called, 2)
-        assert await forget(conn, 1) == 0
-    assert sorted(await waiting()) == [1, 2]
-    async with orchestrator_database.begin() as conn:
-        assert await forget(conn, 1) == 0
-    assert await waiting() == [2]
-    async with orchestrator_database.begin() as caller:
-        async with orchestrator_database.begin() as conn:
-            assert await forget(conn, 2) == 1
-            late = asyncio.create_task(called_by(caller, called, 3))
-            while not await conn.scalar(BLOCKED):
-                assert not late.done()
-        await late
-    assert await waiting() == [3]
-
-
-@only(ONE)
-@pytest.mark.scenario("CC7", "G5", "G14")
-async def test_a_ring_of_locks_is_untied(cluster_of: ClusterOf) -> None:
-    """A call of a saga whose holder wants the caller's row: Postgres ends one, which writes its flush again."""
-    cluster = cluster_of(joins, child)
-    called = await cluster.start(child, "waits", key="there")
-    await cluster.settle()
-    saga_id = await cluster.start(joins, "there")
-    database = cluster.replicas[0].database
-    async with cluster.running():
-        async with database.begin() as conn:
-            await conn.fetch(ALONE)
-            await conn.fetch(LOCK, {"id": called})
-            while not await conn.scalar(BLOCKED):
-                await asyncio.sleep(0)
-            await conn.fetch(LOCK, {"id": saga_id})  # had when the flush has let go of it
-        while not cluster.clock.sleeping:
-            await asyncio.sleep(0)
-        cluster.clock.advance(1)
-    await cluster.operations.resolve_promise(called, "go", value=True, by="ann")
-    assert (await cluster.finish(saga_id)).status == "completed"
+    assert {(await cluster.view(saga_id)).status for saga_id in sagas} == {"completed"}
 
 
 @workflow("bait", version=1, promises={child_id("called"): str})

@@ -54,27 +54,27 @@ class ChildEnds:
 
     async def run_once(self) -> float:
         """Tell one batch; return the seconds until the next look."""
-        found, done = await self._look()
-        return 0.0 if found == ENDS_MAX and done else self._pause_s
+        is_full, progress = await self._look()
+        return 0.0 if is_full and progress else self._pause_s
 
     async def deliver(self) -> bool:
         """Tell one batch; say whether there was one."""
-        _, done = await self._look()
-        return done > 0
+        _, progress = await self._look()
+        return progress
 
-    async def _look(self) -> tuple[int, int]:
-        """Tell one batch; return how many sagas were found, and how many of them nobody waits for any more."""
+    async def _look(self) -> tuple[bool, bool]:
+        """Tell one batch; say whether there may be more, and whether anything has come of this one."""
         async with self._database.autocommit() as conn:
             ends = await awaiting.ended(conn, limit=ENDS_MAX)
             waiting = await awaiting.of_sagas(conn, ends, limit=TOLD_MAX) if ends else []
         if not ends:
-            return 0, 0
+            return False, False
         told = await self._told(ends, waiting)
         async with self._database.begin() as conn:
-            done = await awaiting.forget(conn, ends, told)
+            written = await awaiting.forget(conn, ends, told)
         for saga_id in ends:
             self._expected.pop(saga_id, None)
-        return len(ends), done
+        return len(ends) == ENDS_MAX or len(waiting) == TOLD_MAX, written > 0
 
     async def _told(
         self, ends: Mapping[UUID, ChildEnd], waiting: Sequence[awaiting.Awaiting]

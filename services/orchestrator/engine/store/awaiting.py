@@ -43,7 +43,7 @@ async def of_sagas(conn: Connection, saga_ids: Collection[UUID], *, limit: int) 
 
 
 async def forget(conn: Connection, saga_ids: Collection[UUID], told: Sequence[Awaiting]) -> int:
-    """Forget who has been told of the ends of some sagas, in a transaction; return how many nobody waits for any more.
+    """Forget who has been told of the ends of some sagas, in a transaction; return how much was written.
 
     A saga whose row somebody holds is left for the next time: another call of it may be on its way.
     """
@@ -51,11 +51,11 @@ async def forget(conn: Connection, saga_ids: Collection[UUID], told: Sequence[Aw
     if not held:
         return 0
     gone = [(child_id, parent_id) for child_id, parent_id in told if child_id in held]
-    await conn.fetch(
+    forgotten = await conn.affect(
         queries()["forget_awaiting"],
         {"child_ids": [child_id for child_id, _ in gone], "parent_ids": [parent_id for _, parent_id in gone]},
     )
-    return await conn.affect(queries()["await_no_more"], {"ids": list(held)})
+    return forgotten + await conn.affect(queries()["await_no_more"], {"ids": list(held)})
 
 
 def _end(row: Row) -> ChildEnd:
