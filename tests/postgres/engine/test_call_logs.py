@@ -1,6 +1,8 @@
 """What is kept of calls: in the log, across restarts and changed code, and of what may not be kept."""
 
 import secrets
+from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated
 
 import pytest
@@ -16,6 +18,7 @@ from services.orchestrator.engine import (
     ChildFailed,
     Engine,
     Registry,
+    SignalTimeout,
     StartRequest,
     Step,
     TerminalError,
@@ -179,10 +182,11 @@ async def holding(database: Database, *words: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize("subject", ["alice", "bob"])
 async def test_a_secret_stays_sealed_and_is_erased_with_either_saga(
-    orchestrator_database: Database, clock: ManualClock
+    orchestrator_database: Database, clock: ManualClock, subject: str
 ) -> None:
-    """On its way a secret is in clear nowhere; erasing the called saga takes it from its ended caller too."""
+    """A secret is in clear nowhere on its way; erasing the caller, or what it has called, takes it from between."""
     secret = secrets.token_hex()
     codec = PydanticCodec(Sealer(["a-key-of-some-length" * 2]))
     engine = Engine(
@@ -198,13 +202,13 @@ async def test_a_secret_stays_sealed_and_is_erased_with_either_saga(
     assert (view.status, view.output) == ("completed", True)
     assert not await holding(orchestrator_database, secret)
     assert await holding(orchestrator_database, "sealed.") == ["sagas", "sagas", "signals"]
-    done = await engine.operations.erase("bob", by="root", reason="asked for")
+    done = await engine.operations.erase(subject, by="root", reason="asked for")
     assert (done.erased, done.live) == (1, 0)
-    assert await holding(orchestrator_database, "sealed.") == ["sagas"], "what alice has given is still hers"
+    assert await holding(orchestrator_database, "sealed.") == ["sagas"], "the other one's own is still there"
     assert (await engine.operations.get(str(ids.derived_uuid("saga", "vault", "vault")))).status == "completed"
     late = await engine.operations.start(StartRequest("latecomer", "k", None))
     await engine.run_until_idle()
-    assert (await engine.operations.get(late.saga_id)).output == "erased erased"
+    assert (await engine.operations.get(late.saga_id)).output == ("erased erased" if subject == "bob" else "")
     await engine.stop()
 
 
@@ -215,18 +219,20 @@ async def take_out(step: Step[list[object]], got: Card, given: Card) -> None:
 
 @workflow("regretful", version=1, promises={"go": bool}, undos=[take_out])
 async def regretful(ctx: WorkflowContext, given: Card) -> None:
-    """Hand a secret on, and regret it when told to."""
-    await ctx.call(vault, key="vault", input=given, subject="bob", compensate=take_out)
+    """Hand a secret on, wait for it or not, and regret it when told to."""
+    with suppress(SignalTimeout):
+        timeout = timedelta(0) if given.number == "impatient" else None
+        await ctx.call(vault, key="vault", input=given, subject="bob", timeout=timeout, compensate=take_out)
     await ctx.promise("go").result()
     raise TerminalError("no-way", "it cannot be done")
 
 
 @pytest.mark.scenario("X14", "G8")
-@pytest.mark.parametrize("erased", [False, True])
+@pytest.mark.parametrize("number", ["patient", "impatient"])
 async def test_what_undoes_a_call_gets_what_is_left_of_it(
-    orchestrator_database: Database, clock: ManualClock, erased: bool
+    orchestrator_database: Database, clock: ManualClock, number: str
 ) -> None:
-    """The output and the input, both opened; no output if that has been erased since."""
+    """Erasing spares what a live caller was given. Otherwise its undo gets the input, and no output any more."""
     clients: list[object] = []
     engine = Engine(
         registry=Registry([regretful, vault]),
@@ -235,14 +241,16 @@ async def test_what_undoes_a_call_gets_what_is_left_of_it(
         database=orchestrator_database,
         clock=clock,
     )
-    saga_id = (await engine.operations.start(StartRequest("regretful", "k", {"number": "17"}))).saga_id
+    saga_id = (await engine.operations.start(StartRequest("regretful", "k", {"number": number}))).saga_id
     await engine.run_until_idle()
-    if erased:
-        assert (await engine.operations.erase("bob", by="root", reason="asked for")).erased == 1
+    erased = await engine.operations.erase("bob", by="root", reason="asked for")
+    assert (erased.erased, erased.live) == ((0, 1) if number == "patient" else (1, 0))
     await engine.operations.resolve_promise(saga_id, "go", value=True, by="ann")
     await engine.run_until_idle()
     assert (await engine.operations.get(saga_id)).status == "failed"
-    assert clients == [(None if erased else Card(number="17"), Card(number="17"))]
+    assert clients == [(None if number == "impatient" else Card(number=number), Card(number=number))]
+    erased = await engine.operations.erase("bob", by="root", reason="asked for")
+    assert (erased.erased, erased.live) == ((1, 0) if number == "patient" else (0, 0))
     await engine.stop()
 
 

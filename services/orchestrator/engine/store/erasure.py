@@ -15,4 +15,4 @@ async def erase(conn: Connection, subject: str, *, limit: int) -> int:
 
 async def count_live(conn: Connection, subject: str) -> int:
     """Count a subject's sagas that have not ended."""
-    return int(await conn.scalar(queries()["count_live"], {"subject": subject}))
+    return int(await conn.scalar(queries()["count_live"], {"subject": subject, "erased": ERASED}))

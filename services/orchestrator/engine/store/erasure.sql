@@ -3,12 +3,18 @@
 
 -- name: erase
 -- Blanks the payloads of a subject's ended sagas, up to :limit; keys, states and identities stay, so that nothing that is told
--- once more starts or settles anything anew. A saga that lives keeps its payloads: it still needs them. So does one that has ended
--- as long as its callers have not been told of that; and what they were told goes with it, once they have ended.
+-- once more starts or settles anything anew. A saga that lives keeps its payloads: it still needs them. So does one that has ended as
+-- long as a caller lives that has its result, or is yet to be told of it. What it has given to callers that have ended goes with it.
 with held as materialized (
     select id
     from sagas
     where subject = :subject and phase = 'ended' and input <> :erased and not awaited
+      and (
+          select count(*)
+          from signals g
+          join sagas caller on caller.id = g.saga_id
+          where g.kind = 'child' and g.name = cast(sagas.id as text) and g.status in ('resolved', 'rejected') and caller.phase <> 'ended'
+      ) = 0
     order by id
     limit :limit
     for no key update
@@ -43,7 +49,16 @@ where id = any(array(select id from held))
 returning id
 
 -- name: count_live
--- Counts a subject's sagas that have not ended, or whose callers have not been told of it.
+-- Counts a subject's sagas that have not ended, or whose callers have not, or have not been told of it.
 select count(*)
 from sagas
-where subject = :subject and (phase <> 'ended' or awaited)
+where subject = :subject
+  and (
+      phase <> 'ended' or awaited
+      or input <> :erased and (
+          select count(*)
+          from signals g
+          join sagas caller on caller.id = g.saga_id
+          where g.kind = 'child' and g.name = cast(sagas.id as text) and g.status in ('resolved', 'rejected') and caller.phase <> 'ended'
+      ) > 0
+  )
