@@ -80,7 +80,7 @@ class SagaEnd:
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How many sagas were erased, and how many could not be because they, or sagas that have called them, still live."""
+    """How many sagas were erased, and how many could not be because they, or callers of theirs, still live."""
 
     erased: int
     live: int
