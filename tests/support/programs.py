@@ -30,6 +30,7 @@ from tests.support.world import (
     act,
     act_on,
     answer_lost,
+    look,
     put_back,
     refused,
     undo,
@@ -42,13 +43,15 @@ Program = list[Command]
 Path = tuple[int, ...]
 
 PATIENT = RetryPolicy(max_attempts=12, initial_s=0.5, factor=1.0, max_s=0.5, jitter=0.0)
-EFFECTS = ("step", "undone", "flaky", "echo")
+DOUBTFUL = RetryPolicy(max_attempts=5, initial_s=0.5, factor=1.0, max_s=0.5, jitter=0.0)
+"""More attempts than the tests crash, so that one arrives."""
+EFFECTS = ("step", "undone", "flaky", "echo", "found")
 """Commands that take effect once, under their name."""
 BOOKED = ("booked", "rebooked")
 """Transactions, which leave a row of their name; the second is rolled back at first."""
 WAITS = ("sleep", "until", "awakeable", "promise", "call")
 PLAIN = ("refused", "exhausted", *WAITS, "child", "send", "status", "compensation")
-OWED = ("undone", "flaky", "echo", "won", "lost", "beaten", "exhausted", "compensation", "call", *BOOKED)
+OWED = ("undone", "flaky", "echo", "found", "won", "lost", "beaten", "exhausted", "compensation", "call", *BOOKED)
 """Commands that owe an undo."""
 FORKS = ("gather", "map")
 LEAVES = (*EFFECTS, *BOOKED, *PLAIN, "won", "lost", "beaten", "fail", "no_return")
@@ -111,7 +114,7 @@ async def _block(ctx: WorkflowContext, commands: Program) -> None:
     for command in commands:
         if command["kind"] in {*FORKS, "won", "lost", "beaten"}:
             await _branches(ctx, command)
-        elif command["kind"] in {"step", "undone", "flaky", "echo", "refused", "exhausted"}:
+        elif command["kind"] in {*EFFECTS, "refused", "exhausted"}:
             await _call(ctx, command["kind"], command["name"])
         elif command["kind"] in WAITS:
             await _wait(ctx, command["kind"], command["name"])
@@ -141,6 +144,9 @@ async def _call(ctx: WorkflowContext, kind: str, name: str) -> None:
     if kind == "echo":
         drawn = f"{ctx.uuid()} {ctx.now()} {ctx.random()} {ctx.side_effect(drawn_here)}"
         await ctx.run(act_on, name, drawn, compensate=undo_on, retry=PATIENT)
+        return
+    if kind == "found":
+        await ctx.run(act, name, compensate=undo, retry=DOUBTFUL, reconcile=look)
         return
     try:
         await ctx.run(
@@ -236,6 +242,8 @@ def script_faults(world: World, commands: Program) -> None:
             script_faults(world, block)
         if command["kind"] == "flaky":
             world.script(command["name"], unreachable(), answer_lost())
+        elif command["kind"] == "found":
+            world.script(command["name"], *[answer_lost()] * 5)
         elif command["kind"] == "beaten":
             world.script(command["name"], *[unreachable()] * 20)
         elif command["kind"] == "refused":
