@@ -50,7 +50,7 @@ EFFECTS = ("step", "undone", "flaky", "echo", "found")
 BOOKED = ("booked", "rebooked")
 """Transactions, which leave a row of their name; the second is rolled back at first."""
 WAITS = ("sleep", "until", "awakeable", "promise", "call")
-PLAIN = ("refused", "exhausted", *WAITS, "child", "send", "status", "compensation")
+PLAIN = ("refused", "exhausted", *WAITS, "child", "send", "status", "state", "cleared", "compensation")
 OWED = ("undone", "flaky", "echo", "found", "won", "lost", "beaten", "exhausted", "compensation", "call", *BOOKED)
 """Commands that owe an undo."""
 FORKS = ("gather", "map")
@@ -188,6 +188,8 @@ def _note(ctx: WorkflowContext, kind: str, name: str) -> None:
         ctx.send(note(name, ctx.key))
     elif kind == "status":
         ctx.set_status(name)
+    elif kind in {"state", "cleared"}:
+        _keep(ctx, kind, name)
     elif kind == "compensation":
         ctx.add_compensation(put_back, name)
     elif kind == "no_return":
@@ -196,12 +198,25 @@ def _note(ctx: WorkflowContext, kind: str, name: str) -> None:
         raise TerminalError("failed-on-purpose", name)
 
 
+def _keep(ctx: WorkflowContext, kind: str, name: str) -> None:
+    """Look at what is kept here, and change it: a replay that sees something else diverges."""
+    seen = f"{len(ctx.state.names())} and {ctx.state.get('last', str)} before {name}"
+    ctx.state.set(seen, value=True)
+    ctx.state.clear(seen)
+    ctx.state.set("last", name)
+    ctx.state.set(name, name)
+    if kind == "cleared":
+        ctx.state.clear(name)
+    assert (ctx.state.get("last", str), ctx.state.get(name, str)) == (name, None if kind == "cleared" else name)
+
+
 @dataclass
 class Oracle:
-    """What must come of a program: effects, messages, and what an unwinding owes; paths order what is ordered."""
+    """What must come of a program: effects, state, messages, what an unwinding owes; paths order what is ordered."""
 
     effects: list[str] = field(default_factory=list)
     booked: list[str] = field(default_factory=list)
+    state: dict[str, str] = field(default_factory=dict)
     children: list[str] = field(default_factory=list)
     messages: list[tuple[Path, str]] = field(default_factory=list)
     owed: list[tuple[Path, str]] = field(default_factory=list)
@@ -223,6 +238,7 @@ class Oracle:
             if kind == "exhausted":  # a crash between the intent and its only call leaves it without effect
                 self.uncertain.add(name)
             self.booked += [name] if kind in BOOKED else []
+            self.state |= {"last": name} if kind == "cleared" else {"last": name, name: name} if kind == "state" else {}
             if kind in OWED:
                 self.owed.append((here, name))
             if kind == "refused":  # a crash during a call leaves its undo owed, also if the repeat is refused

@@ -22,6 +22,7 @@ async def contradictions(
     if sorted(set(forward) | oracle.uncertain) != sorted(oracle.effects) or len(forward) != len(set(forward)):
         wrong.append(f"effects {forward}, expected {oracle.effects}")
     wrong += await _booked_otherwise(cluster, view.saga_id, oracle)
+    wrong += [] if view.state == oracle.state else [f"state {view.state}, expected {oracle.state}"]
     keys = {(call.name, call.key) for call in cluster.world.calls_of(view.saga_id)}
     if len(keys) != len({name for name, _ in keys}):
         wrong.append(f"a call under two keys: {sorted(keys)}")

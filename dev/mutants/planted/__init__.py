@@ -12,6 +12,7 @@ from dev.mutants.planted.messages import MESSAGES
 from dev.mutants.planted.read_backs import READ_BACKS
 from dev.mutants.planted.restarts import RESTARTS
 from dev.mutants.planted.signals import SIGNALS
+from dev.mutants.planted.state import STATE
 from dev.mutants.planted.steps import STEPS
 from dev.mutants.planted.transactions import TRANSACTIONS
 
@@ -25,6 +26,7 @@ ALL: Sequence[Mutant] = (
     *READ_BACKS,
     *TRANSACTIONS,
     *CALLS,
+    *STATE,
     *SIGNALS,
     *EDGES,
 )

@@ -1,10 +1,11 @@
 """The shapes of sagas as the HTTP contract shows them, and what of a payload nobody gets to see."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.chassis.auth import Principal
 from services.chassis.errors import Fault, Invalid
@@ -87,6 +88,9 @@ class SagaShown(_Shown):
     finished_at: datetime | None
     explanation: str
     attention: AttentionShown | None
+    state: dict[str, Any] | None = Field(
+        description="What its code has set, by name; null in a page of sagas, as it is read from the log of one."
+    )
 
 
 class SagaPageShown(BaseModel):
@@ -140,13 +144,15 @@ def saga_shown(view: SagaView) -> SagaShown:
         finished_at=view.finished_at,
         explanation=view.explanation,
         attention=None if view.attention is None else AttentionShown.model_validate(view.attention),
+        state=None if view.state is None else _redacted_fields(view.state),
     )
 
 
 def step_shown(step: StepView) -> StepShown:
-    """A step for administrators."""
+    """A step for administrators; what a saga has set is as secret as it is in its state."""
     shown = StepShown.model_validate(step)
-    return shown.model_copy(update={"output": redacted(shown.output)})
+    is_secret = shown.kind == "state" and shown.name.removeprefix("set ") in _SECRET
+    return shown.model_copy(update={"output": _REDACTED if is_secret else redacted(shown.output)})
 
 
 def result_shown(end: SagaEnd) -> SagaResult:
@@ -163,10 +169,14 @@ def redacted(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {SEALED}:
             return _REDACTED
-        return {name: _REDACTED if name in _SECRET else redacted(item) for name, item in value.items()}
+        return _redacted_fields(value)
     if isinstance(value, list):
         return [redacted(item) for item in value]
     return value
+
+
+def _redacted_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _REDACTED if name in _SECRET else redacted(item) for name, item in fields.items()}
 
 
 def actor(principal: Principal) -> str:

@@ -9,6 +9,7 @@ from services.orchestrator.engine.authoring.calls import Calls
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.authoring.recorder import Recorder
+from services.orchestrator.engine.authoring.state import State
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.authoring.values import Values
@@ -57,6 +58,7 @@ class WorkflowContext(Calls, Values):
         self.key = key
         self.subject = subject
         self.log = log
+        self.state = State(recorder.state)
 
     def run(
         self,

@@ -10,8 +10,33 @@ from services.orchestrator.engine.model.records import Kind, SignalKind
 from services.orchestrator.engine.model.retry import RetryPolicy
 
 
+class StateRecorder(Protocol):
+    """Keeps the state of a saga: each write takes a position, what is read is what the code has written before."""
+
+    def read(self, name: str, shape: Any, default: Any) -> Any:
+        """Return what stands under a name where the code is, `default` if nothing does."""
+        ...
+
+    def write(self, name: str, value: Any, shape: Any) -> None:
+        """Set a value once."""
+        ...
+
+    def clear(self, name: str | None) -> None:
+        """Clear the value of a name, or of all names, once."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names under which a value stands where the code is, sorted."""
+        ...
+
+
 class Recorder(Protocol):
     """Gives each primitive its position, answers it from the log, or records it; the journal fulfils this."""
+
+    @property
+    def state(self) -> StateRecorder:
+        """Return what keeps the saga's state."""
+        ...
 
     def next_position(self) -> str:
         """Return the next position of the branch that is running."""

@@ -20,6 +20,16 @@ def branch_of(position: str, index: int) -> str:
     return f"{position}.{index}"
 
 
+def line_of(position: str) -> str:
+    """Return the path of the line that a position stands in; ``""`` is the main line."""
+    return position.rpartition(".")[0]
+
+
+def fork_of(position: str) -> str:
+    """Return where the fork stands whose branch a position stands in; ``""`` if it stands in the main line."""
+    return line_of(line_of(position))
+
+
 def beside(position: str, name: str) -> str:
     """Return where the version marker `name` stands that the code asks for when it has taken `position` last."""
     return f"{position}{MARKER}{name}"

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     MARKER = "marker"
     TRANSACTION = "transaction"
     CALL = "call"
+    STATE = "state"
     UNKNOWN = "unknown"
     """What this release does not write: code that comes to it diverges."""
 

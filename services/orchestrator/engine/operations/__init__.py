@@ -9,9 +9,10 @@ from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
+from services.orchestrator.engine.operations.ends import end_by
 from services.orchestrator.engine.operations.erasing import Erasing
 from services.orchestrator.engine.operations.proposals import Proposal
-from services.orchestrator.engine.operations.reading import Reading, end_by, end_of, saga_uuid
+from services.orchestrator.engine.operations.reading import Reading, saga_uuid
 from services.orchestrator.engine.operations.settling import Settling
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.steering import Asked, Steering
@@ -103,11 +104,11 @@ class Operations:
         sought = saga_uuid(saga_id)
         with self._end_waiters.waiting(sought) as end:
             if wait_s <= 0 or self._active.find(sought) is None:
-                stands = end_of(await self._reading.get(saga_id))
+                stands = await self._reading.end(saga_id)
                 if stands.has_ended or wait_s <= 0:
                     return stands
             await self._clock.wait(end.has_come, wait_s)
-            return end_of(await self._reading.get(saga_id)) if end.flush is None else end_by(end.flush)
+            return await self._reading.end(saga_id) if end.flush is None else end_by(end.flush)
 
     async def cancel(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
         """Unwind a saga. UnknownSaga, CannotCancel."""

@@ -1,8 +1,7 @@
 """Looking at sagas: one, its steps, a page of them, the promises that are waited for."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -15,7 +14,6 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
 from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal, UnknownVersion, WideSearch
 from services.orchestrator.engine.model.explain import Facts, explain
-from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import (
     Call,
     Kind,
@@ -25,7 +23,8 @@ from services.orchestrator.engine.model.records import (
     SignalStatus,
     UndoStatus,
 )
-from services.orchestrator.engine.model.states import RunState, status_word
+from services.orchestrator.engine.model.states import RunState
+from services.orchestrator.engine.operations.ends import end_of
 from services.orchestrator.engine.operations.views import (
     CompensationView,
     OpenPromise,
@@ -39,7 +38,7 @@ from services.orchestrator.engine.operations.views import (
 )
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import signals, steps, views
-from services.orchestrator.engine.store.legible import json_of, legible
+from services.orchestrator.engine.store.legible import json_of, legible, value_of
 from services.orchestrator.engine.store.views import SagaRow, UndoRow
 
 SEARCH_S = 3.0
@@ -54,15 +53,27 @@ class Reading:
         self._registry = registry
         self._database = database
         self._looks = Batcher(self._look_at_many)
+        self._ends = Batcher(self._look_for_ends)
 
     async def get(self, saga_id: str) -> SagaView:
         """Return one saga, read with whatever others look at in the same moment; UnknownSaga if there is none."""
         return await self._looks.ask(saga_uuid(saga_id))
 
+    async def end(self, saga_id: str) -> SagaEnd:
+        """Return how one saga has ended, read with others as by `get`, but without its state; UnknownSaga."""
+        return await self._ends.ask(saga_uuid(saga_id))
+
     async def _look_at_many(self, saga_ids: Sequence[UUID]) -> Sequence[SagaView | Exception]:
         async with self._database.autocommit() as conn:
-            rows = {row.id: row for row in await views.get_many(conn, saga_ids)}
-        return [saga_view(rows[saga_id]) if saga_id in rows else UnknownSaga() for saga_id in saga_ids]
+            rows = await views.get_many(conn, saga_ids)
+            states = await steps.states_of(conn, saga_ids)
+        found = {row.id: saga_view(row, states.get(row.id, {})) for row in rows}
+        return [found.get(saga_id) or UnknownSaga() for saga_id in saga_ids]
+
+    async def _look_for_ends(self, saga_ids: Sequence[UUID]) -> Sequence[SagaEnd | Exception]:
+        async with self._database.autocommit() as conn:
+            ends = {row.id: end_of(row) for row in await views.get_many(conn, saga_ids)}
+        return [ends.get(saga_id) or UnknownSaga() for saga_id in saga_ids]
 
     async def steps(self, saga_id: str) -> list[StepView]:
         """Return the step log as the code reads, with the calls under way; UnknownSaga if there is none."""
@@ -169,8 +180,8 @@ def saga_uuid(saga_id: str) -> UUID:
         raise UnknownSaga from None
 
 
-def saga_view(row: SagaRow) -> SagaView:
-    """Return a row as people see it."""
+def saga_view(row: SagaRow, state: Mapping[str, str] | None = None) -> SagaView:
+    """Return a row as people see it, with its state if that was read."""
     calls = tuple(_doing(call) for call in row.calls if call.retry_at is None and call.carried is None)
     failures = {undo.name: undo.error for undo in row.undos if undo.error is not None}
     failures |= {call.name: call.error for call in row.calls if call.error is not None}
@@ -212,18 +223,8 @@ def saga_view(row: SagaRow) -> SagaView:
         finished_at=row.finished_at,
         explanation=explain(facts) + _unread(illegible),
         attention=row.attention,
+        state=None if state is None else {name: value_of(text) for name, text in state.items()},
     )
-
-
-def end_of(view: SagaView) -> SagaEnd:
-    """Return what a saga's end is, of all that is known of it."""
-    return SagaEnd(view.saga_id, view.status, view.output, view.error, view.finished_at is not None)
-
-
-def end_by(flush: Flush) -> SagaEnd:
-    """Return the end that a flush has written."""
-    status = status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
-    return SagaEnd(str(flush.saga_id), status, _json(flush.output), flush.error, has_ended=True)
 
 
 def _unread(illegible: Sequence[str]) -> str:
@@ -238,11 +239,6 @@ def _undo_word(row: SagaRow, undo: UndoRow) -> str:
     return "not_needed" if over and undo.status is UndoStatus.OWED else str(undo.status)
 
 
-def _json(text: str | None) -> Any:
-    """Return what a record holds; nothing if that cannot be read, which stops its saga when its code comes to it."""
-    return legible(text, json_of, None, "output", [])
-
-
 def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -> StepView:
     """Return a record as people see it: that a wait has begun is recorded, but it is not done as long as it is open."""
     waits = record.kind in (Kind.WAIT, Kind.TIMER, Kind.CALL) and (record.name, record.started_at) in open_waits
@@ -255,7 +251,7 @@ def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -
         record.attempts,
         record.started_at,
         None if waits else record.finished_at,
-        _json(record.output),
+        value_of(record.output),
         record.error,
     )
 
@@ -267,7 +263,9 @@ def _doing(call: Call) -> str:
 def _under_way(call: Call) -> StepView:
     if call.carried is not None:
         kind, output = call.carried.kind, call.carried.output
-        return StepView(call.position, str(kind), call.name, "carried", 0, call.started_at, None, _json(output), None)
+        return StepView(
+            call.position, str(kind), call.name, "carried", 0, call.started_at, None, value_of(output), None
+        )
     status = "running" if call.retry_at is None else "retrying"
     status = status if call.read_back is None else "reading_back"
     return StepView(

@@ -45,7 +45,10 @@ class CompensationView:
 
 @dataclass(frozen=True, slots=True)
 class SagaView:
-    """A saga as people see it; `input` and `output` are JSON values, times are UTC."""
+    """A saga as people see it; `input` and `output` are JSON values, times are UTC.
+
+    `state` has JSON values too, by name; it is None where a page of sagas has been asked for.
+    """
 
     saga_id: str
     workflow: str
@@ -65,6 +68,7 @@ class SagaView:
     finished_at: datetime | None
     explanation: str
     attention: Attention | None
+    state: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

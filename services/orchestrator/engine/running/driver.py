@@ -248,6 +248,7 @@ class Driver:
             _close(branch.code)
         inside = loser.line.path
         self._log.replay.forget(inside)
+        self._log.writes.forget(inside)
         self._maps = [join for join in self._maps if not positions.is_within(join.command.position, inside)]
         for position in [position for position in self.waits if positions.is_within(position, inside)]:
             del self.waits[position]

@@ -34,6 +34,7 @@ from services.orchestrator.engine.running import child_calls
 from services.orchestrator.engine.running.asked_transaction import AskedTransaction
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import addressed
+from services.orchestrator.engine.running.state_log import StateLog
 from services.orchestrator.engine.running.undo_rows import stands
 
 _VALUE_SHAPES: dict[str, Any] = {"now": datetime, "random": float, "uuid": UUID}
@@ -48,6 +49,7 @@ class Journal:
         self._definition = definition
         self._codec = codec
         self._clients = clients
+        self.state = StateLog(log, codec)
 
     def next_position(self) -> str:
         """Return the next position of the line that is running."""

@@ -10,6 +10,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import BranchClosed, Divergence, EngineError
 from services.orchestrator.engine.model.records import Carried, Kind, LogRecord, Saga, Signal, Undo
 from services.orchestrator.engine.model.replay import Replay
+from services.orchestrator.engine.model.state import Writes
 from services.orchestrator.engine.running.lease import present
 from services.orchestrator.engine.running.pending import Pending
 
@@ -35,7 +36,8 @@ class RunLog:
     """The log of one saga in memory: recorded ground, what is pending, and the settled signals.
 
     `awakeables` are the callbacks, and the calls of sagas, that the code has opened, as they were then. `registered`
-    are the undos by position, if a restart has carried over anything. `line` is the branch whose code runs now; the
+    are the undos by position, if a restart has carried over anything. `writes` is the state that the code has written,
+    as far as branches that have lost did not write it. `line` is the branch whose code runs now; the
     driver sets it. `fault` is the first fault of the code itself.
     """
 
@@ -46,6 +48,7 @@ class RunLog:
         self.signals: dict[str, Signal] = {}
         self.awakeables: dict[str, Signal] = {}
         self.registered: Mapping[str, Undo] = {}
+        self.writes = Writes()
         self.signal_no = 0
         self.line: Line | None = None
         self.fault: EngineError | None = None
@@ -78,6 +81,11 @@ class RunLog:
         if line.patched:
             line.patched.clear()
         return positions.at(line.path, line.taken)
+
+    def place(self) -> str:
+        """Return the position that the line that is running takes next."""
+        line = self._running()
+        return positions.at(line.path, line.taken + 1)
 
     def has_passed(self, position: str) -> bool:
         """Say whether the log knows that the line that is running has gone on from `position`."""

@@ -20,3 +20,8 @@ def legible(text: str | None, read: Callable[[str | None], T], without: T, name:
 def json_of(text: str | None) -> Any:
     """Read JSON; nothing is None."""
     return None if text is None else orjson.loads(text)
+
+
+def value_of(text: str | None) -> Any:
+    """Return what a record holds; nothing if that cannot be read, which stops its saga when its code comes to it."""
+    return legible(text, json_of, None, "output", [])

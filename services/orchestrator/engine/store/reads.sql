@@ -6,6 +6,12 @@ select saga_id, position, kind, name, attempts, started_at, finished_at, output,
 from steps
 where saga_id = any(cast(:saga_ids as uuid[]))
 
+-- name: states_of
+-- Reads what sagas have written of their state, and the winners that say whose writes count.
+select saga_id, position, kind, name, attempts, started_at, finished_at, output, error_code, error_message
+from steps
+where saga_id = any(cast(:saga_ids as uuid[])) and kind in ('state', 'select')
+
 -- name: news_of
 -- Reads how many signals of sagas have been settled, and these; a saga without any has one row without a name.
 select s.id, s.signal_no, g.saga_id, g.name, g.kind, g.status, g.shape, g.expects, g.value, g.error_code, g.error_message,
