@@ -1,5 +1,6 @@
 """A database edited by hand: what does not fit is stopped before any effect, what fits is believed (SECURITY.md)."""
 
+from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -177,7 +178,7 @@ async def test_a_row_that_cannot_be_read_is_listed_with_those_beside_it(
     is_json = column == "input" and garbage != "garbage"
     assert (f"cannot read its {column}:" in shown[saga_id].explanation) == (not is_json)
     assert "cannot read" not in shown[beside].explanation
-    assert await cluster.view(saga_id) == shown[saga_id]
+    assert await cluster.view(saga_id) == replace(shown[saga_id], state={})
     assert (await cluster.operations.find(SagaFilter(reason="some"))).items == ()
     assert [step.name for step in await cluster.operations.steps(saga_id)] == ["act", "act_on", "sleep"]
 
