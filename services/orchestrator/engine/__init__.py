@@ -7,6 +7,7 @@ builds an `Engine` from a `Registry` and calls its `operations`. Telemetry and t
 from services.orchestrator.engine.authoring.context import SignalHandle, WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, Transition, WorkflowDefinition, workflow
 from services.orchestrator.engine.authoring.found import Found
+from services.orchestrator.engine.authoring.state import State
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.hooks import EngineHooks
@@ -83,6 +84,7 @@ __all__ = [
     "Standing",
     "StartRequest",
     "Started",
+    "State",
     "Step",
     "StepFailed",
     "StepView",

@@ -52,7 +52,7 @@ async def diary(ctx: WorkflowContext, _: None) -> list[Any]:
     ctx.state.set("nothing", None)
     await ctx.sleep(HOUR)
     look()
-    return [*seen, ctx.state.get("list", list[Any]), ctx.state.get("nothing", str | None, "something")]  # type: ignore[arg-type]
+    return [*seen, ctx.state.get("list", list[Any]), ctx.state.get("nothing", str | None, "something")]
 
 
 SEEN: list[Any] = [

@@ -2,11 +2,20 @@
 
 import itertools
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
-from services.orchestrator.engine import SagaView, StartRequest, StepFailed, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import (
+    Operations,
+    SagaView,
+    StartRequest,
+    StepFailed,
+    TerminalError,
+    WorkflowContext,
+    workflow,
+)
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, SUSPENDING, Cluster, Configuration, only
 from tests.support.events import AtPoint
@@ -180,3 +189,44 @@ async def test_what_a_failed_branch_has_set_stays(cluster_of: ClusterOf) -> None
     view = await cluster.run(half_failed)
     assert view.output == ["a begun", "b done"]
     assert view.state == {"a": "begun", "b": "done"}
+
+
+@workflow("broken-off", version=1, undos=[undo, undo_on])
+async def broken_off(ctx: WorkflowContext, _: None) -> list[Any]:
+    """A map that a failure breaks off, while another item is at work; then what stands behind it, twice."""
+
+    async def item(number: int) -> None:
+        ctx.state.set(f"item {number}", "begun")
+        await ctx.run(act, f"{number}", compensate=undo, retry=STEADY)
+        ctx.state.set(f"item {number}", "done")
+
+    try:
+        await ctx.map_concurrent(item, range(5), limit=2)
+    except StepFailed:
+        seen = {name: ctx.state.get(name, str) for name in ctx.state.names()}
+    await ctx.run(act_on, "tell", str(seen), compensate=undo_on, retry=STEADY)
+    await ctx.sleep(HOUR)
+    return [seen, {name: ctx.state.get(name, str) for name in ctx.state.names()}]
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("ST2", "ST4", "RC3", "RC12")
+async def test_a_map_that_is_broken_off_is_seen_alike_after_any_crash(cluster_of: ClusterOf) -> None:
+    """Whatever had begun by the failure, the code sees the same of it ever after, and so does the outside."""
+    for point in itertools.count(step=2):
+        cluster = cluster_of(broken_off)
+        cluster.world.script("1", refused())
+        cluster.on_event = fault = AtPoint(point)
+        request = StartRequest(broken_off.name, f"k-{point}", None)
+        saga_id = (await cluster.ask(partial(Operations.start, request=request))).saga_id
+        view = await cluster.finish(saga_id)
+        assert view.output is not None, view.explanation
+        first, again = view.output
+        assert (view.status, first, view.state) == ("completed", again, again), point
+        assert (first["item 1"], {"item 0", "item 1"} <= first.keys()) == ("begun", True), point
+        (told,) = [effect for effect in cluster.world.effects if effect.name.startswith("tell")]
+        assert told.args == (str(first),), point
+        await cluster.close()
+        if not fault.reached:
+            break
+    assert point >= LEAST

@@ -24,6 +24,15 @@ def test_what_the_code_reaches_later_is_after() -> None:
 
 
 @pytest.mark.parametrize(
+    ("position", "line", "fork"),
+    [("3", "", ""), ("2.1.1", "2.1", "2"), ("2.12.3.0.10", "2.12.3.0", "2.12.3")],
+)
+def test_a_position_stands_in_a_line_and_that_in_a_fork(position: str, line: str, fork: str) -> None:
+    """The line is the innermost branch, the fork where that begins; the main line has neither."""
+    assert (positions.line_of(position), positions.fork_of(position)) == (line, fork)
+
+
+@pytest.mark.parametrize(
     ("position", "fork", "branch"),
     [("2.1.1", "2", 1), ("2.0.0~x", "2", 0), ("2.12.3.0.1", "2", 12), ("2", "2", None), ("2~2.1", "2", None)],
 )

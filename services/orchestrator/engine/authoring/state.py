@@ -31,6 +31,9 @@ class State:
     @overload
     def get(self, name: str, shape: type[T], default: D) -> T | D: ...
 
+    @overload
+    def get(self, name: str, shape: Any, default: Any = None) -> Any: ...
+
     def get(self, name: str, shape: Any, default: Any = None) -> Any:
         """Return a copy of the value, read as `shape`, and `default` if there is none."""
         return self._recorder.read(_checked(name), shape, default)
