@@ -4,7 +4,7 @@ A program is a list of commands, a command a small dict. Every command has a nam
 which of them took effect. The oracle knows no engine: it walks over the program once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from services.orchestrator.engine import (
 )
 from tests.support.bookings import SCRIPT, book, fails, unbook
 from tests.support.engine import Cluster
+from tests.support.sequences import Path
 from tests.support.world import (
     ONCE,
     Clients,
@@ -40,7 +41,6 @@ from tests.support.world import (
 
 Command = dict[str, Any]
 Program = list[Command]
-Path = tuple[int, ...]
 
 PATIENT = RetryPolicy(max_attempts=12, initial_s=0.5, factor=1.0, max_s=0.5, jitter=0.0)
 DOUBTFUL = RetryPolicy(max_attempts=5, initial_s=0.5, factor=1.0, max_s=0.5, jitter=0.0)
@@ -268,28 +268,6 @@ def script_faults(world: World, commands: Program) -> None:
             SCRIPT.add(command["name"], fails(lambda: ValueError("not yet")))
         elif command["kind"] == "exhausted":
             world.script(command["name"], answer_lost())
-
-
-def in_sequence(found: list[str], expected: list[tuple[Path, str]], *, backwards: bool = False) -> bool:
-    """Whether the names found are the expected ones, in the order of their paths wherever paths are ordered."""
-    if sorted(found) != sorted(name for _, name in expected):
-        return False
-    place = {name: index for index, name in enumerate(found)}
-    compare: Callable[[int, int], bool] = (lambda a, b: a > b) if backwards else (lambda a, b: a < b)
-    return all(
-        compare(place[one], place[other])
-        for path, one in expected
-        for other_path, other in expected
-        if path < other_path and _ordered(path, other_path)
-    )
-
-
-def _ordered(path: Path, other: Path) -> bool:
-    """Paths alternate index in a block and branch of a gather: those that part at a branch run side by side."""
-    for depth, (here, there) in enumerate(zip(path, other, strict=False)):
-        if here != there:
-            return depth % 2 == 0
-    return False
 
 
 async def answered(cluster: Cluster, view: SagaView) -> bool:

@@ -3,7 +3,8 @@
 from services.orchestrator.engine import SagaView
 from tests.support.bookings import Bookings
 from tests.support.engine import Cluster, messages_of
-from tests.support.programs import Oracle, Program, in_sequence
+from tests.support.programs import Oracle, Program
+from tests.support.sequences import in_sequence
 
 
 async def contradictions(
