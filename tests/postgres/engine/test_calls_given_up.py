@@ -52,6 +52,7 @@ async def test_what_somebody_else_has_started_is_never_cancelled(cluster_of: Clu
     """A call that has joined a saga of others leaves it alone: as long as that lives it has nothing to undo."""
     cluster = cluster_of(parent, child)
     await cluster.start(child, "waits", key="k/child")
+    await cluster.settle()
     saga_id = await cluster.start(parent, "waits")
     await cluster.settle()
     view = await cancelled(cluster, saga_id)
