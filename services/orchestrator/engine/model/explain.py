@@ -59,8 +59,7 @@ def _stuck(facts: Facts) -> str:
 
 def _held_up(facts: Facts) -> str:
     """Name the called sagas whose ends the undos wait for, and how they stood when they were last looked at."""
-    last = facts.failures.get(CANCEL_CALL)
-    told = f" ({_told(last)})" if last else ""
+    told = _last(CANCEL_CALL, facts.failures)
     held = [f"{wait.name!r} ({wait.id}) since {_moment(wait.since)}" for wait in facts.waits if wait.kind == "child"]
     return f"; it waits for the end of the saga {', '.join(held)}{told}" if held else ""
 
@@ -83,17 +82,17 @@ def _waiting(wait: Wait, failures: Mapping[str, ErrorInfo]) -> str:
         case "child":
             return f"waits since {since} for the saga {wait.name!r} ({wait.id}){at_most}; its end ends that"
         case "retry":
-            told = _last(wait, failures)
+            told = _last(wait.name, failures)
             return f"will try {wait.name!r} again at {when}, because its last attempt did not succeed{told}"
         case "read_back":
-            told = _last(wait, failures)
+            told = _last(wait.name, failures)
             return f"will read back at {when} what became of {wait.name!r}, because its target could not tell{told}"
         case _:
             return f"sleeps since {since} until {when}; time alone ends that"
 
 
-def _last(wait: Wait, failures: Mapping[str, ErrorInfo]) -> str:
-    last = failures.get(wait.name)
+def _last(name: str, failures: Mapping[str, ErrorInfo]) -> str:
+    last = failures.get(name)
     return f" ({_told(last)})" if last else ""
 
 

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
-from services.orchestrator.engine.authoring.signature import Signature, signature_of
+from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunTransaction
-from services.orchestrator.engine.model.errors import ArgumentsChanged, StepFailed
+from services.orchestrator.engine.model.errors import ArgumentsChanged
 from services.orchestrator.engine.model.records import Kind
 from services.orchestrator.engine.model.retry import RetryPolicy
+from services.orchestrator.engine.running.asked_steps import result_of, undo_of
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.undo_rows import stands
 
@@ -31,10 +32,8 @@ class AskedTransaction(NamedTuple):
         record = log.take(position, Kind.TRANSACTION, self.name)
         signature = signature_of(self.fn)
         if record is not None:
-            if record.error is not None:
-                raise StepFailed(record.error.code, record.error.message)
-            return codec.decode(record.output or "null", signature.result)
-        undo_name, undo_args = self._undo_of(log, definition, codec, signature)
+            return result_of(record, codec, signature)
+        undo_name, undo_args = undo_of(log, definition, codec, self.undo, self.args, signature)
         if log.carried(position) is not None:
             self._take_up(log, codec, position, undo_name, undo_args)
             return codec.decode(log.record_again(position) or "null", signature.result)
@@ -42,18 +41,9 @@ class AskedTransaction(NamedTuple):
             position, self.name, self.fn, self.args, signature.result, self.retry, self.timeout_s, undo_name, undo_args
         )
 
-    def _undo_of(
-        self, log: RunLog, definition: WorkflowDefinition, codec: Codec, signature: Signature
-    ) -> tuple[str | None, str]:
-        undo = self.undo
-        if undo is None:
-            return None, "[]"
-        name = log.declared(lambda: definition.undo_name(undo))
-        return name, codec.encode(self.args, signature.shape_of_args(len(self.args)))
-
-    def _take_up(self, log: RunLog, codec: Codec, position: str, undo_name: str | None, undo_args: str) -> None:
+    def _take_up(self, log: RunLog, codec: Codec, position: str, undo_name: str | None, undo_args: str | None) -> None:
         """Keep what was committed before a restart: its undo is owed for the arguments that it was committed with."""
-        if undo_name is None:
+        if undo_name is None or undo_args is None:
             return
         registered = log.registered.get(positions.undo_of(position))
         if registered is None:

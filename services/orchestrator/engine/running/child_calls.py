@@ -10,8 +10,9 @@ from services.orchestrator.engine.model.calls import CANCEL_CALL, CallUndo, labe
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import WaitChild
 from services.orchestrator.engine.model.errors import ChildFailed, Divergence, SignalTimeout
-from services.orchestrator.engine.model.records import ErrorInfo, Kind, NewSaga, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.records import ErrorInfo, Kind, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.running.log import RunLog
+from services.orchestrator.engine.running.starts import started_by
 from services.orchestrator.engine.running.undo_rows import stands
 
 
@@ -56,22 +57,9 @@ async def call(log: RunLog, caller: WorkflowDefinition, codec: Codec, asked: Ask
 
 def _make(log: RunLog, codec: Codec, asked: Asked, position: str, undo: CallUndo) -> None:
     """Register the undo and start the saga, both by the flush that has the record."""
-    child, caller = asked.definition, log.saga
-    encoded = codec.encode(asked.input, child.input_type)
+    child = started_by(log.saga, codec, asked.definition, asked.key, asked.input, asked.subject, awaited=True)
     log.pending.add_undo(CANCEL_CALL, _undo_args(codec, asked, undo), position, None)
-    log.pending.starts.append(
-        NewSaga(
-            id=ids.read_uuid(undo.saga_id),
-            workflow=child.name,
-            version=child.version,
-            key=asked.key,
-            input=encoded,
-            subject=asked.subject or caller.subject,
-            parent_id=caller.id,
-            traceparent=caller.traceparent,
-            awaited=True,
-        )
-    )
+    log.pending.starts.append(child)
 
 
 def _take_up(log: RunLog, codec: Codec, asked: Asked, position: str, undo: CallUndo) -> None:

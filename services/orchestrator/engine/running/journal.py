@@ -12,28 +12,29 @@ from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.awakeable_ids import new_awakeable_id
+from services.orchestrator.engine.model.calls import label_of
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import (
     Divergence,
     SignalRejected,
     SignalTimeout,
-    StepFailed,
 )
 from services.orchestrator.engine.model.records import (
     STEP,
     ErrorInfo,
     Kind,
-    NewSaga,
     Signal,
     SignalKind,
     SignalStatus,
 )
 from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.running import child_calls
+from services.orchestrator.engine.running.asked_steps import result_of, undo_of
 from services.orchestrator.engine.running.asked_transaction import AskedTransaction
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import addressed
+from services.orchestrator.engine.running.starts import started_by
 from services.orchestrator.engine.running.state_log import StateLog
 from services.orchestrator.engine.running.undo_rows import stands
 
@@ -76,13 +77,8 @@ class Journal:
         record = self._log.take(position, STEP, name)
         signature = signature_of(fn)
         if record is not None:
-            if record.error is not None:
-                raise StepFailed(record.error.code, record.error.message)
-            return self._codec.decode(record.output or "null", signature.result)
-        undo_name = undo_args = None
-        if undo is not None:
-            undo_name = self._log.declared(lambda: self._definition.undo_name(undo))
-            undo_args = self._codec.encode(args, signature.shape_of_args(len(args)))
+            return result_of(record, self._codec, signature)
+        undo_name, undo_args = undo_of(self._log, self._definition, self._codec, undo, args, signature)
         return await RunStep(
             position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args, reconcile
         )
@@ -200,25 +196,14 @@ class Journal:
     def start(self, definition: WorkflowDefinition, key: str, value: Any, subject: str | None, delay_s: float) -> str:
         """Start a saga once and give its id."""
         position = self.next_position()
-        name = f"{definition.name}/{key}"
-        saga_id = ids.derived_uuid("saga", definition.name, key)
-        if self.recorded(position, Kind.START, name) is None:
-            encoded = self._codec.encode(value, definition.input_type)
-            self._log.pending.starts.append(
-                NewSaga(
-                    id=saga_id,
-                    workflow=definition.name,
-                    version=definition.version,
-                    key=key,
-                    input=encoded,
-                    subject=subject or self._log.saga.subject,
-                    delay_s=delay_s,
-                    parent_id=self._log.saga.id,
-                    traceparent=self._log.saga.traceparent,
-                )
-            )
-            self._log.append(position, Kind.START, name, _json(str(saga_id)))
-        return str(saga_id)
+        name = label_of(definition.name, key)
+        recorded = self.recorded(position, Kind.START, name)
+        if recorded is not None:
+            return str(orjson.loads(recorded))
+        new = started_by(self._log.saga, self._codec, definition, key, value, subject, delay_s=delay_s)
+        self._log.pending.starts.append(new)
+        self._log.append(position, Kind.START, name, _json(str(new.id)))
+        return str(new.id)
 
     async def call(
         self,

@@ -1,0 +1,33 @@
+"""What steps and transactions have in common when workflow code asks for them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.signature import Signature
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import StepFailed
+from services.orchestrator.engine.model.records import LogRecord
+from services.orchestrator.engine.running.log import RunLog
+
+
+def result_of(record: LogRecord, codec: Codec, signature: Signature) -> Any:
+    """Return a recorded result; StepFailed if an error is recorded."""
+    if record.error is not None:
+        raise StepFailed(record.error.code, record.error.message)
+    return codec.decode(record.output or "null", signature.result)
+
+
+def undo_of(
+    log: RunLog,
+    definition: WorkflowDefinition,
+    codec: Codec,
+    undo: Callable[..., Awaitable[None]] | None,
+    args: tuple[Any, ...],
+    signature: Signature,
+) -> tuple[str | None, str | None]:
+    """Return the declared name of an undo, and its arguments as they are written; nothing if there is none."""
+    if undo is None:
+        return None, None
+    name = log.declared(lambda: definition.undo_name(undo))
+    return name, codec.encode(args, signature.shape_of_args(len(args)))
