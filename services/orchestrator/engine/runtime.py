@@ -26,9 +26,13 @@ from services.orchestrator.engine.operations import Operations
 from services.orchestrator.engine.operations.calling import Calling
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.assembly import turns_of
+from services.orchestrator.engine.running.calls import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.end_waiters import EndWaiters
+from services.orchestrator.engine.running.endings import Endings
 from services.orchestrator.engine.running.limits import LimitedCodec
+from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.tools import Tools
 from services.orchestrator.engine.store import sagas
 
 
@@ -64,14 +68,9 @@ class Engine:
         self._committer = Committer(database, clock, hooks, settings, on_applied=self._applied)
         codec = LimitedCodec(codec, settings.payload_limit)
         self._turns = turns_of(
+            self._tools_of(codec, clients, settings),
             registry=registry,
-            codec=codec,
             clients=clients,
-            database=database,
-            clock=clock,
-            committer=self._committer,
-            hooks=hooks,
-            settings=settings,
             transactions_database=transactions_database or database,
             stop_called=Calling(database, clock, hooks, self._nudge).stop,
         )
@@ -146,12 +145,24 @@ class Engine:
                     break
         await self._end_poller.look(self._end_waiters.waited_for())
 
+    def _tools_of(self, codec: Codec, clients: Any, settings: EngineSettings) -> Tools:
+        return Tools(
+            committer=self._committer,
+            caller=Caller(clients, self._clock, self._hooks, get_logger("engine.step")),
+            endings=Endings(self._committer, codec, self._hooks),
+            loader=Loader(self._database, self._clock, settings.lease_s),
+            codec=codec,
+            clock=self._clock,
+            hooks=self._hooks,
+            settings=settings,
+        )
+
     def _scheduler_of(self, registry: Registry, settings: EngineSettings) -> Scheduler:
         return Scheduler(
             database=self._database,
             clock=self._clock,
             active=self._active,
-            loader=self._turns.loader,
+            loader=self._turns.tools.loader,
             hooks=self._hooks,
             settings=settings,
             versions=[f"{definition.name}@{definition.version}" for definition in registry],

@@ -4,25 +4,19 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.chassis import ids
-from services.chassis.clock import Clock
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.authoring.step import Step
-from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.calls import CANCEL_CALL
-from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.records import Alarm, Attention, Saga, Undo, UndoStatus, Wait
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
-from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState
 from services.orchestrator.engine.running.call_undos import CalledLives, CallUndos, StopCalled
-from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict, error_info
-from services.orchestrator.engine.running.committer import Committer
-from services.orchestrator.engine.running.endings import Endings
+from services.orchestrator.engine.running.calls import Attempted, Verdict, error_info
 from services.orchestrator.engine.running.lease import Lease, present
-from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
+from services.orchestrator.engine.running.tools import Tools
 
 UNDO_TIMEOUT_S = 30.0
 
@@ -30,30 +24,18 @@ UNDO_TIMEOUT_S = 30.0
 class Compensator:
     """Runs the undos that a saga owes and then ends it."""
 
-    def __init__(  # noqa: PLR0913 - it works with every part of a turn
-        self,
-        *,
-        committer: Committer,
-        caller: Caller,
-        endings: Endings,
-        loader: Loader,
-        codec: Codec,
-        clock: Clock,
-        hooks: EngineHooks,
-        settings: EngineSettings,
-        stop_called: StopCalled,
-    ) -> None:
-        """Take the parts; `loader` reads the undos of a saga, `stop_called` cancels the sagas that it has called."""
-        self._committer = committer
-        self._caller = caller
-        self._endings = endings
-        self._loader = loader
-        self._codec = codec
-        self._clock = clock
-        self._hooks = hooks
-        self._settings = settings
+    def __init__(self, tools: Tools, *, stop_called: StopCalled) -> None:
+        """Take what turns share, and what cancels the sagas that a saga has called."""
+        self._committer = tools.committer
+        self._caller = tools.caller
+        self._endings = tools.endings
+        self._loader = tools.loader
+        self._codec = tools.codec
+        self._clock = tools.clock
+        self._hooks = tools.hooks
+        self._settings = tools.settings
         self._call_undos = CallUndos(
-            stop=stop_called, caller=caller, codec=codec, clock=clock, undo_timeout_s=UNDO_TIMEOUT_S
+            stop=stop_called, caller=tools.caller, codec=tools.codec, clock=tools.clock, undo_timeout_s=UNDO_TIMEOUT_S
         )
         self.draining = False
 

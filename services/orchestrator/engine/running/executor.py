@@ -24,60 +24,42 @@ from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
-from services.chassis.clock import Clock
-from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, StepBarred, TerminalError
 from services.orchestrator.engine.model.flush import NEWS
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
-from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import FORWARD, LEASED, WAITING, Outcome, RunState
-from services.orchestrator.engine.running.calls import Attempted, Caller, error_info
-from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.calls import Attempted, error_info
 from services.orchestrator.engine.running.compensator import Compensator
-from services.orchestrator.engine.running.endings import Endings, describe, encode_output
+from services.orchestrator.engine.running.endings import describe, encode_output
 from services.orchestrator.engine.running.lease import present
-from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.read_backs import attempt_of
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.short_waits import ShortWaits
 from services.orchestrator.engine.running.steps import StepBook
+from services.orchestrator.engine.running.tools import Tools
 from services.orchestrator.engine.running.transactions import Transactions
 
 
 class Executor:
     """Moves sagas on."""
 
-    def __init__(  # noqa: PLR0913 - it works with every part of a turn
-        self,
-        *,
-        committer: Committer,
-        caller: Caller,
-        compensator: Compensator,
-        endings: Endings,
-        codec: Codec,
-        clock: Clock,
-        hooks: EngineHooks,
-        settings: EngineSettings,
-        loader: Loader,
-        transactions: Transactions,
-    ) -> None:
-        """Take the parts; `loader` reads what the database knows of a saga."""
-        self._committer = committer
-        self._caller = caller
+    def __init__(self, tools: Tools, *, compensator: Compensator, transactions: Transactions) -> None:
+        """Take what turns share, what unwinds sagas, and what runs their transactions."""
+        self._committer = tools.committer
+        self._caller = tools.caller
         self._compensator = compensator
-        self._endings = endings
-        self._codec = codec
-        self._clock = clock
-        self._hooks = hooks
-        self._settings = settings
-        self._short_waits = ShortWaits(clock, settings)
-        self._loader = loader
+        self._endings = tools.endings
+        self._codec = tools.codec
+        self._clock = tools.clock
+        self._hooks = tools.hooks
+        self._settings = tools.settings
+        self._short_waits = ShortWaits(tools.clock, tools.settings)
+        self._loader = tools.loader
         self._transactions = transactions
         self.draining = False
-        self._book = StepBook(codec, timedelta(days=settings.key_life_days))
+        self._book = StepBook(tools.codec, timedelta(days=tools.settings.key_life_days))
 
     async def drive(self, run: Run) -> bool:
         """Drive a saga until it gives its lease back; say whether its code is worth keeping in memory."""

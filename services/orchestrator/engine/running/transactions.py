@@ -9,26 +9,22 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final, NamedTuple
 
-from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.db_errors import is_contention, is_transient
 from services.chassis.lending import lent
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.transaction import Transaction
-from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunTransaction
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, PayloadError
 from services.orchestrator.engine.model.flush import APPLIED, LOST, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Call, LogRecord, Undo
-from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import FORWARD, LEASED
-from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict
-from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.calls import Attempted, Verdict
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.retrying import RETRY_MAX_S, RETRY_S, until_answered
 from services.orchestrator.engine.running.run import Run
+from services.orchestrator.engine.running.tools import Tools
 from services.orchestrator.engine.store import flushes, sagas, steps
 
 SOON_MAX: Final = 5
@@ -68,26 +64,16 @@ class _Tried(NamedTuple):
 class Transactions:
     """Runs transactions, `transactions_max` at once, each on a connection that nothing else of the engine waits for."""
 
-    def __init__(
-        self,
-        *,
-        database: Database,
-        committer: Committer,
-        caller: Caller,
-        codec: Codec,
-        clock: Clock,
-        hooks: EngineHooks,
-        settings: EngineSettings,
-    ) -> None:
-        """Take the pool of authors' connections, and `committer`, whose flushes these are between."""
+    def __init__(self, tools: Tools, database: Database) -> None:
+        """Take what turns share, whose flushes these are between, and the pool of authors' connections."""
         self._database = database
-        self._committer = committer
-        self._caller = caller
-        self._codec = codec
-        self._clock = clock
-        self._hooks = hooks
-        self._patience_s = settings.lease_s
-        self._places = asyncio.Semaphore(settings.transactions_max)
+        self._committer = tools.committer
+        self._caller = tools.caller
+        self._codec = tools.codec
+        self._clock = tools.clock
+        self._hooks = tools.hooks
+        self._patience_s = tools.settings.lease_s
+        self._places = asyncio.Semaphore(tools.settings.transactions_max)
         self._log = get_logger("engine.transactions")
 
     async def attempt(self, run: Run, command: RunTransaction, call: Call) -> Attempted:

@@ -5,29 +5,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from services.chassis.clock import Clock
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.context import WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
-from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.records import Attention, History, Saga
 from services.orchestrator.engine.model.replay import Replay
-from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import Phase
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.driver import Driver
-from services.orchestrator.engine.running.endings import Endings, describe
+from services.orchestrator.engine.running.endings import describe
 from services.orchestrator.engine.running.executor import Executor
 from services.orchestrator.engine.running.journal import Journal
 from services.orchestrator.engine.running.lease import Lease
-from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.quarantine import Quarantine
 from services.orchestrator.engine.running.residents import Residents
 from services.orchestrator.engine.running.run import Run
+from services.orchestrator.engine.running.tools import Tools
 
 
 class ReplayLog:
@@ -59,17 +55,12 @@ class Turns:
     Suspects of killing their replicas pass the `quarantine` one by one, each until its turn ends or has made progress.
     """
 
+    tools: Tools
     registry: Registry
     executor: Executor
     compensator: Compensator
-    endings: Endings
     residents: Residents
-    loader: Loader
-    hooks: EngineHooks
-    codec: Codec
-    clock: Clock
     clients: Any
-    settings: EngineSettings
     quarantine: Quarantine = field(default_factory=Quarantine)
 
     def drain(self) -> None:
@@ -81,12 +72,13 @@ class Turns:
 
         `kept` is the saga's run if it is in memory; without it, `history` has the whole log.
         """
-        if not self.settings.suspect_takeovers <= saga.takeovers < self.settings.max_takeovers:
+        settings = self.tools.settings
+        if not settings.suspect_takeovers <= saga.takeovers < settings.max_takeovers:
             await self._take(saga, history, lease, kept)
             return
         async with self.quarantine.of(saga.id):
-            self.hooks.isolate_before(saga)
-            if await self.loader.isolate(saga.id, saga.epoch):
+            self.tools.hooks.isolate_before(saga)
+            if await self.tools.loader.isolate(saga.id, saga.epoch):
                 await self._take(saga, history, lease, kept)
             elif kept is not None:
                 kept.close()
@@ -97,16 +89,16 @@ class Turns:
             raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
         pending: Pending | None = None
         try:
-            if saga.takeovers >= self.settings.max_takeovers:
+            if saga.takeovers >= self.tools.settings.max_takeovers:
                 message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
                 pending = _as_written(saga)
-                await self.endings.get_stuck(definition, pending, Attention("poison", message))
+                await self.tools.endings.get_stuck(definition, pending, Attention("poison", message))
             elif saga.phase is Phase.COMPENSATING:
                 pending = _as_written(saga)
                 await self.compensator.unwind(definition, pending, lease)
             else:
                 if kept is None and any(call.carried for call in saga.calls):
-                    history = history._replace(undos=await self.loader.undos(saga.id))
+                    history = history._replace(undos=await self.tools.loader.undos(saga.id))
                 run, kept = kept or self._open(saga, definition, history), None
                 pending = run.pending
                 await self._drive(run, saga, history, lease)
@@ -141,20 +133,20 @@ class Turns:
 
     async def _give_up(self, definition: WorkflowDefinition, pending: Pending, error: Exception) -> None:
         try:
-            await self.endings.get_stuck(definition, pending, Attention("engine-error", describe(error)))
+            await self.tools.endings.get_stuck(definition, pending, Attention("engine-error", describe(error)))
         except LeaseLost:
             return
 
     def _open(self, saga: Saga, definition: WorkflowDefinition, history: History) -> Run:
         """Build a run from the log."""
         replay = Replay(history.records, (call for call in saga.calls if call.carried is None))
-        log = RunLog(saga, replay, self.clock)
+        log = RunLog(saga, replay, self.tools.clock)
         log.registered = {undo.position: undo for undo in history.undos}
-        journal = Journal(log, definition, codec=self.codec, clients=self.clients)
+        journal = Journal(log, definition, codec=self.tools.codec, clients=self.clients)
         context = WorkflowContext(
             journal, saga_id=str(saga.id), key=saga.key, subject=saga.subject, log=ReplayLog(saga, replay)
         )
-        value = self.codec.decode(saga.input, definition.input_type)
+        value = self.tools.codec.decode(saga.input, definition.input_type)
         code: Any = definition.fn(context, value)
         return Run(Lease(saga.id, saga.epoch, 0.0), definition, log, Driver(code, log))
 
