@@ -3,11 +3,9 @@
 Each run has a folder named by its process, so that runs beside each other do not meet.
 """
 
-import io
 import os
 import shutil
 import subprocess
-import tarfile
 from pathlib import Path
 
 from dev.layout import ROOT
@@ -23,9 +21,7 @@ def snapshot(revision: str | None) -> Path:
     _clear_left()
     clean = PLACE / CLEAN
     if revision is not None:
-        packed = subprocess.run(("git", "archive", revision), cwd=ROOT, capture_output=True, check=True).stdout
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(clean, filter="data")
+        _check_out(revision, clean)
         return clean
     listed = subprocess.run(
         ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
@@ -40,6 +36,14 @@ def snapshot(revision: str | None) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
     return clean
+
+
+def _check_out(revision: str, tree: Path) -> None:
+    """Write a commit's files, by an index of its own, so that the repository's stays as it is."""
+    tree.mkdir(parents=True)
+    env = os.environ | {"GIT_INDEX_FILE": str(tree.with_suffix(".index"))}
+    for words in (("read-tree", revision), ("checkout-index", "--all", f"--prefix={tree}/")):
+        subprocess.run(("git", *words), cwd=ROOT, env=env, check=True)
 
 
 def planted(clean: Path, mutant: Mutant) -> Path:

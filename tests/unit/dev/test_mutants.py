@@ -1,5 +1,6 @@
 """Every planted bug can still be planted, and its falsifiers are there; how a run of them is judged."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,32 @@ def test_a_copy_leaves_the_snapshot_alone(tree: Path) -> None:
     assert (planted / PATH).read_text() == "one = 3\ntwo = 2\n"
     assert (tree / PATH).read_text() == "one = 1\ntwo = 2\n"
     assert (planted / "tests/test_some.py").samefile(tree / "tests/test_some.py")
+
+
+@pytest.mark.parametrize("revision", ["HEAD", None], ids=["a commit", "the work tree"])
+def test_a_snapshot_has_a_commit_or_what_stands_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str | None
+) -> None:
+    """A commit is copied without what has changed since, and without touching the repository's index."""
+    repository = tmp_path / "repository"
+    monkeypatch.setattr(trees, "ROOT", repository)
+    monkeypatch.setattr(trees, "PLACE", tmp_path / "copies" / "1")
+    file = repository / PATH
+    file.parent.mkdir(parents=True)
+    file.write_text("one = 1\n")
+    author = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+    for words in (("init", "--quiet"), ("add", "."), (*author, "commit", "--quiet", "--message", "Begin")):
+        subprocess.run(("git", *words), cwd=repository, check=True)
+    file.write_text("one = 2\n")
+    (repository / "new.py").write_text("")
+
+    clean = trees.snapshot(revision)
+
+    found = {str(path.relative_to(clean)) for path in clean.rglob("*") if path.is_file()}
+    assert found == ({PATH} if revision else {PATH, "new.py"})
+    assert (clean / PATH).read_text() == ("one = 1\n" if revision else "one = 2\n")
+    status = subprocess.run(("git", "status", "--short"), cwd=repository, check=True, capture_output=True, text=True)
+    assert status.stdout == f" M {PATH}\n?? new.py\n"
 
 
 @pytest.mark.parametrize(
