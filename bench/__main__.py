@@ -1,10 +1,10 @@
-"""Measures: `python -m bench [ours|peers|grown|scale|parked|report]`, on an embedded Postgres with durability on."""
+"""Measures: `python -m bench [ours|peers|turns|grown|scale|parked|report]`, on an embedded Postgres, durability on."""
 
 import argparse
 
 import uvloop
 
-from bench import arena, report, runs
+from bench import arena, comparison, report, runs, turns
 from bench.contenders import environment
 from bench.records import Results, newest
 from bench.runs import Plan
@@ -61,7 +61,16 @@ async def parked(words: argparse.Namespace) -> Results:
     return results
 
 
-COMMANDS = {"ours": ours, "peers": peers, "grown": grown, "scale": scale, "parked": parked}
+async def compare(words: argparse.Namespace) -> Results:
+    """The tree as it stands and another commit, in turns."""
+    results = Results.begin("turns", {"against": words.against})
+    plan = Plan((), words.workloads or tuple(comparison.COMPARED), words.runs or turns.TURNS, words.part)
+    async with arena.opened() as surroundings:
+        await turns.against(surroundings, words.against, plan, results)
+    return results
+
+
+COMMANDS = {"ours": ours, "peers": peers, "turns": compare, "grown": grown, "scale": scale, "parked": parked}
 
 
 def main() -> None:
@@ -71,10 +80,13 @@ def main() -> None:
     parser.add_argument("--part", type=float, default=1.0, help="scale every count, to try something out")
     parser.add_argument("--workloads", nargs="+", choices=ALL, help="only these")
     parser.add_argument("--contenders", nargs="+", choices=sorted(runs.CONTENDERS), help="only these")
+    parser.add_argument("--against", default="HEAD", help="turns: the commit to compare with (HEAD)")
     parser.add_argument("--count", type=int, help="rows of grown, orders of parked")
     parser.add_argument("--more", action="store_true", help="peers: add to the newest results")
     parser.add_argument("--write", action="store_true", help="report: put the figures into docs/performance.md")
     words = parser.parse_args()
+    if words.command == "turns" and (others := set(words.workloads or ()) - set(comparison.COMPARED)):
+        parser.error(f"turns compares {', '.join(comparison.COMPARED)}, not {', '.join(sorted(others))}")
     if words.command != "report":
         report.show(uvloop.run(COMMANDS[words.command](words)))
         return

@@ -35,8 +35,8 @@ class Arena:
     def postmaster(self) -> int:
         return int((self.postgres.data / "postmaster.pid").read_text().splitlines()[0])
 
-    def process(self, name: str, words: Sequence[str]) -> Process:
-        return Process(name, words, log=self.folder / f"{name}.log")
+    def process(self, name: str, words: Sequence[str], *, tree: Path = ROOT) -> Process:
+        return Process(name, words, log=self.folder / f"{name}.log", tree=tree)
 
     async def recreate(self, database: str, *, template: str = "template1") -> str:
         """Make an empty database and return its address; what was written so far is flushed, so that it is paid for."""

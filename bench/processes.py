@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,16 @@ class ProcessError(Exception):
 class Process:
     """A process of our own, in a group of its own; its output goes to a log."""
 
-    def __init__(self, name: str, words: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, words: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None, tree: Path = ROOT
+    ) -> None:
+        """Start it in the root of a tree of the product."""
         self.name = name
         self._log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 list(words),
-                cwd=ROOT,
+                cwd=tree,
                 env={**os.environ, **KEEPS_BYTECODE, **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -65,6 +69,11 @@ class Process:
             self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def python_of(tree: Path) -> str:
+    """Return the interpreter of a tree's virtualenv; in our own tree the one that runs."""
+    return sys.executable if tree == ROOT else str(tree / ".venv" / "bin" / "python")
 
 
 def tree(root: int) -> list[int]:

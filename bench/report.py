@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench import goals
+from bench import comparison, goals
 from bench.processes import ROOT
 from bench.records import NOISY_CORES, Results, newest
 
@@ -92,7 +92,10 @@ def show(results: Results) -> None:
     """Print everything on the terminal."""
     for workload in results.workloads():
         print(f"\n{TITLES.get(workload, workload)}\n{aligned(table(results, workload))}")
-    print(f"\nThe goals\n{aligned(verdicts(results))}")
+    if results.command == "turns":
+        print(f"\nIn turns with {results.surroundings['versions']['against']}\n{aligned(comparison.table(results))}")
+    else:
+        print(f"\nThe goals\n{aligned(verdicts(results))}")
     disturbed = noisy(results)
     if disturbed:
         print("\nOthers were at work on this machine; rates and latencies of these are not to be believed:")

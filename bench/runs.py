@@ -56,7 +56,7 @@ async def side_by_side(arena: Arena, plan: Plan, results: Results) -> None:
     """Run the floor, then every contender; a whole run before the next, so that others' load hits all alike."""
     for run in range(plan.runs):
         if "floor" in plan.workloads:
-            _keep(results, Record("floor", "floor", run, 1, await floor.run(arena)))
+            keep(results, Record("floor", "floor", run, 1, await floor.run(arena)))
         for workload in plan.workloads:
             if workload not in WORKLOADS or (workload == "w5" and run < plan.runs - 1):
                 continue
@@ -64,7 +64,7 @@ async def side_by_side(arena: Arena, plan: Plan, results: Results) -> None:
                 await _one(arena, plan, results, name, workload, run)
         if "whole" in plan.workloads:
             count = plan.count(WHOLE)
-            _keep(results, Record("ours", "whole", run, count, await whole.run(arena.folder / "whole", count)))
+            keep(results, Record("ours", "whole", run, count, await whole.run(arena.folder / "whole", count)))
 
 
 async def _one(arena: Arena, plan: Plan, results: Results, name: str, workload: str, run: int) -> None:
@@ -84,7 +84,7 @@ async def _one(arena: Arena, plan: Plan, results: Results, name: str, workload: 
         if name.startswith("ours"):
             raise
     else:
-        _keep(results, Record(contender.name, workload, run, count, figures))
+        keep(results, Record(contender.name, workload, run, count, figures))
     finally:
         await contender.stop()
 
@@ -104,7 +104,7 @@ async def beside_large_tables(arena: Arena, rows: int, plan: Plan, results: Resu
         for name, contender in (("empty", empty), ("full", full)):
             fresh[name] = await grown.turn(contender, counts, f"{name}-fresh")
             for workload, figures in fresh[name].items():
-                _keep(results, Record(name, f"{workload} checkpoint", 0, counts[workload], figures))
+                keep(results, Record(name, f"{workload} checkpoint", 0, counts[workload], figures))
         for workload in grown.COMPARED:
             items = await grown.touch(full, workload, fresh["empty"][workload]["wal_bytes"], plan.part)
             print(f"{workload}: {items:,} items until most pages had been written", flush=True)
@@ -112,14 +112,14 @@ async def beside_large_tables(arena: Arena, rows: int, plan: Plan, results: Resu
         for number in range(grown.TURNS):
             for name, contender in sorted({"empty": empty, "full": full}.items(), reverse=number % 2 == 1):
                 for workload, figures in (await grown.turn(contender, counts, f"{name}-{number}")).items():
-                    _keep(results, Record(name, f"{workload} grown", number, counts[workload], figures))
+                    keep(results, Record(name, f"{workload} grown", number, counts[workload], figures))
                     cpu.setdefault((name, workload), []).append(figures["cpu_ms"])
         forgotten = await grown.forget(full)
     finally:
         await empty.stop()
         await full.stop()
     figures = {"rows": float(rows), **_ratios(cpu, fresh), **forgotten}
-    _keep(results, Record("ours", "grown", 0, rows, figures))
+    keep(results, Record("ours", "grown", 0, rows, figures))
 
 
 def _ratios(cpu: dict[tuple[str, str], list[float]], fresh: dict[str, dict[str, Figures]]) -> Figures:
@@ -143,12 +143,13 @@ async def more_processes(arena: Arena, numbers: Iterable[int], plan: Plan, resul
             try:
                 await contender.setup()
                 figures = await WORKLOADS[workload](contender, count)
-                _keep(results, Record(contender.name, f"{workload} scale", 0, count, figures))
+                keep(results, Record(contender.name, f"{workload} scale", 0, count, figures))
             finally:
                 await contender.stop()
 
 
-def _keep(results: Results, record: Record) -> None:
+def keep(results: Results, record: Record) -> None:
+    """Keep a record, and show the first of its figures."""
     results.add(record)
     shown = ", ".join(f"{name} {value:g}" for name, value in list(record.figures.items())[:6])
     print(f"run {record.run + 1}  {record.contender:<18} {record.workload:<14} {shown}", flush=True)

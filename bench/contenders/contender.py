@@ -8,7 +8,7 @@ import asyncpg
 
 from bench.arena import Arena, accepts, listening
 from bench.client import Client
-from bench.processes import Process
+from bench.processes import ROOT, Process
 from dev.postgres import free_port
 
 
@@ -29,6 +29,7 @@ class Contender(ABC):
         self.port = free_port()
         self.client = Client(self.port)
         self.ingress = self.client
+        self.tree = ROOT
         self.worker: Process | None = None
         self.watcher: asyncpg.Connection | None = None
 
@@ -62,7 +63,7 @@ class Contender(ABC):
         return self.arena.postmaster
 
     async def start_worker(self) -> None:
-        self.worker = self.arena.process(self.name.replace(" ", "-"), self.command())
+        self.worker = self.arena.process(self.name.replace(" ", "-"), self.command(), tree=self.tree)
         await listening(self.worker, self.port)
 
     def kill_worker(self) -> None:

@@ -7,7 +7,6 @@ processor settles at once, and the delivery window is 50 ms, so that throughput 
 import asyncio
 import os
 import shutil
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.client import AnswerError, Client
-from bench.processes import Machine, Process, ProcessError, cpu_s
+from bench.processes import ROOT, Machine, Process, ProcessError, cpu_s, python_of
 from bench.workloads.measures import Figures, lanes, latencies
 from dev import ports, record
 from dev.credentials import Secrets, user_token
@@ -33,13 +32,13 @@ SETTINGS: Final = {"PAYMENT_DELAY_S": "0", "DELIVERY_WINDOW_S": "0.05", "LOG_LEV
 
 
 @asynccontextmanager
-async def stack(folder: Path) -> AsyncIterator[tuple[Layout, Record]]:
-    """Start `make run`'s stack on free ports and a directory of its own; stop it at the end."""
+async def stack(folder: Path, tree: Path) -> AsyncIterator[tuple[Layout, Record]]:
+    """Start `make run`'s stack of a tree on free ports and a directory of its own; stop it at the end."""
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     layout = Layout.at(ports.free_base(), folder)
     layout.run.mkdir(parents=True, exist_ok=True)
     env = {"STACK_PORT_BASE": str(layout.part("orchestrator").port), "STACK_DATA": str(folder), **SETTINGS}
-    process = Process("stack", [sys.executable, "-m", "dev.stack"], log=layout.log("stack"), env=env)
+    process = Process("stack", [python_of(tree), "-m", "dev.stack"], log=layout.log("stack"), env=env, tree=tree)
     try:
         async with asyncio.timeout(START_S):
             while True:
@@ -110,9 +109,9 @@ def bearer(token: str) -> str:
     return f"Authorization: Bearer {token}\r\n"
 
 
-async def run(folder: Path, count: int) -> Figures:
-    """Start the system, sell, and say what an order has cost each process."""
-    async with stack(folder) as (layout, running):
+async def run(folder: Path, count: int, tree: Path = ROOT) -> Figures:
+    """Start the system of a tree, sell, and say what an order has cost each process."""
+    async with stack(folder, tree) as (layout, running):
         shop = Shop(layout, running.secrets)
         await shop.stock("book", count + WARM)
         approving = asyncio.create_task(shop.approve())
