@@ -4,21 +4,13 @@ A caller that has a connection already passes it in `config.attributes["connecti
 """
 
 import asyncio
-import importlib
 
 from alembic import context
 from sqlalchemy import Connection, MetaData
 
-from migrations.runner import METADATA, database_url, engine_of, lock
+from migrations.runner import database_url, declared, engine_of, lock
 
 service = context.config.config_ini_section
-
-
-def target_metadata() -> MetaData:
-    module, name = METADATA[service].split(":")
-    metadata = getattr(importlib.import_module(module), name)
-    assert isinstance(metadata, MetaData)  # noqa: S101 - tells the type checker what METADATA promises
-    return metadata
 
 
 def run(connection: Connection, metadata: MetaData | None = None) -> None:
@@ -33,13 +25,13 @@ async def run_with_own_connection() -> None:
     try:
         async with engine.begin() as connection:
             await lock(connection, service)
-            await connection.run_sync(run, target_metadata())
+            await connection.run_sync(run, declared(service))
     finally:
         await engine.dispose()
 
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", target_metadata=target_metadata(), literal_binds=True)
+    context.configure(dialect_name="postgresql", target_metadata=declared(service), literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 elif (given := context.config.attributes.get("connection")) is not None:

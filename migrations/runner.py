@@ -1,14 +1,17 @@
 """Bring a service's database to its newest schema: usable from a program, safe when two do it at once."""
 
+import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -18,16 +21,31 @@ INI = Path(__file__).parent.parent / "alembic.ini"
 
 SERVICES = ("session", "shipping", "orchestrator")
 
-METADATA = {
-    "session": "services.session.store.tables:metadata",
-    "shipping": "services.shipping.store.tables:metadata",
-    "orchestrator": "services.orchestrator.engine.store.tables:metadata",
+TABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "session": ("services.session.store.tables:metadata",),
+    "shipping": ("services.shipping.store.tables:metadata",),
+    "orchestrator": (
+        "services.orchestrator.engine.store.tables:metadata",
+        "services.orchestrator.workflows.tables:metadata",
+    ),
 }
 """Where each service declares its tables."""
 
 
 class MigrationError(Exception):
     """The database could not be brought to its newest schema."""
+
+
+def declared(service: str) -> MetaData:
+    """Return all tables of a service as one schema; MigrationError where two places declare one of the same name."""
+    schema = MetaData()
+    for place in TABLES[service]:
+        module, name = place.split(":")
+        for table in getattr(importlib.import_module(module), name).sorted_tables:
+            if table.key in schema.tables:
+                raise MigrationError(f"{place} declares {table.key!r}, which is another table of {service} already")
+            table.to_metadata(schema)
+    return schema
 
 
 def database_url(service: str) -> str:

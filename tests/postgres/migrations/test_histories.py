@@ -1,19 +1,15 @@
 """Each service's history builds exactly the tables that its code declares, also when two migrators run at once."""
 
 import asyncio
-import importlib
 from functools import partial
-from typing import Any
 
 import asyncpg
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection
 
-from migrations.runner import METADATA, SERVICES, config, upgrade
+from migrations.runner import SERVICES, config, declared, upgrade
 from tests.support import alchemy
 
 SCHEMA = """
@@ -22,12 +18,6 @@ SCHEMA = """
     from pg_class left join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped
     where relnamespace = 'public'::regnamespace and relname not like 'alembic_version%'
 """
-
-
-def differences(connection: Connection, service: str) -> list[Any]:
-    module, name = METADATA[service].split(":")
-    context = MigrationContext.configure(connection, opts={"compare_server_default": True, "compare_type": True})
-    return list(compare_metadata(context, getattr(importlib.import_module(module), name)))
 
 
 def script_of(service: str) -> ScriptDirectory:
@@ -53,15 +43,13 @@ async def schema(url: str) -> set[tuple[str, ...]]:
 async def test_the_newest_schema_is_what_the_code_declares(service: str, empty_database: str) -> None:
     """`upgrade head` and the tables in the code are the same schema."""
     assert await upgrade(service, empty_database)
-    assert await alchemy.run(empty_database, partial(differences, service=service)) == []
+    assert await alchemy.differences(empty_database, service) == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
 async def test_tables_are_stored_as_the_code_declares(service: str, empty_database: str) -> None:
     """Fill factors, and when autovacuum looks after a table, which Alembic does not compare."""
     await upgrade(service, empty_database)
-    module, name = METADATA[service].split(":")
-    declared: MetaData = getattr(importlib.import_module(module), name)
     connection = await asyncpg.connect(empty_database)
     rows = await connection.fetch(
         "SELECT relname, reloptions FROM pg_class WHERE reloptions IS NOT NULL AND relkind = 'r'"
@@ -69,7 +57,7 @@ async def test_tables_are_stored_as_the_code_declares(service: str, empty_databa
     await connection.close()
     assert {row["relname"]: dict(option.split("=") for option in row["reloptions"]) for row in rows} == {
         table.name: table.dialect_options["postgresql"]["with"]
-        for table in declared.tables.values()
+        for table in declared(service).tables.values()
         if table.dialect_options["postgresql"]["with"]
     }
 

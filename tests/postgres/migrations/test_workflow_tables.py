@@ -1,0 +1,42 @@
+"""The tables of workflows: declared in a place of their own, and held against the histories like the engine's."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Column, Table, Text
+from sqlalchemy.schema import CreateTable
+
+from migrations.runner import MigrationError, declared, upgrade
+from services.orchestrator.workflows.tables import metadata
+from tests.support import alchemy
+
+NAME = "of_a_test"
+
+
+@pytest.fixture
+def table() -> Iterator[Table]:
+    """A table that a workflow declares."""
+    declares = Table(NAME, metadata, Column("key", Text, primary_key=True))
+    yield declares
+    metadata.remove(declares)
+
+
+async def test_a_table_of_a_workflow_is_missed_until_a_migration_makes_it(table: Table, empty_database: str) -> None:
+    """What is declared and not made is a difference, by its name; what is both is none."""
+    await upgrade("orchestrator", empty_database)
+    ((change, missed),) = await alchemy.differences(empty_database, "orchestrator")
+    assert (change, missed.name) == ("add_table", NAME)
+    await alchemy.run(empty_database, lambda connection: connection.execute(CreateTable(table)))
+    assert await alchemy.differences(empty_database, "orchestrator") == []
+
+
+def test_a_table_of_a_workflow_stands_beside_those_of_the_engine(table: Table) -> None:
+    """It belongs to the orchestrator alone, and its name may not be one that the engine has."""
+    assert {table.name, "sagas"} <= set(declared("orchestrator").tables)
+    assert table.name not in declared("session").tables
+    taken = Table("sagas", metadata, Column("id", Text, primary_key=True))
+    try:
+        with pytest.raises(MigrationError, match=r"workflows\.tables:metadata declares 'sagas'"):
+            declared("orchestrator")
+    finally:
+        metadata.remove(taken)
