@@ -97,6 +97,8 @@ class ServiceClient:
         try:
             async with asyncio.timeout(timeout_s):
                 said = await self._ask(Call(method, self._site.address(path, params), headers, content))
+        except httpx.UnsupportedProtocol as refusal:
+            raise self._unknown(f"not called, as {refusal}") from refusal
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             raise self._unknown(f"no answer ({type(error).__name__})") from error
         return self._judge(said, accept)

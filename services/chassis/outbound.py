@@ -67,7 +67,9 @@ class AllowList(DirectTransport):
 
     def _check(self, asked: str) -> None:
         if asked not in self._origins:
-            raise httpx.UnsupportedProtocol(f"{asked} is not a host that we call")
+            raise httpx.UnsupportedProtocol(
+                f"{asked} is none of the hosts that we call (outbound_urls of the settings)"
+            )
 
 
 def tls_to(origins: Collection[str]) -> ssl.SSLContext:
