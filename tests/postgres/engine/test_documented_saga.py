@@ -1,4 +1,4 @@
-"""The saga that docs/engine.md shows an author: taken from the page and run."""
+"""The saga that docs/engine.md shows an author, and its test: taken from the page and run."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,10 @@ from services.orchestrator.engine import Engine, Registry, SagaView, StartReques
 from tests.support.clock import ManualClock
 from tests.support.pages import block_after, read
 
+PAGE = "docs/engine.md"
 MARK = "<!-- runs: tests/postgres/engine/test_documented_saga.py -->"
+TEST = "<!-- runs: tests/postgres/engine/test_documented_saga.py too -->"
+PLACE = "services.orchestrator.workflows.evening"
 TWO_HOURS_S = 7_201
 
 
@@ -41,9 +44,9 @@ class Office:
 @pytest.fixture
 def page() -> Iterator[ModuleType]:
     """The block of the page, as the module that an author would write."""
-    module = ModuleType("documented_saga")
+    module = ModuleType(PLACE)
     sys.modules[module.__name__] = module
-    exec(compile(block_after(read("docs/engine.md"), MARK), "docs/engine.md", "exec"), module.__dict__)
+    exec(compile(block_after(read(PAGE), MARK), PAGE, "exec"), module.__dict__)
     yield module
     del sys.modules[module.__name__]
 
@@ -111,3 +114,11 @@ async def test_a_refusal_gives_the_other_booking_back(
         await engine.stop(grace_s=0)
     assert (view.status, view.error and view.error.code) == ("failed", "none-left")
     assert office.cancelled == ["table"]
+
+
+@pytest.mark.usefixtures("page")
+async def test_the_test_of_the_page_passes(orchestrator_database: Database, clock: ManualClock) -> None:
+    """What the page shows as a test of the saga is one: it runs against the saga of the page."""
+    tests: dict[str, Any] = {"__name__": "documented_test"}
+    exec(compile(block_after(read(PAGE), TEST), PAGE, "exec"), tests)
+    await tests["test_silence_gives_everything_back"](orchestrator_database, clock)

@@ -119,7 +119,7 @@ async def test_our_own_calls_reach_nobody_else() -> None:
     ):
         client = ServiceClient(service="shipping", base_url=server.url, http=http, clock=Clock(), tokens=None)
         with pytest.raises(
-            RemoteUnknown, match="not called, as http://127.0.0.1:[0-9]+ is none of the hosts that we call"
+            RemoteUnknown, match=r"not called, as http://127\.0\.0\.1:[0-9]+ is none of the hosts that we call"
         ):
             await client.request("GET", "/x")
     assert not server.opened
