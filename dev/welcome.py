@@ -1,6 +1,7 @@
 """What `make run` prints once everything is ready: addresses, who may sign in, and what to type next."""
 
 import os
+import shlex
 
 from dev import tell
 from dev.credentials import ADMIN, user_token
@@ -8,19 +9,19 @@ from dev.layout import ROOT, Layout
 from dev.record import Record
 
 SAYS = {
-    "orchestrator": "sagas, webhooks, approvals",
-    "session": "catalogue, baskets, checkout, orders",
-    "shipping": "shipments",
-    "payment": "payment processor (simulated)",
-    "carrier": "carrier (simulated)",
+    "orchestrator": ("/docs", "sagas, webhooks, approvals"),
+    "session": ("/docs", "catalogue, baskets, checkout, orders"),
+    "shipping": ("/docs", "shipments"),
+    "payment": ("/ledger", "payment processor (simulated)"),
+    "carrier": ("/fleet", "carrier (simulated)"),
 }
+"""What each part has to show, and where."""
 
 
 def show(layout: Layout, record: Record, took_s: float) -> None:
     tell.heading(f"Order Saga: ready after {took_s:.1f} s")
-    for name, what in SAYS.items():
-        docs = f"{record.urls[name]}/docs" if name in ("orchestrator", "session", "shipping") else record.urls[name]
-        tell.say(f"  {name:<13} {docs:<32} {tell.paint(what, 'dim')}")
+    for name, (path, what) in SAYS.items():
+        tell.say(f"  {name:<13} {record.urls[name] + path:<32} {tell.paint(what, 'dim')}")
     user, password = ADMIN
     tell.heading("Signing in")
     if os.environ.get("ADMIN_USERS"):
@@ -29,8 +30,9 @@ def show(layout: Layout, record: Record, took_s: float) -> None:
         sign_in = f"user {tell.paint(user, 'bold')}, password {tell.paint(password, 'bold')}"
         tell.say(f"  approvals     {record.urls['orchestrator']}/login  {sign_in}")
     tell.say("  tokens        valid for 12 hours; paste these two lines into another terminal:")
-    tell.say(tell.paint(f"ALICE={user_token(record.secrets, 'alice', 'customer')}", "green"))
-    tell.say(tell.paint(f"ADMIN={user_token(record.secrets, 'admin', 'admin')}", "green"))
+    for name, scope in (("alice", "customer"), ("admin", "admin")):
+        header = f"Authorization: Bearer {user_token(record.secrets, name, scope)}"
+        tell.say(tell.paint(f'{name.upper()}="{header}"', "green"))
     tell.heading("What to type next")
     for comment, command in commands(layout, record):
         tell.say(f"  {tell.paint(f'# {comment}', 'dim')}")
@@ -43,7 +45,7 @@ def commands(layout: Layout, record: Record) -> list[tuple[str, str]]:
     """Return the commands of a first order, each with what it does."""
     session, orchestrator = record.urls["session"], record.urls["orchestrator"]
     json_body = "-H 'Content-Type: application/json'"
-    alice, admin = '-H "Authorization: Bearer $ALICE"', '-H "Authorization: Bearer $ADMIN"'
+    alice, admin = '-H "$ALICE"', '-H "$ADMIN"'
     address = '{"name":"Alice","street":"1 Main St","city":"Springfield","postal_code":"12345","country":"US"}'
     order = f'{{"shipping_address":{address},"order_id":"first-of-alice"}}'
     place = os.path.relpath(layout.run, ROOT) if layout.run.is_relative_to(ROOT) else str(layout.run)
@@ -61,5 +63,13 @@ def commands(layout: Layout, record: Record) -> list[tuple[str, str]]:
         ("see what waits for approval, with its link", f"curl -s {orchestrator}/approvals {admin}"),
         ("crash a service and watch it come back", f"kill -9 $(cat {place}/orchestrator.pid)"),
         ("read along", f"tail -f {place}/*.log"),
-        ("have the whole story told", "make demo"),
+        ("have the whole story told", f"{settings(layout)}make demo"),
     ]
+
+
+def settings(layout: Layout) -> str:
+    """Return what stands before `make` in another terminal, for it to find a stack that is not at the usual place."""
+    usual, base = Layout.read({}), layout.part("orchestrator").port
+    words = [f"STACK_PORT_BASE={base} "] if base != usual.part("orchestrator").port else []
+    words += [f"STACK_DATA={shlex.quote(str(layout.data))} "] if layout.data != usual.data else []
+    return "".join(words)

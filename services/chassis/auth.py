@@ -168,7 +168,10 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
 bearer: Final = HTTPBearer(
     auto_error=False,
     bearerFormat="JWT",
-    description="`make token ARGS='--sub alice --scope customer'` prints one.",
+    description=(
+        "`make token ARGS='--sub alice --scope customer'` prints a customer's,"
+        " `make token ARGS='--sub admin --scope admin'` an administrator's."
+    ),
 )
 
 

@@ -163,7 +163,7 @@ SCENES = (
     Scene("$CARRIER/fleet", ('"status": "completed"', '"reference":"order-1"')),
     Scene('"order-2", "payment_token"', ('"status":"pending_payment"',), "asked", "order-2"),
     Scene("openssl dgst", ("200 OK",), "awaiting_approval", "order-2"),
-    Scene('"link"', ("/approvals/",), "rejected", "order-2"),
+    Scene("link_of order-2", ("/approvals/",), "rejected", "order-2"),
     Scene("$PAYMENT/ledger", ('"status": "rejected"', '"voided":true')),
 )
 

@@ -14,7 +14,7 @@ from dev.layout import ROOT, Layout
 from dev.record import Record
 from dev.scenarios import catalogue, coverage
 from dev.webhook import body_of
-from dev.welcome import commands
+from dev.welcome import commands, settings
 from services.chassis.auth import Authenticator
 from services.chassis.clock import Clock
 from services.chassis.signing import sign
@@ -86,6 +86,13 @@ def test_the_first_order_of_the_welcome_is_none_of_the_readme() -> None:
     ids = {found for _, text in shown for found in re.findall(r'order_id":"([^"]+)"|orders/([\w-]+)', text)}
     (order_id,) = {one or other for one, other in ids}
     assert not re.search(rf"\b{order_id}\b", (ROOT / "README.md").read_text())
+
+
+def test_the_welcome_names_the_settings_of_a_second_stack() -> None:
+    """What it has one type next finds this stack, and not the one at the usual place."""
+    second = Layout.read({"STACK_PORT_BASE": "9100", "STACK_DATA": "/some where"})
+    assert settings(second) == "STACK_PORT_BASE=9100 STACK_DATA='/some where' "
+    assert settings(Layout.read({})) == ""
 
 
 @pytest.mark.parametrize(
