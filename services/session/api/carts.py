@@ -98,7 +98,7 @@ def cart(basket: Basket, *, currency: str) -> Cart:
     )
 
 
-@router.get("", responses=problem_responses(NotFound))
+@router.get("", summary="The basket", responses=problem_responses(NotFound))
 async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
     """Return the basket at today's prices."""
     async with wired.database.autocommit() as conn:
@@ -108,6 +108,7 @@ async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
 
 @router.post(
     "/items",
+    summary="Add to the basket",
     response_model=Cart,
     responses=problem_responses(NotFound, InFlight, Invalid, KeyReused, *BASKET_REFUSALS),
 )
@@ -137,7 +138,9 @@ async def add_item(
     return response
 
 
-@router.put("/items/{sku}", responses=problem_responses(NotFound, Invalid, *BASKET_REFUSALS))
+@router.put(
+    "/items/{sku}", summary="Set a line of the basket", responses=problem_responses(NotFound, Invalid, *BASKET_REFUSALS)
+)
 async def set_quantity(
     _: Customer,
     user_id: PathId,
@@ -153,7 +156,7 @@ async def set_quantity(
     return cart(after, currency=wired.settings.currency)
 
 
-@router.delete("/items/{sku}", responses=problem_responses(NotFound))
+@router.delete("/items/{sku}", summary="Take a line out of the basket", responses=problem_responses(NotFound))
 async def remove_item(_: Customer, user_id: PathId, sku: PathId, wired: Wired) -> Cart:
     """Remove a line from the basket; idempotent by nature."""
     async with wired.database.begin() as conn:

@@ -59,14 +59,14 @@ def catalog_item(product: Product) -> CatalogItem:
 BOOK = {"name": "The Book of Sagas", "price": {"amount_minor": 1999, "currency": "USD"}, "stock": 100}
 
 
-@router.get("")
+@router.get("", summary="What is for sale")
 async def read_catalog(wired: Wired) -> list[CatalogItem]:
     """Return every product, by sku."""
     async with wired.database.autocommit() as conn:
         return [catalog_item(product) for product in await stock.catalog(conn)]
 
 
-@router.put("/{sku}", responses=problem_responses(StockHeld, CurrencyFixed))
+@router.put("/{sku}", summary="Create or change a product", responses=problem_responses(StockHeld, CurrencyFixed))
 async def put_product(
     admin: Admin,
     sku: PathId,

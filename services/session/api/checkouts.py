@@ -70,6 +70,7 @@ class Checkout(RequestModel):
 
 @router.post(
     "/users/{user_id}/checkout",
+    summary="Place an order",
     status_code=202,
     response_model=OrderPlaced,
     responses=problem_responses(
@@ -116,6 +117,7 @@ async def check_out(
 
 @router.post(
     "/checkouts/{order_id}/executed",
+    summary="Mark a checkout executed",
     response_model=CheckoutExecuted,
     responses=problem_responses(NotFound, NotReserved, InFlight, Invalid, KeyReused),
 )

@@ -47,6 +47,7 @@ class CustomerErased(Contract):
 
 @router.post(
     "/users/{user_id}/erase",
+    summary="Erase what a customer has left",
     status_code=202,
     response_model=CustomerErased,
     responses=problem_responses(OrdersOpen, InFlight, Invalid, KeyReused),

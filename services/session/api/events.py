@@ -39,7 +39,12 @@ SHIPPED = {
 }
 
 
-@router.post("/events", status_code=204, responses=problem_responses(InFlight, Invalid, KeyReused))
+@router.post(
+    "/events",
+    summary="Take an event of an order",
+    status_code=204,
+    responses=problem_responses(InFlight, Invalid, KeyReused),
+)
 async def receive(
     _: Service,
     key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],

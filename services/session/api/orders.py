@@ -141,7 +141,7 @@ def order_view(order: Order) -> OrderView:
     )
 
 
-@router.get("", responses=problem_responses(NotFound))
+@router.get("", summary="A customer's orders", responses=problem_responses(NotFound))
 async def list_orders(
     _: Customer,
     user_id: PathId,
@@ -158,7 +158,7 @@ async def list_orders(
     return OrderPage(items=[order_view(order) for order in items], next_cursor=after and _cursor(after))
 
 
-@router.get("/{order_id}", responses=problem_responses(NotFound))
+@router.get("/{order_id}", summary="One order", responses=problem_responses(NotFound))
 async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wired) -> OrderView:
     """Return one order; another user's is as unknown as one that does not exist."""
     async with wired.database.autocommit() as conn:
@@ -167,6 +167,7 @@ async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wire
 
 @router.post(
     "/{order_id}/cancel",
+    summary="Cancel an order",
     status_code=202,
     response_model=OrderPlaced,
     responses=problem_responses(NotFound, OrderShipped, OrderEnded, InFlight, Invalid, KeyReused),

@@ -23,7 +23,11 @@ Service = Annotated[Principal, Depends(authenticated("service"))]
 TWO_BOOKS = {"value": {"attempt": 1, "items": [{"sku": "book", "quantity": 2}]}}
 
 
-@router.put("/{order_id}", responses=problem_responses(OutOfStock, ReservationReleased, ReservationMismatch, StockSold))
+@router.put(
+    "/{order_id}",
+    summary="Hold stock for an order",
+    responses=problem_responses(OutOfStock, ReservationReleased, ReservationMismatch, StockSold),
+)
 async def reserve(
     _: Service,
     order_id: PathId,
@@ -49,7 +53,7 @@ async def reserve(
     return Reservation(order_id=order_id, attempt=hold.attempt, status="sold" if hold.status == SOLD else "held")
 
 
-@router.delete("/{order_id}", status_code=204, responses=problem_responses(StockSold))
+@router.delete("/{order_id}", summary="Give held stock back", status_code=204, responses=problem_responses(StockSold))
 async def release(
     _: Service, order_id: PathId, attempt: Annotated[int, Query(ge=1, le=1_000_000), WHOLE], wired: Wired
 ) -> None:
