@@ -9,11 +9,13 @@ from dev.credentials import TOKEN_LIFE_S, secrets_of, service_token, user_token
 from dev.layout import Layout
 from services.chassis.tokens import USER_AUDIENCE
 
+SCOPES = frozenset({"customer", "admin", "service"})
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make token", description=__doc__)
     parser.add_argument("--sub", default="alice", help="whose token: a user id, or the calling service (alice)")
-    parser.add_argument("--scope", default="customer", help="customer, admin, both, or service (customer)")
+    parser.add_argument("--scope", default="customer", help="customer, admin, 'customer admin', or service (customer)")
     parser.add_argument("--aud", default="", help="for a service token: order-saga/<service that is called>")
     parser.add_argument("--life-s", type=float, default=TOKEN_LIFE_S, help="seconds; a service token lives 60")
     return parser.parse_args()
@@ -21,6 +23,11 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     wanted = arguments()
+    if unknown := sorted(set(wanted.scope.split()) - SCOPES):
+        print(
+            f"no service knows the scope {', '.join(unknown)}: there are {', '.join(sorted(SCOPES))}", file=sys.stderr
+        )
+        return 2
     try:
         secrets = record.read(Layout.read()).secrets
     except record.NotRunningError:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from dev import psql
+from dev import psql, token
 from dev.credentials import secrets_of, service_token, user_token, webhook_secret
 from dev.layout import ROOT, Layout
 from dev.record import Record
@@ -48,8 +48,8 @@ async def test_a_user_token_is_accepted() -> None:
 
 async def test_a_service_token_is_accepted_by_its_service() -> None:
     """`make token --scope service` makes what that service takes for another service."""
-    token = service_token(secrets_of({}), "session", "order-saga/orchestrator")
-    principal = await authenticator("orchestrator").principal(token, "alice")
+    made = service_token(secrets_of({}), "session", "order-saga/orchestrator")
+    principal = await authenticator("orchestrator").principal(made, "alice")
     assert (principal.subject, principal.kind, principal.acting_user) == ("session", "service", "alice")
 
 
@@ -71,6 +71,17 @@ def test_a_failed_payment_has_a_code() -> None:
     assert body["data"]["code"] == "card_declined"
     assert body["data"]["amount"]["amount_minor"] == 1
     assert "transaction_id" not in body["data"]
+
+
+@pytest.mark.parametrize(("scope", "told"), [("both", "both"), ("customer amdin", "amdin"), ("customer admin", "")])
+def test_a_token_of_no_scope_is_not_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scope: str, told: str
+) -> None:
+    """A word that lets nobody in anywhere is named at once, and not by a 403 later."""
+    monkeypatch.setattr("sys.argv", ["token", "--scope", scope])
+    assert token.main() == (2 if told else 0)
+    said = capsys.readouterr()
+    assert (bool(said.out), f"scope {told}:" in said.err) == (not told, bool(told))
 
 
 def test_the_scenarios_are_counted() -> None:
