@@ -8,6 +8,7 @@ QUERIES = f"{ENGINE}/store/queries.sql"
 COMPENSATOR = f"{ENGINE}/running/compensator.py"
 CALL_UNDOS = f"{ENGINE}/running/call_undos.py"
 TESTS = "tests/postgres/engine"
+LIVES = "and g.name = cast(sagas.id as text) and caller.phase <> 'ended'\n      ) = 0"
 
 CALLS = (
     Mutant(
@@ -52,13 +53,17 @@ CALLS = (
         "G2",
         "A clean-up removes a saga whose callers have not been told of its end.",
         (
-            Edit(
-                QUERIES,
-                "where finished_at < :before and not awaited",
-                "where finished_at < :before",
-            ),
+            Edit(QUERIES, "where finished_at < :before and not awaited", "where finished_at < :before"),
+            Edit(QUERIES, LIVES, LIVES.replace(") = 0", ") >= 0")),
         ),
         (f"{TESTS}/test_call_ends.py::test_an_end_that_nobody_was_told_of_is_kept[C1]",),
+    ),
+    Mutant(
+        "call-cleaned-up-under-its-caller",
+        "G8",
+        "A clean-up removes a saga that a live caller may have to undo, which then finds nothing to undo.",
+        (Edit(QUERIES, LIVES, LIVES.replace(") = 0", ") >= 0")),),
+        (f"{TESTS}/test_call_lifetimes.py::test_what_was_called_is_kept_until_nobody_can_undo_it[result-C1]",),
     ),
     Mutant(
         "call-undo-does-not-wait",

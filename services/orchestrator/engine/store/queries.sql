@@ -248,11 +248,17 @@ where saga_id = :saga_id and seq = :seq
 
 -- name: delete_finished
 -- Removes whole sagas that ended before :before, oldest first; closed awakeables stay, so that late money finds its owner. One whose
--- end somebody is yet to be told of stays too.
+-- end somebody is yet to be told of stays too, and so does one as long as a caller lives, who may have to undo what it has completed.
 with old as materialized (
     select id
     from sagas
     where finished_at < :before and not awaited
+      and (
+          select count(*)
+          from signals g
+          join sagas caller on caller.id = g.saga_id
+          where g.kind = 'child' and g.name = cast(sagas.id as text) and caller.phase <> 'ended'
+      ) = 0
     order by finished_at
     limit :limit
     for update skip locked
