@@ -4,8 +4,10 @@ from dev.mutants.mutant import Edit, Mutant
 
 STEPS_PY = "services/orchestrator/engine/running/steps.py"
 COLUMNS = "services/orchestrator/engine/store/columns.py"
-RECONCILE_TESTS = "tests/postgres/engine/test_reconcile.py"
-READ_BACK_TESTS = "tests/postgres/engine/test_read_backs.py"
+EXECUTOR = "services/orchestrator/engine/running/executor.py"
+TESTS = "tests/postgres/engine"
+RECONCILE_TESTS = f"{TESTS}/test_reconcile.py"
+READ_BACK_TESTS = f"{TESTS}/test_read_backs.py"
 CALLS_TESTS = "tests/unit/orchestrator/test_calls.py"
 FAILED = "            case ErrorInfo():\n"
 WAIVED = "                self._waive(run, command)\n"
@@ -38,5 +40,12 @@ READ_BACKS = (
         "The release before takes a call whose read-back pauses for one whose pause is over, and makes it again.",
         (Edit(COLUMNS, "call.retry_at if call.read_back is None else None", "call.retry_at"),),
         (f"{CALLS_TESTS}::test_the_release_before_sees_a_call_that_was_cut_off",),
+    ),
+    Mutant(
+        "barred-over-a-signal",
+        "G2",
+        "A step that must not be called stops its saga although a signal has come by which that would go on.",
+        (Edit(EXECUTOR, "fault, knows_signals=run.log.signal_no)", "fault)"),),
+        (f"{TESTS}/test_barred_steps.py::test_a_promise_settled_elsewhere_as_a_step_is_barred_counts[told-C1]",),
     ),
 )

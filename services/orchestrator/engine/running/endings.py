@@ -9,7 +9,7 @@ from services.orchestrator.engine.authoring.definition import Transition, Workfl
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import PayloadError
-from services.orchestrator.engine.model.flush import Flush
+from services.orchestrator.engine.model.flush import NEWS, Flush
 from services.orchestrator.engine.model.records import Alarm, Attention, ErrorInfo
 from services.orchestrator.engine.model.states import DONE, ENDED, Outcome, RunState, status_word
 from services.orchestrator.engine.running.committer import Committer
@@ -52,9 +52,18 @@ class Endings:
         await self._write(pending, flush, error.code if error else None)
 
     async def get_stuck(
-        self, definition: WorkflowDefinition, pending: Pending, attention: Attention, *, announce: bool = True
-    ) -> None:
-        """Stop a saga for a person to look at; that is written without its announcement if need be."""
+        self,
+        definition: WorkflowDefinition,
+        pending: Pending,
+        attention: Attention,
+        *,
+        announce: bool = True,
+        knows_signals: int | None = None,
+    ) -> bool:
+        """Stop a saga for a person to look at; that is written without its announcement if need be.
+
+        With `knows_signals` only if no more than these are settled: False if one may move it on, and it goes on.
+        """
         saga = pending.saga
         messages: tuple[Message, ...] = ()
         if announce:
@@ -64,7 +73,7 @@ class Endings:
             except Exception as failure:  # noqa: BLE001 - being stuck must be written even if announcing it fails
                 message = f"{attention.message}; announcing it failed: {describe(failure)}"
                 attention = replace(attention, message=message)
-        pending.alarms.append(Alarm("saga-stuck", f"{attention.reason}: {attention.message}"))
+        pending.alarms.append(alarm := Alarm("saga-stuck", f"{attention.reason}: {attention.message}"))
         flush = pending.flush(
             saga.phase,
             RunState.STUCK,
@@ -72,13 +81,20 @@ class Endings:
             error=saga.error,
             attention=attention,
             messages=messages,
+            knows_signals=knows_signals,
         )
-        await self._write(pending, flush, attention.reason)
+        is_stuck = await self._write(pending, flush, attention.reason)
+        if not is_stuck:
+            pending.alarms.remove(alarm)
+        return is_stuck
 
-    async def _write(self, pending: Pending, flush: Flush, code: str | None) -> None:
+    async def _write(self, pending: Pending, flush: Flush, code: str | None) -> bool:
+        """Write a change of state and tell of it; False if there is news, and nothing was written."""
         before, after = pending.status, status_word(flush.phase, flush.run_state, flush.outcome, flush.epoch)
-        await self._committer.write(pending, flush)
+        if await self._committer.write(pending, flush) is NEWS:
+            return False
         self._hooks.transition(pending.saga, before, after, code)
+        return True
 
     def _announce(
         self,

@@ -85,8 +85,9 @@ class Executor:
             try:
                 given_back = await self._move(run)
             except StepBarred as fault:
-                await self._stuck(run, fault)
-                return False
+                if await self._barred(run, fault):
+                    return False
+                continue
             if given_back:
                 return not self._settings.always_suspend
 
@@ -257,7 +258,14 @@ class Executor:
         due_at = run.log.now() + timedelta(seconds=self._settings.fault_pause_s * 2 ** (faults - 1))
         await self._committer.write(run.pending, pending.flush(FORWARD, WAITING, due_at=due_at, faults=faults))
 
-    async def _stuck(self, run: Run, fault: EngineError) -> None:
+    async def _barred(self, run: Run, fault: StepBarred) -> bool:
+        """Stop a saga because of a step that must not be called; False if a signal has come that may move it on."""
+        if await self._stuck(run, fault, knows_signals=run.log.signal_no):
+            return True
+        await self._learn(run)
+        return False
+
+    async def _stuck(self, run: Run, fault: EngineError, *, knows_signals: int | None = None) -> bool:
         """Write a fault of the code; the calls that it has not asked for are under way still, with what is unknown."""
         if isinstance(fault, Divergence):
             run.pending.discard()
@@ -265,4 +273,4 @@ class Executor:
         else:
             run.pending.calls = {**run.log.replay.calls, **run.pending.calls}
             attention = Attention(fault.code, fault.message, fault.position if isinstance(fault, StepBarred) else None)
-        await self._endings.get_stuck(run.definition, run.pending, attention)
+        return await self._endings.get_stuck(run.definition, run.pending, attention, knows_signals=knows_signals)

@@ -62,13 +62,13 @@ class StepBook:
             return []
         now = run.log.now()
         calls = run.pending.calls
-        self._take_up_due(run, now)
         carried = run.pending.carried
-        for command in run.ready:
+        ready = self._due(run, now)
+        for command in ready:
             call = calls.get(command.position) or carried.get(command.position)
             if call is not None:
                 self._check_may_call(run, command, call, now)
-        ready, run.ready = run.ready, []
+        run.ready = []
         for command in ready:
             known = calls.get(command.position)
             if known is not None:
@@ -84,13 +84,16 @@ class StepBook:
                 run.pending.add_undo(command.undo_name, command.undo_args or "[]", command.position, command.position)
         return ready
 
-    def _take_up_due(self, run: Run, now: datetime) -> None:
+    def _due(self, run: Run, now: datetime) -> list[RunStep]:
+        """Return the steps that may be called now, each once; what is barred is raised, and changes nothing."""
+        due = {command.position: command for command in run.ready}
         for position, (_, command) in run.driver.steps.items():
             if position in run.barred:
                 raise run.barred[position]
             call = run.pending.calls.get(position)
             if call is not None and call.kind is STEP and call.retry_at is not None and call.retry_at <= now:
-                run.ready.append(command)
+                due[position] = command
+        return list(due.values())
 
     def _check_may_call(self, run: Run, command: RunStep, call: Call, now: datetime) -> None:
         """Make sure that a step which has been called before may be called again; KeyExpired, ArgumentsChanged.
