@@ -4,6 +4,7 @@ Fields that the contracts mark as Secret are sealed in that text, so that neithe
 """
 
 import json
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -61,6 +62,19 @@ def _plain(value: object, shape: Any) -> str | None:
         return None
 
 
+def _loses_number(value: object, shape: Any) -> bool:
+    """Say whether a value holds infinity or NaN, for which JSON has no word: both would be written as nothing."""
+    return _is_lost(_adapter(shape).serializer.to_python(value, warnings=False))
+
+
+def _is_lost(value: object) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_is_lost, value.values()))
+    return isinstance(value, list | tuple | set | frozenset) and any(map(_is_lost, value))
+
+
 class PydanticCodec:
     """Writes and reads whatever pydantic has a schema for; a value of another shape is refused in both directions."""
 
@@ -74,9 +88,12 @@ class PydanticCodec:
         if value is None and not _may_be_none(shape):
             # Pydantic would write null for any model.
             raise PayloadError(f"nothing cannot be written as {_name(shape)}")
-        text = _plain(value, shape)
-        if text is not None:
-            return text
+        text = _plain(value, shape) or self._written(value, shape)
+        if value is not None and "null" in text and _loses_number(value, shape):
+            raise PayloadError(f"a {type(value).__name__} that holds infinity or NaN cannot be written")
+        return text
+
+    def _written(self, value: object, shape: Any) -> str:
         try:
             return _adapter(shape).serializer.to_json(value, warnings="error", context=self._context).decode()
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:

@@ -1,10 +1,12 @@
 """Payloads: everything that JSON can say goes through unharmed; everything else fails alone, at once and by name."""
 
+import math
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from services.orchestrator.engine import Step, StepFailed, WorkflowContext, workflow
+from services.orchestrator.engine import PayloadError, Step, StepFailed, Transaction, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, SUSPENDING, THREE, only
 from tests.support.workflows import at_most_once
@@ -60,6 +62,52 @@ async def odd(ctx: WorkflowContext, _: None) -> str:
     return "written"
 
 
+async def measure(step: Step[Clients], what: str) -> float:
+    """Take effect, and give back no number."""
+    await step.clients.world.ask(step.clients, step, what, ())
+    return math.nan
+
+
+async def measure_all(step: Step[Clients], what: str) -> dict[str, Any]:
+    """The same, deep in something."""
+    return {"all": [1.5, {"of": await measure(step, what)}]}
+
+
+async def measure_here(tx: Transaction, what: str) -> list[float | None]:
+    """The same in a transaction."""
+    del tx, what
+    return [None, -math.inf]
+
+
+async def unmeasure(step: Step[Clients], result: Any, what: str) -> None:
+    """Undo what was measured."""
+    await step.clients.world.ask(step.clients, step, f"undo {what}", (result,))
+
+
+@workflow("measuring", version=1, undos=[unmeasure])
+async def measuring(ctx: WorkflowContext, _: None) -> list[str]:
+    """Results, and a value of the state, that JSON has no number for, each told to the author."""
+    told = []
+    measuring_all: list[Callable[[], Awaitable[object]]] = [
+        lambda: ctx.run(measure, "one", compensate=unmeasure),
+        lambda: ctx.run(measure_all, "all", compensate=unmeasure),
+        lambda: ctx.transaction(measure_here, "here"),
+    ]
+    for begin in measuring_all:
+        try:
+            told.append(f"measured {await begin()}")
+        except StepFailed as error:
+            told.append(error.code)
+    try:
+        ctx.state.set("measured", {"here": math.inf})
+    except PayloadError as error:
+        told.append(error.code)
+    await ctx.sleep(HOUR)
+    ctx.state.set("told", told)
+    given: list[str] = await ctx.run(give, math.nan)
+    return given
+
+
 @workflow("much", version=1, undos=[undo_too_much])
 async def much(ctx: WorkflowContext, length: int) -> int:
     """A result of some length."""
@@ -107,6 +155,17 @@ async def test_a_result_that_is_no_json_is_recorded_as_an_error_once(cluster_of:
     view = await cluster.run(odd)
     assert (view.status, view.output) == ("completed", "payload")
     assert len(cluster.world.called("odd")) == 1
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("S7", "G17")
+async def test_what_is_no_number_is_an_error_and_not_nothing(cluster_of: ClusterOf) -> None:
+    """JSON knows neither infinity nor NaN: no code goes on with one, and is replayed with nothing."""
+    cluster = cluster_of(measuring)
+    view = await cluster.run(measuring)
+    assert view.state == {"told": ["payload"] * 4}
+    assert (view.status, view.error and view.error.code) == ("failed", "payload")
+    assert cluster.world.happened() == ["one", "all", "undo all", "undo one"]
 
 
 @only(ONE, THREE)

@@ -1,5 +1,6 @@
 """Payloads by pydantic: what goes in comes out in the declared type, what does not fit is refused."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,11 @@ CODEC = PydanticCodec()
 class Point:
     x: int
     at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    kilograms: float
 
 
 @pytest.mark.scenario("S6")
@@ -52,7 +58,14 @@ def test_values_come_back_as_they_were(value: Any, shape: Any) -> None:
 
 
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.uuids(), st.datetimes(), st.decimals()
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.text(),
+    st.uuids(),
+    st.datetimes(),
+    st.decimals(),
 )
 VALUES = st.recursive(
     LEAVES,
@@ -87,6 +100,13 @@ def test_what_is_written_is_what_pydantic_writes(value: Any, shape: Any) -> None
         ({"approved": True}, Approval),
         (lambda: None, Any),
         (None, Money),
+        (math.nan, float),
+        (math.nan, float | None),
+        (-math.inf, Any),
+        ([1.5, math.inf], list[float]),
+        ((None, {1.5, math.nan}), Any),
+        ({"a": [{"b": math.nan}]}, dict[str, Any]),
+        (Weight(math.inf), Weight),
     ],
 )
 def test_what_cannot_be_written_is_a_payload_error(value: Any, shape: Any) -> None:
