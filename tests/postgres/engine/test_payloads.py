@@ -190,6 +190,25 @@ async def test_any_error_can_be_recorded(cluster_of: ClusterOf, error: Exception
     assert (await cluster.operations.result(view.saga_id, 0)).has_ended
 
 
+@workflow("buggy", version=1)
+async def buggy(ctx: WorkflowContext, _: None) -> None:
+    """Fail in a way that no step has."""
+    del ctx
+    raise ValueError("nul \x00 and half a pair \ud800")
+
+
+@only(ONE)
+@pytest.mark.scenario("S8", "G19")
+async def test_any_bug_can_be_told(cluster_of: ClusterOf) -> None:
+    """Code that raises what JSON would refuse is stuck for its own bug, whose place is told, and not for ours."""
+    cluster = cluster_of(buggy)
+    view = await cluster.run(buggy)
+    assert view.attention is not None
+    assert (view.status, view.attention.reason) == ("stuck", "workflow-error")
+    assert "in buggy" in view.attention.message
+    assert view.attention.message.endswith("ValueError: nul  and half a pair ?")
+
+
 @only(ONE)
 @pytest.mark.scenario("S8")
 async def test_one_bad_payload_fails_alone(cluster_of: ClusterOf) -> None:

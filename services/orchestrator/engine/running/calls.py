@@ -57,11 +57,11 @@ class Attempted:
         error = self.error
         if error is None:
             return None
-        code = _storable(str(error.code) if isinstance(error, OrderSagaError) else type(error).__name__, 200)
+        code = storable(str(error.code) if isinstance(error, OrderSagaError) else type(error).__name__, 200)
         if isinstance(error, RemoteRefused):
             return ErrorInfo(code, f"{error.service} answered {error.status}")
         is_ours = isinstance(error, RemoteError) or self.verdict is Verdict.TIMEOUT
-        return ErrorInfo(code, _storable(str(error), REASON_LENGTH_MAX) if is_ours else "")
+        return ErrorInfo(code, storable(str(error), REASON_LENGTH_MAX) if is_ours else "")
 
 
 def error_info(error: BaseException | None) -> ErrorInfo:
@@ -71,10 +71,11 @@ def error_info(error: BaseException | None) -> ErrorInfo:
         message = str(error)
     except Exception:  # noqa: BLE001 - an exception that cannot even be written must still be recorded
         message = f"a {type(error).__name__} that cannot be written as text"
-    return ErrorInfo(_storable(code, 200), _storable(message, MESSAGE_LENGTH_MAX))
+    return ErrorInfo(storable(code, 200), storable(message, MESSAGE_LENGTH_MAX))
 
 
-def _storable(text: str, length_max: int) -> str:
+def storable(text: str, length_max: int) -> str:
+    """Return a text as far as columns and JSON take it."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()[:length_max]
 
 
