@@ -114,7 +114,8 @@ class RunLog:
         return self.take(marker, Kind.MARKER, name) is not None
 
     def _running(self) -> Line:
-        if self.line is None:
+        """Return the line that is running; BranchClosed if none is, or the code is stopped for a fault."""
+        if self.line is None or self.fault is not None:
             raise BranchClosed
         return self.line
 
