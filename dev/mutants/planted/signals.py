@@ -98,6 +98,19 @@ SIGNALS = (
         (f"{ENGINE}/test_handovers.py::test_whoever_has_settled_elsewhere_was_first",),
     ),
     Mutant(
+        "overtaken-forgets-what-it-knew",
+        "G8",
+        "A saga whose signal could not be written has lost what its step had told before: it is given up, and undone.",
+        (
+            Edit(
+                "services/orchestrator/engine/running/pending.py",
+                "before = self.before_handover or Recorded(",
+                "before = Recorded(",
+            ),
+        ),
+        (f"{ENGINE}/test_overtaken.py::test_what_a_step_has_told_before_is_kept[go-C1]",),
+    ),
+    Mutant(
         "handed-and-refused",
         "G2",
         "A signal that Postgres refuses takes the saga down that it was handed to.",

@@ -49,14 +49,23 @@ class RowState(NamedTuple):
     progress: str | None
 
 
+class Recorded(NamedTuple):
+    """What a saga had recorded, and not written, when it was handed a signal."""
+
+    buffers: tuple[list[Any], ...]
+    row: RowState
+    carried: dict[str, Call]
+
+
 @dataclass(slots=True)
 class Pending:
     """The buffer between a saga's code and the committer: one flush takes all of it.
 
     `saga` is the row as the last claim read it, `before_unwinding` the same while only memory knows that it unwinds.
     `lease` is the turn's, `handover` the signal that the next flush settles, `undo_rows` what is written of undos,
-    and `under_way` the flush that has not been answered yet. `carried` is what a restart has carried over and the code
-    has not come to: until it does, every flush writes it beside the calls under way.
+    and `under_way` the flush that has not been answered yet. `before_handover` is what it goes back to if the signal
+    cannot be written: what steps have told before is not the signal's. `carried` is what a restart has carried over and
+    the code has not come to: until it does, every flush writes it beside the calls under way.
     """
 
     saga: Saga
@@ -79,6 +88,7 @@ class Pending:
     before_unwinding: Saga | None = None
     lease: Lease | None = None
     handover: Handover | None = None
+    before_handover: Recorded | None = None
     undo_rows: UndoRows = field(default_factory=UndoRows)
     under_way: "asyncio.Future[FlushAnswer] | None" = None
 
@@ -141,6 +151,8 @@ class Pending:
 
     def hand(self, signal: Signal, counted: int) -> Handover:
         """Take a settled signal along in the next flush, at once with its opening if that is not written yet."""
+        row = self._row_state()._replace(calls=dict(self.calls))
+        self.before_handover = Recorded(tuple(map(list, self._buffers())), row, dict(self.carried))
         for opened in self.opened:
             if opened.name == signal.name:
                 signal = signal._replace(opened_at=opened.opened_at, until=opened.until)
@@ -151,15 +163,21 @@ class Pending:
     def _end_handover(self, *, is_written: bool) -> None:
         if self.handover is not None:
             self.handover.ends(is_written=is_written)
-            self.handover = None
+            self.handover = self.before_handover = None
 
     def discard(self) -> None:
-        """Go back to what is written: for code that does not fit its log and must leave no trace."""
+        """Go back to what is written: for code that does not fit its log and must leave no trace.
+
+        If it has gone on with a signal that is not written, go back to where it was handed that.
+        """
+        before = self.before_handover or Recorded((), self.last_written, {})
         self._clear()
         self._end_handover(is_written=False)
         self.saga, self.before_unwinding = self.before_unwinding or self.saga, None
-        calls, self.undo_no, self.no_return, self.progress = self.last_written
-        self.calls, self.carried = dict(calls), {}
+        calls, self.undo_no, self.no_return, self.progress = before.row
+        self.calls, self.carried = dict(calls), dict(before.carried)
+        for buffer, recorded in zip(self._buffers(), before.buffers, strict=False):
+            buffer.extend(recorded)
 
     def add_undo(self, undo_name: str, args: str, position: str, step_position: str | None) -> None:
         """Register an undo; it goes out with the next flush, before any effect it undoes."""

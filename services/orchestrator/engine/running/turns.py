@@ -108,7 +108,7 @@ class Turns:
             cause = repr(overtaken.__cause__)[:500]
             get_logger("engine.turns").info("saga.overtaken", saga_id=str(saga.id), cause=cause)
             with suppress(LeaseLost):
-                await self.executor.give_back(_as_written(saga, pending))
+                await self._give_back(saga, pending)
         except MemoryError:  # as if this process had been killed: whoever claims it next goes on from what is written
             get_logger("engine.turns").warning("saga.out_of_memory", saga_id=str(saga.id), epoch=saga.epoch)
         except Exception as error:  # noqa: BLE001 - a fault of the engine itself must become visible on its saga
@@ -130,6 +130,18 @@ class Turns:
                 self.residents.keep(run)
             else:
                 run.close()
+
+    async def _give_back(self, saga: Saga, pending: Pending | None) -> None:
+        """Give an overtaken saga back with what it had recorded before its signal; without if Postgres refuses that."""
+        if pending is not None and not pending.is_clean:
+            try:
+                await self.executor.give_back(pending)
+            except Exception as refused:  # noqa: BLE001 - what is written stands, and what is not is asked for again
+                error = repr(refused)[:500]
+                get_logger("engine.turns").warning("saga.record_refused", saga_id=str(saga.id), error=error)
+            else:
+                return
+        await self.executor.give_back(_as_written(saga, pending))
 
     async def _give_up(self, definition: WorkflowDefinition, pending: Pending, error: Exception) -> None:
         try:
