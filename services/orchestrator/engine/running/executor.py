@@ -103,6 +103,8 @@ class Executor:
             call = self._book.attempt_of(run, command)
             self._book.enter_transaction(run, command, call, await self._transactions.attempt(run, command, call))
         elif run.attempts:
+            if run.pending.has_news_for_others:
+                await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
             await self._await_attempts(run)
         elif (due_at := self._short_waits.may_nap_until(run)) is not None:
             await self._nap(run, due_at)

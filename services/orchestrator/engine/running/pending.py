@@ -124,6 +124,11 @@ class Pending:
         return not any(self._buffers()) and self.last_written == self._row_state()
 
     @property
+    def has_news_for_others(self) -> bool:
+        """Say whether something is to leave the saga, or to be settled by others, that is not written yet."""
+        return bool(self.messages or self.starts or self.opened)
+
+    @property
     def has_news_for_undos(self) -> bool:
         """Say whether undos are to be registered, or to get results, that are not written yet."""
         return bool(self.undos) or any(record.kind in HAVE_RESULTS and record.error is None for record in self.records)
