@@ -74,7 +74,8 @@ async def answer_unheld(
     """Run `work`, which is idempotent by nature and may take long, in no transaction; later, give its answer again.
 
     Two requests with one key at the same moment may both reach the work. It does the thing once, and both get the
-    answer that is stored first. A 2xx is stored, and a RequestError that is `final`.
+    answer that is stored first. Work that could do two things for two bodies claims the key with its first write
+    (`claiming`). A 2xx is stored, and a RequestError that is `final`.
     """
     if key is None:
         return (await work()).response()

@@ -1,8 +1,9 @@
 """Idempotency keys: the same key and body give the same answer, for seven days, whatever happens in between.
 
 A key belongs to its caller and to the exact path. The body's fingerprint is taken of its canonical JSON (order of
-names and spaces do not count); the query counts too. Only 2xx and final business refusals are kept. Users may have so
-many keys stored; who has more gets 429 for a new one, before its work, and still every stored answer.
+names and spaces do not count); the query counts too. Only 2xx and final business refusals are kept. Work that holds no
+transaction until its answer is there claims its key with its first write, so that no other content takes effect beside
+it. Users may have so many keys stored; who has more gets 429 for a new one, before its work, and still every answer.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from services.chassis import problems, strict_json
 from services.chassis.auth import bearer, current_principal
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
-from services.chassis.errors import KeyReused, Malformed
+from services.chassis.errors import InFlight, KeyReused, Malformed
 from services.chassis.limits import Budgets, Limits
 from services.chassis.metrics import Metrics
 from services.chassis.sql import Queries
@@ -41,8 +42,12 @@ PARAMETER: Final = {
 }
 """The header in the document of a route that reads it by itself."""
 _KEY: Final = re.compile(r"[ -~]{1,255}", re.ASCII)
+_RETRY_AFTER: Final = "Retry-After"
+"""The header that marks a claim: what is stored then says that the request is still running, which no answer does."""
 
 Outcome = Literal["new", "replayed", "mismatch", "in_flight", "invalid"]
+Claiming = Callable[[Connection], Awaitable[None]]
+"""Claims a key within a transaction; KeyReused if it belongs to another content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,18 +158,44 @@ async def recall(conn: Connection, key: IdempotencyKey, *, now: datetime | None)
     if row["fingerprint"] not in (key.fingerprint, *key.former):
         key.count("mismatch")
         raise KeyReused
-    return StoredAnswer(row["status"], row["body"], json.loads(row["headers"]))
+    headers = json.loads(row["headers"])
+    return None if _RETRY_AFTER in headers else StoredAnswer(row["status"], row["body"], headers)
 
 
 async def store(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> bool:
     """Keep this answer for the key; False if there is one already, which stays."""
     if key.limits is not None:
         key.limits.charge_key(key.caller)
+    return await _write(conn, key, answer, now=now)
+
+
+def claiming(key: IdempotencyKey, clock: Clock) -> Claiming:
+    """Return what claims a key within the transaction of the first write of its work.
+
+    From that commit on the key belongs to what was sent with it: KeyReused for anything else. The same content may do
+    the work again, which is idempotent by nature, until its answer is stored.
+    """
+
+    async def claim(conn: Connection) -> None:
+        now = clock.sql_now()
+        refusal = InFlight()
+        running = StoredAnswer(
+            problems.status_of(InFlight), json.dumps(problems.problem_of(refusal)), problems.headers_of(refusal)
+        )
+        if not await _write(conn, key, running, now=now):
+            await recall(conn, key, now=now)
+
+    return claim
+
+
+async def _write(conn: Connection, key: IdempotencyKey, answer: StoredAnswer, *, now: datetime | None) -> bool:
+    """Write what is stored under a key, unless something is that is no claim of the same content."""
     stored = await conn.first(
         queries()["store"],
         _scope(key)
         | {
             "fingerprint": key.fingerprint,
+            "fingerprints": [key.fingerprint, *key.former],
             "status": answer.status,
             "body": answer.body,
             "headers": json.dumps(dict(answer.headers)),

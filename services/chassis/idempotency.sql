@@ -2,6 +2,10 @@
 --
 -- The lock is taken as the transaction begins, before recall: recall must see what the former holder of the lock has committed.
 -- It ends with the transaction, so that a request that died holds none, and it survives poolers.
+--
+-- Work that takes longer than a transaction claims its key with its first write instead: until there is an answer, what is stored
+-- under the key is that its request is still running, with a Retry-After, which no answer has. Whoever comes with another content
+-- finds that, or waits for the commit that makes it. A release that knows of no claims gives it as an answer: come again.
 
 -- name: recall
 select fingerprint, status, body, headers
@@ -10,6 +14,7 @@ where caller = :caller and route = :route and key = :key
   and created_at > coalesce(cast(:now as timestamptz), clock_timestamp()) - :kept_days * interval '1 day'
 
 -- name: store
+-- Stores an answer, or a claim; gives nothing if there is one already, but for a claim of the same content, which it replaces.
 insert into idempotency as i (caller, route, key, fingerprint, status, body, headers, created_at)
 values (:caller, :route, :key, :fingerprint, :status, :body, cast(:headers as jsonb),
         coalesce(cast(:now as timestamptz), clock_timestamp()))
@@ -17,6 +22,7 @@ on conflict (caller, route, key) do update
     set fingerprint = excluded.fingerprint, status = excluded.status, body = excluded.body,
         headers = excluded.headers, created_at = excluded.created_at
     where i.created_at <= excluded.created_at - :kept_days * interval '1 day'
+       or i.headers ? 'Retry-After' and i.fingerprint = any(cast(:fingerprints as text[]))
 returning key
 
 -- name: purge

@@ -14,6 +14,7 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.errors import InFlight, RemoteError, RemoteMisconfigured, RemoteUnknown
 from services.chassis.fingerprints import Fingerprints
+from services.chassis.idempotency import Claiming
 from services.chassis.logs import get_logger
 from services.chassis.metrics import Metrics
 from services.contracts.shipping import CreateShipment
@@ -74,18 +75,21 @@ class Dispatch:
         self._fingerprints = fingerprints
         metrics.expect_alarms(MISCONFIGURED)
 
-    async def create(self, wanted: CreateShipment) -> Made:
-        """Return the shipment of the order; refusals, and a carrier that does not answer, are raised."""
+    async def create(self, wanted: CreateShipment, claim: Claiming) -> Made:
+        """Return the shipment of the order; refusals, and a carrier that does not answer, are raised.
+
+        `claim` is called in the transaction that begins it, and may refuse that.
+        """
         try:
-            return await self._create(wanted)
+            return await self._create(wanted, claim)
         except AlreadyDelivered:  # what had to be taken back has reached its addressee meanwhile
             shipment = await self.find(wanted.order_id)
             if shipment is None:
                 raise
             return Made(shipment, created=False)
 
-    async def _create(self, wanted: CreateShipment) -> Made:
-        entered = await self._enter(wanted)
+    async def _create(self, wanted: CreateShipment, claim: Claiming) -> Made:
+        entered = await self._enter(wanted, claim)
         if isinstance(entered, StoredShipment):
             return Made(entered, created=False)
         _log.info("shipment.requested", order_id=wanted.order_id, attempt=wanted.attempt)
@@ -121,11 +125,12 @@ class Dispatch:
                 _log.warning("shipment.undo_owed", order_id=order_id, reason=error.message)
         return 0 if len(owed) == SWEEP_LIMIT else SWEEP_AGE_S
 
-    async def _enter(self, wanted: CreateShipment) -> StoredShipment | Claim:
-        """Take the lease, or find that there is nothing to do."""
+    async def _enter(self, wanted: CreateShipment, claim: Claiming) -> StoredShipment | Claim:
+        """Take the lease, in one transaction with the request's key, or find that there is nothing to do."""
         now = self._clock.sql_now()
         fingerprints = self._fingerprints.of(wanted.model_dump_json().encode())
-        async with self._database.once() as conn:
+        async with self._database.begin() as conn:
+            await claim(conn)
             first = await shipments.open_leased(
                 conn,
                 wanted.order_id,
@@ -135,17 +140,16 @@ class Dispatch:
                 lease_s=self._lease_s,
                 now=now,
             )
-        if first is not None:
-            return Claim(first, uncertain=False)
-        async with self._database.begin() as conn:
+            if first is not None:
+                return Claim(first, uncertain=False)
             shipment = await shipments.lock(conn, wanted.order_id, now=now)
             todo = next_of_create(shipment, fingerprints)
             if todo is Next.CREATE:
                 return Claim(*await shipments.take_lease(conn, wanted.order_id, lease_s=self._lease_s, now=now))
+            if todo is Next.WAIT:
+                raise InFlight("This shipment is being created by another request.")
             if todo is Next.UNDO:
                 epoch = await shipments.owe_undo(conn, wanted.order_id, now=now)
-        if todo is Next.WAIT:
-            raise InFlight("This shipment is being created by another request.")
         if todo is Next.UNDO:
             await self._undo(wanted.order_id, epoch)
             raise why_none(shipment)

@@ -3,6 +3,7 @@
 import itertools
 import os
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ KEYS = itertools.count()
 EXAMPLES = int(os.environ.get("PROGRAMS") or "40") // 2
 """Programs per configuration."""
 RESTARTS = 3
-BY = {"by": "ann", "reason": "once more"}
+BY: dict[str, Any] = {"by": "ann", "reason": "once more"}
 FIRST: Program = [{"kind": "undone", "name": "undone-first", "blocks": []}]
 """What every restart may take back and every end may undo, whatever else a program is made of."""
 

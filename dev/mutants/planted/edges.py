@@ -56,6 +56,16 @@ EDGES = (
         (f"{CHASSIS}/test_idempotency.py::test_another_body_is_a_mismatch_and_another_spelling_is_not",),
     ),
     Mutant(
+        "key-unclaimed",
+        "G16",
+        "Work that holds no transaction does not claim its key, so that two contents take effect beside each other.",
+        (Edit("services/shipping/dispatch.py", "            await claim(conn)\n", ""),),
+        (
+            "tests/system/test_one_effect.py::test_of_several_contents_under_one_key_one_takes_effect",
+            "tests/postgres/shipping/test_create.py::test_a_key_without_an_answer_ships_nothing_else",
+        ),
+    ),
+    Mutant(
         "signature-over-parsed-body",
         "G21",
         "A webhook's signature is checked over what was read of the body instead of its bytes.",

@@ -48,7 +48,7 @@ async def erase(
     reason = reason_of(caller, body)
 
     async def work() -> StoredAnswer:
-        done = await desk.operations.erase(user_id, by=actor(caller), reason=reason)
+        done = await desk.operations.erase(user_id, by=actor(caller), reason=reason, once=keyed.once)
         if done.live:
             raise UserLive(retry_after_s=_TRY_AGAIN_S)
         return StoredAnswer.of(200, UserErased(user_id=user_id, sagas=done.erased))

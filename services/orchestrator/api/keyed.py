@@ -1,6 +1,7 @@
-"""Idempotency keys on what is idempotent by nature: the first answer is given again, word for word.
+"""Idempotency keys: the first answer is given again, word for word.
 
-The engine settles everything in transactions of its own, so none is held over the work here.
+A start is written in one transaction with its answer. Everything else the engine settles in transactions of its own, so
+none is held over the work here: what it does once for a request claims the key in there.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,9 +10,11 @@ from typing import Annotated
 
 from fastapi import Depends, Response
 
-from services.chassis.answering import answer_unheld
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key, name_of
+from services.chassis.answering import answer_once, answer_unheld
+from services.chassis.connection import Connection
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key, name_of
 from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.engine import Once
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,17 @@ class KeyedAnswers:
     key: IdempotencyKey | None
 
     @property
-    def request(self) -> str | None:
-        """Return a name of the request, by which it is known when it is sent again; None if it has no key."""
-        return None if self.key is None else name_of(self.key)
+    def once(self) -> Once | None:
+        """Return what the engine knows the request by, when it is sent again; None if it has no key."""
+        return None if self.key is None else Once(name_of(self.key), claiming(self.key, self.desk.clock))
 
     async def answer(self, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives; a 2xx and a final refusal are stored."""
         return await answer_unheld(self.desk.database, self.desk.clock, self.key, work)
+
+    async def answer_within(self, work: Callable[[Connection], Awaitable[StoredAnswer]]) -> Response:
+        """Give the stored answer of this key, or what `work` gives in one transaction with it; InFlight meanwhile."""
+        return await answer_once(self.desk.database, self.desk.clock, self.key, work)
 
 
 async def _keyed(

@@ -86,7 +86,7 @@ async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf
         keyed,
         desk,
         saga_id,
-        lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=reason, once=keyed.request),
+        lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=reason, once=keyed.once),
     )
 
 
@@ -97,7 +97,7 @@ async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, k
         keyed,
         desk,
         saga_id,
-        lambda: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=keyed.request),
+        lambda: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
     )
 
 
@@ -108,7 +108,7 @@ async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, 
         keyed,
         desk,
         saga_id,
-        lambda: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=keyed.request),
+        lambda: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
     )
 
 
@@ -119,7 +119,7 @@ async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, k
         keyed,
         desk,
         saga_id,
-        lambda: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=keyed.request),
+        lambda: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
     )
 
 
@@ -131,7 +131,7 @@ async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, desk: DeskOf, keye
         desk,
         saga_id,
         lambda: desk.operations.skip(
-            saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output, once=keyed.request
+            saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output, once=keyed.once
         ),
     )
 
@@ -147,7 +147,7 @@ async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, desk: DeskOf
         desk,
         saga_id,
         lambda: desk.operations.restart(
-            saga_id, body.from_position, by=actor(admin), reason=body.reason, once=keyed.request
+            saga_id, body.from_position, by=actor(admin), reason=body.reason, once=keyed.once
         ),
     )
 

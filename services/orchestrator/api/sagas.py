@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.auth import Principal, authenticated
-from services.chassis.errors import Fault, Forbidden, Invalid, KeyReused
+from services.chassis.connection import Connection
+from services.chassis.errors import Fault, Forbidden, InFlight, Invalid, KeyReused
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.limits import Limits
 from services.chassis.problems import problem_responses
@@ -29,7 +30,7 @@ from services.orchestrator.api.shapes import (
     saga_shown,
     step_shown,
 )
-from services.orchestrator.engine import SagaFilter, StartRequest, WideSearch
+from services.orchestrator.engine import SagaFilter, Started, StartRequest, WideSearch
 
 router = APIRouter(tags=["sagas"])
 
@@ -59,31 +60,44 @@ class StartBody(StartSaga):
     response_model=SagaStarted,
     responses={
         200: {"description": "It was started before", "model": SagaStarted},
-        **problem_responses(WorkflowUnknown, SagaExists, Invalid, KeyReused, InvalidPayload),
+        **problem_responses(WorkflowUnknown, SagaExists, InFlight, Invalid, KeyReused, InvalidPayload),
     },
 )
 async def start(body: StartBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
     """202 for a new saga, 200 for the same one again; another input under the same key is a conflict."""
-    return await keyed.answer(lambda: _start(body, caller, desk))
+    if keyed.key is None:
+        with engine_refusals("body.input"):
+            return _answer(body, await desk.operations.start(_wanted(body, caller, desk))).response()
+    born = None
+
+    async def work(conn: Connection) -> StoredAnswer:
+        nonlocal born
+        with engine_refusals("body.input"):
+            born = await desk.operations.start_within(conn, _wanted(body, caller, desk))
+        return _answer(body, born.started)
+
+    response = await keyed.answer_within(work)
+    if born is not None:
+        desk.operations.begin(born)
+    return response
 
 
-async def _start(body: StartBody, caller: Principal, desk: Desk) -> StoredAnswer:
-    with engine_refusals("body.input"):
-        definition = desk.registry.newest(body.workflow)
-        if caller.kind == "user" and not definition.admin_may_start:
-            raise Forbidden(f"The workflow {body.workflow} is started by services only.")
-        started = await desk.operations.start(
-            StartRequest(
-                workflow=body.workflow,
-                key=body.key,
-                input=body.input,
-                subject=body.subject or caller.acting_user,
-                delay_s=body.delay_s,
-                traceparent=current_traceparent(),
-            )
-        )
-        status = started.status if started.created else (await desk.operations.get(started.saga_id)).status
-    said = SagaStarted(saga_id=started.saga_id, workflow=body.workflow, key=body.key, status=status)
+def _wanted(body: StartBody, caller: Principal, desk: Desk) -> StartRequest:
+    definition = desk.registry.newest(body.workflow)
+    if caller.kind == "user" and not definition.admin_may_start:
+        raise Forbidden(f"The workflow {body.workflow} is started by services only.")
+    return StartRequest(
+        workflow=body.workflow,
+        key=body.key,
+        input=body.input,
+        subject=body.subject or caller.acting_user,
+        delay_s=body.delay_s,
+        traceparent=current_traceparent(),
+    )
+
+
+def _answer(body: StartBody, started: Started) -> StoredAnswer:
+    said = SagaStarted(saga_id=started.saga_id, workflow=body.workflow, key=body.key, status=started.status)
     return StoredAnswer.of(202 if started.created else 200, said, {"Location": f"/sagas/{started.saga_id}"})
 
 

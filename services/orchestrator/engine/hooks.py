@@ -14,7 +14,7 @@ class EngineHooks:
     """Does nothing; subclass it and override what you want to hear. Methods must be quick and must not block."""
 
     def start_before(self, saga: NewSaga) -> None:
-        """A start is about to be written; not told of one within a caller's transaction."""
+        """A start is about to be written; not told of one that takes care of what came too late."""
 
     def started(self, saga: NewSaga) -> None:
         """A start is committed, not answered."""

@@ -12,7 +12,7 @@ from services.chassis.auth import authenticated
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.errors import InFlight, Invalid, KeyReused
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
 from services.chassis.logs import bound
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Identifier, PathId, RequestModel
@@ -112,7 +112,7 @@ async def create(
     """
 
     async def handle() -> StoredAnswer:
-        made = await wired.dispatch.create(wanted.contract())
+        made = await wired.dispatch.create(wanted.contract(), claiming(key, wired.clock))
         return StoredAnswer.of(201 if made.created else 200, view(made.shipment))
 
     with bound(order_id=wanted.order_id):

@@ -1,8 +1,8 @@
 -- Every statement of shipping that takes a lock, one after another.
 --
--- Lock order: one row of `shipments` per transaction (sweep_owed: several, skipping locked ones), and nothing after it: the
--- answer under an idempotency key is stored afterwards, in a transaction of its own. No transaction is held over a call to
--- the carrier: the row's lease and epoch stand for it. Whoever
+-- Lock order: the idempotency key of a create, then one row of `shipments` per transaction (sweep_owed: several, skipping locked
+-- ones), and nothing after it: the key is claimed where the lease is taken, and its answer is stored afterwards, in a transaction
+-- of its own. No transaction is held over a call to the carrier: the row's lease and epoch stand for it. Whoever
 -- writes at the end of a call names the epoch it took, so that a holder whose lease lapsed changes nothing.
 -- `:now` is null in production: the database's clock decides.
 

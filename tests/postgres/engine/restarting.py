@@ -1,5 +1,7 @@
 """Workflows that are restarted, and how a test brings them to stand still."""
 
+from typing import Any
+
 from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
 from services.orchestrator.engine.operations.views import StepView
 from tests.support.engine import Cluster
@@ -7,7 +9,7 @@ from tests.support.programs import drawn_here, note
 from tests.support.workflows import brief
 from tests.support.world import act, undo
 
-BY = {"by": "ann", "reason": "once more"}
+BY: dict[str, Any] = {"by": "ann", "reason": "once more"}
 
 
 @workflow("journey", version=1, promises={"go": str}, undos=[undo])

@@ -8,6 +8,7 @@ import pytest
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine import (
     CannotOperate,
+    Once,
     RetryPolicy,
     SagaFilter,
     TerminalError,
@@ -157,7 +158,7 @@ async def test_a_skip_is_done_once_for_a_request(cluster_of: ClusterOf) -> None:
     """Sent again it changes nothing and is not refused, not even when its saga has ended."""
     cluster, saga_id = await with_an_expired_key(cluster_of)
     for output in ("a#1", "a#1"):
-        await cluster.operations.skip(saga_id, "1", by="ann", reason="found there", output=output, once="r-1")
+        await cluster.operations.skip(saga_id, "1", by="ann", reason="found there", output=output, once=Once("r-1"))
         assert (await cluster.finish(saga_id)).output == "a#1 b#1"
     with pytest.raises(CannotOperate):
-        await cluster.operations.skip(saga_id, "1", by="ann", reason="found there", output="a#1", once="r-2")
+        await cluster.operations.skip(saga_id, "1", by="ann", reason="found there", output="a#1", once=Once("r-2"))

@@ -129,6 +129,17 @@ async def test_a_dead_carrier_is_unavailable_after_four_calls(shipping: Shipping
     assert set(shipping.keys()) == {"shipment:DEAD_SHIP-1"}
 
 
+@pytest.mark.scenario("I2")
+async def test_a_key_without_an_answer_ships_nothing_else(shipping: Shipping, replica: Replica) -> None:
+    """A request that was not answered may have made its parcel: under its key nothing but that order is shipped."""
+    assert (await replica.create("DEAD_SHIP_1", key="k")).status_code == 503
+    other = await replica.create("order-2", key="k")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
+    assert shipping.live("order-2") == 0
+    assert (await replica.get("order-2")).status_code == 404
+    assert (await replica.create("DEAD_SHIP_1", key="k")).status_code == 503
+
+
 @pytest.mark.scenario("R9")
 async def test_the_carriers_retry_after_is_a_floor(shipping: Shipping, replica: Replica) -> None:
     """A Retry-After makes the pause longer, two seconds at most, and is handed on when the carrier stays away."""

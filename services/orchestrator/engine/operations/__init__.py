@@ -9,13 +9,14 @@ from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
+from services.orchestrator.engine.operations.asked import Asked, Once
 from services.orchestrator.engine.operations.ends import end_by
 from services.orchestrator.engine.operations.erasing import Erasing
 from services.orchestrator.engine.operations.proposals import Proposal
 from services.orchestrator.engine.operations.reading import Reading, saga_uuid
 from services.orchestrator.engine.operations.settling import Settling
 from services.orchestrator.engine.operations.starting import Starting
-from services.orchestrator.engine.operations.steering import Asked, Steering
+from services.orchestrator.engine.operations.steering import Steering
 from services.orchestrator.engine.operations.views import (
     OpenPromise,
     PromiseView,
@@ -35,7 +36,7 @@ from services.orchestrator.engine.running.end_waiters import EndWaiters
 class Operations:
     """The engine's operations; each is durable when it returns, and wakes this replica where it makes a saga due.
 
-    Those that steer a saga are done once for all requests that name themselves alike by `once`.
+    Those that steer a saga are done once for all requests whose `once` has one name.
     """
 
     def __init__(  # noqa: PLR0913 - it works with every part of the engine
@@ -65,6 +66,7 @@ class Operations:
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting, active, on_due)
         self._steering = Steering(database, clock, hooks)
         self.tell_end = Settling(registry, codec, engine_database, clock, hooks, self._starting, active, on_due).child
+        self.start_within, self.begin = self._starting.bear, self._starting.begin
         self.erase = Erasing(database, clock).erase
 
     async def start(self, request: StartRequest) -> Started:
@@ -110,33 +112,35 @@ class Operations:
             await self._clock.wait(end.has_come, wait_s)
             return await self._reading.end(saga_id) if end.flush is None else end_by(end.flush)
 
-    async def cancel(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
+    async def cancel(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Unwind a saga. UnknownSaga, CannotCancel."""
         await self._steering.cancel(saga_id, Asked(by, reason, once))
         self._on_due()
 
-    async def pause(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
+    async def pause(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Stop a saga where it is. UnknownSaga, CannotOperate."""
         await self._steering.pause(saga_id, Asked(by, reason, once))
 
-    async def resume(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
+    async def resume(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Let a paused saga go on. UnknownSaga, CannotOperate."""
         await self._steering.resume(saga_id, Asked(by, reason, once))
         self._on_due()
 
-    async def retry(self, saga_id: str, *, by: str, reason: str, once: str | None = None) -> None:
+    async def retry(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Let a stuck saga try again. UnknownSaga, CannotOperate."""
         await self._steering.retry(saga_id, Asked(by, reason, once))
         self._on_due()
 
     async def skip(
-        self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None, once: str | None = None
+        self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None, once: Once | None = None
     ) -> None:
         """Settle by hand what a stuck saga cannot do. UnknownSaga, CannotOperate."""
         await self._steering.skip(saga_id, position, Asked(by, reason, once), output)
         self._on_due()
 
-    async def restart(self, saga_id: str, from_position: str, *, by: str, reason: str, once: str | None = None) -> None:
+    async def restart(
+        self, saga_id: str, from_position: str, *, by: str, reason: str, once: Once | None = None
+    ) -> None:
         """Run a stuck or paused saga anew from a position of its main line. UnknownSaga, CannotOperate."""
         await self._steering.restart(saga_id, from_position, Asked(by, reason, once))
         self._on_due()

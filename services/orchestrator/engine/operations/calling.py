@@ -10,7 +10,8 @@ from services.orchestrator.engine.model.calls import Called
 from services.orchestrator.engine.model.codec import ERASED
 from services.orchestrator.engine.model.errors import CannotCancel, UnknownSaga
 from services.orchestrator.engine.model.states import Outcome, Phase
-from services.orchestrator.engine.operations.steering import Asked, Steering
+from services.orchestrator.engine.operations.asked import Asked
+from services.orchestrator.engine.operations.steering import Steering
 from services.orchestrator.engine.store import views
 
 UNDOING = "the saga that has called it is being undone"

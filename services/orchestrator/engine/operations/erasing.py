@@ -3,6 +3,7 @@
 from services.chassis import audit
 from services.chassis.clock import Clock
 from services.chassis.db import Database
+from services.orchestrator.engine.operations.asked import Asked, Once
 from services.orchestrator.engine.operations.views import Erased
 from services.orchestrator.engine.store import erasure
 
@@ -17,19 +18,21 @@ class Erasing:
         self._database = database
         self._clock = clock
 
-    async def erase(self, subject: str, *, by: str, reason: str) -> Erased:
+    async def erase(self, subject: str, *, by: str, reason: str, once: Once | None = None) -> Erased:
         """Blank the payloads of a subject's ended sagas, batch by batch; repeating it erases what has ended since."""
+        asked = Asked(by, reason, once)
         erased = 0
         while True:
             async with self._database.begin() as conn:
+                await asked.claim(conn)
                 batch = await erasure.erase(conn, subject, limit=BATCH)
                 if batch:
                     await audit.record(
                         conn,
                         action="erase",
                         subject_id=subject,
-                        actor=by,
-                        reason=reason,
+                        actor=asked.by,
+                        reason=asked.reason,
                         details={"sagas": batch},
                         now=self._clock.sql_now(),
                     )

@@ -1,6 +1,8 @@
 """Starting sagas: once per workflow and key, with one input; many at once are one statement."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis import ids
@@ -16,6 +18,19 @@ from services.orchestrator.engine.operations.views import Started, StartRequest
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import sagas
+from services.orchestrator.engine.store.sagas import Birth, Earlier
+
+
+class Born(NamedTuple):
+    """A saga started in a transaction: when it was created, None if it was there already.
+
+    `sent_at`: the monotonic time before it was written, if it was born leased.
+    """
+
+    started: Started
+    new: NewSaga
+    created_at: datetime | None = None
+    sent_at: float | None = None
 
 
 class Starting:
@@ -52,6 +67,24 @@ class Starting:
             self._hooks.started(new)
         return started
 
+    async def bear(self, conn: Connection, request: StartRequest) -> Born:
+        """Start a saga in the caller's transaction, as `start` does; once that is committed, `begin` lets it run."""
+        new = self._prepare(request)
+        self._hooks.start_before(new)
+        sent_at = self._clock.monotonic()
+        birth = self._birth([new])
+        created = await sagas.bear(conn, [new], birth, now=self._clock.sql_now())
+        if not created:
+            return Born(self._known(new, await sagas.started_with(conn, [new.id])), new)
+        started = Started(str(new.id), created=True)
+        return Born(started, new, created[new.id], sent_at if new.id in birth.leased else None)
+
+    def begin(self, born: Born) -> None:
+        """Let run what was born in a transaction that is committed now."""
+        if born.created_at is not None:
+            self._hooks.started(born.new)
+            self._run(born.new, born.created_at, born.sent_at)
+
     async def within(self, conn: Connection, request: StartRequest) -> Started:
         """Start a saga in the caller's transaction, as `start` does; a claim takes it up."""
         new = self._prepare(request)
@@ -67,24 +100,31 @@ class Starting:
         for new in asked:
             self._hooks.start_before(new)
         sent_at = self._clock.monotonic()
-        birth = self._active.birth([new.id for new in asked if not new.delay_s])
+        birth = self._birth(asked)
         async with self._database.autocommit() as conn:
             created = await sagas.bear(conn, asked, birth, now=self._clock.sql_now())
-        inputs = {} if len(created) == len(asked) else await self._inputs_of([new.id for new in asked])
+        earlier = {} if len(created) == len(asked) else await self._earlier([new.id for new in asked])
         answers: list[Started | Exception] = []
         for new in asked:
             created_at = created.pop(new.id, None)
             if created_at is None:
-                answers.append(self._known_or_conflict(new, inputs))
+                answers.append(self._known_or_conflict(new, earlier))
                 continue
             answers.append(Started(str(new.id), created=True))
-            if new.id in birth.leased:
-                self._active.adopt(new, created_at, sent_at)
-            else:
-                self._on_due()
+            self._run(new, created_at, sent_at if new.id in birth.leased else None)
         return answers
 
-    async def _inputs_of(self, saga_ids: Sequence[UUID]) -> dict[UUID, str]:
+    def _birth(self, new: Sequence[NewSaga]) -> Birth:
+        return self._active.birth([saga.id for saga in new if not saga.delay_s])
+
+    def _run(self, new: NewSaga, created_at: datetime, leased_at: float | None) -> None:
+        """Run a saga whose start is committed, if it was born leased; otherwise somebody has to claim it."""
+        if leased_at is not None:
+            self._active.adopt(new, created_at, leased_at)
+        else:
+            self._on_due()
+
+    async def _earlier(self, saga_ids: Sequence[UUID]) -> dict[UUID, Earlier]:
         async with self._database.autocommit() as conn:
             return await sagas.started_with(conn, saga_ids)
 
@@ -102,15 +142,15 @@ class Starting:
             traceparent=request.traceparent,
         )
 
-    def _known(self, new: NewSaga, inputs: dict[UUID, str]) -> Started:
-        stands = inputs.get(new.id)
-        if stands is None or not (stands == ERASED or self._codec.same(stands, new.input)):
+    def _known(self, new: NewSaga, earlier: Mapping[UUID, Earlier]) -> Started:
+        stands = earlier.get(new.id)
+        if stands is None or not (stands.input == ERASED or self._codec.same(stands.input, new.input)):
             raise SagaConflict(f"saga {new.id} ({new.workflow} {new.key!r}) was started with another input")
-        return Started(str(new.id), created=False)
+        return Started(str(new.id), created=False, status=stands.status)
 
-    def _known_or_conflict(self, new: NewSaga, inputs: dict[UUID, str]) -> Started | SagaConflict:
+    def _known_or_conflict(self, new: NewSaga, earlier: Mapping[UUID, Earlier]) -> Started | SagaConflict:
         try:
-            return self._known(new, inputs)
+            return self._known(new, earlier)
         except SagaConflict as conflict:
             return conflict
 

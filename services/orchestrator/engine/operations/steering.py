@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -17,6 +17,7 @@ from services.orchestrator.engine.model.errors import CannotCancel, CannotOperat
 from services.orchestrator.engine.model.records import HAVE_RESULTS, Call, ErrorInfo, Kind, LogRecord, Saga, UndoStatus
 from services.orchestrator.engine.model.restarting import places_of, restart_of
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.operations.asked import Asked
 from services.orchestrator.engine.operations.reading import saga_uuid
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 from services.orchestrator.engine.store.sagas import Operation
@@ -27,18 +28,6 @@ REQUESTS_KEPT = timedelta(days=7)
 Decide = Callable[[Connection, Saga], Awaitable[Operation | None]]
 """Says what becomes of a saga that is held, and does what belongs to it; None to leave it as it is."""
 _NO_DETAILS: Final[Mapping[str, str]] = {}
-
-
-class Asked(NamedTuple):
-    """Who asks for an operation and why; `once` names the request, for which it is done once however often it comes."""
-
-    by: str
-    reason: str
-    once: str | None = None
-
-    def mark(self) -> dict[str, str]:
-        """Return what the operation's audit row says of the request."""
-        return {} if self.once is None else {"request": self.once}
 
 
 class Steering:
@@ -157,6 +146,7 @@ class Steering:
     ) -> None:
         """Change where a saga stands as `decide` says, who is asked under the lock; once for each request."""
         async with self._database.begin() as conn:
+            await asked.claim(conn)
             saga = await sagas.lock(conn, saga_uuid(saga_id), now=self._clock.sql_now())
             if saga is None:
                 raise UnknownSaga

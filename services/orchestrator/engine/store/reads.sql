@@ -57,8 +57,8 @@ left join lateral (
 where s.id = any(cast(:saga_ids as uuid[]))
 
 -- name: started_with
--- Reads the inputs that sagas were started with.
-select id, input
+-- Reads the inputs that sagas were started with, and how they stand.
+select id, input, phase, run_state, outcome, epoch
 from sagas
 where id = any(cast(:saga_ids as uuid[]))
 

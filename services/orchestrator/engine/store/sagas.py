@@ -9,7 +9,7 @@ from uuid import UUID
 from services.chassis.connection import Connection, Row
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
-from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, write_calls
 from services.orchestrator.engine.store.queries import queries, reads
 
@@ -165,12 +165,19 @@ async def operate(conn: Connection, saga_id: UUID, operation: Operation, *, at: 
     )
 
 
-async def started_with(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Read the inputs that sagas were started with."""
+class Earlier(NamedTuple):
+    """A saga that was started before: with which input, as JSON text, and its status word."""
+
+    input: str
+    status: str
+
+
+async def started_with(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, Earlier]:
+    """Read the inputs that sagas were started with, and how they stand."""
     if not saga_ids:
         return {}
     rows = await conn.fetch(reads()["started_with"], {"saga_ids": list(saga_ids)})
-    return {row["id"]: row["input"] for row in rows}
+    return {row["id"]: Earlier(row["input"], _status(row)) for row in rows}
 
 
 async def end_leases(conn: Connection, owner: str, *, lease_s: float, now: datetime | None) -> None:
@@ -181,6 +188,11 @@ async def end_leases(conn: Connection, owner: str, *, lease_s: float, now: datet
 async def delete_finished(conn: Connection, *, before: datetime, limit: int) -> int:
     """Remove up to `limit` whole sagas that ended before a moment; return how many."""
     return len(await conn.fetch(queries()["delete_finished"], {"before": before, "limit": limit}))
+
+
+def _status(row: Row) -> str:
+    outcome = None if row["outcome"] is None else Outcome(row["outcome"])
+    return status_word(Phase(row["phase"]), RunState(row["run_state"]), outcome, row["epoch"])
 
 
 def _readable(row: Row) -> Saga | None:

@@ -1,0 +1,33 @@
+"""Who asks for an operation and why, and how that is known again when it is asked for once more."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from services.chassis.connection import Connection
+
+
+class Once(NamedTuple):
+    """A request for which something is done once, however often it comes: by its name, its content included.
+
+    `claim` is called in the transaction of what is done, before anything is locked; what it raises is the caller's.
+    """
+
+    name: str
+    claim: Callable[[Connection], Awaitable[None]] | None = None
+
+
+class Asked(NamedTuple):
+    """Who asks for an operation and why; `once` tells the request by which it is asked for."""
+
+    by: str
+    reason: str
+    once: Once | None = None
+
+    def mark(self) -> dict[str, str]:
+        """Return what the operation's audit row says of the request."""
+        return {} if self.once is None else {"request": self.once.name}
+
+    async def claim(self, conn: Connection) -> None:
+        """Claim the request, before anything is locked."""
+        if self.once is not None and self.once.claim is not None:
+            await self.once.claim(conn)
