@@ -127,7 +127,7 @@ class PydanticCodec:
             return False
         try:
             return bool(self._opened(json.loads(one)) == self._opened(json.loads(other)))
-        except Unsealable:
+        except (Unsealable, ValueError):
             return False
 
     def _opened(self, value: Any) -> Any:

@@ -34,6 +34,7 @@ from services.orchestrator.api.errors import (
     ApprovalDecided,
     ApprovalExpired,
     ApprovalUnknown,
+    SagaUnreadable,
     VersionElsewhere,
 )
 from services.orchestrator.api.keyed import KeyedAnswers
@@ -82,8 +83,8 @@ _DECIDING = with_html(
     503,
     responses={
         303: {"description": "The form: sign in first"},
-        **problem_responses(ApprovalUnknown, ApprovalDecided, ApprovalClosed, ApprovalExpired, VersionElsewhere),
-        **problem_responses(Malformed, Forbidden, Invalid),
+        **problem_responses(ApprovalUnknown, ApprovalDecided, ApprovalClosed, ApprovalExpired, SagaUnreadable),
+        **problem_responses(Malformed, Forbidden, Invalid, VersionElsewhere),
     },
 )
 _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
@@ -119,8 +120,8 @@ async def _look(desk: Desk, token: str, signed_in: SignedIn, refused: Refused | 
     try:
         with engine_refusals():
             signal = await desk.operations.promise(case.link.saga_id, case.link.promise)
-    except Unavailable as elsewhere:
-        return told(elsewhere, signed_in, case)
+    except (SagaUnreadable, Unavailable) as refusal:
+        return told(refusal, signed_in, case)
     if signal.status != "open":
         return outcome(case, signal.standing, signed_in)
     if case.saga.finished_at is not None or case.saga.status == "compensating":

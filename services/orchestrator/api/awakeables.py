@@ -18,6 +18,7 @@ from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     InvalidPayload,
     SagaUnknown,
+    SagaUnreadable,
     SignalConflict,
     SignalLate,
     SignalMismatch,
@@ -39,6 +40,7 @@ router = APIRouter(
         SignalConflict,
         SignalMismatch,
         SignalLate,
+        SagaUnreadable,
         Invalid,
         KeyReused,
         InvalidPayload,

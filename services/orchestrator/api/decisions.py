@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials
+from pydantic import ValidationError
 
 from services.chassis import auth
 from services.chassis.errors import NotFound
@@ -13,7 +14,13 @@ from services.chassis.logs import get_logger
 from services.chassis.messaging import inbox
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.desk import Desk
-from services.orchestrator.api.errors import ApprovalClosed, ApprovalDecided, ApprovalExpired, ApprovalUnknown
+from services.orchestrator.api.errors import (
+    ApprovalClosed,
+    ApprovalDecided,
+    ApprovalExpired,
+    ApprovalUnknown,
+    SagaUnreadable,
+)
 from services.orchestrator.api.links import ApprovalLink
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga
@@ -109,13 +116,16 @@ async def _audit(desk: Desk, case: Case, stands: Decided) -> None:
 
 
 def what_stands(standing: Standing | None) -> Decided:
-    """The decision that was taken; ApprovalExpired or ApprovalClosed if none was and none can be."""
+    """The decision that was taken; ApprovalExpired or ApprovalClosed if none was and none can be. SagaUnreadable."""
     if standing is None or standing.at is None:
         raise ApprovalClosed
     if standing.kind == "expired":
         raise ApprovalExpired
     if standing.kind == "resolved":
-        approval = Approval.model_validate(standing.value)
+        try:
+            approval = Approval.model_validate(standing.value)
+        except ValidationError:
+            raise SagaUnreadable from None
         approved, reason = approval.approved, approval.reason
     else:
         approved, reason = False, standing.message

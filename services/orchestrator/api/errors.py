@@ -13,6 +13,7 @@ RequestError
 │   ├── SagaPastNoReturn
 │   ├── SagaUnwinding
 │   ├── StateConflict
+│   ├── SagaUnreadable
 │   ├── SignalConflict
 │   ├── SignalMismatch
 │   ├── SignalLate
@@ -88,6 +89,12 @@ class StateConflict(Conflict):
     """The saga's present state does not allow this operation."""
 
     code: ClassVar[str] = "state-conflict"
+
+
+class SagaUnreadable(Conflict):
+    """This release cannot read the saga: another has written it, or somebody by hand; nothing was changed."""
+
+    code: ClassVar[str] = "saga-unreadable"
 
 
 class SignalConflict(Conflict):

@@ -19,6 +19,7 @@ from services.orchestrator.api.errors import (
     SagaFinal,
     SagaPastNoReturn,
     SagaUnknown,
+    SagaUnreadable,
     SagaUnwinding,
     StateConflict,
 )
@@ -26,7 +27,9 @@ from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.shapes import SagaId, SagaShown, actor, reason_of, saga_shown
 
-router = APIRouter(tags=["operations"], responses=problem_responses(SagaUnknown, StateConflict, Invalid, KeyReused))
+router = APIRouter(
+    tags=["operations"], responses=problem_responses(SagaUnknown, StateConflict, SagaUnreadable, Invalid, KeyReused)
+)
 
 Admin = Annotated[Principal, Depends(authenticated("admin"))]
 Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]

@@ -11,6 +11,7 @@ from services.orchestrator.api.errors import (
     SagaFinal,
     SagaPastNoReturn,
     SagaUnknown,
+    SagaUnreadable,
     SagaUnwinding,
     SignalUnknown,
     StateConflict,
@@ -28,6 +29,7 @@ from services.orchestrator.engine import (
     UnknownSignal,
     UnknownVersion,
     UnknownWorkflow,
+    UnreadableSaga,
 )
 
 _CANCELLED = "cancelled"
@@ -43,6 +45,7 @@ _REFUSED: tuple[tuple[type[EngineError], type[RequestError]], ...] = (
     (UnknownSignal, SignalUnknown),
     (SagaConflict, SagaExists),
     (CannotOperate, StateConflict),
+    (UnreadableSaga, SagaUnreadable),
     (InvalidValue, InvalidPayload),
     (PayloadError, InvalidPayload),
 )

@@ -20,7 +20,7 @@ from services.contracts.base import Identifier
 from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_json
 from services.orchestrator.api.desk import Desk, DeskOf
-from services.orchestrator.api.errors import SignalUnknown
+from services.orchestrator.api.errors import SagaUnreadable, SignalUnknown
 from services.orchestrator.api.payment_signals import captured, declined
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.engine import Settlement
@@ -119,7 +119,10 @@ _EXAMPLE = {
     summary="Take a payment's result",
     description="Standard Webhooks 1.0 over the raw body. 200 for late, conflicting and mismatching events too.",
     response_class=Response,
-    responses={200: {"description": "Accepted or recorded"}, **problem_responses(Unauthenticated, SignalUnknown)},
+    responses={
+        200: {"description": "Accepted or recorded"},
+        **problem_responses(Unauthenticated, SignalUnknown, SagaUnreadable),
+    },
     openapi_extra={
         "parameters": [
             {"name": name, "in": "header", "required": True, "schema": {"type": "string"}, "example": example}

@@ -28,6 +28,7 @@ from services.orchestrator.engine.model.errors import (
     UnknownSignal,
     UnknownVersion,
     UnknownWorkflow,
+    UnreadableSaga,
     WideSearch,
 )
 from services.orchestrator.engine.model.flush import Flush
@@ -97,6 +98,7 @@ __all__ = [
     "UnknownSignal",
     "UnknownVersion",
     "UnknownWorkflow",
+    "UnreadableSaga",
     "WideSearch",
     "WorkflowContext",
     "WorkflowDefinition",

@@ -10,7 +10,7 @@
     │   └── SignalRejected        somebody rejected the signal
     └── EngineError               what a caller of the operations did wrong, or came too late for
         ├── UnknownWorkflow  UnknownVersion  UnknownSaga  UnknownSignal
-        ├── SagaConflict  CannotCancel  CannotOperate
+        ├── SagaConflict  CannotCancel  CannotOperate  UnreadableSaga
         ├── InvalidValue  PayloadError  WideSearch
         ├── StepBarred                                   a step must not be called again: the saga becomes stuck
         │   └── KeyExpired  ArgumentsChanged
@@ -21,8 +21,10 @@
     └── BranchClosed              the code's branch has lost a select, or the saga left memory
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import ClassVar
+from uuid import UUID
 
 from services.chassis.errors import OrderSagaError
 
@@ -135,6 +137,20 @@ class CannotOperate(EngineError):
     """The saga's present state does not allow this operation."""
 
     code = "state-conflict"
+
+
+class UnreadableSaga(EngineError):
+    """This release cannot read the saga."""
+
+    code = "saga-unreadable"
+
+    def __init__(self, saga_id: UUID, what: Sequence[str]) -> None:
+        """Take the saga, and what of it cannot be read: columns, or other words."""
+        super().__init__(
+            f"this release cannot read the {', '.join(what)} of saga {saga_id}: another has written that, or somebody "
+            "by hand; nothing was changed: ask a replica of the release that wrote it, mend it by hand, or cancel the "
+            "saga if that may be, which needs none of it"
+        )
 
 
 class InvalidValue(EngineError):

@@ -240,7 +240,8 @@ class Alarm:
 class Saga(NamedTuple):
     """A saga as a claim reads it; `input` is JSON text, times come from the database's clock.
 
-    `awaited`: other sagas wait for its end, as far as that claim knows.
+    `awaited`: other sagas wait for its end, as far as that claim knows. The columns of `illegible` could not be read by
+    whoever holds its row for an operation: they stand empty.
     """
 
     id: UUID
@@ -267,6 +268,7 @@ class Saga(NamedTuple):
     progress: str | None = None
     traceparent: str | None = None
     awaited: bool = False
+    illegible: tuple[str, ...] = ()
 
 
 class NewSaga(NamedTuple):

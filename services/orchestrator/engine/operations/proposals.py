@@ -7,9 +7,11 @@ from uuid import UUID
 import orjson
 
 from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import UnreadableSaga
 from services.orchestrator.engine.model.records import ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.operations.views import StartRequest
 from services.orchestrator.engine.store import signals
+from services.orchestrator.engine.store.legible import legible
 
 
 class Proposal(NamedTuple):
@@ -47,10 +49,12 @@ class Request(NamedTuple):
 
 
 def mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Compare the facts with what the awakeable expects; return what differs, as expected."""
+    """Compare the facts with what the awakeable expects; return what differs, as expected. UnreadableSaga."""
     if facts is None or signal.expects is None:
         return {}
-    expects: dict[str, Any] = orjson.loads(signal.expects)
+    expects = legible(signal.expects, orjson.loads, None, "expects", [])
+    if not isinstance(expects, dict):
+        raise UnreadableSaga(signal.saga_id, [f"expectations of {signal.name!r}"])
     return {name: expects[name] for name in expects if name in facts and facts[name] != expects[name]}
 
 

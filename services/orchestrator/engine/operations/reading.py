@@ -1,23 +1,23 @@
 """Looking at sagas: one, its steps, a page of them, the promises that are waited for."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
-
-import orjson
 
 from services.chassis import ids
 from services.chassis.db import Database
 from services.chassis.db_errors import is_statement_timeout
 from services.orchestrator.engine.authoring.definition import Registry
-from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
-from services.orchestrator.engine.model.errors import UnknownSaga, UnknownSignal, UnknownVersion, WideSearch
+from services.orchestrator.engine.model.errors import (
+    UnknownSaga,
+    UnknownSignal,
+    UnknownVersion,
+    UnreadableSaga,
+    WideSearch,
+)
 from services.orchestrator.engine.model.explain import Facts, explain
 from services.orchestrator.engine.model.records import (
-    Call,
-    Kind,
-    LogRecord,
     Signal,
     SignalKind,
     SignalStatus,
@@ -25,6 +25,7 @@ from services.orchestrator.engine.model.records import (
 )
 from services.orchestrator.engine.model.states import RunState
 from services.orchestrator.engine.operations.ends import end_of
+from services.orchestrator.engine.operations.lines import doing, lines_of
 from services.orchestrator.engine.operations.views import (
     CompensationView,
     OpenPromise,
@@ -67,7 +68,7 @@ class Reading:
         async with self._database.autocommit() as conn:
             rows = await views.get_many(conn, saga_ids)
             states = await steps.states_of(conn, saga_ids)
-        found = {row.id: saga_view(row, states.get(row.id, {})) for row in rows}
+        found = {row.id: _view_with(row, states.get(row.id, {})) for row in rows}
         return [found.get(saga_id) or UnknownSaga() for saga_id in saga_ids]
 
     async def _look_for_ends(self, saga_ids: Sequence[UUID]) -> Sequence[SagaEnd | Exception]:
@@ -82,9 +83,7 @@ class Reading:
             if row is None:
                 raise UnknownSaga
             records = [record for _, record in await steps.of_sagas(conn, [row.id])]
-        open_waits = {(name, wait.since) for wait in row.waits for name in (wait.id, wait.name) if name is not None}
-        lines = [_recorded(record, open_waits) for record in records] + [_under_way(call) for call in row.calls]
-        return sorted(lines, key=lambda line: positions.order(line.position))
+        return lines_of(row, records)
 
     async def find(self, wanted: SagaFilter) -> SagaPage:
         """Return a page of sagas, newest first; WideSearch if it cannot be found in time."""
@@ -136,7 +135,7 @@ class Reading:
         ]
 
     async def promise(self, saga_id: str, name: str) -> PromiseView:
-        """Return how a declared promise stands; UnknownSaga, UnknownVersion, UnknownSignal."""
+        """Return how a declared promise stands; UnknownSaga, UnknownVersion, UnknownSignal, UnreadableSaga."""
         async with self._database.autocommit() as conn:
             row = await views.get(conn, saga_uuid(saga_id))
             if row is None:
@@ -180,9 +179,14 @@ def saga_uuid(saga_id: str) -> UUID:
         raise UnknownSaga from None
 
 
+def _view_with(row: SagaRow, state: Mapping[str, str] | None) -> SagaView:
+    """Return a row as people see it, with its state; None if that could not be read."""
+    return saga_view(row if state is not None else row._replace(illegible=(*row.illegible, "state")), state)
+
+
 def saga_view(row: SagaRow, state: Mapping[str, str] | None = None) -> SagaView:
     """Return a row as people see it, with its state if that was read."""
-    calls = tuple(_doing(call) for call in row.calls if call.retry_at is None and call.carried is None)
+    calls = tuple(doing(call) for call in row.calls if call.retry_at is None and call.carried is None)
     failures = {undo.name: undo.error for undo in row.undos if undo.error is not None}
     failures |= {call.name: call.error for call in row.calls if call.error is not None}
     illegible = list(row.illegible)
@@ -239,48 +243,17 @@ def _undo_word(row: SagaRow, undo: UndoRow) -> str:
     return "not_needed" if over and undo.status is UndoStatus.OWED else str(undo.status)
 
 
-def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -> StepView:
-    """Return a record as people see it: that a wait has begun is recorded, but it is not done as long as it is open."""
-    waits = record.kind in (Kind.WAIT, Kind.TIMER, Kind.CALL) and (record.name, record.started_at) in open_waits
-    status = "waiting" if waits else "done" if record.error is None else "failed"
-    return StepView(
-        record.position,
-        str(record.kind),
-        record.name,
-        status,
-        record.attempts,
-        record.started_at,
-        None if waits else record.finished_at,
-        value_of(record.output),
-        record.error,
-    )
-
-
-def _doing(call: Call) -> str:
-    return call.name if call.read_back is None else f"the read-back of {call.name}"
-
-
-def _under_way(call: Call) -> StepView:
-    if call.carried is not None:
-        kind, output = call.carried.kind, call.carried.output
-        return StepView(
-            call.position, str(kind), call.name, "carried", 0, call.started_at, None, value_of(output), None
-        )
-    status = "running" if call.retry_at is None else "retrying"
-    status = status if call.read_back is None else "reading_back"
-    return StepView(
-        call.position, str(call.kind), call.name, status, call.attempt, call.started_at, None, None, call.error
-    )
-
-
 def standing_of(signal: Signal) -> Standing | None:
-    """Return how a signal was settled, None while it is open."""
+    """Return how a signal was settled, None while it is open; UnreadableSaga."""
     if signal.status is SignalStatus.OPEN:
         return None
-    error = signal.error
+    error, illegible = signal.error, list[str]()
+    value = legible(signal.value, json_of, None, f"value of {signal.name!r}", illegible)
+    if illegible:
+        raise UnreadableSaga(signal.saga_id, illegible)
     return Standing(
         kind=str(signal.status),
-        value=None if signal.value is None else orjson.loads(signal.value),
+        value=value,
         code=None if error is None else error.code,
         message=None if error is None else error.message,
         by=signal.settled_by,

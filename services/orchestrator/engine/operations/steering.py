@@ -1,6 +1,7 @@
 """Steering sagas from outside: cancel, and what an operator may do, each under the row lock and with an audit row."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -13,9 +14,9 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model import positions
-from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga
+from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga, UnreadableSaga
 from services.orchestrator.engine.model.records import HAVE_RESULTS, Call, ErrorInfo, Kind, LogRecord, Saga, UndoStatus
-from services.orchestrator.engine.model.restarting import places_of, restart_of
+from services.orchestrator.engine.model.restarting import Restart, places_of, restart_of
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.operations.asked import Asked
 from services.orchestrator.engine.operations.reading import saga_uuid
@@ -43,7 +44,10 @@ class Steering:
         self._hooks = hooks
 
     async def cancel(self, saga_id: str, asked: Asked) -> None:
-        """Unwind a saga; a claim then does its undos and ends it. Repeating it while it unwinds changes nothing."""
+        """Unwind a saga; a claim then does its undos and ends it. Repeating it while it unwinds changes nothing.
+
+        It needs nothing of the saga but its undos: calls that cannot be read are dropped, as all are that are undone.
+        """
 
         async def decide(_: Connection, saga: Saga) -> Operation | None:
             status = _status(saga)
@@ -106,7 +110,9 @@ class Steering:
             if saga.phase is Phase.COMPENSATING:
                 await self._skip_undo(conn, saga, position, asked.reason)
                 return _to(saga, RunState.READY)
-            await self._skip_step(conn, saga, position, output)
+            _require_legible(saga, "calls")
+            with _read_by(saga):
+                await self._skip_step(conn, saga, position, output)
             calls = tuple(call for call in saga.calls if call.position != position)
             return replace(_to(saga, RunState.READY), calls=calls)
 
@@ -121,13 +127,9 @@ class Steering:
 
         async def decide(conn: Connection, saga: Saga) -> Operation:
             _require_restartable(saga)
-            log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
-            places = places_of(saga, log)
-            if number != 1 and number not in places:
-                stands = positions.spans(places) or "nothing yet"
-                raise CannotOperate(f"saga {saga.id} has nothing at position {number}; its log has: {stands}")
-            undos = await compensations.of_saga(conn, saga.id)
-            restart = restart_of(saga, number, log, undos, await self._expectations(conn, saga, log))
+            _require_legible(saga, "calls")
+            with _read_by(saga):
+                restart = await self._restart(conn, saga, number)
             await steps.drop(conn, saga.id, restart.dropped)
             await compensations.drop_waived(conn, saga.id, restart.waived)
             return replace(_to(saga, RunState.READY), calls=restart.calls)
@@ -168,14 +170,28 @@ class Steering:
         after = status_word(operation.phase, operation.run_state, operation.outcome, saga.epoch + 1)
         self._hooks.transition(saga, _status(saga), after, code)
 
+    async def _restart(self, conn: Connection, saga: Saga, number: int) -> Restart:
+        log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
+        places = places_of(saga, log)
+        if number != 1 and number not in places:
+            stands = positions.spans(places) or "nothing yet"
+            raise CannotOperate(f"saga {saga.id} has nothing at position {number}; its log has: {stands}")
+        undos = await compensations.of_saga(conn, saga.id)
+        return restart_of(saga, number, log, undos, await self._expectations(conn, saga, log))
+
     async def _expectations(self, conn: Connection, saga: Saga, log: Sequence[LogRecord]) -> dict[str, str | None]:
         """Return what the callbacks of a log were opened with, by position."""
-        opened = {
-            record.position: await signals.get(conn, saga.id, orjson.loads(record.output or "null"))
-            for record in log
-            if record.kind is Kind.AWAKEABLE
-        }
-        return {position: signal.expects for position, signal in opened.items() if signal is not None}
+        found: dict[str, str | None] = {}
+        for record in log:
+            if record.kind is not Kind.AWAKEABLE:
+                continue
+            name = orjson.loads(record.output or "null")
+            if not isinstance(name, str | None):
+                raise TypeError("a callback whose id is no text")
+            signal = None if name is None else await signals.get(conn, saga.id, name)
+            if signal is not None:
+                found[record.position] = signal.expects
+        return found
 
     async def _skip_undo(self, conn: Connection, saga: Saga, position: str, reason: str) -> None:
         undos = await compensations.of_saga(conn, saga.id)
@@ -248,15 +264,32 @@ def _require_restartable(saga: Saga) -> None:
         raise CannotOperate(f"cannot restart saga {saga.id}: it is {_status(saga)}; pause it first")
 
 
+def _require_legible(saga: Saga, column: str) -> None:
+    """Make sure that a column of a saga could be read; what its code was at is of no more use once it is undone."""
+    if column in saga.illegible and saga.phase is Phase.FORWARD:
+        raise UnreadableSaga(saga.id, [column])
+
+
+@contextmanager
+def _read_by(saga: Saga) -> Iterator[None]:
+    """Work with a saga's log within the block: UnreadableSaga if that holds what no release of ours writes there."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError) as error:
+        raise UnreadableSaga(saga.id, ["log"]) from error
+
+
 def _may_skip(saga: Saga, call: Call) -> bool:
     """Say whether a call is under way, or one that a restart has carried over and at which the saga is stuck."""
     if call.carried is None:
         return True
+    _require_legible(saga, "attention")
     at = saga.attention.position if saga.attention is not None else None
     return call.carried.kind in HAVE_RESULTS and call.position == at
 
 
 def _to(saga: Saga, run_state: RunState) -> Operation:
-    """Return the operation that changes the run state alone."""
+    """Return the operation that changes the run state alone; calls that cannot be read cannot be written either."""
+    _require_legible(saga, "calls")
     due_at = saga.claimed_at if run_state is RunState.READY else None
     return Operation(saga.phase, run_state, saga.outcome, due_at, saga.calls, saga.error)

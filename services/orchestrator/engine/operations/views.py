@@ -47,7 +47,7 @@ class CompensationView:
 class SagaView:
     """A saga as people see it; `input` and `output` are JSON values, times are UTC.
 
-    `state` has JSON values too, by name; it is None where a page of sagas has been asked for.
+    `state` has JSON values too, by name; it is None if it cannot be read, and where a page of sagas has been asked for.
     """
 
     saga_id: str

@@ -15,7 +15,21 @@ def error_of(row: Row) -> ErrorInfo | None:
 
 
 def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return None if text is None else _at(text)
+
+
+def _at(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("a moment without a time zone")
+    return at
+
+
+def _require_texts(*texts: object) -> None:
+    """Make sure that these are texts, or nothing: what others have written must not go on as something else."""
+    for text in texts:
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"{type(text).__name__} in the place of a text")
 
 
 def write_calls(calls: tuple[Call, ...]) -> str | None:
@@ -52,9 +66,9 @@ def read_calls(text: str | None) -> tuple[Call, ...]:
 
 def _call(fields: list[Any]) -> Call:
     position, name, attempt, started_at, standing, retry_at, error = fields
-    call = Call(
-        position, name, attempt, datetime.fromisoformat(started_at), retry_at=_moment(retry_at), error=_error(error)
-    )
+    if not (isinstance(position, str) and isinstance(name, str) and isinstance(attempt, int)):
+        raise TypeError("a call that is none")
+    call = Call(position, name, attempt, _at(started_at), retry_at=_moment(retry_at), error=_error(error))
     match standing:
         case list():
             return call._replace(unknown=True, carried=_carried(*standing))
@@ -84,10 +98,14 @@ def _pair(error: ErrorInfo | None) -> list[str] | None:
 
 
 def _error(pair: list[str] | None) -> ErrorInfo | None:
-    return None if pair is None else ErrorInfo(*pair)
+    if pair is None:
+        return None
+    _require_texts(*pair)
+    return ErrorInfo(*pair)
 
 
 def _carried(kind: str, output: str | None, expects: str | None) -> Carried:
+    _require_texts(output, expects)
     return Carried(Kind(kind), output, expects)
 
 
@@ -102,10 +120,12 @@ def read_waits(text: str | None) -> tuple[Wait, ...]:
     """Read what a saga waits for."""
     if text is None:
         return ()
-    return tuple(
-        Wait(kind, name, datetime.fromisoformat(since), signal_id, _moment(until))
-        for kind, name, since, signal_id, until in orjson.loads(text)
-    )
+    return tuple(_wait(*fields) for fields in orjson.loads(text))
+
+
+def _wait(kind: str, name: str, since: str, signal_id: str | None, until: str | None) -> Wait:
+    _require_texts(kind, name, signal_id)
+    return Wait(kind, name, _at(since), signal_id, _moment(until))
 
 
 def write_attention(attention: Attention | None) -> str | None:
@@ -115,4 +135,9 @@ def write_attention(attention: Attention | None) -> str | None:
 
 def read_attention(text: str | None) -> Attention | None:
     """Read why a saga is stuck."""
-    return None if text is None else Attention(**orjson.loads(text))
+    if text is None:
+        return None
+    fields = orjson.loads(text)
+    attention = Attention(**fields)
+    _require_texts(*fields.values())
+    return attention

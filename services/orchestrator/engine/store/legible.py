@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 import orjson
 
 T = TypeVar("T")
+Written = TypeVar("Written")
 
 
-def legible(text: str | None, read: Callable[[str | None], T], without: T, name: str, illegible: list[str]) -> T:
-    """Read a text, or note the name of it and return what stands for it without."""
+def legible(written: Written, read: Callable[[Written], T], without: T, name: str, illegible: list[str]) -> T:
+    """Read what is written, or note the name of it and return what stands for it without."""
     try:
-        return read(text)
+        return read(written)
     except (TypeError, ValueError, LookupError):
         illegible.append(name)
         return without

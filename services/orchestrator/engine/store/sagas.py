@@ -8,9 +8,10 @@ from uuid import UUID
 
 from services.chassis.connection import Connection, Row
 from services.chassis.logs import get_logger
-from services.orchestrator.engine.model.records import Call, ErrorInfo, NewSaga, Saga
+from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, write_calls
+from services.orchestrator.engine.store.legible import legible
 from services.orchestrator.engine.store.queries import queries, reads
 
 
@@ -129,9 +130,18 @@ async def release(conn: Connection, leases: Mapping[UUID, int], owner: str, *, n
 
 
 async def lock(conn: Connection, saga_id: UUID, *, now: datetime | None) -> Saga | None:
-    """Hold one saga until the transaction ends; `claimed_at` is the present moment."""
+    """Hold one saga until the transaction ends; `claimed_at` is the present moment.
+
+    What cannot be read of it is named, and left out.
+    """
     row = await conn.first(queries()["lock_saga"], {"id": saga_id, "now": now})
-    return None if row is None else _saga(row)
+    if row is None:
+        return None
+    illegible: list[str] = []
+    none: tuple[Call, ...] = ()
+    calls = legible(row["calls"], read_calls, none, "calls", illegible)
+    attention = legible(row["attention"], read_attention, None, "attention", illegible)
+    return _saga(row, calls, attention)._replace(illegible=tuple(illegible))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +207,13 @@ def _status(row: Row) -> str:
 
 def _readable(row: Row) -> Saga | None:
     try:
-        return _saga(row)
+        return _saga(row, read_calls(row["calls"]), read_attention(row["attention"]))
     except (TypeError, ValueError) as error:  # it must not stop those that were claimed with it
         get_logger("engine.store").error("saga.unreadable", saga_id=str(row["id"]), error=repr(error)[:500])
         return None
 
 
-def _saga(row: Row) -> Saga:
+def _saga(row: Row, calls: tuple[Call, ...], attention: Attention | None) -> Saga:
     return Saga(
         id=row["id"],
         workflow=row["workflow"],
@@ -223,9 +233,9 @@ def _saga(row: Row) -> Saga:
         no_return=row["no_return"],
         created_at=row["created_at"],
         claimed_at=row["claimed_at"],
-        calls=read_calls(row["calls"]),
+        calls=calls,
         error=error_of(row),
-        attention=read_attention(row["attention"]),
+        attention=attention,
         progress=row["progress"],
         traceparent=row["traceparent"],
         awaited=row["awaited"],

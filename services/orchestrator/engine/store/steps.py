@@ -7,6 +7,7 @@ from services.chassis.connection import Connection, Row
 from services.orchestrator.engine.model.records import Kind, LogRecord
 from services.orchestrator.engine.model.state import state_of
 from services.orchestrator.engine.store.columns import error_of
+from services.orchestrator.engine.store.legible import legible
 from services.orchestrator.engine.store.queries import queries, reads
 
 
@@ -18,12 +19,15 @@ async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> list[tuple[U
     return [(row["saga_id"], _record(row)) for row in rows]
 
 
-async def states_of(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, dict[str, str]]:
-    """Read the state of many sagas, as JSON text by name; one that has none may be missing."""
+async def states_of(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, dict[str, str] | None]:
+    """Read the state of many sagas for people, as JSON text by name; None where that cannot be read.
+
+    One that has none may be missing.
+    """
     records: dict[UUID, list[LogRecord]] = {}
     for row in await conn.fetch(reads()["states_of"], {"saga_ids": list(saga_ids)}):
         records.setdefault(row["saga_id"], []).append(_record(row))
-    return {saga_id: state_of(log) for saga_id, log in records.items()}
+    return {saga_id: legible(log, state_of, None, "state", []) for saga_id, log in records.items()}
 
 
 async def insert(conn: Connection, saga_id: UUID, record: LogRecord) -> None:
