@@ -27,6 +27,7 @@ from services.orchestrator.api.shapes import (
     Status,
     StepShown,
     result_shown,
+    saga_listed,
     saga_shown,
     step_shown,
 )
@@ -139,7 +140,7 @@ async def find(desk: DeskOf, wanted: Annotated[FindQuery, Query()]) -> SagaPageS
             )
     except WideSearch as refusal:
         raise SearchTooWide(faults=[Fault("query.created_after", "is missing, or too long ago")]) from refusal
-    return SagaPageShown(items=[saga_shown(view) for view in page.items], next_cursor=page.next_cursor)
+    return SagaPageShown(items=[saga_listed(view) for view in page.items], next_cursor=page.next_cursor)
 
 
 @router.get(

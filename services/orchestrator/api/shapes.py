@@ -67,7 +67,7 @@ class AttentionShown(_Shown):
     found: str | None = None
 
 
-class SagaShown(_Shown):
+class SagaListed(_Shown):
     """A saga; `explanation` says what it is doing or why it waits, and what ends that; `attention` why it is stuck."""
 
     saga_id: str
@@ -88,15 +88,18 @@ class SagaShown(_Shown):
     finished_at: datetime | None
     explanation: str
     attention: AttentionShown | None
-    state: dict[str, Any] | None = Field(
-        description="What its code has set, by name; null in a page of sagas, as it is read from the log of one."
-    )
+
+
+class SagaShown(SagaListed):
+    """One saga, with its state, which is read from its log."""
+
+    state: dict[str, Any] | None = Field(description="What its code has set, by name; null if that cannot be read.")
 
 
 class SagaPageShown(BaseModel):
     """A page of sagas, newest first."""
 
-    items: list[SagaShown]
+    items: list[SagaListed]
     next_cursor: str | None
 
 
@@ -124,8 +127,14 @@ class SagaResult(BaseModel):
 
 
 def saga_shown(view: SagaView) -> SagaShown:
-    """A saga for administrators and services: payment tokens and addresses stay where they are."""
-    return SagaShown(
+    """One saga for administrators and services: payment tokens and addresses stay where they are."""
+    state = None if view.state is None else _redacted_fields(view.state)
+    return SagaShown(**dict(saga_listed(view)), state=state)
+
+
+def saga_listed(view: SagaView) -> SagaListed:
+    """A saga of a page, likewise."""
+    return SagaListed(
         saga_id=view.saga_id,
         workflow=view.workflow,
         version=view.version,
@@ -144,7 +153,6 @@ def saga_shown(view: SagaView) -> SagaShown:
         finished_at=view.finished_at,
         explanation=view.explanation,
         attention=None if view.attention is None else AttentionShown.model_validate(view.attention),
-        state=None if view.state is None else _redacted_fields(view.state),
     )
 
 
