@@ -94,10 +94,10 @@ def build_app(
     for router in [*routers, _operations(chassis)]:
         # Its routes as they are: FastAPI would make those of a router that is included anew, with the first request.
         app.router.routes.extend(routes.strict(router.routes))
-    app.router.routes.extend(routes.heads_of(app.router.routes))
     if settings.docs_enabled:
         docs.add_docs(app)
         _describe(app)
+    app.router.routes.extend(routes.heads_of(app.router.routes))
     return app
 
 

@@ -1,11 +1,12 @@
 """What holds of every route, whatever the route itself says.
 
-HEAD where there is GET, an `Allow` that is true, and no parameter in a query that the route does not know: who
-misspells a filter must not be shown everything. A page that people open by a link takes any query: mail programs
-and portals add parameters of their own to links.
+HEAD where there is GET, an `Allow` that is true, and no parameter in a query that the route does not know, or that is
+given twice: who misspells a filter must not be shown everything, nor who gives two be shown one's. A page that people
+open by a link takes any query: mail programs and portals add parameters of their own to links.
 """
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 from urllib.parse import parse_qsl
@@ -30,7 +31,7 @@ def opened_by_link(endpoint: _Endpoint) -> _Endpoint:
 
 
 def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
-    """Return routes like these that refuse a query with a parameter that they do not take.
+    """Return routes like these that refuse a query with a parameter that they do not take, or take once.
 
     These themselves belong to their module, and may serve other apps.
     """
@@ -62,9 +63,11 @@ def _knowing(app: ASGIApp, names: frozenset[str]) -> ASGIApp:
     async def knowing(scope: Scope, receive: Receive, send: Send) -> None:
         query: bytes = scope["query_string"]
         if query:
-            given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-            if any(name not in names for name, _ in given):
+            given = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+            if any(name not in names for name in given):
                 raise Invalid(faults=[Fault("query.?", "is no parameter of this route")])
+            if repeated := [name for name, times in Counter(given).items() if times > 1]:
+                raise Invalid(faults=[Fault(f"query.{name}", "is given more than once") for name in repeated])
         await app(scope, receive, send)
 
     return knowing

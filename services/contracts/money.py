@@ -12,5 +12,5 @@ MAX_AMOUNT_MINOR = 10**15
 class Money(Contract):
     """An amount of money, exact; `amount_minor` counts the currency's smallest unit (cents)."""
 
-    amount_minor: Annotated[int, Field(ge=0, le=MAX_AMOUNT_MINOR)]
+    amount_minor: Annotated[int, Field(ge=0, le=MAX_AMOUNT_MINOR, strict=True)]
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]

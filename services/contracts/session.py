@@ -10,8 +10,8 @@ from services.contracts.money import Money
 from services.contracts.texts import Title, readable
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Attempt = Annotated[int, Field(ge=1, le=1_000_000)]
-Quantity = Annotated[int, Field(ge=1, le=1_000_000)]
+Attempt = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+Quantity = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class Address(Contract):

@@ -104,7 +104,7 @@ async def test_readiness_names_its_checks_and_ends_with_the_service(
     assert "secret" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/lines/a"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/lines/a", "/docs", "/openapi.json"])
 async def test_what_can_be_got_can_be_asked_for_its_head(client: httpx.AsyncClient, path: str) -> None:
     """HEAD answers as GET does, with the same headers; probes use it."""
     got, asked = await client.get(path), await client.head(path)

@@ -64,6 +64,13 @@ async def test_an_unknown_parameter_is_refused_without_its_name(client: httpx.As
     assert (await client.get("/lines/a?limit=5")).json() == {"sku": "a", "limit": 5}
 
 
+async def test_a_parameter_is_given_once(client: httpx.AsyncClient) -> None:
+    """Of two values none is taken, not even where they are equal, and the fault says which parameter it is."""
+    for query in ("limit=5&limit=6", "limit=5&limit=5", "limit=5&%6Cimit=6", "limit=&limit=5"):
+        document = check_problem(await client.get(f"/lines/a?{query}"), 422, "invalid")
+        assert document["errors"] == [{"where": "query.limit", "why": "is given more than once"}], query
+
+
 async def test_a_good_body_passes(client: httpx.AsyncClient) -> None:
     """A body within the rules reaches its route, chunked or not, with or without a charset."""
     assert (await client.post("/lines", json=GOOD)).status_code == 200
