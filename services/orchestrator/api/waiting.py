@@ -97,7 +97,7 @@ async def _check_admin(request: Request, bearer: HTTPAuthorizationCredentials | 
 
 
 async def _listed(desk: Desk, cursor: str | None, limit: int) -> _Listed:
-    with engine_refusals():
+    with engine_refusals("query.cursor"):
         found = await desk.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit + 1)
     shown = found[:limit]
     orders = [(promise, placed) for promise in shown if (placed := _legible(desk, promise)) is not None]

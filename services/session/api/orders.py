@@ -3,7 +3,7 @@
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query
@@ -244,9 +244,10 @@ def _position(cursor: str | None) -> Position | None:
         return None
     try:
         placed_at, order_id = json.loads(urlsafe_b64decode(cursor.encode("ascii")))
-        position = Position(datetime.fromisoformat(placed_at), str(order_id))
-    except (ValueError, TypeError, Base64Error) as error:
+        at = datetime.fromisoformat(placed_at)
+        position = Position(at.astimezone(UTC), str(order_id))
+    except (ValueError, TypeError, OverflowError, Base64Error) as error:
         raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")]) from error
-    if position.placed_at.tzinfo is None or "\x00" in position.order_id or not position.order_id.isascii():
+    if at.tzinfo is None or "\x00" in position.order_id or not position.order_id.isascii():
         raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")])
     return position

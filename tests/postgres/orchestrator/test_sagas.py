@@ -1,6 +1,7 @@
 """Sagas over HTTP: starting once, finding, waiting for the end."""
 
 import asyncio
+from base64 import urlsafe_b64encode
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +17,8 @@ from tests.postgres.orchestrator.acts import (
 from tests.support import server
 from tests.support.system import System
 
+BEFORE_ALL = urlsafe_b64encode(b"0001-01-01T00:00:00+14:00 00000000-0000-4000-8000-000000000000").decode()
+"""A cursor whose moment no database has."""
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
 
 
@@ -109,6 +112,11 @@ async def test_requests_of_another_shape_are_422(system: System) -> None:
         "/sagas?created_after=yesterday",
         "/sagas?created_after=1764000000",
         "/sagas?created_after=2026-11-24",
+        "/sagas?created_after=0001-01-01T00:00:00%2B14:00",
+        "/sagas?created_after=9999-12-31T23:59:59-14:00",
+        f"/sagas?cursor={BEFORE_ALL}",
+        f"/approvals?cursor={BEFORE_ALL}",
+        "/approvals?cursor=x",
         "/sagas?surprise=1",
         "/sagas?status=waiting&status=failed",
         "/sagas?limit=1&limit=1",

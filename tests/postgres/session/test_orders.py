@@ -85,8 +85,10 @@ async def test_a_limit_is_a_number_from_1_to_200(shop: Shop, limit: str) -> None
     ],
 )
 async def test_a_forged_cursor_is_refused(shop: Shop, text: bytes) -> None:
-    """A cursor that this listing has not given is 422, never a 5xx."""
-    check_refused(await shop.orders("alice", cursor=urlsafe_b64encode(text).decode()), 422, "invalid")
+    """A cursor that this listing has not given is 422, never a 5xx, and the fault says that it is the cursor."""
+    answer = await shop.orders("alice", cursor=urlsafe_b64encode(text).decode())
+    check_refused(answer, 422, "invalid")
+    assert [fault["where"] for fault in answer.json()["errors"]] == ["query.cursor"]
 
 
 @pytest.mark.parametrize("cursor", ["!", "a", "é", "%00", "x" * 301])

@@ -1,7 +1,7 @@
 """Where a page of a listing ended, as an opaque text."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from services.orchestrator.engine.model.errors import InvalidValue
@@ -19,6 +19,6 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
         at = datetime.fromisoformat(moment)
         if at.tzinfo is None:
             raise ValueError("a cursor's time has an offset")
-        return at, UUID(row_id)
-    except ValueError:
+        return at.astimezone(UTC), UUID(row_id)
+    except (ValueError, OverflowError):
         raise InvalidValue("this is not a cursor that a listing has given out") from None
