@@ -7,7 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from services.chassis.errors import Forbidden, Malformed, RequestError, TooManyRequests, UnsupportedMedia
+from services.chassis.errors import (
+    Forbidden,
+    Malformed,
+    RequestError,
+    TooManyRequests,
+    Unauthenticated,
+    UnsupportedMedia,
+)
 from services.chassis.limits import vouch
 from services.chassis.logs import get_logger
 from services.chassis.problems import headers_of, problem_responses, status_of
@@ -22,6 +29,7 @@ router = APIRouter(tags=["approvals"])
 _HERE = "/login"
 _HOME = "/approvals"
 _OUT = "/logout"
+_NOT_RIGHT = "User or password is not right."
 _SECONDS_TOLD = 90
 _LONGEST_USER = 64
 _LONGEST_PASSWORD = 200
@@ -59,7 +67,7 @@ async def form(
         429,
         responses={
             303: {"description": "Signed in: back to `next`"},
-            **problem_responses(Malformed, Forbidden, TooManyRequests),
+            **problem_responses(Malformed, Unauthenticated, Forbidden, TooManyRequests),
         },
     ),
     openapi_extra={
@@ -95,7 +103,9 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
     user, target = fields.get("username", ""), local_path(fields.get("next", ""))
     if not known:
         get_logger("orchestrator").warning("sign_in.refused")
-        return _form_page(target, status=401, told="User or password is not right.", username=user)
+        if asks_for_json(request.headers):
+            raise Unauthenticated(_NOT_RIGHT)
+        return _form_page(target, status=401, told=_NOT_RIGHT, username=user)
     get_logger("orchestrator").info("sign_in.accepted", by=user)
     back = _away(target or _HOME)
     back.set_cookie(

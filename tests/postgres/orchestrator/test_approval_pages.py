@@ -163,6 +163,9 @@ async def test_a_program_that_sends_a_form_is_answered_by_a_problem(system: Syst
             await browser.post("/logout", {}, origin="http://evil.example"),
         ):
             assert (refused.status_code, refused.headers["content-type"]) == (403, "application/problem+json")
+        unknown = await browser.sign_in(password="wrong")
+        assert (unknown.status_code, unknown.headers["content-type"]) == (401, "application/problem+json")
+        assert "WWW-Authenticate" in unknown.headers
 
 
 async def test_too_many_wrong_passwords_are_a_page_that_says_when_to_come_back(system: System) -> None:
