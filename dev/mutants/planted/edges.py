@@ -66,6 +66,16 @@ EDGES = (
         ),
     ),
     Mutant(
+        "start-beside-its-key",
+        "G16",
+        "A start is not bound to its idempotency key, so that one key starts two sagas.",
+        (Edit("services/orchestrator/api/sagas.py", "    if keyed.key is None:\n", "    if keyed:\n"),),
+        (
+            "tests/properties/test_idempotent_ingress.py::test_a_key_starts_one_of_two_sagas",
+            "tests/system/test_one_effect.py::test_of_several_contents_under_one_key_one_takes_effect",
+        ),
+    ),
+    Mutant(
         "signature-over-parsed-body",
         "G21",
         "A webhook's signature is checked over what was read of the body instead of its bytes.",
