@@ -10,8 +10,8 @@
 --     for a signal and beginning to wait are one step.
 --   * due_at is the one column that says when a saga wants a claim: next wake, retry, timer, delayed start, end of a lease.
 --     Null: time alone does nothing for it.
--- Lock order: sagas by id, then their rows in the other tables, then outbox_keys by key. Statements that lock several sagas do
--- it in one materialised CTE ordered by id; claims skip what is locked and so never wait.
+-- Lock order: the idempotency key of a request, sagas by id, then their rows in the other tables, then outbox_keys by key. Statements
+-- that lock several sagas do it in one materialised CTE ordered by id; claims skip what is locked and so never wait.
 -- What a statement has chosen up to a :limit, it finds again by a list: `= any(array(select …))`. It is planned before anybody knows
 -- the limit, and a join with so many rows as it might be (a thirtieth of the table) reads the other table from end to end.
 -- The clock: clock_timestamp() of the database, or :now where a test moves it. It is read in a sub-select, once per statement,
