@@ -172,7 +172,7 @@ class ServiceClient:
             return min(float(header), MAX_RETRY_AFTER_S)
         try:
             at = parsedate_to_datetime(header)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
         at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
         return min(max(0.0, _seconds_between(self._clock.now(), at)), MAX_RETRY_AFTER_S)

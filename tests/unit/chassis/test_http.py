@@ -128,6 +128,8 @@ async def test_every_other_answer_is_told_apart(
         ("nan", None),
         ("-1", None),
         ("soon", None),
+        ("Thu, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Thu, 01 Jan 2026 00:00:00 +99999999999999999999", None),
     ],
 )
 @pytest.mark.scenario("R9")
