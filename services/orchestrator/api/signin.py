@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -123,8 +123,8 @@ def local_path(target: str) -> str | None:
     """The target if it stays on this site, else None: no scheme, no host, nothing that a browser reads as one."""
     if any(ord(char) < _UNPRINTABLE_BELOW or ord(char) == _DELETE for char in target) or "\\" in target:
         return None
-    parts = urlsplit(target)
-    if parts.scheme or parts.netloc or not target.startswith("/") or target.startswith("//"):
+    parts = _split(target)
+    if parts is None or parts.scheme or parts.netloc or not target.startswith("/") or target.startswith("//"):
         return None
     return target
 
@@ -133,10 +133,18 @@ def same_origin(origin: str | None, *, public_url: str, host: str | None) -> boo
     """Whether a form was sent by a page of ours: from the public address, or from the host that it was sent to."""
     if not origin or origin == "null":
         return False
-    sent_from = urlsplit(origin)
-    if sent_from.scheme not in {"http", "https"} or not sent_from.netloc:
+    sent_from = _split(origin)
+    if sent_from is None or sent_from.scheme not in {"http", "https"} or not sent_from.netloc:
         return False
     public = urlsplit(public_url)
     if (sent_from.scheme, sent_from.netloc) == (public.scheme, public.netloc):
         return True
     return host is not None and sent_from.netloc == host and (sent_from.scheme == public.scheme)
+
+
+def _split(address: str) -> SplitResult | None:
+    """The parts of an address that anybody may have written; None if its host is none, such as `[`."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None

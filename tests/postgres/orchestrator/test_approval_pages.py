@@ -255,13 +255,13 @@ async def test_sign_in_fails_closed(system: System) -> None:
         refused = await browser.sign_in(user=user, password=password)
         assert refused.status_code == 401
         assert "set-cookie" not in refused.headers
-    for origin in (None, "null", "http://evil.example"):
+    for origin in (None, "null", "http://evil.example", "http://["):
         fields = {"username": USER, "password": PASSWORD}
         assert (await browser.post("/login", fields, origin=origin)).status_code == 403
     json_body = await system.call("POST", "orchestrator", "/login", json={"username": USER, "password": PASSWORD})
     assert json_body.status_code == 415
     assert browser.cookies == {}
-    for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"):
+    for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "//[evil]"):
         assert (await browser.sign_in(then=elsewhere)).headers["location"] == "/approvals"
         form = await Browser(system).get(f"/login?next={quote(elsewhere, safe='')}")
         assert elsewhere not in form.text

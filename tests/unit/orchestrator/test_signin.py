@@ -106,6 +106,9 @@ def test_local_paths_are_followed(target: str) -> None:
         " /approvals",
         "/a b",
         "http:/approvals",
+        "//[",
+        "http://[evil]/",
+        "//\u2100/approvals",
     ],
 )
 def test_nothing_else_is_followed(target: str) -> None:
@@ -127,6 +130,8 @@ def test_nothing_else_is_followed(target: str) -> None:
         ("", "", False),
         (None, "shop.example", False),
         ("shop.example", "shop.example", False),
+        ("http://[", "[", False),
+        ("http://[shop]", "shop.example", False),
     ],
 )
 def test_a_form_comes_from_our_own_pages(origin: str | None, host: str | None, ours: bool) -> None:
