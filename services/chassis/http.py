@@ -23,6 +23,7 @@ from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUn
 from services.chassis.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Said, Site, origin
 from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking, tls_to
 from services.chassis.settings import ChassisSettings
+from services.chassis.strict_json import without_unstorable
 from services.chassis.tracing import REQUEST_ID
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
@@ -203,7 +204,7 @@ def _decode(raw: bytes) -> Any:
 
 
 def _problem(raw: bytes) -> tuple[str | None, str | None]:
-    """Return the business code and detail of a problem document, if it is one."""
+    """Return the business code and detail of a problem document, if it is one; both can be stored."""
     try:
         document = _decode(raw)
     except (ValueError, RecursionError):
@@ -213,7 +214,7 @@ def _problem(raw: bytes) -> tuple[str | None, str | None]:
     code, detail = document.get("code"), document.get("detail")
     return (
         code if isinstance(code, str) and re.fullmatch(r"[A-Za-z0-9._-]{1,100}", code) else None,
-        detail[:1_000] if isinstance(detail, str) else None,
+        without_unstorable(detail)[:1_000] if isinstance(detail, str) else None,
     )
 
 

@@ -54,6 +54,11 @@ def storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def without_unstorable(text: str) -> str:
+    """Return what Postgres can keep of a text."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def _check_depth(text: str) -> None:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return

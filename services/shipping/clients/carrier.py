@@ -9,6 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.http import Answer, ServiceClient
+from services.chassis.strict_json import storable
 from services.contracts.shipping import CreateShipment
 from services.shipping.domain.shipment import Parcel
 
@@ -82,7 +83,7 @@ class CarrierClient:
                     },
                     key=f"shipment:{wanted.order_id}",
                 )
-                return self._parcel(answer.data)
+                return self._parcel(answer.data, wanted.order_id)
             except RemoteUnknown:
                 unanswered += 1
                 raise
@@ -102,8 +103,8 @@ class CarrierClient:
         try:
             answer = await self._call("GET", "/parcels", params={"reference": reference})
             parcels = answer.data["parcels"]
-            alive = [parcel for parcel in parcels if parcel["status"] != "cancelled"]
-            return self._parcel(alive[0]) if alive else None
+            alive = [parcel for parcel in parcels if _is_of(reference, parcel) and parcel["status"] != "cancelled"]
+            return self._parcel(alive[0], reference) if alive else None
         except (RemoteError, LookupError, TypeError):
             return None
 
@@ -114,7 +115,11 @@ class CarrierClient:
         """
 
         async def attempt() -> None:
-            await self._call("POST", "/parcels/cancel", body={"reference": reference}, key=f"cancel:{reference}")
+            answer = await self._call(
+                "POST", "/parcels/cancel", body={"reference": reference}, key=f"cancel:{reference}"
+            )
+            if answer.data is not None and not _is_of(reference, answer.data):
+                raise RemoteUnknown("the carrier's answer is not of this reference", service=self._service.service)
 
         try:
             await self._patiently(attempt)
@@ -146,9 +151,9 @@ class CarrierClient:
         )
         return await retrying(attempt)
 
-    def _parcel(self, data: Any) -> Parcel:
-        """Read a parcel; an answer that makes no sense leaves open what has happened."""
-        if not isinstance(data, dict):
+    def _parcel(self, data: Any, reference: str) -> Parcel:
+        """Read the parcel of a reference; an answer that makes no sense, or is another's, leaves open what happened."""
+        if not _is_of(reference, data):
             data = {}
         status = data.get("status")
         parcel_id, tracking_number = data.get("parcel_id"), data.get("tracking_number")
@@ -160,8 +165,13 @@ class CarrierClient:
         return Parcel(parcel_id, carrier, tracking_number, delivered=status == "delivered")
 
 
+def _is_of(reference: str, said: Any) -> bool:
+    """Whether an answer, or a parcel in it, may be about this reference: it is an object, and names no other."""
+    return isinstance(said, dict) and bool(said.get("reference", reference) == reference)
+
+
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT and "\0" not in value
+    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT and storable(value)
 
 
 def _pause_s(state: RetryCallState) -> float:

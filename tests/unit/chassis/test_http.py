@@ -116,6 +116,16 @@ async def test_every_other_answer_is_told_apart(
 
 
 @WAYS
+@pytest.mark.parametrize("left_out", ["\0", "\ud800"])
+async def test_the_words_of_a_refusal_can_be_stored(clock: ManualClock, way: str, left_out: str) -> None:
+    """What JSON can say and Postgres cannot keep is left out of a refusal, which is written down."""
+    async with answered(way, clock, 422, {"code": "no-such-street", "detail": f"no{left_out} such street"}) as client:
+        with pytest.raises(RemoteRefused) as caught:
+            await client.request("POST", "/x")
+    assert caught.value.message.replace("?", "") == "no such street"
+
+
+@WAYS
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
