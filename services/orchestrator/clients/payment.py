@@ -1,11 +1,12 @@
 """The payment processor as steps see it: request, void by (order, attempt), list and refund; one try per call."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.chassis.errors import RemoteRefused, RemoteUnknown
-from services.chassis.http import ServiceClient
+from services.chassis.http import Answer, ServiceClient
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.clients.answers import read
@@ -38,6 +39,11 @@ class Payment(_Foreign):
     def owed_minor(self) -> int:
         """What was captured and not yet given back."""
         return self.captured_minor - self.refunded_minor
+
+
+class _Voided(_Foreign):
+    order_id: str | None = None
+    attempt: int | None = None
 
 
 class KnownRequest(_Foreign):
@@ -114,13 +120,16 @@ class PaymentClient:
     async def void(self, order_id: str, attempt: int, *, key: str, deadline: float) -> bool:
         """Void by our own reference, which refuses a later payment too; False if money was captured already."""
         try:
-            await self.http.request(
+            answer = await self.http.request(
                 "POST", "/payments/void", body={"order_id": order_id, "attempt": attempt}, key=key, deadline=deadline
             )
         except RemoteRefused as refusal:
             if refusal.code == "captured":
                 return False
             raise
+        voided = _Voided() if answer.data is None else read(_Voided, answer, service=SERVICE)
+        if voided.order_id not in (None, order_id) or voided.attempt not in (None, attempt):
+            raise _about_another(answer)
         return True
 
     async def captured(self, order_id: str, attempt: int, *, deadline: float) -> tuple[Payment, ...]:
@@ -138,16 +147,41 @@ class PaymentClient:
 
     async def get(self, payment_id: str, *, deadline: float) -> Payment:
         """One payment, by the processor's id."""
-        answer = await self.http.request("GET", f"/payments/{payment_id}", deadline=deadline)
-        return read(Payment, answer, service=SERVICE)
+        answer = await self.http.request("GET", _path(payment_id), deadline=deadline)
+        return _read_payment(answer, payment_id)
 
     async def refund(self, payment: Payment, *, deadline: float) -> None:
-        """Give back all that is captured; the key names the payment, so that all who refund it ask for one refund."""
+        """Give back all that is captured; the key names the payment, so that all who refund it ask for one refund.
+
+        Whatever the answer is called, only a payment with nothing left to give back counts as refunded.
+        """
+        key = f"refund:{payment.payment_id}"
         try:
-            await self.http.request(
-                "POST", f"/payments/{payment.payment_id}/refund", key=f"refund:{payment.payment_id}", deadline=deadline
-            )
+            answer = await self.http.request("POST", f"{_path(payment.payment_id)}/refund", key=key, deadline=deadline)
         except RemoteRefused:
-            # Whatever the refusal is called: only a payment with nothing left to give back counts as refunded.
             if (await self.get(payment.payment_id, deadline=deadline)).owed_minor > 0:
                 raise
+            return
+        owed_minor = _read_payment(answer, payment.payment_id).owed_minor
+        if owed_minor > 0:
+            raise RemoteUnknown(
+                f"{SERVICE} answered {answer.status} to a refund and owes {owed_minor} all the same", service=SERVICE
+            )
+
+
+def _path(payment_id: str) -> str:
+    """Return where a payment is, whatever characters the processor's id has."""
+    return f"/payments/{quote(payment_id, safe='')}"
+
+
+def _read_payment(answer: Answer, payment_id: str) -> Payment:
+    payment = read(Payment, answer, service=SERVICE)
+    if payment.payment_id != payment_id:
+        raise _about_another(answer)
+    return payment
+
+
+def _about_another(answer: Answer) -> RemoteUnknown:
+    return RemoteUnknown(
+        f"{SERVICE} answered {answer.status} about another payment", service=SERVICE, status=answer.status
+    )
