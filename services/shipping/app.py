@@ -92,8 +92,13 @@ def _dispatch(
 
 def _loops(database: Database, clock: Clock, dispatch: Dispatch) -> list[Loop]:
     """What a replica does by itself: confirm owed cancels, forget old keys, keep its clock by the database's."""
+
+    async def sweep() -> float:
+        return await dispatch.sweep(stopping=lambda: sweeping.stopping)
+
+    sweeping = Loop("undo-sweep", sweep, clock=clock)
     return [
-        Loop("undo-sweep", dispatch.sweep, clock=clock),
+        sweeping,
         upkeep.janitor(database, clock, (idempotency.purge,)),
         upkeep.calibration(database, clock),
     ]

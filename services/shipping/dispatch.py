@@ -4,6 +4,7 @@ No transaction is held over a call. A create works under the lease of its row; w
 written down first (refused or cancelled, with the undo owed) and confirmed by the carrier afterwards, by reference.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NoReturn
@@ -114,11 +115,16 @@ class Dispatch:
         async with self._database.autocommit() as conn:
             return await shipments.find(conn, order_id, now=self._clock.sql_now())
 
-    async def sweep(self) -> float:
-        """Have cancels confirmed that a replica has left unconfirmed; returns the seconds until the next look."""
+    async def sweep(self, *, stopping: Callable[[], bool] = lambda: False) -> float:
+        """Have cancels confirmed that a replica has left unconfirmed; returns the seconds until the next look.
+
+        Once it is `stopping`, it begins no other one: a carrier that does not answer would keep it for minutes.
+        """
         async with self._database.once() as conn:
             owed = await shipments.sweep_owed(conn, age_s=SWEEP_AGE_S, limit=SWEEP_LIMIT, now=self._clock.sql_now())
         for order_id, epoch in owed:
+            if stopping():
+                break
             try:
                 await self._undo(order_id, epoch)
             except (CarrierUnavailable, CarrierMisconfigured, AlreadyDelivered) as error:
@@ -229,7 +235,7 @@ class Dispatch:
     async def _undo(self, order_id: str, epoch: int) -> None:
         """Have the carrier cancel whatever has this reference; then the undo of `epoch` is no longer owed."""
         try:
-            await self._carrier.cancel(order_id)
+            await self._carrier.cancel(order_id, epoch=epoch)
         except AlreadyThere:
             await self._delivered(order_id)
             raise AlreadyDelivered from None

@@ -108,15 +108,16 @@ class CarrierClient:
         except (RemoteError, LookupError, TypeError):
             return None
 
-    async def cancel(self, reference: str) -> None:
+    async def cancel(self, reference: str, *, epoch: int) -> None:
         """Make sure that there is no parcel of this reference and will be none, with short retries.
 
+        What is owed anew, in another `epoch`, comes under another key: a carrier must not answer it from memory.
         Raises AlreadyThere if it was delivered, another RemoteError if the carrier did not confirm.
         """
 
         async def attempt() -> None:
             answer = await self._call(
-                "POST", "/parcels/cancel", body={"reference": reference}, key=f"cancel:{reference}"
+                "POST", "/parcels/cancel", body={"reference": reference}, key=f"cancel:{reference}:{epoch}"
             )
             if answer.data is not None and not _is_of(reference, answer.data):
                 raise RemoteUnknown("the carrier's answer is not of this reference", service=self._service.service)

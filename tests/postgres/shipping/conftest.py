@@ -71,12 +71,13 @@ class Shipping:
         self._settings = ShippingSettings(database_url=url, carrier_url="http://carrier")
         self._stack = stack
 
-    async def replica(self) -> Replica:
-        """Start one more copy of the service."""
+    async def replica(self, *, before: Hook | None = None, life: AsyncExitStack | None = None) -> Replica:
+        """Start one more copy of the service; with a `life` of its own it does by itself what replicas do, and ends."""
         line = Line(self.carrier_app)
+        line.before = before
         outbound = await self._stack.enter_async_context(httpx.AsyncClient(transport=line))
-        app = create_app(self._settings, clock=self.clock, http=outbound, background=False)
-        await self._stack.enter_async_context(app.router.lifespan_context(app))
+        app = create_app(self._settings, clock=self.clock, http=outbound, background=life is not None)
+        await (life or self._stack).enter_async_context(app.router.lifespan_context(app))
         http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://shipping")
         await self._stack.enter_async_context(http)
         secret = self._settings.service_token_secret.get_secret_value()
