@@ -14,6 +14,7 @@ _KEPT_S: Final = 600.0
 _ASK_AGAIN_S: Final = 10.0
 _TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 262_144
+_AWAY: Final = "The identity provider does not answer."
 _AS_IT_IS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -27,6 +28,7 @@ class KeySet:
         self._keys: dict[str, Any] = {}
         self._fetched_at = float("-inf")
         self._asked_at = float("-inf")
+        self._outages = 0
         self._lock = asyncio.Lock()
         self._log = get_logger("chassis.auth")
 
@@ -34,12 +36,19 @@ class KeySet:
         """Return the key; Unauthenticated if there is none, Unavailable if the provider does not answer."""
         if not isinstance(kid, str):
             raise Unauthenticated("The token names no key.")
-        if not self._fresh() or kid not in self._keys:
+        if self._must_look(kid):
+            outages = self._outages
             async with self._lock:
+                if self._outages != outages:  # whoever asked meanwhile has waited for us too
+                    raise Unavailable(_AWAY)
                 await self._refresh(kid)
         if kid not in self._keys:
             raise Unauthenticated("The token's key is not known.")
         return self._keys[kid]
+
+    def _must_look(self, kid: str) -> bool:
+        """Whether to ask, or wait for who does; a key that is known need not wait for newer ones."""
+        return kid not in self._keys or not (self._fresh() or self._lock.locked())
 
     def _fresh(self) -> bool:
         return self._clock.monotonic() - self._fetched_at < _KEPT_S
@@ -54,7 +63,8 @@ class KeySet:
             self._log.warning("auth.keys_unavailable", error=type(error).__name__)
             if not self._keys:
                 self._asked_at = float("-inf")
-                raise Unavailable("The identity provider does not answer.") from None
+                self._outages += 1
+                raise Unavailable(_AWAY) from None
             return
         self._keys = {key.key_id: key.key for key in found.keys if key.key_id is not None}
         self._fetched_at = self._clock.monotonic()

@@ -1,5 +1,6 @@
 """Who is let in: users by the shared secret or a key set, services by short tokens; everyone else is told apart."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -168,9 +169,12 @@ class Provider:
         self.keys: list[dict[str, Any]] = []
         self.asked = 0
         self.up = True
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def __call__(self, _request: httpx.Request) -> httpx.Response:
         self.asked += 1
+        await self.answers.wait()
         return httpx.Response(200, json={"keys": self.keys}) if self.up else httpx.Response(503)
 
     def publish(self, kid: str, public_key: Any) -> None:
