@@ -9,6 +9,8 @@ from services.session.domain.errors import OrderConflict, OrderIdTaken
 from services.session.domain.order import RETRYABLE, Address
 
 WORKFLOW = "order"
+ATTEMPTS_MAX = 1_000_000
+"""As far as the services count the attempts at an order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ def next_attempt(wanted: Wanted, standing: Standing | None) -> int | None:
     same = standing.address == wanted.address and standing.token_hash == wanted.token_hash
     repeated = standing.key_hash == wanted.key_hash
     if standing.status in RETRYABLE and not repeated:
+        if standing.attempt >= ATTEMPTS_MAX:
+            raise OrderConflict("This order was tried too often; place another one.")
         return standing.attempt + 1
     if not same:
         raise OrderConflict

@@ -3,8 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
+from services.contracts.session import Attempt
 from services.session.domain.checkout import (
+    ATTEMPTS_MAX,
     Standing,
     Wanted,
     derived_order_id,
@@ -54,6 +57,18 @@ def test_only_an_unpaid_end_allows_the_next_attempt(status: str) -> None:
 def test_the_key_of_the_attempt_never_starts_another() -> None:
     """A repeat with the key that started the failed attempt means that attempt, also when the key's row is purged."""
     assert next_attempt(replace(WANTED, key_hash="k0"), replace(STANDING, status="payment_failed")) is None
+
+
+def test_attempts_end_where_services_stop_counting() -> None:
+    """The last attempt that the services can tell each other of is the last; who wants more places another order."""
+    attempts: TypeAdapter[int] = TypeAdapter(Attempt)
+    assert attempts.validate_python(ATTEMPTS_MAX) == ATTEMPTS_MAX
+    with pytest.raises(ValidationError):
+        attempts.validate_python(ATTEMPTS_MAX + 1)
+    failed = replace(STANDING, status="payment_failed", attempt=ATTEMPTS_MAX - 1)
+    assert next_attempt(WANTED, failed) == ATTEMPTS_MAX
+    with pytest.raises(OrderConflict):
+        next_attempt(WANTED, replace(failed, attempt=ATTEMPTS_MAX))
 
 
 def test_names_are_derived() -> None:
