@@ -113,9 +113,14 @@ class PaymentClient:
 
     async def requests(self, order_id: str, attempt: int, *, deadline: float) -> tuple[KnownRequest, ...]:
         """The requests of an attempt that the processor has taken."""
-        answer = await self.http.request("GET", "/payments", params={"order_id": order_id}, deadline=deadline)
+        answer = await self._list(order_id, attempt, deadline=deadline)
         listed = read(_KnownRequests, answer, service=SERVICE).payments
         return tuple(known for known in listed if known.order_id == order_id and known.attempt == attempt)
+
+    async def _list(self, order_id: str, attempt: int, *, deadline: float) -> Answer:
+        """Ask for the payments of an attempt; whoever knows no attempts lists all of the order's."""
+        of_it = {"order_id": order_id, "attempt": str(attempt)}
+        return await self.http.request("GET", "/payments", params=of_it, deadline=deadline)
 
     async def void(self, order_id: str, attempt: int, *, key: str, deadline: float) -> bool:
         """Void by our own reference, which refuses a later payment too; False if money was captured already."""
@@ -134,7 +139,7 @@ class PaymentClient:
 
     async def captured(self, order_id: str, attempt: int, *, deadline: float) -> tuple[Payment, ...]:
         """The payments of an attempt that is not voided because money was captured; RemoteUnknown if none shows any."""
-        answer = await self.http.request("GET", "/payments", params={"order_id": order_id}, deadline=deadline)
+        answer = await self._list(order_id, attempt, deadline=deadline)
         listed = read(_Payments, answer, service=SERVICE).payments
         ours = [payment for payment in listed if payment.order_id == order_id and payment.attempt == attempt]
         captured = tuple(payment for payment in ours if payment.captured_minor > 0)

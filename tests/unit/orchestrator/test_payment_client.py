@@ -69,6 +69,21 @@ async def test_a_void_of_something_else_voids_nothing(clock: ManualClock, said: 
         assert await payments.void("order-1", 1, key="k", deadline=deadline)
 
 
+async def test_an_order_of_many_attempts_is_asked_about_by_attempt(clock: ManualClock) -> None:
+    """What other attempts have left at the processor does not hide this one's money behind an endless list."""
+    held = [HELD | {"attempt": attempt, "awakeable_id": "a" * 120, "voided": False} for attempt in range(1, 5_001)]
+
+    def processor(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params.get("attempt")
+        return httpx.Response(200, json={"payments": [one for one in held if asked in (None, str(one["attempt"]))]})
+
+    deadline = clock.monotonic() + 1
+    async with calling(processor, clock) as payments:
+        (captured,) = await payments.captured("order-1", 5_000, deadline=deadline)
+        (known,) = await payments.requests("order-1", 5_000, deadline=deadline)
+    assert (captured.attempt, known.attempt) == (5_000, 5_000)
+
+
 @pytest.mark.parametrize("payment_id", ["a/../../void", "a?b", "a#b", "a%2fb", "a b", "é"])
 async def test_an_id_is_one_part_of_its_path(clock: ManualClock, payment_id: str) -> None:
     """Whatever characters an id has, it leads to its own payment and nowhere else at the processor."""
