@@ -82,8 +82,8 @@ EDGES = (
         (
             Edit(
                 WEBHOOKS,
-                "    signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())\n",
-                "    signing.verify(desk.webhook_secrets, request.headers,"
+                "    webhook_id = signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())\n",
+                "    webhook_id = signing.verify(desk.webhook_secrets, request.headers,"
                 " __import__('json').dumps(__import__('json').loads(body)).encode(), desk.clock.now())\n",
             ),
         ),

@@ -153,10 +153,9 @@ async def _take(request: Request, desk: Desk) -> str:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMedia
     body = await request.body()
-    signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())
+    webhook_id = signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())
     vouch(request.scope)
     event = read_json(_EVENT, body, tag=_TAG)
-    webhook_id = request.headers["webhook-id"]
     if isinstance(event, PaymentReturned):
         await _record(desk, webhook_id, event, event.data.payment_id, outcome="recorded")
         return "recorded"

@@ -4,9 +4,10 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.postgres.orchestrator.acts import unpaid
+from tests.postgres.orchestrator.acts import audited, unpaid
 from tests.support.system import System, signed, succeeded
 
 FORGED: list[dict[str, Any]] = [
@@ -87,6 +88,21 @@ async def test_a_changed_body_or_an_old_event_is_401(system: System) -> None:
         headers = signed(raw, event_id="evt_1", at=at)
         answer = await system.call("POST", "orchestrator", "/webhooks/payments", content=raw, headers=headers)
         assert answer.status_code == status, offset
+
+
+@pytest.mark.scenario("G21", "W7")
+async def test_a_repeat_under_another_id_before_the_signed_one_is_a_repeat(system: System) -> None:
+    """What is recorded is the id that was signed, wherever it stands among those that were sent."""
+    payment = await unpaid(system)
+    event = succeeded(payment) | {"type": "payment.refunded"}
+    del event["data"]["transaction_id"]
+    raw = json.dumps(event).encode()
+    genuine = list(signed(raw, event_id="evt_1", at=system.clock.now()).items())
+    for more in ([], [("webhook-id", "evt_2")], [("webhook-id", "evt_3")]):
+        headers = httpx.Headers([*more, *genuine])
+        answer = await system.call("POST", "orchestrator", "/webhooks/payments", content=raw, headers=headers)
+        assert answer.status_code == 200
+    assert await audited(system) == ["payment.refunded"]
 
 
 async def test_the_signature_is_over_the_raw_bytes(system: System) -> None:
