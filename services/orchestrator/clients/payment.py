@@ -1,6 +1,7 @@
 """The payment processor as steps see it: request, void by (order, attempt), list and refund; one try per call."""
 
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,6 +43,7 @@ class Payment(_Foreign):
 
 
 class _Voided(_Foreign):
+    status: Literal["voided"]
     order_id: str | None = None
     attempt: int | None = None
 
@@ -132,7 +134,7 @@ class PaymentClient:
             if refusal.code == "captured":
                 return False
             raise
-        voided = _Voided() if answer.data is None else read(_Voided, answer, service=SERVICE)
+        voided = read(_Voided, answer, service=SERVICE)
         if voided.order_id not in (None, order_id) or voided.attempt not in (None, attempt):
             raise _about_another(answer)
         return True

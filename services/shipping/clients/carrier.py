@@ -119,8 +119,8 @@ class CarrierClient:
             answer = await self._call(
                 "POST", "/parcels/cancel", body={"reference": reference}, key=f"cancel:{reference}:{epoch}"
             )
-            if answer.data is not None and not _is_of(reference, answer.data):
-                raise RemoteUnknown("the carrier's answer is not of this reference", service=self._service.service)
+            if not _is_of(reference, answer.data) or answer.data.get("status") != "cancelled":
+                raise RemoteUnknown("the carrier's answer is no cancellation of ours", service=self._service.service)
 
         try:
             await self._patiently(attempt)
