@@ -97,7 +97,7 @@ async def test_a_repeat_under_another_id_before_the_signed_one_is_a_repeat(syste
     event = succeeded(payment) | {"type": "payment.refunded"}
     del event["data"]["transaction_id"]
     raw = json.dumps(event).encode()
-    genuine = list(signed(raw, event_id="evt_1", at=system.clock.now()).items())
+    genuine = [(name, str(value)) for name, value in signed(raw, event_id="evt_1", at=system.clock.now()).items()]
     for more in ([], [("webhook-id", "evt_2")], [("webhook-id", "evt_3")]):
         headers = httpx.Headers([*more, *genuine])
         answer = await system.call("POST", "orchestrator", "/webhooks/payments", content=raw, headers=headers)
