@@ -7,7 +7,7 @@ same way.
 import logging
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import structlog
@@ -56,7 +56,7 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=_Printer,
         cache_logger_on_first_use=False,
     )
     handler = _Stdout()
@@ -76,6 +76,17 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
     logging.getLogger("uvicorn.access").disabled = True  # the chassis writes its own access log
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Printer(structlog.PrintLogger):
+    """Writes lines to whatever is stdout at the moment; a line that nobody takes is lost, and not whoever says it."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):  # a full disk, a reader that is gone; or an output that is closed
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 class _Stdout(logging.Handler):

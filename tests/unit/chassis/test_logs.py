@@ -1,5 +1,7 @@
 """Logs and traces: ids that follow a task, secrets that never appear, libraries that write the same way."""
 
+import errno
+import io
 import json
 import logging
 
@@ -27,6 +29,33 @@ def test_a_line_has_its_ids_and_no_secrets(capsys: pytest.CaptureFixture[str]) -
     assert first | {"event": "checkout.started", "order_id": "o-1", "service": "session", "level": "info"} == first
     assert first["payment_token"] == "[redacted]"
     assert "order_id" not in second
+
+
+class Unwritable(io.StringIO):
+    """An output that takes nothing: a full disk, or a pipe whose reader is gone."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("spelling", ["json", "text"])
+@pytest.mark.scenario("RC13")
+def test_whoever_logs_does_not_fail_over_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spelling: logs.LogFormat
+) -> None:
+    """A line that nobody takes is lost, and not the request, the step or the loop that says it; later ones are told."""
+    logs.configure(service="session", level="info", format=spelling)
+    closed = io.StringIO()
+    closed.close()
+    for output in (Unwritable(), closed):
+        with monkeypatch.context() as away:
+            away.setattr("sys.stdout", output)
+            logs.get_logger("x").info("lost")
+            logs.get_logger("x").error("lost.too", exc_info=ValueError("x"))
+    logs.get_logger("x").info("told")
+    said = capsys.readouterr().out
+    assert "told" in said
+    assert "lost" not in said
 
 
 def test_libraries_write_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
