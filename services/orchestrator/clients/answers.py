@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -10,6 +10,14 @@ from services.chassis.errors import RemoteUnknown
 from services.chassis.http import Answer
 
 T = TypeVar("T")
+
+
+class _OfAnOrder(Protocol):
+    @property
+    def order_id(self) -> str: ...
+
+
+Ordered = TypeVar("Ordered", bound=_OfAnOrder)
 
 
 @lru_cache(maxsize=64)
@@ -29,3 +37,13 @@ def read(shape: type[T], answer: Answer, *, service: str) -> T:
             service=service,
             status=answer.status,
         ) from None
+
+
+def read_of(order_id: str, shape: type[Ordered], answer: Answer, *, service: str) -> Ordered:
+    """The answer's body as `shape`, and of this order: what is said of another is as unreadable."""
+    value = read(shape, answer, service=service)
+    if value.order_id != order_id:
+        raise RemoteUnknown(
+            f"{service} answered {answer.status} about another order", service=service, status=answer.status
+        )
+    return value

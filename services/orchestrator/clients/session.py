@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from services.chassis.errors import RemoteUnknown
 from services.chassis.http import ServiceClient
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import CheckoutExecuted, MarkExecuted, Reservation, ReservedItem, ReserveStock
-from services.orchestrator.clients.answers import read
+from services.orchestrator.clients.answers import read_of
 
 SERVICE = "session"
 
@@ -29,11 +30,11 @@ class SessionClient:
             deadline=deadline,
             acting_user=acting_user,
         )
-        return read(Reservation, answer, service=SERVICE)
+        return read_of(placed.order_id, Reservation, answer, service=SERVICE)
 
     async def release(self, placed: PlacedOrder, *, key: str, deadline: float, acting_user: str | None = None) -> None:
         """Give the stock of this attempt back; it can never be held again."""
-        await self.http.request(
+        answer = await self.http.request(
             "DELETE",
             f"/reservations/{placed.order_id}",
             params={"attempt": str(placed.attempt)},
@@ -41,6 +42,8 @@ class SessionClient:
             deadline=deadline,
             acting_user=acting_user,
         )
+        if answer.data is not None:  # session says nothing to it; whoever does has not released anything
+            raise RemoteUnknown(f"{SERVICE} answered {answer.status} with a body", service=SERVICE)
 
     async def mark_executed(
         self, placed: PlacedOrder, *, key: str, deadline: float, acting_user: str | None = None
@@ -54,4 +57,4 @@ class SessionClient:
             deadline=deadline,
             acting_user=acting_user,
         )
-        return read(CheckoutExecuted, answer, service=SERVICE)
+        return read_of(placed.order_id, CheckoutExecuted, answer, service=SERVICE)

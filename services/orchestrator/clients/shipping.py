@@ -8,8 +8,14 @@ from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUn
 from services.chassis.http import ServiceClient
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import ReservedItem
-from services.contracts.shipping import CARRIER_MISCONFIGURED, SHIPMENT_UNKNOWN, CreateShipment, Shipment
-from services.orchestrator.clients.answers import read
+from services.contracts.shipping import (
+    CARRIER_MISCONFIGURED,
+    SHIPMENT_UNKNOWN,
+    CreateShipment,
+    Shipment,
+    ShipmentCancelled,
+)
+from services.orchestrator.clients.answers import read_of
 
 SERVICE = "shipping"
 
@@ -39,7 +45,7 @@ class ShippingClient:
                 deadline=deadline,
                 acting_user=acting_user,
             )
-        return read(Shipment, answer, service=SERVICE)
+        return read_of(placed.order_id, Shipment, answer, service=SERVICE)
 
     async def find(self, order_id: str, *, deadline: float, acting_user: str | None = None) -> Shipment | None:
         """Return the shipment of an order; None if there is none, or it is cancelled. RemoteUnknown while it is made.
@@ -54,15 +60,16 @@ class ShippingClient:
             if refusal.code != SHIPMENT_UNKNOWN:
                 raise
             return None
-        shipment = read(Shipment, answer, service=SERVICE)
+        shipment = read_of(order_id, Shipment, answer, service=SERVICE)
         return None if shipment.status == "cancelled" else shipment
 
     async def cancel(self, order_id: str, *, key: str, deadline: float, acting_user: str | None = None) -> None:
         """Cancel by order: also one never shipped, which leaves a tombstone against a late create."""
         with _let_in_by_the_carrier():
-            await self.http.request(
+            answer = await self.http.request(
                 "POST", f"/shipments/{order_id}/cancel", key=key, deadline=deadline, acting_user=acting_user
             )
+        read_of(order_id, ShipmentCancelled, answer, service=SERVICE)
 
 
 @contextmanager
