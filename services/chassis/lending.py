@@ -9,7 +9,9 @@ from services.chassis.connection import Connection, Row
 from services.chassis.sql import Statement
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
-_FIRST_WORD: Final = re.compile(r"(?:\s|--[^\n\r]*|/\*(?:(?!/\*|\*/).)*\*/)*\(*\s*([a-z]+)", re.IGNORECASE | re.DOTALL)
+_FIRST_WORD: Final = re.compile(
+    r"(?:\s|--[^\n\r]*(?:[\n\r]|\Z)|/\*(?:(?!/\*|\*/).)*\*/)*\(*\s*([a-z]+)", re.IGNORECASE | re.DOTALL
+)
 _ALLOWED: Final = frozenset({"select", "insert", "update", "delete", "merge", "with", "values", "table", "lock"})
 
 

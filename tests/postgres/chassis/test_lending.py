@@ -72,6 +72,16 @@ async def test_it_ends_no_transaction(session_database: Database, text: str) -> 
         assert await conn.scalar(COUNT) == 1
 
 
+@pytest.mark.timeout(60)
+async def test_a_line_of_dashes_is_read_once(session_database: Database) -> None:
+    """However many comments a line could be taken for, a statement below it that is none is refused at once."""
+    async with session_database.begin() as conn:
+        with lent(conn) as lending:
+            with pytest.raises(NotLent):
+                await lending.fetch(Statement.of("--" * 40 + "\n'commit'"))
+            assert await lending.scalar(Statement.of("--" * 40 + "\n-- it is one\nselect 1")) == 1
+
+
 async def test_several_statements_are_not_one(session_database: Database) -> None:
     """A commit behind another statement is refused, whether the driver or we see it."""
     several = Statement.of("insert into lent_rows values ('a'); commit; insert into lent_rows values ('b')")
