@@ -95,7 +95,9 @@ async def test_a_lease_that_ends_before_its_place_is_free_runs_nothing(
         await gate.pass_through()
 
     SCRIPT.add("a", wait)
-    first, second = [await cluster.start(alone, name, key=name) for name in ("a", "b")]
+    first = await cluster.start(alone, "a", key="a")
+    cluster.clock.advance(0.001)  # who is due first is claimed first
+    second = await cluster.start(alone, "b", key="b")
     async with cluster.running():
         await gate.reached.wait()
         while len([event for event in cluster.events if event == "claimed"]) < 2:
