@@ -85,3 +85,13 @@ def test_everything_else_is_read_as_the_standard_library_reads_it(value: object)
     loose = json.dumps(value, indent=2)
     assert strict_json.loads(loose.encode()) == value
     assert strict_json.canonical(json.loads(loose)) == strict_json.canonical(value)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", [b"", b"\\", b'"'])
+@pytest.mark.scenario("G24")
+def test_a_string_without_an_end_is_looked_at_once(end: bytes) -> None:
+    """A body of the greatest size takes no longer for being full of escaped quotes that nothing closes."""
+    brackets = b"[]" * (strict_json.MAX_DEPTH + 1)
+    with pytest.raises(Malformed):
+        strict_json.loads(brackets + b'"' + b'\\"' * 500_000 + end)
