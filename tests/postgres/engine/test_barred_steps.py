@@ -1,6 +1,7 @@
 """A step that must not be called again stops its saga only where nothing else has moved it on by then."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -11,7 +12,7 @@ from services.orchestrator.engine.model.states import RunState
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.reconciled import HOURLY, KEY_LIFE
 from tests.support.engine import ONE, SUSPENDING, THREE, Cluster, only
-from tests.support.world import HOUR_S, act, answer_lost, look, undo, unreachable
+from tests.support.world import HOUR_S, ONCE, Gate, act, answer_lost, held, look, undo, unreachable
 
 
 async def _told(ctx: WorkflowContext) -> str:
@@ -86,3 +87,37 @@ async def test_a_promise_settled_elsewhere_as_a_step_is_barred_counts(
     assert await _alarms(cluster, saga_id) == []
     assert len(cluster.world.called("a")) == 1
     assert [call.attempt for call in cluster.world.called("read b")] == ([1, 2, 3] if definition is beside else [])
+
+
+@workflow("late-neighbour", version=1, undos=[undo])
+async def late_neighbour(ctx: WorkflowContext, _: None) -> list[str]:
+    """A step whose key grows old, and one of a single attempt that begins half a minute before that is due."""
+
+    async def late() -> str:
+        await ctx.sleep(timedelta(seconds=HOUR_S - 30))
+        return await ctx.run(act, "b", compensate=undo, retry=ONCE)
+
+    return list(await ctx.gather(ctx.run(act, "a", compensate=undo, retry=HOURLY), late()))
+
+
+@only(ONE, THREE, SUSPENDING)
+@pytest.mark.scenario("V13", "G8")
+async def test_what_is_under_way_beside_a_barred_step_is_let_finish(cluster_of: ClusterOf) -> None:
+    """A call that may be made once is not cut off because another must not be made: its answer is recorded first."""
+    cluster = cluster_of(late_neighbour, **KEY_LIFE)
+    cluster.world.script("a", answer_lost())
+    cluster.world.script("b", held(gate := Gate()))
+    saga_id = await cluster.start(late_neighbour)
+    await cluster.settle()
+    cluster.clock.advance(HOUR_S - 29)
+    async with cluster.running():
+        await gate.reached.wait()
+        cluster.clock.advance(30)
+        for _ in range(50):
+            assert (await cluster.view(saga_id)).status == "running"
+        gate.open()
+    view = await cluster.finish(saga_id)
+    assert (view.status, view.attention and view.attention.reason) == ("stuck", "key-expired")
+    await cluster.operations.skip(saga_id, "1.0.1", by="ann", reason="found there", output="a#1")
+    assert (await cluster.finish(saga_id)).output == ["a#1", "b#2"]
+    assert [call.name for call in cluster.world.calls] == ["a", "b"]

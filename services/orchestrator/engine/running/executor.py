@@ -105,7 +105,7 @@ class Executor:
         elif run.attempts:
             if run.pending.has_news_for_others:
                 await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
-            await self._await_attempts(run)
+            await self._await_attempts(run, run.next_due())
         elif (due_at := self._short_waits.may_nap_until(run)) is not None:
             await self._nap(run, due_at)
         else:
@@ -125,16 +125,15 @@ class Executor:
             name = f"step {run.saga.id}:{command.position}"
             run.attempts[command.position] = asyncio.create_task(self._attempt(run, command), name=name)
         if self._book.next_transaction(run) is None:
-            await self._await_attempts(run)
+            await self._await_attempts(run, run.next_due())
 
     def _attempt(self, run: Run, command: RunStep) -> Coroutine[Any, Any, Attempted]:
         name, number, call = attempt_of(run.pending.calls[command.position], command)
         return self._caller.attempt(run.saga, command.position, name, number, command.timeout_s, call)
 
-    async def _await_attempts(self, run: Run) -> None:
-        """Wait until an attempt has ended, or time alone moves another branch on."""
+    async def _await_attempts(self, run: Run, due_at: datetime | None) -> None:
+        """Wait until an attempt has ended, or until `due_at`, when time alone moves another branch on."""
         waiting: set[asyncio.Future[Any]] = set(run.attempts.values())
-        due_at = run.next_due()
         alarm = None
         if due_at is not None:
             seconds = max(0.0, (due_at - run.log.now()).total_seconds())
@@ -261,7 +260,10 @@ class Executor:
         await self._committer.write(run.pending, pending.flush(FORWARD, WAITING, due_at=due_at, faults=faults))
 
     async def _barred(self, run: Run, fault: StepBarred) -> bool:
-        """Stop a saga because of a step that must not be called; False if a signal has come that may move it on."""
+        """Stop a saga because of a step that must not be called; False if a call or a signal may move it on."""
+        if run.attempts:
+            await self._await_attempts(run, due_at=None)
+            return False
         if await self._stuck(run, fault, knows_signals=run.log.signal_no):
             return True
         await self._learn(run)
