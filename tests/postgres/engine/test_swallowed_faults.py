@@ -1,15 +1,17 @@
 """A fault of the code stops its saga there, whatever the code makes of it: nothing that it does since is recorded."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
-from services.orchestrator.engine import EngineError, WorkflowContext, workflow
+from services.orchestrator.engine import EngineError, WorkflowContext, WorkflowDefinition, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.restarting import BY, decide, log_of, paused
 from tests.support.bookings import book, unbook
 from tests.support.engine import ONE, SUSPENDING, messages_of, only
 from tests.support.programs import drawn_here, note
 from tests.support.workflows import brief
-from tests.support.world import act, put_back, undo
+from tests.support.world import ONCE, Gate, act, held, put_back, undo
 
 
 async def carry_on(ctx: WorkflowContext) -> None:
@@ -82,3 +84,40 @@ async def test_code_that_is_stopped_records_nothing_more(cluster_of: ClusterOf, 
     assert (await messages_of(cluster, "k"), cluster.world.calls) == ([], [])
     await cluster.operations.cancel(view.saga_id, **BY)
     assert (await cluster.finish(view.saga_id)).status == "cancelled"
+
+
+def _hasty(*undos: Callable[..., Awaitable[None]]) -> WorkflowDefinition:
+    """A step that may be attempted once, and beside it an undo that is declared or not."""
+
+    @workflow("hasty", version=1, undos=[undo, *undos])
+    async def hasty(ctx: WorkflowContext, _: None) -> str:
+        async def beside() -> None:
+            await ctx.run(act, "quick")
+            ctx.add_compensation(put_back, "nothing")
+
+        done, _none = await ctx.gather(ctx.run(act, "once", compensate=undo, retry=ONCE), beside())
+        return str(done)
+
+    return hasty
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("V13", "G8")
+async def test_what_is_under_way_beside_a_fault_is_let_finish(cluster_of: ClusterOf) -> None:
+    """Its answer is recorded before the saga stops: mended and retried, the step counts as done and not as cut off."""
+    cluster = cluster_of(_hasty())
+    cluster.world.script("once", held(gate := Gate()))
+    saga_id = await cluster.start(cluster.definitions[0])
+    async with cluster.running():
+        await gate.reached.wait()
+        await cluster.world.until_called("quick")
+        for _ in range(50):
+            assert (await cluster.view(saga_id)).status == "running"
+        gate.open()
+    view = await cluster.finish(saga_id)
+    assert (view.status, view.attention and view.attention.reason) == ("stuck", "undeclared-name")
+    await cluster.restart([_hasty(put_back)])
+    await cluster.operations.retry(saga_id, **BY)
+    view = await cluster.finish(saga_id)
+    assert (view.status, view.output) == ("completed", "once#2")
+    assert [call.name for call in cluster.world.calls] == ["once", "quick"]

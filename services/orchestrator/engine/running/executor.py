@@ -270,11 +270,13 @@ class Executor:
         return False
 
     async def _stuck(self, run: Run, fault: EngineError, *, knows_signals: int | None = None) -> bool:
-        """Write a fault of the code; the calls that it has not asked for are under way still, with what is unknown."""
+        """Write a fault of the code, and what calls beside it have told; those not asked for are under way still."""
         if isinstance(fault, Divergence):
             run.pending.discard()
             attention = Attention(fault.code, fault.message, fault.position, fault.expected, fault.found)
         else:
+            while run.attempts:
+                await self._await_attempts(run, due_at=None)
             run.pending.calls = {**run.log.replay.calls, **run.pending.calls}
             attention = Attention(fault.code, fault.message, fault.position if isinstance(fault, StepBarred) else None)
         return await self._endings.get_stuck(run.definition, run.pending, attention, knows_signals=knows_signals)
