@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from services.chassis.ids import derived_uuid
 from services.chassis.messaging.outbox import Message
 from services.contracts.events import CloudEvent, OrderEvent, OrderStatus, PaymentSummary, ShipmentSummary
 from services.contracts.orchestrator import PlacedOrder
@@ -86,6 +85,6 @@ def order_ended(transition: Transition) -> Iterable[Message]:
     if transition.after == "failed" and code in STATUS_OF_FAILURE:
         status = STATUS_OF_FAILURE[code]
         return (order_event(placed, transition.saga_id, status, detail=why, payment_undone_at=undone_at),)
-    # Stuck, or failed for a reason not known here; it may stand still more than once, each time for its own reason.
-    occasion = f":{derived_uuid(transition.after, code, why or '')}"
+    # Stuck, or failed for a reason not known here; it may stand still more than once, and for the same reason again.
+    occasion = f":{transition.number}"
     return (order_event(placed, transition.saga_id, "needs_attention", detail=_IN_HAND, occasion=occasion),)

@@ -1,4 +1,4 @@
-"""What a branch tells others beside a call that is under way leaves at once, and does not wait for its answer."""
+"""What a branch has done beside a call that is under way is written at once, and does not wait for its answer."""
 
 import pytest
 
@@ -64,3 +64,28 @@ async def test_it_leaves_while_the_call_is_under_way(cluster_of: ClusterOf, way:
     assert cluster.world.happened(saga_id) == ["quick", "slow"]
     await decide(cluster, saga_id, "on")
     assert (await cluster.finish(saga_id)).status == "completed"
+
+
+@workflow("side-by-side", version=1, undos=[undo])
+async def side_by_side(ctx: WorkflowContext, names: list[str]) -> list[str]:
+    """Steps at once."""
+    return list(await ctx.gather(*(ctx.run(act, name, compensate=undo) for name in names)))
+
+
+@only(ONE, THREE)
+@pytest.mark.scenario("CC1", "G3")
+async def test_an_answer_is_recorded_while_the_call_is_under_way(cluster_of: ClusterOf) -> None:
+    """A step that has been answered beside a slow one is recorded, so that no crash meanwhile has it called again."""
+    cluster = cluster_of(side_by_side)
+    cluster.world.script("slow", held(gate := Gate()))
+    saga_id = await cluster.start(side_by_side, ["slow", "quick"])
+    async with cluster.running():
+        await gate.reached.wait()
+        for _ in range(PATIENCE_TURNS):
+            done = [step for step in await cluster.operations.steps(saga_id) if step.status == "done"]
+            if done:
+                break
+        gate.open()
+        assert [step.position for step in done] == ["1.1.1"]
+    assert (await cluster.finish(saga_id)).status == "completed"
+    assert sorted(cluster.world.happened(saga_id)) == ["quick", "slow"]

@@ -173,3 +173,29 @@ async def test_being_stuck_is_told(cluster_of: ClusterOf) -> None:
     await cluster.operations.retry(saga_id, by="ann", reason="the right code is back")
     assert (await cluster.finish(saga_id)).status == "completed"
     assert (await messages_of(cluster, "k"))[4:] == ["fourth", "running>completed:fine:fine"]
+
+
+def count(transition: Transition) -> list[Message]:
+    """Tell which change it is."""
+    return [note(transition.key, f"{transition.after}:{transition.number}")]
+
+
+@only(ONE)
+@pytest.mark.scenario("C2", "K4")
+async def test_being_stuck_again_is_another_change(cluster_of: ClusterOf) -> None:
+    """A saga that is stuck for the same reason as before has a new number, so that its news is not taken for old."""
+    cluster = cluster_of(telling)
+    saga_id = await cluster.start(telling, "fine")
+    await cluster.settle()
+
+    async def other(ctx: WorkflowContext, name: str) -> str:
+        await ctx.run(act, "wrong")
+        return name
+
+    await cluster.restart([workflow("telling", version=1, undos=[undo], on_transition=count)(other)])
+    assert (await cluster.finish(saga_id)).status == "stuck"
+    await cluster.operations.retry(saga_id, by="ann", reason="perhaps now")
+    assert (await cluster.finish(saga_id)).status == "stuck"
+    told = (await messages_of(cluster, "k"))[3:]
+    assert [message.split(":")[0] for message in told] == ["stuck", "stuck"]
+    assert len(set(told)) == 2

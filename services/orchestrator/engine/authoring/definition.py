@@ -29,13 +29,15 @@ BUILT_IN_SHAPES: dict[str, Any] = {
 class Transition:
     """A change of status that is published: to an end, or to `stuck`.
 
-    `before` and `after` are status words; `input` and `output` have the workflow's own types. `undone` says of an end
-    when which undos were done, by their names; what an operator settled by hand is not among them.
+    `number` is another one for every change of a saga, also for one that comes to the same again. `before` and `after`
+    are status words; `input` and `output` have the workflow's own types. `undone` says of an end when which undos were
+    done, by their names; what an operator settled by hand is not among them.
     """
 
     saga_id: str
     workflow: str
     key: str
+    number: int
     before: str
     after: str
     input: Any

@@ -112,6 +112,7 @@ class Endings:
             saga_id=str(saga.id),
             workflow=saga.workflow,
             key=saga.key,
+            number=pending.flush_no + 1,
             before=pending.status,
             after=after,
             input=self._codec.decode(saga.input, definition.input_type),
@@ -121,8 +122,7 @@ class Endings:
         )
         messages = definition.on_transition(transition)
         return tuple(
-            addressed(message, saga, f"{saga.id}:{pending.flush_no + 1}:{index}")
-            for index, message in enumerate(messages)
+            addressed(message, saga, f"{saga.id}:{transition.number}:{index}") for index, message in enumerate(messages)
         )
 
 

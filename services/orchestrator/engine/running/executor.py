@@ -15,7 +15,7 @@ One turn of the loop::
        │        │ no
        │        ▼
        └── an attempt under way? ─ no ─▶ listen, suspend (flush) ─ news ─┐
-       ▲        │ yes: wait for one                                       │
+       ▲        │ yes: flush if there is anything, wait for one           │
        └────────┴─────────────────────────────────────────────────────────┘
 """
 
@@ -103,7 +103,7 @@ class Executor:
             call = self._book.attempt_of(run, command)
             self._book.enter_transaction(run, command, call, await self._transactions.attempt(run, command, call))
         elif run.attempts:
-            if run.pending.has_news_for_others:
+            if run.pending.has_records:
                 await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
             await self._await_attempts(run, run.next_due())
         elif (due_at := self._short_waits.may_nap_until(run)) is not None:

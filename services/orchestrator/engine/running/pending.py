@@ -124,9 +124,9 @@ class Pending:
         return not any(self._buffers()) and self.last_written == self._row_state()
 
     @property
-    def has_news_for_others(self) -> bool:
-        """Say whether something is to leave the saga, or to be settled by others, that is not written yet."""
-        return bool(self.messages or self.starts or self.opened)
+    def has_records(self) -> bool:
+        """Say whether something has been recorded, or is to leave the saga, that is not written yet."""
+        return any(self._buffers())
 
     @property
     def has_news_for_undos(self) -> bool:
