@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
-from bench.records import Results
+from bench.records import Results, heading
 
 BEFORE, NOW = "before", "now"
 COMPARED = {
@@ -31,5 +31,5 @@ def table(results: Results) -> list[list[str]]:
             if turns:
                 middles = [results.middle(name, workload, figure) or 0.0 for name in (BEFORE, NOW)]
                 shown = [f"{value:,.4g}" for value in (*middles, median(turns), min(turns), max(turns))]
-                rows.append([workload, figure.replace("_per_s", "/s").replace("_", " "), *shown])
+                rows.append([workload, heading(figure), *shown])
     return rows

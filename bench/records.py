@@ -83,6 +83,11 @@ class Results:
         return unique(record.workload for record in self.records)
 
 
+def heading(figure: str) -> str:
+    """Return a figure's name as tables show it."""
+    return figure.replace("_per_s", "/s").replace("_", " ")
+
+
 def unique(words: Iterable[str]) -> Sequence[str]:
     return list(dict.fromkeys(words))
 

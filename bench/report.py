@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from bench import comparison, goals
 from bench.processes import ROOT
-from bench.records import NOISY_CORES, Results, newest
+from bench.records import NOISY_CORES, Results, heading, newest
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: `python -m bench report --write` -->", "<!-- end of the figures -->"
@@ -51,7 +51,7 @@ def table(results: Results, workload: str) -> Rows:
     names = COLUMNS.get(workload) or sorted(
         {name for r in results.records if r.workload == workload for name in r.figures}
     )
-    rows = [["", *(name.replace("_per_s", "/s").replace("_", " ") for name in names)]]
+    rows = [["", *(heading(name) for name in names)]]
     rows += [
         [contender, *(figure(results, contender, workload, name) for name in names)]
         for contender in results.contenders(workload)

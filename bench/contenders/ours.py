@@ -1,12 +1,12 @@
 """Order Saga's engine, in one process with its HTTP front."""
 
-import sys
 import time
 from typing import ClassVar
 
 from bench.apps.options import Options
 from bench.arena import Arena
 from bench.contenders.contender import Contender
+from bench.processes import python_of
 from migrations import runner
 from services.chassis.settings import DEVELOPMENT_SERVICE_SECRET
 from services.chassis.tokens import mint_token, service_audience
@@ -26,13 +26,17 @@ class Ours(Contender):
 
     async def setup(self) -> None:
         self.url = await self.arena.recreate(self.database)
-        await runner.upgrade("orchestrator", self.url)
+        await self.migrate()
         await self.start_worker()
         await self.watch(self.url)
 
+    async def migrate(self) -> None:
+        """Give the empty database its schema."""
+        await runner.upgrade("orchestrator", self.url)
+
     def command(self) -> list[str]:
         options = Options(self.port, self.url, self.arena.shipping, self.arena.steplog, self.variant)
-        return [sys.executable, "-m", "bench.apps.ours_process", *options.words()]
+        return [python_of(self.tree), "-m", "bench.apps.ours_process", *options.words()]
 
     async def completed(self) -> int:
         return await self.count("select count(*) from sagas where workflow = 'bench-order' and phase = 'ended'")

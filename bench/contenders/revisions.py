@@ -26,15 +26,9 @@ class Revision(Ours):
         self.database = f"revision {name}"
         self.tree = tree
 
-    async def setup(self) -> None:
-        self.url = await self.arena.recreate(self.database)
+    async def migrate(self) -> None:
         words = [python_of(self.tree), "-c", _MIGRATE, self.url]
         await asyncio.to_thread(subprocess.run, words, cwd=self.tree, check=True)
-        await self.start_worker()
-        await self.watch(self.url)
-
-    def command(self) -> list[str]:
-        return [python_of(self.tree), *super().command()[1:]]
 
 
 def tree_of(revision: str) -> Path:
