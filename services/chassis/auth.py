@@ -22,7 +22,7 @@ from services.chassis.exchange import ACTING_USER
 from services.chassis.jwks import KeySet
 from services.chassis.limits import Limits, vouch
 from services.chassis.requests import IDENTIFIER
-from services.chassis.strict_json import storable
+from services.chassis.texts import storable
 from services.chassis.tokens import (
     ISSUER,
     SERVICE_SCOPE,

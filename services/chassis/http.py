@@ -23,7 +23,7 @@ from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUn
 from services.chassis.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Said, Site, origin
 from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking, tls_to
 from services.chassis.settings import ChassisSettings
-from services.chassis.strict_json import without_unstorable
+from services.chassis.texts import without_unstorable
 from services.chassis.tracing import REQUEST_ID
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from services.chassis.errors import Fault, Invalid, Malformed
+from services.chassis.texts import storable
 
 MAX_DEPTH: Final = 64
 MIN_INTEGER: Final = -(2**63)
@@ -50,16 +51,6 @@ def is_json(content_type: str | None) -> bool:
 def canonical(value: Any) -> str:
     """Return the same text for the same value, however it was written."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-
-
-def storable(text: str) -> bool:
-    """Whether Postgres can keep this text: no NUL, no lone surrogate."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def without_unstorable(text: str) -> str:
-    """Return what Postgres can keep of a text."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _check_depth(text: str) -> None:

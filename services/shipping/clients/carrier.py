@@ -9,7 +9,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.http import Answer, ServiceClient
-from services.chassis.strict_json import storable
+from services.chassis.texts import storable
 from services.contracts.shipping import CreateShipment
 from services.shipping.domain.shipment import Parcel
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.chassis.clock import Clock
 from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
+from services.chassis.texts import without_unstorable
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import TerminalError
@@ -57,11 +58,11 @@ class Attempted:
         error = self.error
         if error is None:
             return None
-        code = storable(str(error.code) if isinstance(error, OrderSagaError) else type(error).__name__, 200)
+        code = _text(str(error.code) if isinstance(error, OrderSagaError) else type(error).__name__, 200)
         if isinstance(error, RemoteRefused):
             return ErrorInfo(code, f"{error.service} answered {error.status}")
         is_ours = isinstance(error, RemoteError) or self.verdict is Verdict.TIMEOUT
-        return ErrorInfo(code, storable(str(error), REASON_LENGTH_MAX) if is_ours else "")
+        return ErrorInfo(code, _text(str(error), REASON_LENGTH_MAX) if is_ours else "")
 
 
 def error_info(error: BaseException | None) -> ErrorInfo:
@@ -71,12 +72,11 @@ def error_info(error: BaseException | None) -> ErrorInfo:
         message = str(error)
     except Exception:  # noqa: BLE001 - an exception that cannot even be written must still be recorded
         message = f"a {type(error).__name__} that cannot be written as text"
-    return ErrorInfo(storable(code, 200), storable(message, MESSAGE_LENGTH_MAX))
+    return ErrorInfo(_text(code, 200), _text(message, MESSAGE_LENGTH_MAX))
 
 
-def storable(text: str, length_max: int) -> str:
-    """Return a text as far as columns and JSON take it."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:length_max]
+def _text(text: str, length_max: int) -> str:
+    return without_unstorable(text)[:length_max]
 
 
 class Caller:

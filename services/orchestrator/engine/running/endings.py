@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.chassis.messaging.outbox import Message
+from services.chassis.texts import without_unstorable
 from services.orchestrator.engine.authoring.definition import Transition, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
@@ -12,7 +13,6 @@ from services.orchestrator.engine.model.errors import PayloadError
 from services.orchestrator.engine.model.flush import NEWS, Flush
 from services.orchestrator.engine.model.records import Alarm, Attention, ErrorInfo
 from services.orchestrator.engine.model.states import DONE, ENDED, Outcome, RunState, status_word
-from services.orchestrator.engine.running.calls import storable
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.pending import Pending, addressed
 
@@ -129,7 +129,7 @@ class Endings:
 def describe(error: BaseException) -> str:
     """Return an exception of an author's code with the last part of its traceback."""
     lines = traceback.format_exception(error)
-    return storable("".join(lines)[-TRACE_LENGTH_MAX:], TRACE_LENGTH_MAX).strip()
+    return without_unstorable("".join(lines)[-TRACE_LENGTH_MAX:]).strip()
 
 
 def encode_output(codec: Codec, value: Any, shape: Any) -> tuple[str | None, ErrorInfo | None]:
