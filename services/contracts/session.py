@@ -1,6 +1,6 @@
 """What session offers to the other services: reservations of stock and the executed mark of a checkout."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -10,7 +10,9 @@ from services.contracts.money import Money
 from services.contracts.texts import Title, readable
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Attempt = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+ATTEMPTS_MAX: Final = 1_000_000
+"""As far as the services count the attempts at an order."""
+Attempt = Annotated[int, Field(ge=1, le=ATTEMPTS_MAX, strict=True)]
 Quantity = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 

@@ -10,7 +10,7 @@ from services.chassis.connection import Connection
 from services.chassis.logs import bind, get_logger
 from services.chassis.problems import problem_responses
 from services.chassis.requests import WHOLE, PathId
-from services.contracts.session import Reservation, ReserveStock
+from services.contracts.session import ATTEMPTS_MAX, Reservation, ReserveStock
 from services.session.api.resources import Wired
 from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased, StockSold
 from services.session.domain.order import ENDED
@@ -55,7 +55,7 @@ async def reserve(
 
 @router.delete("/{order_id}", summary="Give held stock back", status_code=204, responses=problem_responses(StockSold))
 async def release(
-    _: Service, order_id: PathId, attempt: Annotated[int, Query(ge=1, le=1_000_000), WHOLE], wired: Wired
+    _: Service, order_id: PathId, attempt: Annotated[int, Query(ge=1, le=ATTEMPTS_MAX), WHOLE], wired: Wired
 ) -> None:
     """Give back what an attempt holds; idempotent, and a tombstone where it holds nothing (yet)."""
     bind(order_id=order_id)

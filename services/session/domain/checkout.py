@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from services.chassis.ids import derived_uuid
+from services.contracts.session import ATTEMPTS_MAX
 from services.session.domain.cart import Line
 from services.session.domain.errors import OrderConflict, OrderIdTaken
 from services.session.domain.order import RETRYABLE, Address
 
 WORKFLOW = "order"
-ATTEMPTS_MAX = 1_000_000
-"""As far as the services count the attempts at an order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming,
 from services.chassis.logs import bound
 from services.chassis.problems import problem_responses
 from services.chassis.requests import Identifier, PathId, RequestModel
-from services.contracts.session import Address, ReservedItem
+from services.contracts.session import Address, Attempt, Quantity, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
 from services.contracts.shipping import ShipmentCancelled as Cancelled
 from services.shipping.dispatch import Dispatch
@@ -45,14 +45,14 @@ class Item(RequestModel):
     """How many pieces of a sku go into the parcel."""
 
     sku: Identifier
-    quantity: Annotated[int, Field(ge=1, le=1_000_000)]
+    quantity: Quantity
 
 
 class ShipmentRequest(RequestModel):
     """The order to hand to the carrier."""
 
     order_id: Identifier
-    attempt: Annotated[int, Field(ge=1, le=1_000_000)]
+    attempt: Attempt
     address: Address
     items: Annotated[tuple[Item, ...], Field(strict=False, min_length=1, max_length=1_000)]
 

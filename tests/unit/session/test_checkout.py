@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from services.contracts.session import Attempt
+from services.contracts.session import ATTEMPTS_MAX, Attempt
 from services.session.domain.checkout import (
-    ATTEMPTS_MAX,
     Standing,
     Wanted,
     derived_order_id,
