@@ -64,8 +64,9 @@ class Pending:
     `saga` is the row as the last claim read it, `before_unwinding` the same while only memory knows that it unwinds.
     `lease` is the turn's, `handover` the signal that the next flush settles, `undo_rows` what is written of undos,
     and `under_way` the flush that has not been answered yet. `before_handover` is what it goes back to if the signal
-    cannot be written: what steps have told before is not the signal's. `carried` is what a restart has carried over and
-    the code has not come to: until it does, every flush writes it beside the calls under way.
+    cannot be written, where that is not what is written: what steps have told before is not the signal's. `carried` is
+    what a restart has carried over and the code has not come to: until it does, every flush writes it beside the calls
+    under way.
     """
 
     saga: Saga
@@ -156,8 +157,9 @@ class Pending:
 
     def hand(self, signal: Signal, counted: int) -> Handover:
         """Take a settled signal along in the next flush, at once with its opening if that is not written yet."""
-        row = self._row_state()._replace(calls=dict(self.calls))
-        self.before_handover = Recorded(tuple(map(list, self._buffers())), row, dict(self.carried))
+        if not self.is_clean:
+            row = self._row_state()._replace(calls=dict(self.calls))
+            self.before_handover = Recorded(tuple(map(list, self._buffers())), row, dict(self.carried))
         for opened in self.opened:
             if opened.name == signal.name:
                 signal = signal._replace(opened_at=opened.opened_at, until=opened.until)
