@@ -6,6 +6,7 @@ A short run here; `TRIALS=full` makes it as long as the guarantee says. The run 
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,14 +64,25 @@ class Storm:
         return result if isinstance(result, httpx.Response) else None
 
 
-def one_of(told: list[Told], bodies: list[Any], good: frozenset[int]) -> int:
+def one_of(told: list[Told], good: frozenset[int]) -> int:
     """Assert that one body was taken, with one answer, and every other refused; return which."""
     taken = {answer.body for answer in told if answer.status in good}
     assert len(taken) <= 1, told
     assert {answer.status for answer in told if answer.body not in taken} <= {422}, told
     assert len({answer.text for answer in told if answer.body in taken}) <= 1, told
-    del bodies
     return next(iter(taken), -1)
+
+
+async def every_key(one: Callable[[int], Awaitable[None]]) -> None:
+    """Try every key, some at a time."""
+    for first in range(0, KEYS, AT_ONCE):
+        await asyncio.gather(*(one(number) for number in range(first, min(first + AT_ONCE, KEYS))))
+
+
+async def winner(storm: Storm, send: Any, bodies: list[Any], good: frozenset[int]) -> int:
+    """Send bodies under one key, and return which was taken; if only refusals were seen, ask for the one."""
+    taken = one_of(await storm.rage(send, bodies), good)
+    return taken if taken >= 0 else await _who_has_it(send, bodies, good)
 
 
 async def test_a_basket_counts_each_key_once(session_database: Database, session_url: str, clock: ManualClock) -> None:
@@ -90,13 +102,10 @@ async def test_a_basket_counts_each_key_once(session_database: Database, session
                 headers = shop.bearer(user) | {"Idempotency-Key": f"key-{number}"}
                 return await shop.client.post(f"/users/{user}/cart/items", json=body, headers=headers)
 
-            taken = one_of(await storm.rage(send, bodies), bodies, frozenset({200}))
-            if taken < 0:  # only refusals were seen: a body that was cut off has the key
-                taken = await _who_has_it(send, bodies, frozenset({200}))
+            taken = await winner(storm, send, bodies, frozenset({200}))
             expected[user][str(bodies[taken]["sku"])] += int(str(bodies[taken]["quantity"]))
 
-        for first in range(0, KEYS, AT_ONCE):
-            await asyncio.gather(*(one(number) for number in range(first, min(first + AT_ONCE, KEYS))))
+        await every_key(one)
         await _check_baskets(shop, expected)
     what = "keys of additions to baskets, each sent several times at once with two bodies, and cut off"
     figure("G16", trials=KEYS, violations=0, what=what)
@@ -115,6 +124,16 @@ async def _check_baskets(shop: Shop, expected: dict[str, Counter[str]]) -> None:
         assert {line["sku"]: line["quantity"] for line in cart["items"]} == dict(wanted), user
 
 
+def refund(key: str, payment_id: str) -> dict[str, Any]:
+    """A start that waits for an hour."""
+    return {"workflow": "refund-payment", "key": key, "input": {"payment_id": payment_id}, "delay_s": 3_600}
+
+
+async def start(system: System, body: Any, key: str) -> httpx.Response:
+    keyed = system.service() | {"Idempotency-Key": key}
+    return await system.call("POST", "orchestrator", "/sagas", json=body, headers=keyed)
+
+
 @pytest.mark.scenario("I1")
 async def test_a_key_starts_one_saga(
     product_urls: dict[str, str],
@@ -127,24 +146,19 @@ async def test_a_key_starts_one_saga(
 
         async def one(number: int) -> None:
             key = f"pay_{number}"
-            bodies = [
-                {"workflow": "refund-payment", "key": key, "input": {"payment_id": payment}, "delay_s": 3_600}
-                for payment in (f"{key}-a", f"{key}-b")
-            ]
+            bodies = [refund(key, payment) for payment in (f"{key}-a", f"{key}-b")]
 
             async def send(body: Any) -> httpx.Response:
-                keyed = system.service() | {"Idempotency-Key": f"{key}-{body['input']['payment_id']}"}
-                return await system.call("POST", "orchestrator", "/sagas", json=body, headers=keyed)
+                return await start(system, body, f"{key}-{body['input']['payment_id']}")
 
             told = await storm.rage(send, bodies)
             taken = {answer.body for answer in told if answer.status in {200, 202}}
             assert len(taken) <= 1, told
             assert {answer.status for answer in told if answer.body not in taken} <= {409}, told
             if taken:
-                inputs[key] = str(bodies[next(iter(taken))]["input"]["payment_id"])  # type: ignore[index]
+                inputs[key] = str(bodies[next(iter(taken))]["input"]["payment_id"])
 
-        for first in range(0, KEYS, AT_ONCE):
-            await asyncio.gather(*(one(number) for number in range(first, min(first + AT_ONCE, KEYS))))
+        await every_key(one)
         await _check_sagas(system, inputs)
     what = "keys of starts, each sent several times at once with two inputs, and cut off"
     figure("G16", trials=KEYS, violations=0, what=what)
@@ -158,22 +172,15 @@ async def test_a_key_starts_one_of_two_sagas(product_urls: dict[str, str], clock
         inputs: dict[str, str] = {}
 
         async def one(number: int) -> None:
-            bodies = [
-                {"workflow": "refund-payment", "key": payment, "input": {"payment_id": payment}, "delay_s": 3_600}
-                for payment in (f"pay_{number}-a", f"pay_{number}-b")
-            ]
+            bodies = [refund(payment, payment) for payment in (f"pay_{number}-a", f"pay_{number}-b")]
 
             async def send(body: Any) -> httpx.Response:
-                keyed = system.service() | {"Idempotency-Key": f"key-{number}"}
-                return await system.call("POST", "orchestrator", "/sagas", json=body, headers=keyed)
+                return await start(system, body, f"key-{number}")
 
-            taken = one_of(await storm.rage(send, bodies), bodies, frozenset({200, 202}))
-            if taken < 0:  # only refusals were seen: a body that was cut off has the key
-                taken = await _who_has_it(send, bodies, frozenset({200, 202}))
+            taken = await winner(storm, send, bodies, frozenset({200, 202}))
             inputs[str(bodies[taken]["key"])] = str(bodies[taken]["key"])
 
-        for first in range(0, KEYS, AT_ONCE):
-            await asyncio.gather(*(one(number) for number in range(first, min(first + AT_ONCE, KEYS))))
+        await every_key(one)
         await _check_sagas(system, inputs)
     what = "keys of starts, each sent several times at once for two sagas, and cut off"
     figure("G16", trials=KEYS, violations=0, what=what)

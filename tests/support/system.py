@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.app import create_app as create_orchestrator
 from services.orchestrator.settings import DEVELOPMENT_WEBHOOK_SECRET, OrchestratorSettings
 from services.session.app import create_app as create_session
@@ -30,6 +31,14 @@ from tests.support.outside import Outside
 
 ADDRESS = {"name": "Ada", "street": "1 Main St", "city": "London", "postal_code": "N1 9GU", "country": "GB"}
 PRICE = {"amount_minor": 1999, "currency": "USD"}
+
+
+def placed_order(**changes: object) -> PlacedOrder:
+    """An order as its saga gets it."""
+    book = {"sku": "book", "name": "The Book", "quantity": 1, "unit_price": PRICE}
+    wanted = {"order_id": "order-1", "attempt": 1, "user_id": "alice", "items": [book], "total": PRICE}
+    payment = {"shipping_address": ADDRESS, "payment_token": "tok_ok"}
+    return PlacedOrder.model_validate(wanted | payment | changes)
 
 
 @dataclass

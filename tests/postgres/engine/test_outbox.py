@@ -1,13 +1,14 @@
 """Messages of a saga: committed with what they follow from, in order, once, and the saga's end is always told."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine import TerminalError, Transition, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
-from tests.support.engine import ONE, SUSPENDING, THREE, messages_of, only
+from tests.support.engine import ONE, SUSPENDING, THREE, Cluster, messages_of, only
 from tests.support.events import AtPoint
 from tests.support.world import HOUR, act, dies, undo
 
@@ -153,11 +154,8 @@ async def test_a_listener_with_a_bug_stops_the_saga_visibly(cluster_of: ClusterO
     assert cluster.world.happened() == ["a", "b"]
 
 
-@only(ONE)
-@pytest.mark.scenario("C2", "K4")
-async def test_being_stuck_is_told(cluster_of: ClusterOf) -> None:
-    """A saga that gets stuck announces it, and announces its end later."""
-    cluster = cluster_of(telling)
+async def _stuck(cluster: Cluster, listener: Callable[[Transition], list[Message]]) -> str:
+    """Start a saga and let it go on under code that does not fit its log."""
     saga_id = await cluster.start(telling, "fine")
     await cluster.settle()
 
@@ -165,8 +163,17 @@ async def test_being_stuck_is_told(cluster_of: ClusterOf) -> None:
         await ctx.run(act, "wrong")
         return name
 
-    await cluster.restart([workflow("telling", version=1, undos=[undo], on_transition=announce)(other)])
+    await cluster.restart([workflow("telling", version=1, undos=[undo], on_transition=listener)(other)])
     assert (await cluster.finish(saga_id)).status == "stuck"
+    return saga_id
+
+
+@only(ONE)
+@pytest.mark.scenario("C2", "K4")
+async def test_being_stuck_is_told(cluster_of: ClusterOf) -> None:
+    """A saga that gets stuck announces it, and announces its end later."""
+    cluster = cluster_of(telling)
+    saga_id = await _stuck(cluster, announce)
     (stuck,) = (await messages_of(cluster, "k"))[3:]
     assert stuck.split(":")[0].endswith(">stuck")
     await cluster.restart()
@@ -185,15 +192,7 @@ def count(transition: Transition) -> list[Message]:
 async def test_being_stuck_again_is_another_change(cluster_of: ClusterOf) -> None:
     """A saga that is stuck for the same reason as before has a new number, so that its news is not taken for old."""
     cluster = cluster_of(telling)
-    saga_id = await cluster.start(telling, "fine")
-    await cluster.settle()
-
-    async def other(ctx: WorkflowContext, name: str) -> str:
-        await ctx.run(act, "wrong")
-        return name
-
-    await cluster.restart([workflow("telling", version=1, undos=[undo], on_transition=count)(other)])
-    assert (await cluster.finish(saga_id)).status == "stuck"
+    saga_id = await _stuck(cluster, count)
     await cluster.operations.retry(saga_id, by="ann", reason="perhaps now")
     assert (await cluster.finish(saga_id)).status == "stuck"
     told = (await messages_of(cluster, "k"))[3:]

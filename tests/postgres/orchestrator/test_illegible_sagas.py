@@ -53,6 +53,13 @@ def told(answer: Any, *words: str) -> None:
         assert word in problem["detail"]
 
 
+async def carried_out(system: System, what: str) -> dict[str, Any]:
+    """Have an operation done, and return the saga as it stands once all is done that follows."""
+    assert (await steer(system, "order-1", what)).status_code == 202
+    await system.settle()
+    return dict(await system.saga("order-1"))
+
+
 @garbled
 @pytest.mark.parametrize("what", STATES)
 @pytest.mark.scenario("SEC-d", "V8")
@@ -78,9 +85,7 @@ async def test_it_is_cancelled_without_them(
     await unpaid(system)
     await stand(orchestrator_database, STUCK)
     await edit(orchestrator_database, f"update sagas set {column} = '{garbage}'")
-    assert (await steer(system, "order-1", "cancel")).status_code == 202
-    await system.settle()
-    saga = await system.saga("order-1")
+    saga = await carried_out(system, "cancel")
     assert saga["status"] == "cancelled"
     assert {undo["status"] for undo in saga["compensations"]} == {"done"}
     assert await system.status("order-1") == "cancelled"
@@ -96,9 +101,7 @@ async def test_a_saga_that_is_undone_goes_on_without_them(
     await unpaid(system)
     await stand(orchestrator_database, f"{UNDOING}, {STUCK}")
     await edit(orchestrator_database, f"update sagas set calls = '{garbage}'")
-    assert (await steer(system, "order-1", "retry")).status_code == 202
-    await system.settle()
-    assert (await system.saga("order-1"))["status"] == "failed"
+    assert (await carried_out(system, "retry"))["status"] == "failed"
 
 
 @garbled

@@ -57,15 +57,21 @@ async def _count(system: System, what: str) -> int:
     return [entry["action"] for entry in answer.json()["items"]].count(what)
 
 
+async def _done_unanswered(system: System, monkeypatch: pytest.MonkeyPatch, what: str) -> int:
+    """Have an operation done whose answer is lost; return how often it had been done before."""
+    await _bring_to(system, what)
+    done = await _count(system, what)
+    await _unanswered(system, monkeypatch, what, **BODIES.get(what, {}))
+    return done
+
+
 @pytest.mark.parametrize("what", sorted(BEFORE))
 async def test_an_operation_sent_again_is_not_refused(
     system: System, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """The same request is answered with the saga as it stands by then, and changes nothing; the answer is kept."""
     body = BODIES.get(what, {})
-    await _bring_to(system, what)
-    done = await _count(system, what)
-    await _unanswered(system, monkeypatch, what, **body)
+    done = await _done_unanswered(system, monkeypatch, what)
     await system.settle()
     stands = await system.saga("order-1")
     again = await _keyed(system, what, **body)
@@ -89,9 +95,7 @@ async def test_another_content_does_nothing_under_the_key(
 ) -> None:
     """The key belongs to what was done, also when its answer was lost, and when the state would allow it once more."""
     body = BODIES.get(what, {})
-    await _bring_to(system, what)
-    done = await _count(system, what)
-    await _unanswered(system, monkeypatch, what, **body)
+    done = await _done_unanswered(system, monkeypatch, what)
     async with system.apps["orchestrator"].state.database.begin() as conn:
         attention = json.dumps(ATTENTION) if what == "retry" else None
         await conn.fetch(ALLOW, {"run_state": ALLOWING[what], "attention": attention})

@@ -9,22 +9,11 @@ import pytest
 
 from services.chassis.errors import RemoteUnknown
 from services.chassis.http import ServiceClient
-from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.clients import SessionClient, ShippingClient
 from tests.support.clock import ManualClock
+from tests.support.system import placed_order
 
-MONEY = {"amount_minor": 1999, "currency": "USD"}
-PLACED = PlacedOrder.model_validate(
-    {
-        "order_id": "order-1",
-        "attempt": 1,
-        "user_id": "alice",
-        "items": [{"sku": "book", "name": "The Book", "quantity": 1, "unit_price": MONEY}],
-        "total": MONEY,
-        "shipping_address": {"name": "Ada", "street": "1 Row", "city": "London", "postal_code": "N1", "country": "GB"},
-        "payment_token": "tok_ok",
-    }
-)
+PLACED = placed_order()
 HELD = {"order_id": "order-1", "attempt": 1, "status": "held"}
 EXECUTED = {"order_id": "order-1", "attempt": 1, "executed": True}
 SHIPPED = {

@@ -9,23 +9,12 @@ import pytest
 
 from services.chassis.errors import SettingsError
 from services.chassis.logs import get_logger
-from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.clients import LogNotifier, MailNotifier, MailServer
 from services.orchestrator.settings import OrchestratorSettings
-from tests.support.system import ADDRESS, PRICE
+from tests.support.system import ADDRESS, placed_order
 
 URL = "https://orders.example"
-PLACED = PlacedOrder.model_validate(
-    {
-        "order_id": "order-1",
-        "attempt": 1,
-        "user_id": "alice",
-        "items": [{"sku": "book", "name": "The book", "quantity": 1, "unit_price": PRICE}],
-        "total": PRICE,
-        "shipping_address": ADDRESS,
-        "payment_token": "tok_secret",
-    }
-)
+PLACED = placed_order(payment_token="tok_secret")
 
 
 @asynccontextmanager
