@@ -14,7 +14,7 @@ from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.authoring.values import Values
 from services.orchestrator.engine.model.commands import Gather, Map, Select
-from services.orchestrator.engine.model.records import Kind, SignalKind
+from services.orchestrator.engine.model.records import PROMISE, Kind, SignalKind
 from services.orchestrator.engine.model.retry import DEFAULT_RETRY, RetryPolicy
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class WorkflowContext(Calls, Values):
     def promise(self, name: str) -> SignalHandle[Any]:
         """Return the promise that the definition declares under `name`; it may have been settled already."""
         shape = self._recorder.promise_shape(name)
-        return SignalHandle(self._recorder, SignalKind.PROMISE, name, shape)
+        return SignalHandle(self._recorder, PROMISE, name, shape)
 
     async def select(self, *branches: Coroutine[Any, Any, Any]) -> tuple[int, Any]:
         """Wait for the first of several; return its index and its value, or raise its error.

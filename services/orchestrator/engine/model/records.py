@@ -42,7 +42,8 @@ class Kind(StrEnum):
 
 
 STEP: Final = Kind.STEP
-"""Looked up once, as every step asks for it twice, and a member of an enumeration is found slowly."""
+"""As those below, looked up once: every step, wait or undo asks for them, and a member is found slowly."""
+WAIT: Final = Kind.WAIT
 HAVE_RESULTS: Final = frozenset({Kind.STEP, Kind.TRANSACTION})
 """The kinds whose records hold the result that an undo gets."""
 
@@ -181,6 +182,11 @@ class SignalStatus(StrEnum):
     RESOLVED = "resolved"
     REJECTED = "rejected"
     EXPIRED = "expired"
+
+
+PROMISE: Final = SignalKind.PROMISE
+OPEN: Final = SignalStatus.OPEN
+RESOLVED: Final = SignalStatus.RESOLVED
 
 
 class Signal(NamedTuple):

@@ -39,9 +39,12 @@ class Outcome(StrEnum):
 
 FORWARD: Final = Phase.FORWARD
 """As those below, looked up once: every turn asks for it, and a member of an enumeration is found slowly."""
+COMPENSATING: Final = Phase.COMPENSATING
 ENDED: Final = Phase.ENDED
 LEASED: Final = RunState.LEASED
 WAITING: Final = RunState.WAITING
+PAUSED: Final = RunState.PAUSED
+STUCK: Final = RunState.STUCK
 DONE: Final = RunState.DONE
 
 State = tuple[Phase, RunState]
@@ -98,12 +101,12 @@ STATUS_WORDS = ("queued", "running", "waiting", "paused", "stuck", "compensating
 
 def status_word(phase: Phase, run_state: RunState, outcome: Outcome | None, epoch: int) -> str:
     """Return the one word that people see for a saga."""
-    if phase is Phase.ENDED:
+    if phase is ENDED:
         return str(outcome)
-    if run_state in (RunState.PAUSED, RunState.STUCK):
+    if run_state is PAUSED or run_state is STUCK:
         return str(run_state)
-    if phase is Phase.COMPENSATING:
+    if phase is COMPENSATING:
         return "compensating"
-    if run_state is RunState.WAITING:
+    if run_state is WAITING:
         return "waiting"
     return "running" if epoch > 0 else "queued"

@@ -8,7 +8,7 @@ import orjson
 
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import UnreadableSaga
-from services.orchestrator.engine.model.records import ErrorInfo, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.records import RESOLVED, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.operations.views import StartRequest
 from services.orchestrator.engine.store import signals
 from services.orchestrator.engine.store.legible import legible
@@ -31,7 +31,7 @@ class Proposal(NamedTuple):
     @property
     def status(self) -> SignalStatus:
         """Return what the signal becomes if this is accepted."""
-        return SignalStatus.RESOLVED if self.error is None else SignalStatus.REJECTED
+        return RESOLVED if self.error is None else SignalStatus.REJECTED
 
 
 class Request(NamedTuple):

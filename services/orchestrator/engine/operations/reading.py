@@ -18,9 +18,9 @@ from services.orchestrator.engine.model.errors import (
 )
 from services.orchestrator.engine.model.explain import Facts, explain
 from services.orchestrator.engine.model.records import (
+    OPEN,
     Signal,
     SignalKind,
-    SignalStatus,
     UndoStatus,
 )
 from services.orchestrator.engine.model.states import RunState
@@ -245,9 +245,10 @@ def _undo_word(row: SagaRow, undo: UndoRow) -> str:
 
 def standing_of(signal: Signal) -> Standing | None:
     """Return how a signal was settled, None while it is open; UnreadableSaga."""
-    if signal.status is SignalStatus.OPEN:
+    if signal.status is OPEN:
         return None
-    error, illegible = signal.error, list[str]()
+    illegible: list[str] = []
+    error = signal.error
     value = legible(signal.value, json_of, None, f"value of {signal.name!r}", illegible)
     if illegible:
         raise UnreadableSaga(signal.saga_id, illegible)

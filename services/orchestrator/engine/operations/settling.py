@@ -21,8 +21,8 @@ from services.orchestrator.engine.model.errors import (
     UnknownSaga,
     UnknownSignal,
 )
-from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, SignalStatus
-from services.orchestrator.engine.model.states import Phase
+from services.orchestrator.engine.model.records import OPEN, PROMISE, Saga, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.states import FORWARD
 from services.orchestrator.engine.operations.proposals import Proposal, Request, mismatches, repeats
 from services.orchestrator.engine.operations.reading import require_declared, saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
@@ -63,7 +63,7 @@ class Settling:
 
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
         """Settle a declared promise, also before it is waited for; UnknownSaga, UnknownVersion, UnknownSignal."""
-        return await self._settle(Request(saga_uuid(saga_id), name, SignalKind.PROMISE, proposal))
+        return await self._settle(Request(saga_uuid(saga_id), name, PROMISE, proposal))
 
     async def child(self, caller_id: UUID, end: ChildEnd) -> None:
         """Tell a saga how one that it has called has ended; nothing happens if it waits no more, or is gone."""
@@ -128,9 +128,9 @@ class Settling:
         """Return what the sagas and signals are. No promise is read of a saga that is here: its code declares them."""
         here: dict[signals.Place, tuple[signals.Addressee | None, Signal | None]] = {}
         for request in requests:
-            saga = self._active.find(request.saga_id) if request.kind is SignalKind.PROMISE else None
+            saga = self._active.find(request.saga_id) if request.kind is PROMISE else None
             if saga is not None:
-                to = signals.Addressee(saga.workflow, saga.version, saga.key, Phase.FORWARD)
+                to = signals.Addressee(saga.workflow, saga.version, saga.key, FORWARD)
                 here[request.place] = (to, None)
         return here | await signals.look_up(conn, {request.place for request in requests} - here.keys())
 
@@ -156,14 +156,14 @@ class Settling:
 
     def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:
         """Return what a signal becomes if it is still open; None if that needs a closer look, under the lock."""
-        if saga is None or saga.phase is not Phase.FORWARD:
+        if saga is None or saga.phase is not FORWARD:
             return None
         if signal is None:
             definition = self._registry.get(saga.workflow, saga.version)
-            if request.kind is not SignalKind.PROMISE or definition is None or request.name not in definition.promises:
+            if request.kind is not PROMISE or definition is None or request.name not in definition.promises:
                 return None
-            signal = Signal(request.saga_id, request.name, SignalKind.PROMISE)
-        if signal.kind is not request.kind or signal.status is not SignalStatus.OPEN:
+            signal = Signal(request.saga_id, request.name, PROMISE)
+        if signal.kind is not request.kind or signal.status is not OPEN:
             return None
         if mismatches(signal, request.proposal.facts):
             return None
@@ -175,7 +175,7 @@ class Settling:
             async with self._database.begin() as conn:
                 saga = await sagas.lock(conn, request.saga_id, now=self._clock.sql_now())
                 signal = await signals.get(conn, request.saga_id, request.name)
-                if request.kind is SignalKind.PROMISE:
+                if request.kind is PROMISE:
                     signal = self._declared(saga, request, signal)
                 elif signal is None:
                     return UnknownSignal()
@@ -195,11 +195,11 @@ class Settling:
         if saga is None:
             raise UnknownSaga
         if signal is not None:
-            if signal.kind is not SignalKind.PROMISE:
+            if signal.kind is not PROMISE:
                 raise UnknownSignal
             return signal
         require_declared(self._registry, saga.workflow, saga.version, request.name)
-        return Signal(saga.id, request.name, SignalKind.PROMISE, opened_at=saga.claimed_at)
+        return Signal(saga.id, request.name, PROMISE, opened_at=saga.claimed_at)
 
     async def _decide(
         self, conn: Connection, saga: Saga | None, signal: Signal, proposal: Proposal
@@ -211,9 +211,9 @@ class Settling:
         differing = mismatches(signal, proposal.facts)
         if differing:
             return Settlement("mismatch", saga_id, key, standing_of(signal), mismatches=differing), None
-        if signal.status is not SignalStatus.OPEN and repeats(signal, proposed, self._codec):
+        if signal.status is not OPEN and repeats(signal, proposed, self._codec):
             return Settlement("repeat", saga_id, key, standing_of(signal)), None
-        if signal.status is SignalStatus.OPEN and saga is not None and saga.phase is Phase.FORWARD:
+        if signal.status is OPEN and saga is not None and saga.phase is FORWARD:
             at = await signals.settle_held(conn, proposed, now=self._clock.sql_now())
             settled = proposed._replace(settled_at=at)
             self._hooks.signal_before(settled)
@@ -244,6 +244,6 @@ class Settling:
         definition = None if saga is None else self._registry.get(saga.workflow, saga.version)
         if definition is None:
             return Any
-        if signal.kind is SignalKind.PROMISE:
+        if signal.kind is PROMISE:
             return definition.promises.get(signal.name, Any)
         return definition.awakeable_shape(signal.shape)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from types import CoroutineType
-from typing import Any
+from typing import Any, Final
 
 from services.chassis.clock import Clock
 from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
@@ -37,12 +37,16 @@ class Verdict(StrEnum):
     """Not done: a transaction, of which nothing was committed."""
 
 
+OK: Final = Verdict.OK
+"""Looked up once: every attempt asks for it, and a member of an enumeration is found slowly."""
+
+
 @dataclass(slots=True)
 class Attempted:
     """The outcome of one attempt: a value, or an error; `retry_after_s` is the target's own wish."""
 
     value: Any = None
-    verdict: Verdict = Verdict.OK
+    verdict: Verdict = OK
     error: Exception | None = None
     retry_after_s: float = 0.0
 

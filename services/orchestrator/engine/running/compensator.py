@@ -11,9 +11,9 @@ from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.records import Alarm, Attention, Saga, Undo, UndoStatus, Wait
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
-from services.orchestrator.engine.model.states import Outcome, Phase, RunState
+from services.orchestrator.engine.model.states import COMPENSATING, LEASED, Outcome, RunState
 from services.orchestrator.engine.running.call_undos import CalledLives, CallUndos, StopCalled
-from services.orchestrator.engine.running.calls import Attempted, Verdict, error_info
+from services.orchestrator.engine.running.calls import OK, Attempted, Verdict, error_info
 from services.orchestrator.engine.running.lease import Lease, present
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.tools import Tools
@@ -82,14 +82,14 @@ class Compensator:
             return False
         undo = undo._replace(attempts=undo.attempts + 1, started_at=undo.started_at or present(saga, self._clock))
         pending.undo_changes.append(undo)
-        await self._write(pending, RunState.LEASED)
+        await self._write(pending, LEASED)
         if not lease.valid(self._clock.monotonic()):
             raise LeaseLost
         if fn is None:
             attempted = await self._call_undos.attempt(definition, saga, undo)
         else:
             attempted = await self._attempt(fn, saga, undo)
-        if attempted.verdict is Verdict.OK:
+        if attempted.verdict is OK:
             done = undo._replace(status=UndoStatus.DONE, error=None, finished_at=present(saga, self._clock))
             pending.undo_changes.append(done)
             return True
@@ -153,17 +153,18 @@ class Compensator:
     async def _write_unwinding(self, pending: Pending) -> None:
         """Write that the saga is unwound, if its row does not say so yet."""
         if pending.before_unwinding is not None:
-            await self._write(pending, RunState.LEASED)
+            await self._write(pending, LEASED)
 
     async def _write(
         self, pending: Pending, run_state: RunState, *, due_at: datetime | None = None, waits: tuple[Wait, ...] = ()
     ) -> None:
-        saga, before = pending.saga, pending.status
+        saga = pending.saga
+        before = None if pending.before_unwinding is None else pending.status
         flush = pending.flush(
-            Phase.COMPENSATING, run_state, outcome=saga.outcome, error=saga.error, due_at=due_at, waits=waits
+            COMPENSATING, run_state, outcome=saga.outcome, error=saga.error, due_at=due_at, waits=waits
         )
         await self._committer.write(pending, flush)
-        if pending.status != before:
+        if before is not None:
             self._hooks.transition(saga, before, pending.status, saga.error.code if saga.error else None)
 
     async def _get_stuck(

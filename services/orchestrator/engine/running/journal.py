@@ -21,7 +21,9 @@ from services.orchestrator.engine.model.errors import (
     SignalTimeout,
 )
 from services.orchestrator.engine.model.records import (
+    RESOLVED,
     STEP,
+    WAIT,
     ErrorInfo,
     Kind,
     Signal,
@@ -154,11 +156,11 @@ class Journal:
     async def wait_signal(self, name: str, kind: SignalKind, shape: Any, timeout: timedelta | None) -> Any:
         """Wait for a signal's value; when the wait begins its deadline is fixed."""
         position = self.next_position()
-        record = self._log.take(position, Kind.WAIT, name)
+        record = self._log.take(position, WAIT, name)
         if record is None:
             since = self._log.now()
             until = None if timeout is None else since + timeout
-            self._log.append(position, Kind.WAIT, name, _json(until and until.isoformat()), at=since)
+            self._log.append(position, WAIT, name, _json(until and until.isoformat()), at=since)
             if name not in self._log.signals:
                 opened = Signal(saga_id=self._log.saga.id, name=name, kind=kind, opened_at=since, until=until)
                 self._log.pending.opened.append(opened)
@@ -175,21 +177,19 @@ class Journal:
         recorded = self.recorded(position, Kind.PEEK, name)
         if recorded is None:
             signal = self._log.signals.get(name)
-            seen = signal.value if signal is not None and signal.status is SignalStatus.RESOLVED else None
+            seen = signal.value if signal is not None and signal.status is RESOLVED else None
             recorded = "[]" if seen is None else f"[{seen}]"
             self._log.append(position, Kind.PEEK, name, recorded)
         values = self._codec.decode(recorded, list[shape])
         return values[0] if values else None
 
     def _settled_value(self, signal: Signal, shape: Any) -> Any:
-        match signal.status:
-            case SignalStatus.RESOLVED:
-                return self._codec.decode(signal.value or "null", shape)
-            case SignalStatus.REJECTED:
-                error = signal.error or ErrorInfo("signal-rejected", "")
-                raise SignalRejected(error.code, error.message)
-            case _:
-                raise SignalTimeout(signal.name)
+        if signal.status is RESOLVED:
+            return self._codec.decode(signal.value or "null", shape)
+        if signal.status is SignalStatus.REJECTED:
+            error = signal.error or ErrorInfo("signal-rejected", "")
+            raise SignalRejected(error.code, error.message)
+        raise SignalTimeout(signal.name)
 
     # what leaves the saga, and what is only recorded
 

@@ -21,7 +21,15 @@ from services.orchestrator.engine.model.records import (
     Undo,
     Wait,
 )
-from services.orchestrator.engine.model.states import FORWARD, Outcome, Phase, RunState, status_word
+from services.orchestrator.engine.model.states import (
+    COMPENSATING,
+    FORWARD,
+    LEASED,
+    Outcome,
+    Phase,
+    RunState,
+    status_word,
+)
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.undo_rows import UndoRows
@@ -43,7 +51,7 @@ class Change(TypedDict, total=False):
 class RowState(NamedTuple):
     """What of a saga's own row its code may change, besides the state that a flush gives it."""
 
-    calls: dict[str, Call]
+    calls: tuple[Call, ...]
     undo_no: int
     no_return: bool
     progress: str | None
@@ -105,9 +113,7 @@ class Pending:
             progress=saga.progress,
             takeovers=saga.takeovers,
             faults=saga.faults,
-            last_written=RowState(
-                {call.position: call for call in saga.calls}, saga.undo_no, saga.no_return, saga.progress
-            ),
+            last_written=RowState(saga.calls, saga.undo_no, saga.no_return, saga.progress),
             carried={call.position: call for call in saga.calls if call.carried is not None},
         )
 
@@ -137,12 +143,12 @@ class Pending:
     def begin_unwinding(self, error: ErrorInfo) -> None:
         """Unwind from here on, because of `error`; the saga's row says so with the next flush."""
         self.before_unwinding = self.saga
-        self.saga = self.saga._replace(phase=Phase.COMPENSATING, outcome=Outcome.FAILED, error=error)
+        self.saga = self.saga._replace(phase=COMPENSATING, outcome=Outcome.FAILED, error=error)
 
     def leased(self, *, epoch: int, signal_no: int, at: datetime) -> Saga:
         """Return the saga as its row stands after a flush that suspended it and a lease that woke it."""
         return self.saga._replace(
-            run_state=RunState.LEASED,
+            run_state=LEASED,
             epoch=epoch,
             flush_no=self.flush_no,
             signal_no=signal_no,
@@ -151,14 +157,14 @@ class Pending:
             faults=self.faults,
             no_return=self.no_return,
             claimed_at=at,
-            calls=tuple(self._row_calls().values()),
+            calls=self._row_calls(),
             progress=self.progress,
         )
 
     def hand(self, signal: Signal, counted: int) -> Handover:
         """Take a settled signal along in the next flush, at once with its opening if that is not written yet."""
         if not self.is_clean:
-            row = self._row_state()._replace(calls=dict(self.calls))
+            row = RowState(tuple(self.calls.values()), self.undo_no, self.no_return, self.progress)
             self.before_handover = Recorded(tuple(map(list, self._buffers())), row, dict(self.carried))
         for opened in self.opened:
             if opened.name == signal.name:
@@ -182,7 +188,7 @@ class Pending:
         self._end_handover(is_written=False)
         self.saga, self.before_unwinding = self.before_unwinding or self.saga, None
         calls, self.undo_no, self.no_return, self.progress = before.row
-        self.calls, self.carried = dict(calls), dict(before.carried)
+        self.calls, self.carried = {call.position: call for call in calls}, dict(before.carried)
         for buffer, recorded in zip(self._buffers(), before.buffers, strict=False):
             buffer.extend(recorded)
 
@@ -225,7 +231,7 @@ class Pending:
             phase,
             run_state,
             self.undo_no,
-            calls=tuple((self._row_calls() if phase is FORWARD else self.calls).values()),
+            calls=self._row_calls() if phase is FORWARD else tuple(self.calls.values()),
             no_return=self.no_return,
             progress=self.progress,
             takeovers=0 if progressed else self.takeovers,
@@ -253,14 +259,15 @@ class Pending:
         self.before_unwinding = None
         self.takeovers = flush.takeovers
         self.faults = flush.faults
-        self.last_written = self._row_state()._replace(calls=dict(self._row_calls()))
+        self.last_written = RowState(flush.calls, flush.undo_no, flush.no_return, flush.progress)
         self._clear()
 
     def _row_state(self) -> RowState:
         return RowState(self._row_calls(), self.undo_no, self.no_return, self.progress)
 
-    def _row_calls(self) -> dict[str, Call]:
-        return {**self.calls, **self.carried} if self.carried else self.calls
+    def _row_calls(self) -> tuple[Call, ...]:
+        calls = {**self.calls, **self.carried} if self.carried else self.calls
+        return tuple(calls.values())
 
     def _clear(self) -> None:
         for buffer in self._buffers():

@@ -11,7 +11,7 @@ from services.orchestrator.engine.authoring.definition import Registry, Workflow
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.records import Attention, History, Saga
 from services.orchestrator.engine.model.replay import Replay
-from services.orchestrator.engine.model.states import Phase
+from services.orchestrator.engine.model.states import COMPENSATING
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.endings import describe
@@ -93,7 +93,7 @@ class Turns:
                 message = f"{saga.takeovers} replicas in a row stopped while they held it, without any progress"
                 pending = _as_written(saga)
                 await self.tools.endings.get_stuck(definition, pending, Attention("poison", message))
-            elif saga.phase is Phase.COMPENSATING:
+            elif saga.phase is COMPENSATING:
                 pending = _as_written(saga)
                 await self.compensator.unwind(definition, pending, lease)
             else:

@@ -60,8 +60,11 @@ class UndoRows:
                 self._rows[undo.position] = undo._replace(step_output=record.output)
 
     def _take_changes(self, changes: Iterable[Undo]) -> None:
+        """Take in changes: those of an undo that is done are its row, changed; a waiver names it, and what is new."""
         for change in changes:
-            if (undo := self._rows.get(change.position)) is not None:
-                self._rows[undo.position] = change._replace(
-                    seq=undo.seq, args=undo.args, step_position=undo.step_position, step_output=undo.step_output
-                )
+            if (undo := self._rows.get(change.position)) is None:
+                continue
+            is_waiver = not change.seq
+            self._rows[undo.position] = (
+                undo._replace(status=change.status, finished_at=change.finished_at) if is_waiver else change
+            )
