@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import jwt
 from cachetools import TTLCache
 from fastapi import Depends, Request, Security
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from jwt.types import Options
 
@@ -35,6 +36,7 @@ _LEEWAY_S: Final = 5
 _MAX_TOKEN_CHARS: Final = 8_192
 _BELIEVED_S: Final = 60.0
 _BELIEVED_MAX: Final = 1_000
+_GUARDS: set[Callable[..., object]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,13 @@ def authenticated(*any_of_scopes: str) -> Callable[..., Awaitable[Principal]]:
             raise Forbidden
         return principal
 
+    _GUARDS.add(principal_with_scope)
     return principal_with_scope
+
+
+def is_guarded(taker: Dependant) -> bool:
+    """Say whether a route, or what it depends on, is for those alone who show a token that holds."""
+    return taker.call in _GUARDS or any(is_guarded(dependency) for dependency in taker.dependencies)
 
 
 async def owner(

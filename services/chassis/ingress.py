@@ -1,7 +1,7 @@
 """What every request passes before it reaches a route, and its answer on the way back.
 
-One plain ASGI layer: request id, trace and log ids; the gate; limits of size and time while the body streams in, then
-strict JSON; whatever escapes from the routes becomes a problem; access log and metrics.
+One plain ASGI layer: request id, trace and log ids; the gate; limits of size and time while the body streams in;
+whatever escapes from the routes becomes a problem; access log and metrics.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.chassis import errors, ids, logs, problems, strict_json, tracing
+from services.chassis import errors, ids, logs, problems, tracing
 from services.chassis.clock import Clock
 from services.chassis.gate import PROBES, Gate
 from services.chassis.hooks import ChassisHooks
@@ -96,6 +96,7 @@ class Ingress:
                 body = await self._read(scope, receive, headers)
                 self.hooks.request_received(scope["method"], scope["path"])
                 async with asyncio.timeout(self.request_timeout_s):
+                    scope.setdefault("state", {})["body"] = body
                     await self.app(scope, Replay(body, receive), send)
         except ClientGone:
             return
@@ -115,7 +116,7 @@ class Ingress:
             await problems.response_of(known, cut)(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive, headers: Headers) -> bytes:
-        """Read the body, at most as much as is allowed, and check it before anything else sees it."""
+        """Read the body, at most as much as is allowed; what is in it is the route's to look at."""
         if b"%00" in scope.get("raw_path", b"") or b"%00" in scope.get("query_string", b"") or "\0" in scope["path"]:
             raise errors.Invalid(faults=[errors.Fault("path or query", "holds a NUL")])
         length = headers.get("content-length", "")
@@ -123,12 +124,9 @@ class Ingress:
             raise errors.TooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
         try:
             async with asyncio.timeout(self.body_timeout_s):
-                body = await self._receive(receive)
+                return await self._receive(receive)
         except TimeoutError:
             raise errors.RequestTimedOut from None
-        if body and strict_json.is_json(headers.get("content-type")):
-            strict_json.loads(body)
-        return body
 
     async def _receive(self, receive: Receive) -> bytes:
         chunks: list[bytes] = []

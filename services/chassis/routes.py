@@ -1,8 +1,10 @@
 """What holds of every route, whatever the route itself says.
 
-HEAD where there is GET, an `Allow` that is true, and no parameter in a query that the route does not know, or that is
-given twice: who misspells a filter must not be shown everything, nor who gives two be shown one's. A page that people
-open by a link takes any query: mail programs and portals add parameters of their own to links.
+HEAD where there is GET, an `Allow` that is true, strict JSON, and no parameter in a query that the route does not know,
+or that is given twice: who misspells a filter must not be shown everything, nor who gives two be shown one's. A page
+that people open by a link takes any query: mail programs and portals add parameters of their own to links.
+
+Who calls a guarded route is known before its body is looked at: to read a large one takes time that all requests share.
 """
 
 import copy
@@ -18,6 +20,8 @@ from pydantic import BaseModel
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.chassis import strict_json
+from services.chassis.auth import bearer, current_principal, is_guarded
 from services.chassis.errors import Fault, Invalid
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., object])
@@ -31,7 +35,7 @@ def opened_by_link(endpoint: _Endpoint) -> _Endpoint:
 
 
 def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
-    """Return routes like these that refuse a query with a parameter that they do not take, or take once.
+    """Return routes like these that refuse bad JSON, and a query with a parameter that they do not take, or take once.
 
     These themselves belong to their module, and may serve other apps.
     """
@@ -43,7 +47,8 @@ def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
 
 def _strict(route: APIRoute) -> APIRoute:
     strict_one = copy.copy(route)
-    strict_one.app = _knowing(route.app, _query_names(route.dependant))
+    guarded = is_guarded(route.dependant)
+    strict_one.app = _knowing(_reading(route.app, guarded=guarded), _query_names(route.dependant))
     return strict_one
 
 
@@ -71,6 +76,19 @@ def _knowing(app: ASGIApp, names: frozenset[str]) -> ASGIApp:
         await app(scope, receive, send)
 
     return knowing
+
+
+def _reading(app: ASGIApp, *, guarded: bool) -> ASGIApp:
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        body: bytes = scope["state"]["body"]
+        request = Request(scope)
+        if body and strict_json.is_json(request.headers.get("content-type")):
+            if guarded:
+                await current_principal(request, await bearer(request))
+            strict_json.loads(body)
+        await app(scope, receive, send)
+
+    return reading
 
 
 def heads_of(routes: Iterable[BaseRoute]) -> list[BaseRoute]:

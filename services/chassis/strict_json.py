@@ -1,4 +1,7 @@
-"""JSON as we accept it: UTF-8, no duplicate names, no NaN, bounded depth, 64-bit integers, text that can be stored."""
+"""JSON as we accept it: UTF-8, no duplicate names, no NaN, bounded depth and number of values, 64-bit integers.
+
+And only text that can be stored.
+"""
 
 import json
 import math
@@ -10,14 +13,20 @@ from services.chassis.errors import Fault, Invalid, Malformed
 from services.chassis.texts import storable
 
 MAX_DEPTH: Final = 64
+MAX_VALUES: Final = 10_000
+"""Of as many, all that we do with a body takes some hundredths of a second of the loop that answers everybody."""
+MAX_NAMES: Final = 1_000
+"""In one object: each that a model does not know is a fault to write down."""
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 
 _SUSPICIOUS: Final = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-_BRACKETS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
-"""Brackets, and the strings that they may be in: one that has no end goes to the end of the text, or else whatever
-is in it would be looked at again from each of its quotes.
+_PARTS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[\[{]|[\]}]|,', re.DOTALL)
+"""Brackets and commas, and the strings that they may be in: one that has no end goes to the end of the text, or else
+whatever is in it would be looked at again from each of its quotes.
 """
+_PARTS_OF_A_VALUE: Final = 4
+"""At most: its name, two brackets and a comma."""
 
 
 def loads(raw: bytes) -> Any:
@@ -26,7 +35,7 @@ def loads(raw: bytes) -> Any:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise Malformed("The body is not UTF-8.") from None
-    _check_depth(text)
+    _check_size(text)
     try:
         value = json.loads(
             text,
@@ -53,12 +62,17 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def _check_depth(text: str) -> None:
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
+def _check_size(text: str) -> None:
+    """Refuse what is too deep, or too many values: each but one stands behind a comma or an opening bracket."""
+    opened = text.count("[") + text.count("{")
+    if opened <= MAX_DEPTH and opened + text.count(",") < MAX_VALUES:
         return
-    depth = 0
-    for token in _BRACKETS.finditer(text):
-        first = token.group()[0]
+    depth, values = 0, 1
+    for number, part in enumerate(_PARTS.finditer(text)):
+        first = part.group()[0]
+        values += first in "[{,"
+        if values > MAX_VALUES or number > MAX_VALUES * _PARTS_OF_A_VALUE:
+            raise Invalid(faults=[Fault("body", f"holds more than {MAX_VALUES} values")])
         if first in "[{":
             depth += 1
             if depth > MAX_DEPTH:
@@ -68,6 +82,8 @@ def _check_depth(text: str) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_NAMES:
+        raise Invalid(faults=[Fault("body", f"holds an object of more than {MAX_NAMES} names")])
     value = dict(pairs)
     if len(value) != len(pairs):
         raise Malformed("The body holds an object that gives a name twice.")

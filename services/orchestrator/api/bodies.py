@@ -5,11 +5,12 @@ from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
 
-from services.chassis.errors import Invalid, Malformed
+from services.chassis.errors import Invalid, Malformed, TooLarge
 from services.chassis.faults import faults_of
 
 T = TypeVar("T")
 _FIELDS_MAX = 10
+_FORM_BYTES_MAX = 65_536
 
 
 def read_json(shape: TypeAdapter[T], body: bytes, *, tag: str | None = None) -> T:
@@ -27,7 +28,9 @@ def read_json(shape: TypeAdapter[T], body: bytes, *, tag: str | None = None) -> 
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """The fields of an urlencoded form, each given once; Malformed otherwise."""
+    """The fields of an urlencoded form, each given once; Malformed otherwise. TooLarge: no form of ours is."""
+    if len(body) > _FORM_BYTES_MAX:
+        raise TooLarge(f"The form is larger than {_FORM_BYTES_MAX} bytes.")
     try:
         pairs = parse_qsl(
             body.decode("ascii"),

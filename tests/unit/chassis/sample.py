@@ -66,6 +66,11 @@ async def get_cart(principal: Annotated[Principal, Depends(owner)]) -> dict[str,
     return {"user_id": principal.subject}
 
 
+@router.put("/users/{user_id}/lines")
+async def put_own_line(principal: Annotated[Principal, Depends(owner)], line: Line) -> dict[str, str]:
+    return {"user_id": principal.subject, "sku": line.sku}
+
+
 @router.get("/admin")
 async def get_admin(principal: Annotated[Principal, Depends(authenticated("admin", "service"))]) -> dict[str, Any]:
     return {"who": principal.caller, "for": principal.acting_user, "bound": context().get("user_id")}

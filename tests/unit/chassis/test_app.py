@@ -39,6 +39,21 @@ async def test_roles_and_ownership(client: httpx.AsyncClient, clock: ManualClock
     assert (await client.get("/admin", headers=admin | {"X-Acting-User": "bob"})).json()["for"] is None
 
 
+@pytest.mark.parametrize("body", [b"{", b'{"sku": "\\u0000"}', b"[" * 1_000, b"[1" + b",1" * 50_000 + b"]", b"{}"])
+@pytest.mark.scenario("G24")
+async def test_nobody_has_a_body_read_who_is_not_known(
+    client: httpx.AsyncClient, clock: ManualClock, body: bytes
+) -> None:
+    """Whatever is wrong with its body, a request without a token that holds is 401; with one it is told what is."""
+    path, json_type = "/users/alice/lines", {"Content-Type": "application/json"}
+    for nobody in ({}, bearer("x.y.z")):
+        check_problem(await client.put(path, content=body, headers=json_type | nobody), 401, "unauthenticated")
+    alice = bearer(mint_user_token(USERS, sub="alice", scope="customer", clock=clock))
+    assert (await client.put(path, content=body, headers=json_type | alice)).status_code in {400, 422}
+    good = await client.put(path, json={"sku": "a", "quantity": 1}, headers=alice)
+    assert good.json() == {"user_id": "alice", "sku": "a"}
+
+
 async def test_the_acting_user_is_believed_from_services_only(client: httpx.AsyncClient, clock: ManualClock) -> None:
     """A service token for this very service may speak for a user; one for another service is nobody."""
     tokens = ServiceTokens(secret=SERVICES, issuer="orchestrator", clock=clock)

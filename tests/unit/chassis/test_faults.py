@@ -80,3 +80,17 @@ def test_what_was_sent_is_not_said_again() -> None:
 def test_the_detail_of_a_problem_is_a_sentence(said: str, sentence: str) -> None:
     """However the part of ours that refuses has put it; ids stay as they are."""
     assert problem_of(Conflict(said))["detail"] == sentence
+
+
+def test_only_so_much_is_looked_at() -> None:
+    """Of an input that is wrong in thousands of places no more is put into words than anybody reads."""
+    seen = 0
+
+    def wrong() -> Any:
+        nonlocal seen
+        for number in range(5_000):
+            seen += 1
+            yield {"loc": ("items", number), "type": "too_short", "ctx": {"min_length": 1}}
+
+    assert 20 <= len(faults_of(wrong())) <= 100
+    assert seen <= 100

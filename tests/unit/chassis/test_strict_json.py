@@ -61,6 +61,31 @@ def test_what_cannot_be_stored_is_invalid(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     "raw",
+    [
+        b"[1" + b",1" * strict_json.MAX_VALUES + b"]",
+        b"[{}" + b",{}" * strict_json.MAX_VALUES + b"]",
+        b"[[]" + b",[]" * 100 + b'""' * 500_000,
+        b"{" + b",".join(b'"%d":1' % number for number in range(strict_json.MAX_NAMES + 1)) + b"}",
+    ],
+)
+@pytest.mark.scenario("G24")
+def test_more_values_than_anybody_needs_are_refused(raw: bytes) -> None:
+    """However they are written, so that no body takes long to read, to check, or to say what is wrong with."""
+    with pytest.raises(Invalid):
+        strict_json.loads(raw)
+
+
+def test_many_values_are_read() -> None:
+    """As many values as may be, in as many objects, and any number of commas within text."""
+    most = b"[" + b",".join([b'{"a,b":"c,[d"}'] * ((strict_json.MAX_VALUES - 1) // 2)) + b"]"
+    assert len(strict_json.loads(most)) == (strict_json.MAX_VALUES - 1) // 2
+    assert strict_json.loads(b'"' + b",[" * 100_000 + b'"') == ",[" * 100_000
+    names = {str(number): 1 for number in range(strict_json.MAX_NAMES)}
+    assert strict_json.loads(json.dumps(names).encode()) == names
+
+
+@pytest.mark.parametrize(
+    "raw",
     [b'"\\ud83d\\ude00"', b"[9223372036854775807]", b"[" * 64 + b"]" * 64, b'"' + b"[" * 1000 + b'"', b'"\\\\u0000"'],
 )
 def test_what_only_looks_bad_passes(raw: bytes) -> None:
