@@ -136,6 +136,7 @@ def _relay(
         clock=clock,
         addresses={"orchestrator": orchestrator},
         answers={orders.CANCEL_SAGA: cancel_answered},
+        beliefs={checkouts.START_SAGA: checkouts.is_started, orders.CANCEL_SAGA: orders.is_cancel_answer},
         sealer=sealer,
         hooks=hooks,
         metrics=app.state.chassis.metrics,

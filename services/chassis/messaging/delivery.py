@@ -19,6 +19,9 @@ BACKOFF_S: Final = 0.2
 BACKOFF_MAX_S: Final = 30.0
 MISCONFIGURED_PAUSE_S: Final = 5.0
 
+Belief = Callable[[Message, str, Answer], bool]
+"""Says whether an answer to a message, whose body is given in clear, is about what was asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -73,13 +76,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """Sends messages to the services whose addresses it knows."""
+    """Sends messages to the services whose addresses it knows; `beliefs`: by message name, which answers count."""
 
     clock: Clock
     addresses: Mapping[str, ServiceClient]
     sealer: Sealer | None
     hooks: ChassisHooks
     stopping: Callable[[], bool]
+    beliefs: Mapping[str, Belief]
 
     async def deliver(self, lease: Lease, messages: Sequence[Message]) -> Outcome:
         """Send the messages of one key until one does not get through, or the lease nears its end."""
@@ -133,15 +137,21 @@ class Courier:
         client = self.addresses.get(message.service)
         if client is None:
             raise RemoteMisconfigured(f"no address for {message.service}", service=message.service)
-        return await client.request(
+        body = self._opened(message)
+        answer = await client.request(
             message.method,
             message.path,
-            body=self._opened(message),
+            body=body,
             key=message.id,
             deadline=deadline,
             acting_user=message.acting_user,
             accept=message.settled_by,
         )
+        believed = self.beliefs.get(message.name)
+        if believed is not None and not believed(message, body, answer):
+            words = f"{message.service}: answered {answer.status}, but not about what was asked"
+            raise RemoteUnknown(words, service=message.service, status=answer.status)
+        return answer
 
     def _opened(self, message: Message) -> str:
         """Return the body in clear; without its key, it waits until somebody gives us that."""

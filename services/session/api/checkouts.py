@@ -14,6 +14,7 @@ from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, authenticated, owner
 from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
+from services.chassis.http import Answer
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
@@ -35,6 +36,7 @@ from services.session.domain.checkout import (
     Wanted,
     derived_order_id,
     fingerprint,
+    id_of_saga,
     saga_key,
 )
 from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderConflict, OrderIdTaken
@@ -144,6 +146,15 @@ async def mark_executed(
         if executed.cleared:
             log.info("cart.cleared", order_id=order_id, user_id=executed.user_id)
     return response
+
+
+def is_started(_message: Message, body: str, given: Answer) -> bool:
+    """Say whether an answer to the start of a saga names the saga that belongs to what was sent.
+
+    Whoever else answers with success, a proxy or another service at that address, has started none.
+    """
+    asked = StartSaga.model_validate_json(body)
+    return isinstance(given.data, dict) and given.data.get("saga_id") == id_of_saga(asked.workflow, asked.key)
 
 
 def _payment_token(checkout: Checkout, settings: SessionSettings) -> str:

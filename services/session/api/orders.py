@@ -37,6 +37,7 @@ from services.session.store import orders
 router = APIRouter(prefix="/users/{user_id}/orders", tags=["orders"])
 
 CANCEL_SAGA = "cancel-saga"
+_CONFLICT = 409
 Customer = Annotated[Principal, Depends(owner)]
 Key = Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
 
@@ -199,13 +200,21 @@ async def cancel_order(
     return response
 
 
+def is_cancel_answer(message: Message, _body: str, given: Answer) -> bool:
+    """Say whether an answer to a cancel comes from who keeps that saga: it names it, or says why it refuses."""
+    data = given.data if isinstance(given.data, dict) else {}
+    if given.status == _CONFLICT:
+        return isinstance(data.get("code"), str)
+    return message.path == f"/sagas/{data.get('saga_id')}/cancel"
+
+
 async def cancel_answered(conn: Connection, message: Message, given: Answer, *, now: datetime | None) -> None:
     """Write into the order's history that its cancellation was refused, with the mark of the message.
 
     A cancel that is sent again, because its answer was lost, may find its work done: that is no refusal. The relay
     holds the outbox key here: nothing else may be locked, so this only adds a line.
     """
-    if given.status != 409 or (isinstance(given.data, dict) and given.data.get("code") == SAGA_CANCELLED):
+    if given.status != _CONFLICT or (isinstance(given.data, dict) and given.data.get("code") == SAGA_CANCELLED):
         return
     order_id = message.key
     latest = await orders.latest_attempt(conn, order_id)
@@ -225,7 +234,7 @@ def _cancel_saga(user_id: str, order_id: str, attempt: int, reason: str) -> Mess
         key=order_id,
         body=CancelSaga(reason=reason).model_dump_json(),
         name=CANCEL_SAGA,
-        settled_by=(409,),
+        settled_by=(_CONFLICT,),
         acting_user=user_id,
         traceparent=current_traceparent(),
     )

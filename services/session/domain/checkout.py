@@ -95,5 +95,10 @@ def saga_key(order_id: str, attempt: int) -> str:
 
 
 def saga_id(order_id: str, attempt: int) -> str:
-    """Return the id of the saga that serves this attempt, as the orchestrator derives it."""
-    return str(derived_uuid("saga", WORKFLOW, saga_key(order_id, attempt)))
+    """Return the id of the saga that serves this attempt."""
+    return id_of_saga(WORKFLOW, saga_key(order_id, attempt))
+
+
+def id_of_saga(workflow: str, key: str) -> str:
+    """Return the id of the saga of this workflow and key, as the orchestrator derives it."""
+    return str(derived_uuid("saga", workflow, key))

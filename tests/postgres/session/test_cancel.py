@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from services.chassis.db import Database
+from services.session.domain.checkout import id_of_saga
 from tests.postgres.session.conftest import SHELVES
 from tests.postgres.session.shop import Shop, check_refused, opened
 from tests.support.clock import ManualClock
@@ -20,6 +21,8 @@ class Orchestrator:
     def __init__(self) -> None:
         self.cancel_status = 202
         self.cancel_code = "cannot-cancel"
+        self.start_answer: object = None
+        self.cancel_answer: dict[str, object] | None = None
         self.calls: list[tuple[str, dict[str, object]]] = []
         self.app = FastAPI()
         self.app.post("/sagas")(self._started)
@@ -27,12 +30,18 @@ class Orchestrator:
 
     async def _started(self, request: Request) -> JSONResponse:
         await self._note(request)
-        return JSONResponse({"saga_id": "s"}, status_code=202)
+        asked = await request.json()
+        told = {"saga_id": id_of_saga(asked["workflow"], asked["key"])}
+        return JSONResponse(told if self.start_answer is None else self.start_answer, status_code=202)
 
     async def _cancelled(self, saga_id: str, request: Request) -> JSONResponse:
         await self._note(request)
         status = self.cancel_status
-        body = {"type": "urn:x", "status": status, "code": self.cancel_code, "title": "", "detail": "shipped"}
+        body: dict[str, object] = {"saga_id": saga_id, "status": "compensating"}
+        if status != 202:
+            body = {"type": "urn:x", "status": status, "code": self.cancel_code, "title": "", "detail": "shipped"}
+        if self.cancel_answer is not None:
+            body = self.cancel_answer
         return JSONResponse(body, status_code=status, headers={"content-type": "application/problem+json"})
 
     async def _note(self, request: Request) -> None:
@@ -170,6 +179,49 @@ async def test_a_refused_cancellation_is_told_once(connected: Shop, orchestrator
     assert (await connected.cancel("alice", "order-1")).status_code == 202
     await connected.app.state.relay.run_until_idle()
     assert [path.endswith("/cancel") for path, _ in orchestrator.calls] == [False, True, True]
+
+
+OTHER_SAGA = id_of_saga("order", "order-2")
+
+
+@pytest.mark.parametrize("other", ["", [], {}, {"status": "ok"}, {"saga_id": "s"}, {"saga_id": OTHER_SAGA}])
+@pytest.mark.scenario("C2")
+async def test_only_the_orders_own_saga_counts_as_started(
+    connected: Shop, orchestrator: Orchestrator, clock: ManualClock, other: object
+) -> None:
+    """Success that names another saga, or none, is no answer: the start is sent again until one does."""
+    orchestrator.start_answer = other
+    await connected.ordered("alice", "order-1", {"book": 1})
+    await connected.app.state.relay.run_until_idle()
+    (waiting,) = await connected.messages()
+    assert (waiting["name"], len(orchestrator.calls)) == ("start-saga", 1)
+    orchestrator.start_answer = None
+    clock.advance(60)
+    await connected.app.state.relay.run_until_idle()
+    assert await connected.messages() == []
+    assert [path for path, _ in orchestrator.calls] == ["/sagas", "/sagas"]
+
+
+@pytest.mark.parametrize(
+    ("status", "other"), [(202, {}), (202, {"saga_id": OTHER_SAGA}), (200, {"code": "x"}), (409, {})]
+)
+@pytest.mark.scenario("C2")
+async def test_only_the_orders_own_saga_counts_as_cancelled(
+    connected: Shop, orchestrator: Orchestrator, clock: ManualClock, status: int, other: dict[str, object]
+) -> None:
+    """Success that names another saga, or a conflict without a code, settles no cancel and is told as none."""
+    orchestrator.cancel_status, orchestrator.cancel_answer = status, other
+    await connected.ordered("alice", "order-1", {"book": 1})
+    await connected.cancel("alice", "order-1")
+    await connected.app.state.relay.run_until_idle()
+    (waiting,) = await connected.messages()
+    assert waiting["name"] == "cancel-saga"
+    orchestrator.cancel_status, orchestrator.cancel_answer = 202, None
+    clock.advance(60)
+    await connected.app.state.relay.run_until_idle()
+    assert await connected.messages() == []
+    order = await connected.order("alice", "order-1")
+    assert [entry["status"] for entry in order["history"]] == ["pending_payment", "cancel_requested"]
 
 
 @pytest.mark.scenario("C8")
