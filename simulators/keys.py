@@ -10,6 +10,7 @@ from fastapi import Header
 from fastapi.responses import JSONResponse
 
 from simulators.problems import Problem, problem_json
+from simulators.storage import one_commit
 
 KeyHeader = Annotated[str | None, Header(alias="Idempotency-Key", max_length=255)]
 
@@ -26,27 +27,38 @@ def required(key: str | None) -> str:
 def answer_once(
     storage: sqlite3.Connection, *, route: str, key: str | None, body: str, handle: Callable[[], Answer]
 ) -> JSONResponse:
-    """Answer by `handle`, once per `route` and `key`; 2xx and final refusals are kept, another `body` is refused."""
+    """Answer by `handle`, once per `route` and `key`; 2xx and final refusals are kept, another `body` is refused.
+
+    What `handle` does and its answer are one commit. What it has done before a refusal that is not kept stays done.
+    """
     if key is None:
-        return _response(*handle())
+        with one_commit(storage):
+            return _response(*handle())
     fingerprint = hashlib.sha256(body.encode()).hexdigest()
     kept = storage.execute("SELECT * FROM answers WHERE route = ? AND key = ?", (route, key)).fetchone()
     if kept is not None:
         if kept["fingerprint"] != fingerprint:
             raise Problem(422, "idempotency-key-reused", "This key came with another body before.", final=False)
         return _response(kept["status"], json.loads(kept["body"]), replayed=True)
+    with one_commit(storage):
+        answer = _outcome(handle)
+        if not isinstance(answer, Problem):
+            status, said = answer
+            storage.execute(
+                "INSERT INTO answers (route, key, fingerprint, status, body) VALUES (?, ?, ?, ?, ?)",
+                (route, key, fingerprint, status, json.dumps(said)),
+            )
+    if isinstance(answer, Problem):
+        raise answer
+    return _response(*answer)
+
+
+def _outcome(handle: Callable[[], Answer]) -> Answer | Problem:
+    """Return what `handle` comes to: an answer to keep, or a refusal that is not final."""
     try:
-        status, answer = handle()
+        return handle()
     except Problem as problem:
-        if not problem.final:
-            raise
-        status, answer = problem.status, problem.body()
-    with storage:
-        storage.execute(
-            "INSERT INTO answers (route, key, fingerprint, status, body) VALUES (?, ?, ?, ?, ?)",
-            (route, key, fingerprint, status, json.dumps(answer)),
-        )
-    return _response(status, answer)
+        return (problem.status, problem.body()) if problem.final else problem
 
 
 def _response(status: int, body: dict[str, Any], *, replayed: bool = False) -> JSONResponse:

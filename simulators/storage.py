@@ -1,9 +1,12 @@
 """Where a simulator keeps what it did: SQLite in memory, or a file that survives a restart of the process.
 
-Handlers write without awaiting in between, so that every change is one step for everybody else.
+Handlers write without awaiting in between, so that every change is one step for everybody else; and what one of them
+changes is one commit with the answer to its key, so that a process that dies in between has done nothing.
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _SHARED = """
@@ -31,3 +34,14 @@ def open_storage(directory: Path | None, name: str, schema: str) -> sqlite3.Conn
     connection.row_factory = sqlite3.Row
     connection.executescript(_SHARED + schema)
     return connection
+
+
+@contextmanager
+def one_commit(storage: sqlite3.Connection) -> Iterator[None]:
+    """Write what the block writes as one commit, the outermost block's; nothing of it is there if that one raises."""
+    if storage.in_transaction:
+        yield
+        return
+    with storage:
+        storage.execute("BEGIN")
+        yield

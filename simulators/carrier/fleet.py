@@ -16,6 +16,7 @@ from typing import Literal
 from simulators.clock import new_id
 from simulators.problems import Problem
 from simulators.simulator import Simulator
+from simulators.storage import one_commit
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS parcels (
@@ -60,7 +61,7 @@ class Carrier(Simulator):
             raise Problem(422, "parcel-refused", "The carrier does not take this parcel.")
         digits = int(new_id("n").removeprefix("n_"), 16) % 10**12
         parcel = Parcel(new_id("par"), reference, f"SX{digits:012d}", "registered")
-        with self.storage:
+        with one_commit(self.storage):
             self.storage.execute(
                 "INSERT INTO parcels (parcel_id, reference, tracking_number, status)"
                 " VALUES (:parcel_id, :reference, :tracking_number, :status)",
@@ -80,7 +81,7 @@ class Carrier(Simulator):
         """Cancel the parcels of a reference and refuse later ones; returns how many this call cancelled."""
         if any(parcel.status == "delivered" for parcel in self.find(reference)):
             raise Problem(409, "already-delivered", "A parcel of this reference was delivered.")
-        with self.storage:
+        with one_commit(self.storage):
             self.storage.execute("INSERT INTO tombstones (reference) VALUES (?) ON CONFLICT DO NOTHING", (reference,))
             return self.storage.execute(
                 "UPDATE parcels SET status = 'cancelled' WHERE reference = ? AND status = 'registered'", (reference,)
@@ -88,7 +89,7 @@ class Carrier(Simulator):
 
     def deliver(self, reference: str) -> int:
         """Deliver the parcels of a reference; returns how many."""
-        with self.storage:
+        with one_commit(self.storage):
             return self.storage.execute(
                 "UPDATE parcels SET status = 'delivered' WHERE reference = ? AND status = 'registered'", (reference,)
             ).rowcount
@@ -98,7 +99,7 @@ class Carrier(Simulator):
         return row is not None
 
     def _still_flaky(self, reference: str) -> bool:
-        with self.storage:
+        with one_commit(self.storage):
             row = self.storage.execute(
                 "INSERT INTO refusals (reference, count) VALUES (?, 1)"
                 " ON CONFLICT (reference) DO UPDATE SET count = count + 1 RETURNING count",

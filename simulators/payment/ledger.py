@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from simulators.clock import new_id
 from simulators.problems import Problem
+from simulators.storage import one_commit
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS payments (
@@ -103,7 +104,7 @@ class Ledger:
         if self._voided(wanted.order_id, wanted.attempt):
             raise Problem(409, "payment-voided", "This attempt was voided before it was requested.")
         payment_id = new_id("pay")
-        with self._storage:
+        with one_commit(self._storage):
             self._storage.execute(
                 "INSERT INTO payments (payment_id, order_id, attempt, awakeable_id, amount_minor, currency,"
                 " payment_token, webhook_url, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending')",
@@ -161,7 +162,7 @@ class Ledger:
         if amount is not None and (amount.currency != payment.currency or amount.amount_minor > left > 0):
             raise Problem(422, "refund-exceeds-captured", "A refund cannot exceed what was captured.")
         giving = left if amount is None else min(left, amount.amount_minor)
-        with self._storage:
+        with one_commit(self._storage):
             self._storage.execute(
                 "UPDATE payments SET refunded_minor = refunded_minor + ? WHERE payment_id = ?", (giving, payment_id)
             )
@@ -172,7 +173,7 @@ class Ledger:
         known = self.find(order_id=order_id, attempt=attempt)
         if known and known[0].status == "captured":
             raise Problem(409, "captured", "The money was captured.", final=False, payment_id=known[0].payment_id)
-        with self._storage:
+        with one_commit(self._storage):
             self._storage.execute(
                 "INSERT INTO voids (order_id, attempt) VALUES (?, ?) ON CONFLICT DO NOTHING", (order_id, attempt)
             )
@@ -187,5 +188,5 @@ class Ledger:
         return row.fetchone() is not None
 
     def _move(self, statement: str, payment_id: str) -> bool:
-        with self._storage:
+        with one_commit(self._storage):
             return self._storage.execute(statement, {"id": payment_id, "txn": new_id("txn")}).rowcount == 1

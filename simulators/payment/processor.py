@@ -21,6 +21,7 @@ from simulators.payment.webhooks import Webhooks
 from simulators.problems import Problem
 from simulators.settings import Settings
 from simulators.simulator import Simulator
+from simulators.storage import one_commit
 
 TOKENS = frozenset({"tok_ok", "tok_decline", "tok_manual", "tok_silent", "tok_late", "tok_twice", "tok_early"})
 
@@ -96,22 +97,24 @@ class PaymentProcessor(Simulator):
 
     def refund(self, payment_id: str, amount: Money | None) -> Payment:
         """Give money back, and tell."""
-        given = self.ledger.refund(payment_id, amount)
-        payment = self.ledger.get(payment_id)
-        if given:
-            self._tell(self.webhooks.record(payment, "payment.refunded", amount_minor=given))
+        with one_commit(self.storage):
+            given = self.ledger.refund(payment_id, amount)
+            payment = self.ledger.get(payment_id)
+            event_id = self.webhooks.record(payment, "payment.refunded", amount_minor=given) if given else None
+        self._tell(event_id)
         return payment
 
     def void(self, order_id: str, attempt: int) -> None:
         """Void an attempt, and tell; a refused void makes a late processor tell of its capture."""
         try:
-            stopped = self.ledger.void(order_id, attempt)
+            with one_commit(self.storage):
+                stopped = self.ledger.void(order_id, attempt)
+                event_id = self.webhooks.record(stopped, "payment.voided") if stopped else None
         except Problem:
             for payment in self.ledger.find(order_id=order_id, attempt=attempt):
                 self.webhooks.release(payment.payment_id)
             raise
-        if stopped is not None:
-            self._tell(self.webhooks.record(stopped, "payment.voided"))
+        self._tell(event_id)
 
     def _settle_later(self, payment: Payment) -> None:
         outcomes: dict[str, Outcome] = {"tok_ok": "succeeded", "tok_twice": "succeeded", "tok_decline": "failed"}
@@ -126,18 +129,20 @@ class PaymentProcessor(Simulator):
         self.later.after(self.settings.delay_s, settle)
 
     def _captured(self, payment_id: str, *, held: bool = False) -> str | None:
-        if not self.ledger.capture(payment_id):
-            return None
-        payment = self.ledger.get(payment_id)
-        copies = 2 if payment.payment_token == "tok_twice" else 1  # noqa: S105 - the name of a behaviour
-        details = {"transaction_id": payment.transaction_id or ""}
-        return self.webhooks.record(payment, "payment.succeeded", details=details, held=held, copies=copies)
+        with one_commit(self.storage):
+            if not self.ledger.capture(payment_id):
+                return None
+            payment = self.ledger.get(payment_id)
+            copies = 2 if payment.payment_token == "tok_twice" else 1  # noqa: S105 - the name of a behaviour
+            details = {"transaction_id": payment.transaction_id or ""}
+            return self.webhooks.record(payment, "payment.succeeded", details=details, held=held, copies=copies)
 
     def _declined(self, payment_id: str) -> str | None:
-        if not self.ledger.decline(payment_id):
-            return None
-        details = {"code": "card_declined", "message": "The card was declined."}
-        return self.webhooks.record(self.ledger.get(payment_id), "payment.failed", details=details)
+        with one_commit(self.storage):
+            if not self.ledger.decline(payment_id):
+                return None
+            details = {"code": "card_declined", "message": "The card was declined."}
+            return self.webhooks.record(self.ledger.get(payment_id), "payment.failed", details=details)
 
     def _tell(self, event_id: str | None) -> None:
         if event_id is not None:

@@ -15,6 +15,7 @@ from simulators.clock import Clock, new_id
 from simulators.faults import FaultPlan
 from simulators.later import Later
 from simulators.payment.ledger import Payment
+from simulators.storage import one_commit
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
@@ -102,7 +103,7 @@ class Webhooks:
         }
         timestamp = self._clock.now().isoformat().replace("+00:00", "Z")
         body = json.dumps({"type": kind, "timestamp": timestamp, "data": data})
-        with self._storage:
+        with one_commit(self._storage):
             self._storage.execute(
                 "INSERT INTO events (event_id, payment_id, type, order_id, url, body, held, copies)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -113,7 +114,7 @@ class Webhooks:
     def release(self, payment_id: str) -> None:
         """Send the events of a payment that were held back."""
         held = [event for event in self._undelivered() if event.held and event.payment_id == payment_id]
-        with self._storage:
+        with one_commit(self._storage):
             self._storage.execute("UPDATE events SET held = 0 WHERE payment_id = ?", (payment_id,))
         for event in held:
             self.send_soon(event.event_id)
@@ -139,10 +140,10 @@ class Webhooks:
         copies = 0 if fault and fault.kind == "webhook_lost" else event.copies + (1 if fault else 0)
         accepted = [await self._post(event) for _ in range(copies)]
         if accepted and all(accepted):
-            with self._storage:
+            with one_commit(self._storage):
                 self._storage.execute("UPDATE events SET delivered = 1 WHERE event_id = ?", (event_id,))
             return
-        with self._storage:
+        with one_commit(self._storage):
             self._storage.execute("UPDATE events SET tries = tries + 1 WHERE event_id = ?", (event_id,))
         delay_s = min(_MAX_RETRY_S, _FIRST_RETRY_S * 2 ** min(event.tries, _LARGEST_EXPONENT))
 
