@@ -7,6 +7,7 @@ RECORDS = "services/orchestrator/engine/model/records.py"
 STEPS_PY = "services/orchestrator/engine/running/steps.py"
 PENDING = "services/orchestrator/engine/running/pending.py"
 STEERING = "services/orchestrator/engine/operations/steering.py"
+SKIPPING = "services/orchestrator/engine/operations/skipping.py"
 KINDS = "frozenset({Kind.STEP, Kind.TRANSACTION, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START, Kind.CALL})"
 RESTARTS_TESTS = "tests/postgres/engine/test_restarts.py"
 CARRIED_TESTS = "tests/postgres/engine/test_carried_over.py"
@@ -108,7 +109,7 @@ RESTARTS = (
         "restart-lets-results-be-corrected",
         "G3",
         "What a target has said after a restart may be changed, because the step was skipped before it.",
-        (Edit(STEERING, "return all(number > positions.number_of(position) for number in restarts)", "return True"),),
+        (Edit(SKIPPING, "return all(number > positions.number_of(position) for number in restarts)", "return True"),),
         ("tests/postgres/engine/test_mended.py::test_a_result_that_a_target_gave_is_not_corrected[C1]",),
     ),
 )

@@ -95,8 +95,8 @@ class Call(NamedTuple):
     """A call that was allowed to start and has not been recorded yet; kept on the saga's row until it is.
 
     `unknown` is true once an attempt may have taken effect without our knowing; then its undo is owed for good.
-    With `carried` it is not under way: a restart has left it, until the code comes to its position again. It is no call
-    at all then if its kind is no step, and fits a step of any name if it has none.
+    With `carried` it is not under way: a restart has left it, or the skip of a transaction, until the code comes to its
+    position again. It is no call at all then if its kind is no step, and fits a step of any name if it has none.
     With `read_back` its attempts are over, or must not go on: what goes out is a read-back, and `retry_at` is the next.
     Of `kind` TRANSACTION it is one between two attempts, of which nothing has taken effect.
     """

@@ -15,11 +15,12 @@ from services.chassis.db import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga, UnreadableSaga
-from services.orchestrator.engine.model.records import HAVE_RESULTS, Call, ErrorInfo, Kind, LogRecord, Saga, UndoStatus
+from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, Saga, UndoStatus
 from services.orchestrator.engine.model.restarting import Restart, places_of, restart_of
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.operations.asked import Asked
 from services.orchestrator.engine.operations.reading import saga_uuid
+from services.orchestrator.engine.operations.skipping import require_legible, skip_step
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 from services.orchestrator.engine.store.sagas import Operation
 
@@ -110,10 +111,9 @@ class Steering:
             if saga.phase is Phase.COMPENSATING:
                 await self._skip_undo(conn, saga, position, asked.reason)
                 return _to(saga, RunState.READY)
-            _require_legible(saga, "calls")
+            require_legible(saga, "calls")
             with _read_by(saga):
-                await self._skip_step(conn, saga, position, output)
-            calls = tuple(call for call in saga.calls if call.position != position)
+                calls = await skip_step(conn, saga, position, output)
             return replace(_to(saga, RunState.READY), calls=calls)
 
         await self._steer(saga_id, "skip", asked, decide, {"position": position})
@@ -127,7 +127,7 @@ class Steering:
 
         async def decide(conn: Connection, saga: Saga) -> Operation:
             _require_restartable(saga)
-            _require_legible(saga, "calls")
+            require_legible(saga, "calls")
             with _read_by(saga):
                 restart = await self._restart(conn, saga, number)
             await steps.drop(conn, saga.id, restart.dropped)
@@ -200,42 +200,6 @@ class Steering:
             raise CannotOperate(f"saga {saga.id} owes no undo at position {position!r}")
         await compensations.skip(conn, owed, reason=reason, at=saga.claimed_at)
 
-    async def _skip_step(self, conn: Connection, saga: Saga, position: str, output: Any) -> None:
-        call = next((call for call in saga.calls if call.position == position and _may_skip(saga, call)), None)
-        if call is None:
-            if not await self._correct(conn, saga, position, output):
-                raise CannotOperate(f"saga {saga.id} has no call under way at position {position!r}")
-            return
-        record = LogRecord(
-            position=position,
-            kind=call.kind if call.carried is None else call.carried.kind,
-            name=call.name,
-            started_at=call.started_at,
-            finished_at=saga.claimed_at,
-            output=orjson.dumps(output).decode(),
-            attempts=call.attempt,
-        )
-        await steps.insert(conn, saga.id, record)
-
-    async def _correct(self, conn: Connection, saga: Saga, position: str, output: Any) -> bool:
-        """Give a step that was skipped another output, unless its saga has gone on from there."""
-        if not await self._was_skipped(conn, saga, position):
-            return False
-        log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
-        if any(positions.is_after(record.position, position) for record in log):
-            return False
-        return await steps.correct(conn, saga.id, position, orjson.dumps(output).decode())
-
-    async def _was_skipped(self, conn: Connection, saga: Saga, position: str) -> bool:
-        """Say whether what a step has recorded was given by an operator, and no restart has taken it out since."""
-        restarts: list[int] = []
-        for entry in await audit.find(conn, subject_id=str(saga.id)):
-            if entry.action == "skip" and entry.details.get("position") == position:
-                return all(number > positions.number_of(position) for number in restarts)
-            if entry.action == "restart":
-                restarts.append(int(entry.details["from_position"]))
-        return False
-
 
 async def _is_done(conn: Connection, saga: Saga, action: str, asked: Asked) -> bool:
     """Say whether an operation has been done for this request, whose answer was lost then; under the saga's lock."""
@@ -264,12 +228,6 @@ def _require_restartable(saga: Saga) -> None:
         raise CannotOperate(f"cannot restart saga {saga.id}: it is {_status(saga)}; pause it first")
 
 
-def _require_legible(saga: Saga, column: str) -> None:
-    """Make sure that a column of a saga could be read; what its code was at is of no more use once it is undone."""
-    if column in saga.illegible and saga.phase is Phase.FORWARD:
-        raise UnreadableSaga(saga.id, [column])
-
-
 @contextmanager
 def _read_by(saga: Saga) -> Iterator[None]:
     """Work with a saga's log within the block: UnreadableSaga if that holds what no release of ours writes there."""
@@ -279,17 +237,8 @@ def _read_by(saga: Saga) -> Iterator[None]:
         raise UnreadableSaga(saga.id, ["log"]) from error
 
 
-def _may_skip(saga: Saga, call: Call) -> bool:
-    """Say whether a call is under way, or one that a restart has carried over and at which the saga is stuck."""
-    if call.carried is None:
-        return True
-    _require_legible(saga, "attention")
-    at = saga.attention.position if saga.attention is not None else None
-    return call.carried.kind in HAVE_RESULTS and call.position == at
-
-
 def _to(saga: Saga, run_state: RunState) -> Operation:
     """Return the operation that changes the run state alone; calls that cannot be read cannot be written either."""
-    _require_legible(saga, "calls")
+    require_legible(saga, "calls")
     due_at = saga.claimed_at if run_state is RunState.READY else None
     return Operation(saga.phase, run_state, saga.outcome, due_at, saga.calls, saga.error)
