@@ -1,10 +1,23 @@
 """Erasing a subject in the engine: payloads of what has ended go, whatever lives stays, keys are known for ever."""
 
+import pytest
+
+from services.chassis import audit
 from services.chassis.clock import Clock
+from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.sql import Statement
 from services.orchestrator.codec import PydanticCodec
-from services.orchestrator.engine import Engine, Registry, StartRequest, Step, TerminalError, WorkflowContext, workflow
+from services.orchestrator.engine import (
+    Engine,
+    Once,
+    Registry,
+    StartRequest,
+    Step,
+    TerminalError,
+    WorkflowContext,
+    workflow,
+)
 from services.orchestrator.engine.operations import erasing
 from services.orchestrator.engine.store import erasure
 
@@ -94,6 +107,50 @@ async def test_what_lives_and_what_is_others_stays(orchestrator_database: Databa
     await engine.run_until_idle()
     assert (await engine.operations.get(waiting)).output == f"{SECRET} 1"
     assert (await engine.operations.erase("alice", by="root", reason="rest")).erased == 1
+    await engine.stop()
+
+
+async def test_a_request_is_claimed_once(
+    orchestrator_database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches it takes: with the first one its key is taken, and every batch is told of by its name."""
+    engine = new_engine(orchestrator_database, clock)
+    for number in range(4):
+        await lived(engine, f"k{number}", "alice", SECRET)
+    monkeypatch.setattr(erasing, "BATCH", 2)
+    claims: list[int] = []
+
+    async def claim(conn: Connection) -> None:
+        claims.append(await conn.scalar(Statement.of("select count(*) from sagas where input <> 'erased'")))
+
+    done = await engine.operations.erase("alice", by="root", reason="asked for", once=Once("r-1", claim))
+    assert (done.erased, claims) == (4, [4])
+    async with orchestrator_database.begin() as conn:
+        told = [entry.details for entry in await audit.find(conn, subject_id="alice") if entry.action == "erase"]
+    assert told == [{"sagas": 2, "request": "r-1"}] * 2
+    await engine.stop()
+
+
+async def test_what_ends_while_others_are_erased_is_left_and_told(
+    orchestrator_database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A saga that was alive when the last batch was taken is not taken for erased, though it has ended since."""
+    engine = new_engine(orchestrator_database, clock)
+    saga_id = await lived(engine, "live", "alice", None)
+    count_left = erasure.count_left
+
+    async def late(conn: Connection, subject: str) -> int:
+        await engine.operations.resolve_promise(saga_id, "go", SECRET, by="test")
+        await engine.run_until_idle()
+        return await count_left(conn, subject)
+
+    monkeypatch.setattr(erasure, "count_left", late)
+    done = await engine.operations.erase("alice", by="root", reason="asked for")
+    assert (done.erased, done.live) == (0, 1)
+    monkeypatch.undo()
+    done = await engine.operations.erase("alice", by="root", reason="asked for")
+    assert (done.erased, done.live) == (1, 0)
+    assert not any((await traces(orchestrator_database)).values())
     await engine.stop()
 
 

@@ -19,12 +19,16 @@ class Erasing:
         self._clock = clock
 
     async def erase(self, subject: str, *, by: str, reason: str, once: Once | None = None) -> Erased:
-        """Blank the payloads of a subject's ended sagas, batch by batch; repeating it erases what has ended since."""
+        """Blank the payloads of a subject's ended sagas, batch by batch; repeating it erases what has ended since.
+
+        The first batch claims the request: from its commit on the key is taken.
+        """
         asked = Asked(by, reason, once)
-        erased = 0
-        while True:
+        erased, batch = 0, BATCH
+        while batch == BATCH:
             async with self._database.begin() as conn:
-                await asked.claim(conn)
+                if erased == 0:
+                    await asked.claim(conn)
                 batch = await erasure.erase(conn, subject, limit=BATCH)
                 if batch:
                     await audit.record(
@@ -33,10 +37,9 @@ class Erasing:
                         subject_id=subject,
                         actor=asked.by,
                         reason=asked.reason,
-                        details={"sagas": batch},
+                        details={"sagas": batch, **asked.mark()},
                         now=self._clock.sql_now(),
                     )
-                live = await erasure.count_live(conn, subject)
             erased += batch
-            if batch < BATCH:
-                return Erased(erased, live)
+        async with self._database.autocommit() as conn:
+            return Erased(erased, live=await erasure.count_left(conn, subject))

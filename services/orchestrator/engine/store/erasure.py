@@ -13,6 +13,6 @@ async def erase(conn: Connection, subject: str, *, limit: int) -> int:
     return len(await conn.fetch(queries()["erase"], {"subject": subject, "erased": ERASED, "limit": limit}))
 
 
-async def count_live(conn: Connection, subject: str) -> int:
-    """Count a subject's sagas that have not ended."""
-    return int(await conn.scalar(queries()["count_live"], {"subject": subject, "erased": ERASED}))
+async def count_left(conn: Connection, subject: str) -> int:
+    """Count a subject's sagas that have not been erased."""
+    return int(await conn.scalar(queries()["count_left"], {"subject": subject, "erased": ERASED}))

@@ -4,7 +4,8 @@
 -- name: erase
 -- Blanks the payloads of a subject's ended sagas, up to :limit; keys, states and identities stay, so that nothing that is told
 -- once more starts or settles anything anew. A saga that lives keeps its payloads: it still needs them. So does one that has ended as
--- long as a caller lives that has its result, or is yet to be told of it. What it has given to callers that have ended goes with it.
+-- long as a caller lives, even one that has given up waiting: the undo of a call is given its output. What it has given to callers that
+-- have ended goes with it.
 with held as materialized (
     select id
     from sagas
@@ -13,7 +14,7 @@ with held as materialized (
           select count(*)
           from signals g
           join sagas caller on caller.id = g.saga_id
-          where g.kind = 'child' and g.name = cast(sagas.id as text) and g.status in ('resolved', 'rejected') and caller.phase <> 'ended'
+          where g.kind = 'child' and g.name = cast(sagas.id as text) and caller.phase <> 'ended'
       ) = 0
     order by id
     limit :limit
@@ -48,17 +49,8 @@ set input = :erased,
 where id = any(array(select id from held))
 returning id
 
--- name: count_live
--- Counts a subject's sagas that have not ended, or whose callers have not, or have not been told of it.
+-- name: count_left
+-- Counts a subject's sagas that have not been erased: they have not ended, or did so only just now, or their callers have not.
 select count(*)
 from sagas
-where subject = :subject
-  and (
-      phase <> 'ended' or awaited
-      or input <> :erased and (
-          select count(*)
-          from signals g
-          join sagas caller on caller.id = g.saga_id
-          where g.kind = 'child' and g.name = cast(sagas.id as text) and g.status in ('resolved', 'rejected') and caller.phase <> 'ended'
-      ) > 0
-  )
+where subject = :subject and (phase <> 'ended' or awaited or input <> :erased)
