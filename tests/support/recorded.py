@@ -13,6 +13,7 @@ from services.chassis.sealing import Sealer
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import NewSaga, Registry, Signal, TerminalError, WorkflowContext
 from services.orchestrator.engine.model.births import newborn
+from services.orchestrator.engine.model.errors import Divergence
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, SignalKind, SignalStatus
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.running.driver import Driver
@@ -104,7 +105,9 @@ def _drive(driver: Driver, log: RunLog) -> None:
         assert not new, f"the code asks for {new}, which the log does not have"
         driver.settle(FOR_EVER)
         goes_on = not driver.finished and (driver.has_runnable or driver.begin_another())
-    log.replay.check_all_taken()
+    left = log.replay.first_left()
+    if left is not None:
+        raise Divergence(left.position, f"{left.kind} {left.name!r}", "nothing")
     assert driver.finished, "the code waits for something that the log does not have"
 
 

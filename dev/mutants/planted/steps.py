@@ -194,7 +194,7 @@ STEPS = (
         "removed-step-unchecked",
         "G17",
         "Code that ends, calls or waits although its log knows more is not stopped.",
-        (Edit(EXECUTOR, "                run.log.replay.check_all_taken()\n", "                pass\n"),),
+        (Edit(EXECUTOR, "                run.check_all_taken()\n", "                pass\n"),),
         (f"{ENGINE}/test_versions.py::test_code_that_ends_before_the_log_does_is_stopped[C1]",),
     ),
     Mutant(

@@ -30,6 +30,16 @@ def fork_of(position: str) -> str:
     return line_of(line_of(position))
 
 
+def forks_around(position: str) -> list[str]:
+    """Return where the forks stand in whose branches a position lies, the outermost first."""
+    found = []
+    fork = fork_of(position.partition(MARKER)[0])
+    while fork:
+        found.append(fork)
+        fork = fork_of(fork)
+    return found[::-1]
+
+
 def beside(position: str, name: str) -> str:
     """Return where the version marker `name` stands that the code asks for when it has taken `position` last."""
     return f"{position}{MARKER}{name}"

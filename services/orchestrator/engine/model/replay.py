@@ -63,11 +63,7 @@ class Replay:
         """Say whether the code still walks over recorded ground."""
         return bool(self._records)
 
-    def check_all_taken(self) -> None:
-        """Divergence if the code waits, calls or ends although the log knows of more."""
-        if not self._records and not self._calls:
-            return
-        for position, record in self._records.items():
-            raise Divergence(position, f"{record.kind} {record.name!r}", "nothing")
-        for position, call in self._calls.items():
-            raise Divergence(position, f"{call.kind} {call.name!r}", "nothing")
+    def first_left(self) -> LogRecord | Call | None:
+        """Return what the log knows of and the code has not asked for, the first as the code reads; None if nothing."""
+        left: list[LogRecord | Call] = [*self._records.values(), *self._calls.values()]
+        return min(left, key=lambda one: positions.order(one.position), default=None)

@@ -85,6 +85,11 @@ class Driver:
         """Say whether a branch can go on."""
         return bool(self._runnable)
 
+    def forks(self) -> frozenset[str]:
+        """Return the positions at which the code waits for branches."""
+        joins = (branch.join for branch in self._open_branches(self._root))
+        return frozenset(join.command.position for join in joins if join is not None)
+
     def advance(self) -> None:
         """Run every branch until all of them wait, or the main line has ended."""
         while self._runnable and not self.finished:

@@ -73,7 +73,7 @@ class Executor:
                 now = self._answer_waits(run)
                 if not run.driver.finished and (run.driver.has_runnable or run.driver.begin_another()):
                     continue
-                run.log.replay.check_all_taken()
+                run.check_all_taken()
             except EngineError as fault:
                 await self._stuck(run, fault)
                 return False

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import RunStep, WaitChild, WaitSignal
-from services.orchestrator.engine.model.errors import StepBarred
-from services.orchestrator.engine.model.records import Saga, Signal, SignalKind, Wait
+from services.orchestrator.engine.model.errors import Divergence, StepBarred
+from services.orchestrator.engine.model.records import LogRecord, Saga, Signal, SignalKind, Wait
 from services.orchestrator.engine.running.calls import Attempted
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.handover import Handover
@@ -74,6 +75,27 @@ class Run:
                 kind = "retry" if call.read_back is None else "read_back"
                 waits.append(Wait(kind, step.name, call.started_at, None, call.retry_at))
         return tuple(waits)
+
+    def check_all_taken(self) -> None:
+        """Divergence, where the code takes another way, if it waits, calls or ends although the log knows of more."""
+        left = self.log.replay.first_left()
+        if left is None:
+            return
+        forks = self.driver.forks()
+        way, held = left.position, f"{left.kind} {left.name!r}"
+        missed = next((fork for fork in positions.forks_around(left.position) if fork not in forks), None)
+        if missed is not None:
+            way, held = missed, f"branches, with {held} at {left.position}"
+        raise Divergence(way, held, "branches" if way in forks else self._asked_at(way))
+
+    def _asked_at(self, position: str) -> str:
+        """Say what the code has asked for at a position where nothing of the kind is recorded."""
+        asked: LogRecord | RunStep | None = next(
+            (record for record in self.pending.records if record.position == position), None
+        )
+        if asked is None and position in self.driver.steps:
+            _, asked = self.driver.steps[position]
+        return "nothing" if asked is None else f"{asked.kind} {asked.name!r}"
 
     def hand(self, signal: Signal) -> Handover:
         """Let the code go on with a settled signal, which the next flush writes."""
