@@ -1,11 +1,11 @@
 """Events of an order, as CloudEvents 1.0 in structured mode."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from services.contracts.base import Contract, Identifier
+from services.contracts.moments import Moment
 from services.contracts.money import Money
 from services.contracts.session import Attempt
 
@@ -54,7 +54,7 @@ class OrderEvent(Contract):
     detail: str | None = None
     payment: PaymentSummary | None = None
     shipment: ShipmentSummary | None = None
-    payment_undone_at: AwareDatetime | None = None
+    payment_undone_at: Moment | None = None
 
 
 class CloudEvent(Contract):
@@ -65,6 +65,6 @@ class CloudEvent(Contract):
     source: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     type: Annotated[str, StringConstraints(pattern=r"^order\.[a-z_]+$", max_length=100)]
     subject: Identifier
-    time: datetime | None = None
+    time: Moment | None = None
     datacontenttype: Annotated[str, Field(pattern=r"^application/json$")] = "application/json"
     data: OrderEvent

@@ -187,6 +187,10 @@ async def test_envelope_and_data_must_agree(shop: Shop) -> None:
         {"data": {"order_id": "order-1", "attempt": 1, "status": "lost"}},
         {"data": good["data"] | {"payment_undone_at": "2026-11-24T10:00:00"}},
         {"data": good["data"] | {"payment_undone_at": "0001-01-01T00:00:00+14:00"}},
+        {"data": good["data"] | {"payment_undone_at": 1_795_514_400}},
+        {"time": 1_795_514_400},
+        {"time": "1795514400"},
+        {"time": "2026-11-24T10:00:00"},
     ]
     for change in changes:
         check_refused(await shop.client.post("/events", json=good | change, headers=shop.service), 422, "invalid")
