@@ -3,7 +3,7 @@
 
 def storable(text: str) -> bool:
     """Whether Postgres can keep this text: no NUL, no lone surrogate."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text))
 
 
 def without_unstorable(text: str) -> str:

@@ -67,9 +67,7 @@ async def test_what_it_was_given_can_be_corrected(cluster_of: ClusterOf, booking
         await cluster.operations.skip(saga_id, TRANSACTION, **BY, output=output)
         assert (await cluster.finish(saga_id)).status == "stuck"
     await cluster.operations.skip(saga_id, STEP, **BY, output="b#1")
-    view = await cluster.finish(saga_id)
-    assert view.attention is not None
-    assert (view.status, view.attention.reason) == ("stuck", "workflow-error")
+    assert (await cluster.finish(saga_id)).status == "stuck"
     await cluster.operations.skip(saga_id, TRANSACTION, **BY, output="by hand")
     await cluster.settle()
     await decide(cluster, saga_id, "fail")

@@ -8,6 +8,7 @@ from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.calls import Calls
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.found import Found
+from services.orchestrator.engine.authoring.names import named, told
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.state import State
 from services.orchestrator.engine.authoring.step import Step
@@ -81,7 +82,13 @@ class WorkflowContext(Calls, Values):
         for it, and must change nothing at the target.
         """
         return self._recorder.run_step(
-            name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds(), reconcile
+            named("the name of a step", name or fn.__name__),
+            fn,
+            args,
+            compensate,
+            retry,
+            timeout.total_seconds(),
+            reconcile,
         )
 
     def transaction(
@@ -98,7 +105,8 @@ class WorkflowContext(Calls, Values):
         `fn` may be run more than once and is committed once, with `compensate`. StepFailed when it raises a
         TerminalError or its attempts are used up: then nothing of it is there. `timeout` bounds one attempt.
         """
-        return self._recorder.run_transaction(name or fn.__name__, fn, args, compensate, retry, timeout.total_seconds())
+        called = named("the name of a transaction", name or fn.__name__)
+        return self._recorder.run_transaction(called, fn, args, compensate, retry, timeout.total_seconds())
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""
@@ -162,6 +170,8 @@ class WorkflowContext(Calls, Values):
         delay: timedelta = timedelta(0),
     ) -> str:
         """Start another saga and do not wait for it; return its id. The same workflow and key start it once."""
+        named("the key of a saga", key)
+        told("the subject of a saga", subject or "")
         return self._recorder.start(definition, key, input, subject, delay.total_seconds())
 
     def send(self, message: Message) -> None:
@@ -174,7 +184,7 @@ class WorkflowContext(Calls, Values):
 
     def set_status(self, text: str) -> None:
         """Tell people how far the saga has got."""
-        self._recorder.set_status(text)
+        self._recorder.set_status(told("a status", text))
 
     def patched(self, name: str) -> bool:
         """Say whether to run changed code here: True, with a marker recorded, unless the saga passed here without it.
@@ -182,8 +192,8 @@ class WorkflowContext(Calls, Values):
         A saga that the unchanged code has taken past this place gets False on every replay; one that is still before
         it, and every new one, gets True. Each place decides for itself, in a loop each turn. It takes no position.
         """
-        return self._recorder.patched(name)
+        return self._recorder.patched(named("a version marker", name))
 
     def deprecate_patch(self, name: str) -> None:
         """Stand where `patched` stood once only changed code is left: passes a marker that is there, records none."""
-        self._recorder.deprecate_patch(name)
+        self._recorder.deprecate_patch(named("a version marker", name))

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from services.chassis.messaging.outbox import Message
+from services.orchestrator.engine.authoring.names import named
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownWorkflow
@@ -128,8 +129,13 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
 
     `promises` maps the names that may be resolved from outside to their types, `awakeables` lists the types of
     its callbacks, `undos` every function used as a compensation. When `undo_retry` gives up, the saga is stuck.
-    `failure_alarm` calls a person when a saga fails whose failure nobody else deals with.
+    `failure_alarm` calls a person when a saga fails whose failure nobody else deals with. ValueError for a name that is
+    empty or cannot be stored.
     """
+    named("the name of a workflow", name)
+    declared = (*(promises or ()), *(shape.__name__ for shape in awakeables), *(undo.__name__ for undo in undos))
+    for one in (*declared, *([] if failure_alarm is None else [failure_alarm])):
+        named(f"a name that workflow {name!r} declares", one)
     if any(undo.__name__ == CANCEL_CALL for undo in undos):
         raise ValueError(f"workflow {name!r} has an undo {CANCEL_CALL!r}, which is the engine's own name")
 

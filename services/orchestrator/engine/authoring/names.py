@@ -1,0 +1,17 @@
+"""Names and texts that an author gives: what no column can hold is refused where it is given, before any effect."""
+
+from services.chassis.texts import storable
+
+
+def named(what: str, name: str) -> str:
+    """Return a name that can be kept; ValueError for an empty one, and for one with a NUL or half a surrogate pair."""
+    if not name:
+        raise ValueError(f"{what} is empty")
+    return told(what, name)
+
+
+def told(what: str, text: str) -> str:
+    """Return a text that can be kept; ValueError for one with a NUL or half a surrogate pair."""
+    if not storable(text):
+        raise ValueError(f"{what} holds a NUL or half a surrogate pair, which cannot be stored: {text[:200]!r}")
+    return text
