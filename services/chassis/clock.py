@@ -11,6 +11,19 @@ import time
 from datetime import UTC, datetime
 
 
+def in_utc(at: datetime) -> datetime:
+    """Return a moment in UTC; ValueError without a time zone, or of a year that only other zones have.
+
+    No database keeps such a year; and a moment without a zone would be taken for one of the machine's.
+    """
+    if at.tzinfo is None:
+        raise ValueError("has no time zone")
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside of the years that there are in UTC") from None
+
+
 class Clock:
     """The time of day, a monotonic counter, and waiting; all in seconds and UTC."""
 

@@ -1,11 +1,12 @@
 """What a request may hold: the strict base of request models, and the parameters that many routes share."""
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import Path, Query
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
+
+from services.chassis.clock import in_utc
 
 IDENTIFIER: Final = r"^[A-Za-z0-9_-]{1,64}$"
 _RFC_3339: Final = (
@@ -44,16 +45,8 @@ NUMBER: Final = _spelled(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", "is not a number")
 """Marks any number in a query; likewise."""
 
 
-def _in_utc(at: datetime) -> datetime:
-    """Return the moment in UTC; none of a year that only other time zones have, as no database keeps it."""
-    try:
-        return at.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("lies outside of the years that there are in UTC") from None
-
-
 QueryMoment = Annotated[
-    AwareDatetime, _spelled(_RFC_3339, "is not a time such as 2026-11-24T10:00:00Z"), AfterValidator(_in_utc)
+    AwareDatetime, _spelled(_RFC_3339, "is not a time such as 2026-11-24T10:00:00Z"), AfterValidator(in_utc)
 ]
 """A moment in a query: no seconds since 1970, and no date without a time, which pydantic would take."""
 Limit = Annotated[int, Query(ge=1, le=200), WHOLE]

@@ -3,7 +3,7 @@
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query
@@ -12,6 +12,7 @@ from pydantic import Field
 
 from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, owner
+from services.chassis.clock import in_utc
 from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.http import Answer
@@ -253,10 +254,9 @@ def _position(cursor: str | None) -> Position | None:
         return None
     try:
         placed_at, order_id = json.loads(urlsafe_b64decode(cursor.encode("ascii")))
-        at = datetime.fromisoformat(placed_at)
-        position = Position(at.astimezone(UTC), str(order_id))
-    except (ValueError, TypeError, OverflowError, Base64Error) as error:
+        position = Position(in_utc(datetime.fromisoformat(placed_at)), str(order_id))
+    except (ValueError, TypeError, Base64Error) as error:
         raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")]) from error
-    if at.tzinfo is None or "\x00" in position.order_id or not position.order_id.isascii():
+    if "\x00" in position.order_id or not position.order_id.isascii():
         raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")])
     return position

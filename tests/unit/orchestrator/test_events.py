@@ -8,24 +8,12 @@ from typing import Any
 import pytest
 
 from services.contracts.events import CloudEvent
-from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.engine import ErrorInfo, Transition
 from services.orchestrator.workflows import events
 from services.orchestrator.workflows.events import STATUS_OF_FAILURE, order_ended, order_event
+from tests.support.system import placed_order
 
-PLACED = PlacedOrder.model_validate(
-    {
-        "order_id": "order-1",
-        "attempt": 2,
-        "user_id": "alice",
-        "items": [{"sku": "book", "name": "Book", "quantity": 1, "unit_price": {"amount_minor": 5, "currency": "USD"}}],
-        "total": {"amount_minor": 5, "currency": "USD"},
-        "shipping_address": {"name": "A", "street": "B", "city": "C", "postal_code": "D", "country": "GB"},
-        "payment_token": "tok_ok",
-    }
-)
-
-
+PLACED = placed_order(attempt=2)
 AT = datetime(2026, 11, 24, 10, tzinfo=UTC)
 
 

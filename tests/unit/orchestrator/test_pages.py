@@ -8,7 +8,9 @@ from services.chassis.errors import Malformed
 from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_form
 from services.orchestrator.api.pages import moment_words, money_words, order_shown, page
-from tests.unit.orchestrator.test_events import PLACED
+from tests.support.system import ADDRESS, placed_order
+
+PLACED = placed_order()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,8 @@ def test_a_page_shows_what_is_needed_to_decide_and_no_more() -> None:
     """Goods, total, customer and destination; neither street nor payment token."""
     shown = page("decided.html", order=order_shown(PLACED, since=None, until=None), told="Approved.", tone="go")
     html = bytes(shown.body).decode()
-    for needed in ("order-1", "Book", "0.05 USD", "alice", "A, C, GB", "Approved."):
+    destination = f"{ADDRESS['name']}, {ADDRESS['city']}, {ADDRESS['country']}"
+    for needed in ("order-1", "The Book", "19.99 USD", "alice", destination, "Approved."):
         assert needed in html
     assert "tok_ok" not in html
     assert ">B<" not in html

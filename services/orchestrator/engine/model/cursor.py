@@ -1,9 +1,10 @@
 """Where a page of a listing ended, as an opaque text."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
+from services.chassis.clock import in_utc
 from services.orchestrator.engine.model.errors import InvalidValue
 
 
@@ -16,9 +17,6 @@ def read_cursor(cursor: str) -> tuple[datetime, UUID]:
     """Read where to go on; InvalidValue if the text is no cursor."""
     try:
         moment, row_id = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split(" ")
-        at = datetime.fromisoformat(moment)
-        if at.tzinfo is None:
-            raise ValueError("a cursor's time has an offset")
-        return at.astimezone(UTC), UUID(row_id)
-    except (ValueError, OverflowError):
+        return in_utc(datetime.fromisoformat(moment)), UUID(row_id)
+    except ValueError:
         raise InvalidValue("this is not a cursor that a listing has given out") from None
