@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from services.chassis.clock import Clock
-from services.chassis.errors import RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
+from services.chassis.errors import KeyReused, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.http import Answer, ServiceClient
 from services.chassis.texts import storable
 from services.contracts.shipping import CreateShipment
@@ -35,6 +35,7 @@ class Registered:
 class Refused:
     """The carrier does not take the parcel; `uncertain` if an earlier try may have made one all the same.
 
+    So may one of another time, if our key came with another content before: for instance before we were restored.
     The customer reads the `reason`; the `code` is the carrier's word for it, for logs.
     """
 
@@ -91,7 +92,8 @@ class CarrierClient:
         try:
             return Registered(await self._patiently(attempt))
         except RemoteRefused as refusal:
-            return Refused(refusal.code, refusal.message[:1_000], uncertain=unanswered > 0)
+            uncertain = unanswered > 0 or refusal.code == KeyReused.code
+            return Refused(refusal.code, refusal.message[:1_000], uncertain=uncertain)
         except RemoteUnknown as error:
             found = await self.find(wanted.order_id)
             return Registered(found) if found is not None else Unreachable(error.retry_after_s or 1)

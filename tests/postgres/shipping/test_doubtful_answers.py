@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from services.chassis.db import Database
 from services.chassis.sql import Statement
-from tests.postgres.shipping.conftest import Replica, Shipping
+from tests.postgres.shipping.conftest import Replica, Shipping, shipment
 
 OTHERS = {
     "parcel_id": "par_other",
@@ -84,4 +85,19 @@ async def test_a_cancel_of_another_order_confirms_nothing(shipping: Shipping, re
         assert (unconfirmed.status_code, unconfirmed.json()["code"]) == (503, "carrier-unavailable")
     assert shipping.live("order-1") == 1
     assert (await replica.cancel("order-1")).status_code == 200
+    assert shipping.live("order-1") == 0
+
+
+@pytest.mark.scenario("C16")
+async def test_a_key_that_came_with_another_parcel_leaves_none(shipping: Shipping, replica: Replica) -> None:
+    """What was made under our key before we were restored is taken back by reference before the refusal is told."""
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(shipping.carrier_app), base_url="http://carrier"
+    ) as http:
+        body = {name: value for name, value in shipment("order-1").items() if name in {"address", "items"}}
+        body |= {"reference": "order-1", "items": [{"sku": "mug", "quantity": 3}]}
+        made = await http.post("/parcels", json=body, headers={"Idempotency-Key": "shipment:order-1"})
+        assert made.status_code == 201
+    refused = await replica.create("order-1")
+    assert (refused.status_code, refused.json()["code"]) == (422, "carrier-rejected")
     assert shipping.live("order-1") == 0
