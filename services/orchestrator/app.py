@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 import httpx
 from fastapi import FastAPI
@@ -20,6 +20,7 @@ from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.relay import Relay
 from services.chassis.sealing import Sealer
+from services.contracts.events import OrderStatus
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api import approvals, audit, awakeables, erasure, login, operations, sagas, waiting, webhooks
 from services.orchestrator.api.desk import Desk
@@ -36,11 +37,13 @@ from services.orchestrator.clients import (
     SessionClient,
     ShippingClient,
 )
+from services.orchestrator.clients.session import takes_events
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, EngineHooks, EngineSettings, Registry
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
 from services.orchestrator.telemetry import Telemetry, take_census
 from services.orchestrator.workflows import ADMIN_APPROVAL, REGISTRY
+from services.orchestrator.workflows.events import name_of
 
 NAME: Final = "orchestrator"
 DATABASE_SETTING: Final = "ORCHESTRATOR_DATABASE_URL"
@@ -153,6 +156,7 @@ def _wire(
         database=database,
         clock=clock,
         addresses={"session": clients.session.http},
+        beliefs={name_of(status): takes_events for status in get_args(OrderStatus)},
         hooks=hooks,
         metrics=chassis.metrics,
     )

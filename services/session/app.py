@@ -136,7 +136,11 @@ def _relay(
         clock=clock,
         addresses={"orchestrator": orchestrator},
         answers={orders.CANCEL_SAGA: cancel_answered},
-        beliefs={checkouts.START_SAGA: checkouts.is_started, orders.CANCEL_SAGA: orders.is_cancel_answer},
+        beliefs={
+            checkouts.START_SAGA: checkouts.is_started,
+            orders.CANCEL_SAGA: orders.is_cancel_answer,
+            erasure.ERASE_USER: erasure.is_erased,
+        },
         sealer=sealer,
         hooks=hooks,
         metrics=app.state.chassis.metrics,

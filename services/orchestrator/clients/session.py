@@ -3,12 +3,18 @@
 from dataclasses import dataclass
 
 from services.chassis.errors import RemoteUnknown
-from services.chassis.http import ServiceClient
+from services.chassis.http import Answer, ServiceClient
+from services.chassis.messaging.outbox import Message
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import CheckoutExecuted, MarkExecuted, Reservation, ReservedItem, ReserveStock
 from services.orchestrator.clients.answers import read_of
 
 SERVICE = "session"
+
+
+def takes_events(_message: Message, _body: str, answer: Answer) -> bool:
+    """Say whether an answer to an event is session's: it says nothing, and whoever does has taken no event."""
+    return answer.data is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from services.chassis.answering import answer_once
 from services.chassis.auth import Principal, authenticated
 from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, Invalid, KeyReused
+from services.chassis.http import Answer
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
@@ -83,11 +84,20 @@ async def erase(
     return response
 
 
+def is_erased(message: Message, _body: str, given: Answer) -> bool:
+    """Say whether an answer to an erasure comes from who has erased that customer: it names them."""
+    return isinstance(given.data, dict) and message.path == _path(str(given.data.get("user_id")))
+
+
+def _path(user_id: str) -> str:
+    return f"/users/{user_id}/erase"
+
+
 def _erase_user(user_id: str, reason: str, *, by: str) -> Message:
     """The administrator acts, not the customer; a name that no header may carry stays in our own audit log."""
     return Message(
         service="orchestrator",
-        path=f"/users/{user_id}/erase",
+        path=_path(user_id),
         key=f"user:{user_id}",
         body=EraseUser(reason=reason).model_dump_json(),
         name=ERASE_USER,

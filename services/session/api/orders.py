@@ -221,10 +221,8 @@ async def cancel_answered(conn: Connection, message: Message, given: Answer, *, 
     latest = await orders.latest_attempt(conn, order_id)
     if latest is None:
         return
-    attempts = {_cancel_path(order_id, attempt): attempt for attempt in range(latest, 0, -1)}
-    await orders.record(
-        conn, order_id, attempts.get(message.path, latest), CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now
-    )
+    those = (attempt for attempt in range(latest, 0, -1) if message.path == _cancel_path(order_id, attempt))
+    await orders.record(conn, order_id, next(those, latest), CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now)
     get_logger("session.orders").info("order.cancel_refused", order_id=order_id)
 
 
