@@ -156,9 +156,12 @@ def _resealing(database: Database, sealer: Sealer, clock: Clock) -> Loop:
         if after is None:
             return A_DAY_S
         async with database.autocommit() as conn:  # a row at a time: nobody waits for more than one
-            after, changed = await addresses.reseal(conn, sealer, after=after, limit=RESEALED_AT_ONCE)
+            after, changed, lost = await addresses.reseal(conn, sealer, after=after, limit=RESEALED_AT_ONCE)
+        log = get_logger("session.sealing")
         if changed:
-            get_logger("session.sealing").info("addresses.resealed", count=changed)
+            log.info("addresses.resealed", count=changed)
+        if lost:
+            log.error("addresses.unsealable", count=lost, before=None if after is None else after[0])
         return 0 if after is not None else A_DAY_S
 
     return Loop("resealing", reseal, clock=clock)

@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import asdict
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.chassis.connection import Connection
+from services.chassis.errors import Unsealable
 from services.chassis.sealing import Sealer
 from services.session.domain.order import Address
 from services.session.store.queries import queries
@@ -24,21 +25,31 @@ def opened(stored: str, sealer: Sealer) -> Address:
     return ERASED if text is None else Address(**json.loads(sealer.open(text)))
 
 
-async def reseal(
-    conn: Connection, sealer: Sealer, *, after: tuple[str, int], limit: int
-) -> tuple[tuple[str, int] | None, int]:
+class Resealed(NamedTuple):
+    """Where to go on (None at the end), how many addresses were sealed anew, and how many could not be opened."""
+
+    after: tuple[str, int] | None
+    changed: int
+    lost: int
+
+
+async def reseal(conn: Connection, sealer: Sealer, *, after: tuple[str, int], limit: int) -> Resealed:
     """Seal the addresses of up to `limit` attempts behind one with the newest key, so that older keys can go.
 
-    Returns where to go on (None at the end), and how many addresses were sealed anew. An address that is erased
-    meanwhile stays erased.
+    An address that is erased meanwhile stays erased. One that cannot be opened stays as it is, and stops no other.
     """
     order_id, attempt = after
     rows = await conn.fetch(queries()["addresses_behind"], {"order_id": order_id, "attempt": attempt, "limit": limit})
-    changed = 0
+    changed = lost = 0
     for row in rows:
         text = json.loads(row["address"])
         if text is None or sealer.is_newest(text):
             continue
-        anew = {**dict(row), "anew": json.dumps(sealer.seal(sealer.open(text)))}
+        try:
+            clear = sealer.open(text)
+        except Unsealable:
+            lost += 1
+            continue
+        anew = {**dict(row), "anew": json.dumps(sealer.seal(clear))}
         changed += await conn.affect(queries()["reseal_address"], anew)
-    return ((rows[-1]["order_id"], rows[-1]["attempt"]) if len(rows) == limit else None), changed
+    return Resealed((rows[-1]["order_id"], rows[-1]["attempt"]) if len(rows) == limit else None, changed, lost)
