@@ -31,7 +31,7 @@ from services.contracts.session import Address, OrderItem
 from services.contracts.texts import Reason
 from services.session.api.resources import Wired, answer
 from services.session.domain.checkout import saga_id
-from services.session.domain.errors import OrderEnded, OrderShipped
+from services.session.domain.errors import CancelRefused, OrderEnded, OrderShipped
 from services.session.domain.order import CANCEL_REFUSED, DETAILS, Order, Position, is_cancellable
 from services.session.store import orders
 
@@ -172,7 +172,7 @@ async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wire
     summary="Cancel an order",
     status_code=202,
     response_model=OrderPlaced,
-    responses=problem_responses(NotFound, OrderShipped, OrderEnded, InFlight, Invalid, KeyReused),
+    responses=problem_responses(NotFound, OrderShipped, OrderEnded, CancelRefused, InFlight, Invalid, KeyReused),
 )
 async def cancel_order(
     _: Customer,

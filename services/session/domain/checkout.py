@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from services.chassis.ids import derived_uuid
-from services.contracts.session import ATTEMPTS_MAX
 from services.session.domain.cart import Line
 from services.session.domain.errors import OrderConflict, OrderIdTaken
 from services.session.domain.order import RETRYABLE, Address
 
 WORKFLOW = "order"
+TRIES_MAX = 1_000
+"""How often an order may be tried: its history, which is read as a whole, has the lines of all attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def next_attempt(wanted: Wanted, standing: Standing | None) -> int | None:
     same = standing.address == wanted.address and standing.token_hash == wanted.token_hash
     repeated = standing.key_hash == wanted.key_hash
     if standing.status in RETRYABLE and not repeated:
-        if standing.attempt >= ATTEMPTS_MAX:
+        if standing.attempt >= TRIES_MAX:
             raise OrderConflict("This order was tried too often; place another one.")
         return standing.attempt + 1
     if not same:

@@ -8,6 +8,7 @@ RequestError
 │   ├── OrderIdTaken
 │   ├── OrderShipped
 │   ├── OrderEnded
+│   ├── CancelRefused
 │   ├── OutOfStock
 │   ├── ReservationReleased
 │   ├── ReservationMismatch
@@ -63,6 +64,12 @@ class OrderEnded(Conflict):
     """The order has ended; there is nothing left to cancel."""
 
     code: ClassVar[str] = "order-ended"
+
+
+class CancelRefused(Conflict):
+    """The cancellation of this order was refused too often to be asked for again."""
+
+    code: ClassVar[str] = "cancel-refused"
 
 
 class OutOfStock(Conflict):

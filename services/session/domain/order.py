@@ -15,6 +15,8 @@ SHIPPED = frozenset({"shipped", "completed"})
 OPEN = frozenset({"pending_payment", "awaiting_approval", "approved", "needs_attention"})
 STATUSES = (*PROGRESS, *sorted(ENDED - {"completed"}), "needs_attention")
 
+WISHES_MAX = 20
+"""How often the cancellation of an attempt may be asked for: each refusal is told in the history, which only grows."""
 CANCEL_REQUESTED = "cancel_requested"
 CANCEL_REFUSED = "cancel_refused"
 REFUNDED = "refunded"

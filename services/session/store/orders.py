@@ -9,12 +9,14 @@ from datetime import datetime
 from services.chassis.connection import Connection, Row
 from services.chassis.errors import NotFound
 from services.chassis.sealing import Sealer
+from services.session.domain.errors import CancelRefused
 from services.session.domain.order import (
     CANCEL_REFUSED,
     CANCEL_REQUESTED,
     DETAILS,
     OPEN,
     REFUNDED,
+    WISHES_MAX,
     Applied,
     Entry,
     News,
@@ -103,7 +105,7 @@ async def request_cancel(
 ) -> tuple[int, str, bool]:
     """Note that the customer wants to cancel; return attempt, status, and whether this is the first wish.
 
-    A wish that was refused may be uttered again; one still under way is not repeated.
+    A wish that was refused may be uttered again, but not for ever; one still under way is not repeated.
     """
     row = await conn.first(queries()["lock_order"], {"order_id": order_id})
     if row is None or row["user_id"] != user_id:
@@ -114,6 +116,8 @@ async def request_cancel(
     last = await conn.first(queries()["last_told"], {"order_id": order_id, "attempt": attempt, "statuses": wishes})
     fresh = last is None or last["status"] != CANCEL_REQUESTED
     if fresh:
+        if last is not None and last["times"] >= len(wishes) * WISHES_MAX:
+            raise CancelRefused
         await record(conn, order_id, attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
     return attempt, status, fresh
 

@@ -193,7 +193,7 @@ from attempts
 where order_id = :order_id and attempt = :attempt and payment is not null
 
 -- name: last_told
-select status
+select status, count(*) over () as times
 from order_history
 where order_id = :order_id and attempt = :attempt and status = any(cast(:statuses as text[]))
 order by entry_no desc

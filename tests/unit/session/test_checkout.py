@@ -7,6 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.contracts.session import ATTEMPTS_MAX, Attempt
 from services.session.domain.checkout import (
+    TRIES_MAX,
     Standing,
     Wanted,
     derived_order_id,
@@ -64,10 +65,10 @@ def test_attempts_end_where_services_stop_counting() -> None:
     assert attempts.validate_python(ATTEMPTS_MAX) == ATTEMPTS_MAX
     with pytest.raises(ValidationError):
         attempts.validate_python(ATTEMPTS_MAX + 1)
-    failed = replace(STANDING, status="payment_failed", attempt=ATTEMPTS_MAX - 1)
-    assert next_attempt(WANTED, failed) == ATTEMPTS_MAX
+    failed = replace(STANDING, status="payment_failed", attempt=TRIES_MAX - 1)
+    assert next_attempt(WANTED, failed) == TRIES_MAX <= ATTEMPTS_MAX
     with pytest.raises(OrderConflict):
-        next_attempt(WANTED, replace(failed, attempt=ATTEMPTS_MAX))
+        next_attempt(WANTED, replace(failed, attempt=TRIES_MAX))
 
 
 def test_names_are_derived() -> None:
