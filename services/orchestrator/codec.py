@@ -104,10 +104,14 @@ class PydanticCodec:
     def decode(self, text: str, shape: Any, *, strict: bool = False) -> Any:
         """Read JSON text as `shape`; PayloadError naming where and why it does not fit, never the content.
 
-        `strict` takes no string for a number, no number for a truth, and the like.
+        `strict` takes no string for a number, no number for a truth, and the like. What is written has the names of
+        fields, so these are read beside aliases; `strict` knows aliases alone.
         """
+        by_name = None if strict else True
         try:
-            return _adapter(shape).validator.validate_json(text, strict=strict or None, context=self._context)
+            return _adapter(shape).validator.validate_json(
+                text, strict=strict or None, context=self._context, by_alias=by_name, by_name=by_name
+            )
         except Unsealable as error:
             raise PayloadError(f"this is a {_name(shape)} that cannot be opened: {error.message}") from None
         except ValidationError as error:

@@ -11,11 +11,11 @@ from services.orchestrator.engine.model.records import LogRecord
 from services.orchestrator.engine.running.log import RunLog
 
 
-def result_of(record: LogRecord, codec: Codec, signature: Signature) -> Any:
-    """Return a recorded result; StepFailed if an error is recorded."""
+def result_of(log: RunLog, record: LogRecord, codec: Codec, signature: Signature) -> Any:
+    """Return a recorded result; StepFailed if an error is recorded, Divergence if it is of another type."""
     if record.error is not None:
         raise StepFailed(record.error.code, record.error.message)
-    return codec.decode(record.output or "null", signature.result)
+    return log.read(codec, record.output, signature.result, record.position, f"{record.kind} {record.name!r}")
 
 
 def undo_of(

@@ -32,11 +32,12 @@ class AskedTransaction(NamedTuple):
         record = log.take(position, Kind.TRANSACTION, self.name)
         signature = signature_of(self.fn)
         if record is not None:
-            return result_of(record, codec, signature)
+            return result_of(log, record, codec, signature)
         undo_name, undo_args = undo_of(log, definition, codec, self.undo, self.args, signature)
         if log.carried(position) is not None:
             self._take_up(log, codec, position, undo_name, undo_args)
-            return codec.decode(log.record_again(position) or "null", signature.result)
+            what = f"{Kind.TRANSACTION} {self.name!r}"
+            return log.read(codec, log.record_again(position), signature.result, position, what)
         return await RunTransaction(
             position, self.name, self.fn, self.args, signature.result, self.retry, self.timeout_s, undo_name, undo_args
         )

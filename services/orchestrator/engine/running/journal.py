@@ -13,7 +13,7 @@ from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.awakeable_ids import new_awakeable_id
 from services.orchestrator.engine.model.calls import label_of
-from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.codec import Codec, kept
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import (
     Divergence,
@@ -79,7 +79,7 @@ class Journal:
         record = self._log.take(position, STEP, name)
         signature = signature_of(fn)
         if record is not None:
-            return result_of(record, self._codec, signature)
+            return result_of(self._log, record, self._codec, signature)
         undo_name, undo_args = undo_of(self._log, self._definition, self._codec, undo, args, signature)
         return await RunStep(
             position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args, reconcile
@@ -169,7 +169,7 @@ class Journal:
             deadline = orjson.loads(record.output or "null")
             until = None if deadline is None else datetime.fromisoformat(deadline)
         signal: Signal = await WaitSignal(position, name, str(kind), shape, since, until)
-        return self._settled_value(signal, shape)
+        return self._settled_value(position, signal, shape)
 
     def peek(self, name: str, shape: Any) -> Any:
         """Look at a signal once and record what was seen."""
@@ -183,9 +183,9 @@ class Journal:
         values = self._codec.decode(recorded, list[shape])
         return values[0] if values else None
 
-    def _settled_value(self, signal: Signal, shape: Any) -> Any:
+    def _settled_value(self, position: str, signal: Signal, shape: Any) -> Any:
         if signal.status is RESOLVED:
-            return self._codec.decode(signal.value or "null", shape)
+            return self._log.read(self._codec, signal.value, shape, position, f"{signal.kind} {signal.name!r}")
         if signal.status is SignalStatus.REJECTED:
             error = signal.error or ErrorInfo("signal-rejected", "")
             raise SignalRejected(error.code, error.message)
@@ -254,9 +254,9 @@ class Journal:
         shape = signature_of(fn).result if fn is not None else _VALUE_SHAPES[name]
         recorded = self.recorded(position, Kind.VALUE, name)
         if recorded is not None:
-            return self._codec.decode(recorded, shape)
-        value = fn(self._clients) if fn is not None else _fresh(name, self._log)
-        self._log.append(position, Kind.VALUE, name, self._codec.encode(value, shape))
+            return self._log.read(self._codec, recorded, shape, position, f"{Kind.VALUE} {name!r}")
+        text, value = kept(self._codec, fn(self._clients) if fn is not None else _fresh(name, self._log), shape)
+        self._log.append(position, Kind.VALUE, name, text)
         return value
 
 

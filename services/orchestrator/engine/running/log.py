@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from services.chassis.clock import Clock
 from services.orchestrator.engine.model import positions
-from services.orchestrator.engine.model.errors import BranchClosed, Divergence, EngineError
+from services.orchestrator.engine.model.codec import Codec
+from services.orchestrator.engine.model.errors import BranchClosed, Divergence, EngineError, PayloadError
 from services.orchestrator.engine.model.records import Carried, Kind, LogRecord, Saga, Signal, Undo
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.model.state import Writes
@@ -159,6 +160,13 @@ class RunLog:
         if record is not None:
             return record.output
         return self.record_again(position) if self.pending.carried else None
+
+    def read(self, codec: Codec, text: str | None, shape: Any, position: str, what: str) -> Any:
+        """Read what the log holds of `what` at a position; Divergence if the code declares another type for it."""
+        try:
+            return codec.decode(text or "null", shape)
+        except PayloadError as error:
+            raise self.fail(Divergence(position, what, f"another type of its value: {error}")) from None
 
     def append(self, position: str, kind: Kind, name: str, output: str | None, *, at: datetime | None = None) -> None:
         """Record a fact that is true at once, or was `at` a moment that its code has been told."""

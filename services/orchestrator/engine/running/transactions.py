@@ -7,7 +7,7 @@ Whoever has sent one holds it to the commit's end: once the row says that nothin
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from services.chassis.connection import Connection
 from services.chassis.db import Database
@@ -15,6 +15,7 @@ from services.chassis.db_errors import is_contention, is_transient
 from services.chassis.lending import lent
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.transaction import Transaction
+from services.orchestrator.engine.model.codec import kept
 from services.orchestrator.engine.model.commands import RunTransaction
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, PayloadError
 from services.orchestrator.engine.model.flush import APPLIED, LOST, Flush, FlushAnswer
@@ -122,7 +123,8 @@ class Transactions:
                 if attempted.error is not None:
                     is_disturbed = conn.is_server_lost or is_contention(attempted.error)
                     raise _RolledBack
-                flush = self._flush_of(asked, self._encoded(asked, attempted))
+                output, attempted.value = self._kept(asked, attempted)
+                flush = self._flush_of(asked, output)
                 sent_at = self._clock.monotonic()
                 await self._commit(transaction, conn, asked.pending, flush)
         except _RolledBack:
@@ -152,9 +154,9 @@ class Transactions:
                 rolls_back=True,
             )
 
-    def _encoded(self, asked: _Asked, attempted: Attempted) -> str:
+    def _kept(self, asked: _Asked, attempted: Attempted) -> tuple[str, Any]:
         try:
-            return self._codec.encode(attempted.value, asked.command.result_shape)
+            return kept(self._codec, attempted.value, asked.command.result_shape)
         except PayloadError as error:
             raise PayloadError(f"the result of {asked.command.name}: {error}") from error
 
