@@ -41,6 +41,17 @@ OK: Final = Verdict.OK
 """Looked up once: every attempt asks for it, and a member of an enumeration is found slowly."""
 
 
+class CancelledWithin(Exception):
+    """Something that the attempt waited for was cancelled, and not the attempt itself."""
+
+    def __init__(self) -> None:
+        """Say so in words, as the cancellation itself has none."""
+        super().__init__(
+            "something that it awaited was cancelled (a task, a scope of a library), and not by the engine: "
+            "catch asyncio.CancelledError where you wait for it, and say what it means"
+        )
+
+
 @dataclass(slots=True)
 class Attempted:
     """The outcome of one attempt: a value, or an error; `retry_after_s` is the target's own wish."""
@@ -132,6 +143,8 @@ def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Atte
             waited = work.send(None)
         except StopIteration as done:
             return Attempted(done.value)
+    except asyncio.CancelledError as cancelled:  # nobody can cancel an attempt before it waits for the first time
+        return _cancelled_within(cancelled)
     except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
         return _failed(error)
     return _go_on(work, waited)
@@ -142,6 +155,11 @@ async def _finish(work: Awaitable[Any], timeout_s: float) -> Attempted:
     try:
         async with limit:
             return Attempted(await work)
+    except asyncio.CancelledError as cancelled:
+        attempt = asyncio.current_task()
+        if attempt is None or attempt.cancelling():
+            raise
+        return _cancelled_within(cancelled)
     except Exception as error:  # noqa: BLE001 - as above
         if limit.expired() and isinstance(error, TimeoutError):
             return Attempted(verdict=Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
@@ -166,6 +184,12 @@ def _go_on(code: Coroutine[Any, Any, Any], waited: Any) -> Generator[Any, Any, A
 
 def _failed(error: Exception) -> Attempted:
     return Attempted(verdict=_verdict(error), error=error, retry_after_s=_retry_after_s(error))
+
+
+def _cancelled_within(cancelled: asyncio.CancelledError) -> Attempted:
+    error = CancelledWithin()
+    error.__cause__ = cancelled
+    return _failed(error)
 
 
 def _verdict(error: Exception) -> Verdict:

@@ -10,15 +10,18 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import Gather, Map, RunStep, Select, WaitSignal, WaitTimer
-from services.orchestrator.engine.model.errors import BranchClosed, ForeignAwait, TerminalError
+from services.orchestrator.engine.model.errors import ForeignAwait, TerminalError
 from services.orchestrator.engine.model.records import Kind
 from services.orchestrator.engine.running.log import Line, RunLog
+from services.orchestrator.engine.running.taskless import enter_task, leave_task
 
 Code = Coroutine[Any, Any, Any]
+_OF_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit)
+"""What ends the process, wherever it is raised."""
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +95,13 @@ class Driver:
 
     def advance(self) -> None:
         """Run every branch until all of them wait, or the main line has ended."""
+        task = leave_task()
+        try:
+            self._advance()
+        finally:
+            enter_task(task)
+
+    def _advance(self) -> None:
         while self._runnable and not self.finished:
             branch = self._runnable.popleft()
             self._log.line = branch.line
@@ -101,7 +111,9 @@ class Driver:
                 command = branch.code.send(value) if error is None else branch.code.throw(error)
             except StopIteration as stop:
                 self._ended(branch, stop.value, None)
-            except (Exception, BranchClosed) as raised:  # noqa: BLE001 - the code's error is the code's result
+            except _OF_THE_PROCESS:
+                raise
+            except BaseException as raised:  # noqa: BLE001 - the code's error is the code's result
                 self._ended(branch, None, raised)
             else:
                 self._blocked(branch, command)
@@ -275,5 +287,5 @@ async def _item(fn: Callable[[Any], Awaitable[Any]], item: Any) -> Any:
 
 def _close(code: Code) -> None:
     """Close a coroutine; a `finally` of the author that awaits again, or fails, changes nothing."""
-    with suppress(Exception, BranchClosed):
+    with suppress(BaseException):
         code.close()
