@@ -1,7 +1,7 @@
 """The context of a workflow: the primitives by which its code does everything that lasts."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from services.chassis.messaging.outbox import Message
@@ -82,13 +82,7 @@ class WorkflowContext(Calls, Values):
         for it, and must change nothing at the target.
         """
         return self._recorder.run_step(
-            named("the name of a step", name or fn.__name__),
-            fn,
-            args,
-            compensate,
-            retry,
-            timeout.total_seconds(),
-            reconcile,
+            _named(name, fn), fn, args, compensate, retry, timeout.total_seconds(), reconcile
         )
 
     def transaction(
@@ -105,8 +99,7 @@ class WorkflowContext(Calls, Values):
         `fn` may be run more than once and is committed once, with `compensate`. StepFailed when it raises a
         TerminalError or its attempts are used up: then nothing of it is there. `timeout` bounds one attempt.
         """
-        called = named("the name of a transaction", name or fn.__name__)
-        return self._recorder.run_transaction(called, fn, args, compensate, retry, timeout.total_seconds())
+        return self._recorder.run_transaction(_named(name, fn), fn, args, compensate, retry, timeout.total_seconds())
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""
@@ -117,8 +110,10 @@ class WorkflowContext(Calls, Values):
         await self._recorder.sleep(duration, None)
 
     async def sleep_until(self, moment: datetime) -> None:
-        """Sleep durably until a moment of the database's clock."""
-        await self._recorder.sleep(None, moment)
+        """Sleep durably until a moment of the database's clock; ValueError if it does not name its time zone."""
+        if moment.utcoffset() is None:
+            raise ValueError(f"sleep_until needs a moment with a time zone, not {moment!r}: datetime(…, tzinfo=UTC)")
+        await self._recorder.sleep(None, moment.astimezone(UTC))
 
     def awakeable(self, shape: type[T], *, expects: Mapping[str, Any] | None = None) -> SignalHandle[T]:
         """Open a callback with a random id; settling facts that contradict `expects` are not believed."""
@@ -197,3 +192,8 @@ class WorkflowContext(Calls, Values):
     def deprecate_patch(self, name: str) -> None:
         """Stand where `patched` stood once only changed code is left: passes a marker that is there, records none."""
         self._recorder.deprecate_patch(named("a version marker", name))
+
+
+def _named(name: str | None, fn: Callable[..., Any]) -> str:
+    """Return the name that a step is given, or that of its function."""
+    return named("the name of a step", name) if name else fn.__name__

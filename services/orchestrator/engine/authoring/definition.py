@@ -1,17 +1,20 @@
 """The definition of a workflow, and the registry of those that a replica can run."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar, get_origin
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.names import named
-from services.orchestrator.engine.authoring.signature import signature_of
+from services.orchestrator.engine.authoring.signature import require_arguments, signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownWorkflow
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.model.retry import UNDO_RETRY, RetryPolicy
+
+T = TypeVar("T")
 
 BUILT_IN_SHAPES: dict[str, Any] = {
     "any": Any,
@@ -24,6 +27,8 @@ BUILT_IN_SHAPES: dict[str, Any] = {
     "NoneType": type(None),
 }
 """Types of awakeables that need no declaration."""
+_BARE: Final[Mapping[Any, str]] = {dict: "dict", list: "list", None: "NoneType"}
+"""The same in other words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ class WorkflowDefinition:
     def undo_name(self, fn: Callable[..., Awaitable[None]]) -> str:
         """Return the stable name of a declared undo; UndeclaredName otherwise."""
         name: str = fn.__name__
-        if self.undos.get(name) is not fn:
+        if self.undos.get(name) != fn:
             raise UndeclaredName(f"workflow {self.name!r} uses the undo {name!r}; add it to undos=[…]")
         return name
 
@@ -101,12 +106,13 @@ class WorkflowDefinition:
     def awakeable_name(self, shape: Any) -> str:
         """Return the stable name of an awakeable's type; UndeclaredName if it is neither built in nor declared."""
         for name, known in (*self.awakeables.items(), *BUILT_IN_SHAPES.items()):
-            if known is shape:
+            if known == shape:
                 return name
-        name = getattr(shape, "__name__", "any") if shape is not Any else "any"
-        if name in BUILT_IN_SHAPES:
-            return name
-        raise UndeclaredName(f"workflow {self.name!r} awaits an awakeable of {name}; add it to awakeables=[…]")
+        if shape in _BARE:
+            return _BARE[shape]
+        raise UndeclaredName(
+            f"workflow {self.name!r} awaits an awakeable of {shape_name(shape)}; add it to awakeables=[…]"
+        )
 
     def awakeable_shape(self, name: str) -> Any:
         """Return the type behind a stable name; any JSON value if this version does not know it."""
@@ -129,24 +135,31 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
 
     `promises` maps the names that may be resolved from outside to their types, `awakeables` lists the types of
     its callbacks, `undos` every function used as a compensation. When `undo_retry` gives up, the saga is stuck.
-    `failure_alarm` calls a person when a saga fails whose failure nobody else deals with. ValueError for a name that is
-    empty or cannot be stored.
+    `failure_alarm` calls a person when a saga fails whose failure nobody else deals with.
+
+    TypeError for what is no `async def` of the right parameters, ValueError for two things of one name, and for a name
+    that is empty or cannot be stored.
     """
+    for undo in undos:
+        _require_async(undo, f"the undo {getattr(undo, '__name__', undo)!r} of workflow {name!r}")
+    named_undos = _by_name(name, "undos", ((undo.__name__, undo) for undo in undos))
+    named_shapes = _by_name(name, "awakeables", ((shape_name(shape), shape) for shape in awakeables))
     named("the name of a workflow", name)
-    declared = (*(promises or ()), *(shape.__name__ for shape in awakeables), *(undo.__name__ for undo in undos))
-    for one in (*declared, *([] if failure_alarm is None else [failure_alarm])):
+    for one in (*(promises or ()), *named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
         named(f"a name that workflow {name!r} declares", one)
-    if any(undo.__name__ == CANCEL_CALL for undo in undos):
+    if CANCEL_CALL in named_undos:
         raise ValueError(f"workflow {name!r} has an undo {CANCEL_CALL!r}, which is the engine's own name")
 
     def define(fn: Callable[..., Awaitable[Any]]) -> WorkflowDefinition:
+        _require_async(fn, f"workflow {name!r}")
+        require_arguments(fn, 1, f"workflow {name!r}")
         return WorkflowDefinition(
             name=name,
             version=version,
             fn=fn,
             promises=dict(promises or {}),
-            awakeables={shape.__name__: shape for shape in awakeables},
-            undos={undo.__name__: undo for undo in undos},
+            awakeables=named_shapes,
+            undos=named_undos,
             undo_retry=undo_retry,
             on_transition=on_transition,
             admin_may_start=admin_may_start,
@@ -154,6 +167,35 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
         )
 
     return define
+
+
+def shape_name(shape: Any) -> str:
+    """Return the stable name of a type: that of a class, and what a parametrised one or a union is written as."""
+    is_class = isinstance(shape, type) and get_origin(shape) is None
+    return str(shape.__name__) if is_class else repr(shape)
+
+
+def _require_async(fn: Callable[..., Any], what: str) -> None:
+    if not inspect.iscoroutinefunction(fn) or not hasattr(fn, "__name__"):
+        raise TypeError(f"{what} must be an `async def` that does not yield")
+
+
+def _require_readable(definition: WorkflowDefinition) -> None:
+    try:
+        signature_of(definition.fn)
+    except NameError as error:
+        raise TypeError(
+            f"the annotations of workflow {definition.name!r} cannot be read ({error}): "
+            "import what they name outside of `if TYPE_CHECKING`"
+        ) from error
+
+
+def _by_name(workflow_name: str, what: str, named: Iterable[tuple[str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for name, one in named:
+        if found.setdefault(name, one) != one:
+            raise ValueError(f"workflow {workflow_name!r} has two {what} of the name {name!r}, and rows hold names")
+    return found
 
 
 class Registry:
@@ -166,6 +208,7 @@ class Registry:
             key = (definition.name, definition.version)
             if key in self._by_version:
                 raise ValueError(f"workflow {definition.name!r} version {definition.version} is registered twice")
+            _require_readable(definition)
             self._by_version[key] = definition
 
     def __iter__(self) -> Iterator[WorkflowDefinition]:

@@ -4,14 +4,16 @@ from services.chassis.texts import storable
 
 
 def named(what: str, name: str) -> str:
-    """Return a name that can be kept; ValueError for an empty one, and for one with a NUL or half a surrogate pair."""
-    if not name:
+    """Return a name that can be kept; ValueError for an empty one, and as `told`."""
+    if not told(what, name):
         raise ValueError(f"{what} is empty")
-    return told(what, name)
+    return name
 
 
 def told(what: str, text: str) -> str:
-    """Return a text that can be kept; ValueError for one with a NUL or half a surrogate pair."""
+    """Return a text that can be kept; TypeError for what is none, ValueError for a NUL or half a surrogate pair."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a str, not a {type(text).__name__}")
     if not storable(text):
         raise ValueError(f"{what} holds a NUL or half a surrogate pair, which cannot be stored: {text[:200]!r}")
     return text

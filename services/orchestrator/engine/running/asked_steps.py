@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
-from services.orchestrator.engine.authoring.signature import Signature
+from services.orchestrator.engine.authoring.signature import Signature, signature_of
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import StepFailed
 from services.orchestrator.engine.model.records import LogRecord
@@ -30,4 +30,5 @@ def undo_of(
     if undo is None:
         return None, None
     name = log.declared(lambda: definition.undo_name(undo))
+    signature_of(undo).require(1 + len(args), f"the undo {name!r}")
     return name, codec.encode(args, signature.shape_of_args(len(args)))

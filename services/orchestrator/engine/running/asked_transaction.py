@@ -33,6 +33,7 @@ class AskedTransaction(NamedTuple):
         signature = signature_of(self.fn)
         if record is not None:
             return result_of(log, record, codec, signature)
+        signature.require(len(self.args), f"the transaction {self.name!r}")
         undo_name, undo_args = undo_of(log, definition, codec, self.undo, self.args, signature)
         if log.carried(position) is not None:
             self._take_up(log, codec, position, undo_name, undo_args)

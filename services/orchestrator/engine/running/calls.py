@@ -138,6 +138,8 @@ def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Atte
     try:
         work = call(step)
         if type(work) is not CoroutineType:
+            if not isinstance(work, Awaitable):
+                raise TypeError(f"it gave a {type(work).__name__}, which cannot be awaited: it must be an `async def`")
             return work
         try:
             waited = work.send(None)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from services.chassis import ids
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL, CallUndo, label_of, read_until, write_made
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import WaitChild
@@ -37,8 +38,12 @@ async def call(log: RunLog, caller: WorkflowDefinition, codec: Codec, asked: Ask
     undo_name = None if compensate is None else log.declared(lambda: caller.undo_name(compensate))
     opened = Signal(log.saga.id, child_id, SignalKind.CHILD)
     log.awakeables[child_id] = opened
+    if child_id == str(log.saga.id):
+        raise ValueError(f"saga {label!r} calls itself and would wait for its own end: give the call another key")
     record = log.take(position, Kind.CALL, label)
     if record is None:
+        if compensate is not None:
+            signature_of(compensate).require(2, f"the undo {undo_name!r}")
         since = log.now()
         until = None if asked.timeout is None else since + asked.timeout
         if log.carried(position) is None:

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
+
 from services.chassis import ids
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
@@ -98,9 +100,9 @@ class Compensator:
     async def _attempt(self, fn: Any, saga: Saga, undo: Undo) -> Attempted:
         signature = signature_of(fn)
         skip = 1 if undo.step_position is not None else 0
-        count = len(signature.params) - skip
 
         async def call(step: Step[Any]) -> None:
+            count = len(orjson.loads(undo.args))
             args = self._codec.decode(undo.args, signature.shape_of_args(count, skip=skip))
             if undo.step_position is None:
                 await fn(step, *args)

@@ -80,6 +80,9 @@ class Journal:
         signature = signature_of(fn)
         if record is not None:
             return result_of(self._log, record, self._codec, signature)
+        signature.require(len(args), f"the step {name!r}")
+        if reconcile is not None:
+            signature_of(reconcile).require(len(args), f"the read-back of {name!r}")
         undo_name, undo_args = undo_of(self._log, self._definition, self._codec, undo, args, signature)
         return await RunStep(
             position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args, reconcile
@@ -105,6 +108,7 @@ class Journal:
         carried = self._log.carried(position)
         if self.recorded(position, Kind.UNDO, name) is not None and carried is None:
             return
+        signature_of(fn).require(len(args), f"the undo {name!r}")
         encoded = self._codec.encode(args, signature_of(fn).shape_of_args(len(args)))
         if carried is None:
             self._log.pending.add_undo(name, encoded, position, None)
