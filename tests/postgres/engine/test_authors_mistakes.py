@@ -180,3 +180,33 @@ async def test_a_union_is_checked_at_the_door(cluster_of: ClusterOf) -> None:
     await cluster.restart()
     await cluster.operations.resolve_awakeable(str(wait.id), "one", by="processor")
     assert (await cluster.finish(saga_id)).output == "one"
+
+
+@workflow("forgetful", version=1)
+async def forgetful(ctx: WorkflowContext, _: None) -> None:
+    """A step, slept over, and a slip after it."""
+    await ctx.run(act, "a")
+    await ctx.sleep(HOUR)
+
+
+@workflow("forgetful", version=1)
+async def forgetful_no_more(ctx: WorkflowContext, _: None) -> None:
+    """The same with a bug between the two, where the log has more."""
+    await ctx.run(act, "a")
+    raise KeyError("the address")
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("G17")
+async def test_a_bug_on_recorded_ground_is_told(cluster_of: ClusterOf) -> None:
+    """Code that fails where the log goes on is a divergence, and what it has failed with is told."""
+    cluster = cluster_of(forgetful)
+    saga_id = await cluster.start(forgetful)
+    await cluster.settle()
+    cluster.definitions = [forgetful_no_more]
+    await cluster.restart()
+    await cluster.advance(3600)
+    view = await cluster.view(saga_id)
+    assert view.attention is not None
+    assert (view.status, view.attention.reason, view.attention.position) == ("stuck", "divergence", "2")
+    assert "nothing, as it has ended with KeyError: 'the address'" in view.attention.message

@@ -65,5 +65,6 @@ class Replay:
 
     def first_left(self) -> LogRecord | Call | None:
         """Return what the log knows of and the code has not asked for, the first as the code reads; None if nothing."""
-        left: list[LogRecord | Call] = [*self._records.values(), *self._calls.values()]
-        return min(left, key=lambda one: positions.order(one.position), default=None)
+        if not self._records and not self._calls:
+            return None
+        return min((*self._records.values(), *self._calls.values()), key=lambda one: positions.order(one.position))

@@ -9,7 +9,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import RunStep, WaitChild, WaitSignal
 from services.orchestrator.engine.model.errors import Divergence, StepBarred
 from services.orchestrator.engine.model.records import LogRecord, Saga, Signal, SignalKind, Wait
-from services.orchestrator.engine.running.calls import Attempted
+from services.orchestrator.engine.running.calls import Attempted, error_info
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
@@ -51,6 +51,14 @@ class Run:
     def waits_for_time_alone(self) -> bool:
         """Say whether no signal can move this saga on."""
         return not any(isinstance(command, WaitSignal) for _, command in self.driver.waits.values())
+
+    @property
+    def asked_last(self) -> str:
+        """Say what the code asks for when all that it may go on with is done, for whoever wonders why."""
+        if self.driver.error is None:
+            return "nothing"
+        info = error_info(self.driver.error)
+        return f"nothing, as it has ended with {info.code}: {info.message}"
 
     def next_due(self) -> datetime | None:
         """Return the earliest moment at which time alone moves this saga on, None if only a signal does."""
@@ -95,7 +103,7 @@ class Run:
         )
         if asked is None and position in self.driver.steps:
             _, asked = self.driver.steps[position]
-        return "nothing" if asked is None else f"{asked.kind} {asked.name!r}"
+        return self.asked_last if asked is None else f"{asked.kind} {asked.name!r}"
 
     def hand(self, signal: Signal) -> Handover:
         """Let the code go on with a settled signal, which the next flush writes."""
