@@ -145,7 +145,7 @@ async def test_what_a_step_was_skipped_with_can_be_corrected(cluster_of: Cluster
     await skip(saga_id, "1", by="ann", reason="found there")
     wrong = await cluster.finish(saga_id)
     assert wrong.attention is not None
-    assert (wrong.status, wrong.attention.reason) == ("stuck", "workflow-error")
+    assert (wrong.status, wrong.attention.reason, wrong.attention.position) == ("stuck", "divergence", "1")
     with pytest.raises(CannotOperate):
         await skip(saga_id, "2", by="ann", reason="never asked for", output="b#1")
     await skip(saga_id, "1", by="ann", reason="now right", output="a#1")

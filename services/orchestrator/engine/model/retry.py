@@ -9,6 +9,7 @@ class RetryPolicy:
 
     `max_attempts` None retries for ever. An error of a type in `give_up_on`, or of none in `only_on`, is not
     retried. `jitter` spreads each delay by up to that share, so that sagas failing together do not retry together.
+    ValueError for fewer attempts than one or a negative pause, TypeError for what are no tuples of error types.
     """
 
     max_attempts: int | None = None
@@ -18,6 +19,17 @@ class RetryPolicy:
     jitter: float = 0.1
     give_up_on: tuple[type[Exception], ...] = ()
     only_on: tuple[type[Exception], ...] = (Exception,)
+
+    def __post_init__(self) -> None:
+        """Refuse what would be found out only when a step has failed."""
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise ValueError(f"a step is attempted at least once, not {self.max_attempts} times")
+        if min(self.initial_s, self.max_s, self.jitter) < 0 or self.factor <= 0:
+            raise ValueError(f"a pause between attempts is never negative: {self}")
+        for name in ("give_up_on", "only_on"):
+            types = getattr(self, name)
+            if not isinstance(types, tuple) or not all(isinstance(one, type) for one in types):
+                raise TypeError(f"{name} takes a tuple of error types, not {types!r}")
 
     def delay_s(self, attempt: int, spread: float, floor_s: float = 0.0) -> float:
         """Return the pause after attempt `attempt` (from 1); `spread` in [0, 1) picks the place within the jitter.
