@@ -241,3 +241,47 @@ async def test_a_result_of_another_type_is_a_divergence(cluster_of: ClusterOf) -
     await cluster.restart([counting])
     await cluster.operations.retry(saga_id, by="ann", reason="the former code is back")
     assert (await cluster.finish(saga_id)).output == 7
+
+
+@workflow("counted", version=1)
+async def counted(ctx: WorkflowContext, _: None) -> int:
+    """What is called, in the version that is there."""
+    await ctx.sleep(HOUR)
+    return 7
+
+
+@workflow("counted", version=2)
+async def counted_in_words(ctx: WorkflowContext, _: None) -> Quote:
+    """The version that the caller means."""
+    raise AssertionError(ctx)
+
+
+@workflow("calling", version=1)
+async def calling(ctx: WorkflowContext, _: None) -> int:
+    """Call it, and make the best of what comes."""
+    try:
+        found: Quote = await ctx.call(counted_in_words, key="child", input=None)
+    except Exception:  # noqa: BLE001 - an author may be as careless as this
+        await ctx.run(act, "something else")
+        return 0
+    return found.total_amount
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("G17", "C1")
+async def test_a_joined_saga_may_be_of_another_version(cluster_of: ClusterOf) -> None:
+    """A result that is not what the caller's version declares stops the caller before any effect, and says why."""
+    cluster = cluster_of(counted, counted_in_words, calling)
+    cluster.definitions = [counted, calling]
+    await cluster.restart()
+    child = await cluster.start(counted, key="child")
+    caller = await cluster.start(calling, key="caller")
+    await cluster.settle()
+    cluster.definitions = [counted, counted_in_words, calling]
+    await cluster.restart()
+    assert (await cluster.finish(child)).output == 7
+    view = await cluster.finish(caller)
+    assert view.attention is not None
+    assert (view.status, view.attention.reason, view.attention.position) == ("stuck", "divergence", "1")
+    assert "the log holds call 'counted/child'" in view.attention.message
+    assert cluster.world.happened() == []

@@ -57,7 +57,7 @@ async def call(log: RunLog, caller: WorkflowDefinition, codec: Codec, asked: Ask
         since, until = record.started_at, read_until(record.output)
     wait = WaitChild(position, child_id, SignalKind.CHILD, child.output_type, since, until, label)
     signal: Signal = await wait
-    return _result(codec, wait, signal)
+    return _result(log, codec, wait, signal)
 
 
 def _make(log: RunLog, codec: Codec, asked: Asked, position: str, undo: CallUndo) -> None:
@@ -83,10 +83,10 @@ def _undo_args(codec: Codec, asked: Asked, undo: CallUndo) -> str:
     return codec.encode(tuple(undo), CallUndo.shape(asked.definition.input_type))
 
 
-def _result(codec: Codec, wait: WaitChild, signal: Signal) -> Any:
+def _result(log: RunLog, codec: Codec, wait: WaitChild, signal: Signal) -> Any:
     match signal.status:
         case SignalStatus.RESOLVED:
-            return codec.decode(signal.value or "null", wait.shape)
+            return log.read(codec, signal.value, wait.shape, wait.position, f"{Kind.CALL} {wait.label!r}")
         case SignalStatus.REJECTED:
             error = signal.error or ErrorInfo(ChildFailed.code, "")
             outcome = signal.identity or "failed"
