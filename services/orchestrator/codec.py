@@ -119,6 +119,17 @@ class PydanticCodec:
             faults = "; ".join(f"{fault.where or 'value'}: {fault.why}" for fault in found)
             raise PayloadError(f"this is no {_name(shape)}: {faults}") from None
 
+    def kept(self, value: object, shape: Any) -> tuple[str, Any]:
+        """Write `value`, and return what is read back; PayloadError if either does not go."""
+        plain = _plain(value, shape)
+        if plain is not None and "null" not in plain:
+            return plain, orjson.loads(plain)
+        text = self.encode(value, shape)
+        try:
+            return text, self.decode(text, shape)
+        except PayloadError as error:
+            raise PayloadError(f"what is written of a {type(value).__name__} cannot be read back: {error}") from error
+
     def read(self, value: Any, shape: Any) -> Any:
         """Read a stored value that has been parsed already, as `decode` does."""
         return self.decode(json.dumps(value), shape)

@@ -1,13 +1,9 @@
 """How payloads become text: the protocol that the service's codec fulfils."""
 
-from typing import Any, Final, Protocol
-
-from services.orchestrator.engine.model.errors import PayloadError
+from typing import Any, Protocol
 
 ERASED = '"erased"'
 """What stands in the place of an input that has been erased, as JSON text."""
-_READ_AS_WRITTEN: Final = (str, int, float, bool)
-"""Types whose values JSON gives back as they are, if no more is asked of them."""
 
 
 class Codec(Protocol):
@@ -24,23 +20,16 @@ class Codec(Protocol):
         """
         ...
 
+    def kept(self, value: object, shape: Any) -> tuple[str, Any]:
+        """Write `value` as `encode` does, and return what is read back; PayloadError also if that is no `shape`.
+
+        Code that goes on with it goes on with what a replay gives it.
+        """
+        ...
+
     def same(self, one: str, other: str) -> bool:
         """Say whether two texts hold the same value: a codec may write one value in many ways."""
         ...
-
-
-def kept(codec: Codec, value: object, shape: Any) -> tuple[str, Any]:
-    """Write a value, and return what is read back: what code goes on with at first is what a replay gives it.
-
-    PayloadError if it cannot be written, or what is written is no `shape`.
-    """
-    text = codec.encode(value, shape)
-    if type(value) in _READ_AS_WRITTEN and shape in (type(value), Any, object):
-        return text, value
-    try:
-        return text, codec.decode(text, shape)
-    except PayloadError as error:
-        raise PayloadError(f"what is written of a {type(value).__name__} cannot be read back: {error}") from error
 
 
 def admitted(codec: Codec, value: object, shape: Any) -> str:

@@ -67,4 +67,5 @@ class Replay:
         """Return what the log knows of and the code has not asked for, the first as the code reads; None if nothing."""
         if not self._records and not self._calls:
             return None
-        return min((*self._records.values(), *self._calls.values()), key=lambda one: positions.order(one.position))
+        left: list[LogRecord | Call] = [*self._records.values(), *self._calls.values()]
+        return min(left, key=lambda one: positions.order(one.position))

@@ -13,7 +13,7 @@ from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.awakeable_ids import new_awakeable_id
 from services.orchestrator.engine.model.calls import label_of
-from services.orchestrator.engine.model.codec import Codec, kept
+from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import (
     Divergence,
@@ -259,7 +259,7 @@ class Journal:
         recorded = self.recorded(position, Kind.VALUE, name)
         if recorded is not None:
             return self._log.read(self._codec, recorded, shape, position, f"{Kind.VALUE} {name!r}")
-        text, value = kept(self._codec, fn(self._clients) if fn is not None else _fresh(name, self._log), shape)
+        text, value = self._codec.kept(fn(self._clients) if fn is not None else _fresh(name, self._log), shape)
         self._log.append(position, Kind.VALUE, name, text)
         return value
 

@@ -16,7 +16,14 @@ class LimitedCodec:
 
     def encode(self, value: object, shape: Any) -> str:
         """Write `value` as JSON text; PayloadError if it cannot be written or is too large."""
-        text = self._codec.encode(value, shape)
+        return self._bounded(self._codec.encode(value, shape))
+
+    def kept(self, value: object, shape: Any) -> tuple[str, Any]:
+        """As `encode`, with what is read back."""
+        text, read = self._codec.kept(value, shape)
+        return self._bounded(text), read
+
+    def _bounded(self, text: str) -> str:
         if len(text) > self._limit or (not text.isascii() and len(text.encode()) > self._limit):
             raise PayloadError(f"the payload is larger than the limit of {self._limit} bytes")
         return text

@@ -7,7 +7,7 @@ from services.chassis import ids
 from services.chassis.errors import KeyReused
 from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.model import positions
-from services.orchestrator.engine.model.codec import Codec, kept
+from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, RunTransaction
 from services.orchestrator.engine.model.errors import ArgumentsChanged, KeyExpired, PayloadError, StepFailed
 from services.orchestrator.engine.model.records import (
@@ -232,7 +232,7 @@ class StepBook:
 
     def _record_value(self, run: Run, command: RunStep, call: Call, value: Any) -> None:
         try:
-            output, value = kept(self._codec, value, command.result_shape)
+            output, value = self._codec.kept(value, command.result_shape)
         except PayloadError as error:
             self._record_error(run, command, call, ErrorInfo(error.code, f"the result of {command.name}: {error}"))
             return

@@ -15,7 +15,6 @@ from services.chassis.db_errors import is_contention, is_transient
 from services.chassis.lending import lent
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.transaction import Transaction
-from services.orchestrator.engine.model.codec import kept
 from services.orchestrator.engine.model.commands import RunTransaction
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, PayloadError
 from services.orchestrator.engine.model.flush import APPLIED, LOST, Flush, FlushAnswer
@@ -156,7 +155,7 @@ class Transactions:
 
     def _kept(self, asked: _Asked, attempted: Attempted) -> tuple[str, Any]:
         try:
-            return kept(self._codec, attempted.value, asked.command.result_shape)
+            return self._codec.kept(attempted.value, asked.command.result_shape)
         except PayloadError as error:
             raise PayloadError(f"the result of {asked.command.name}: {error}") from error
 
