@@ -7,7 +7,6 @@ so that its line of positions is known and the order of the code depends on the 
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -287,5 +286,9 @@ async def _item(fn: Callable[[Any], Awaitable[Any]], item: Any) -> Any:
 
 def _close(code: Code) -> None:
     """Close a coroutine; a `finally` of the author that awaits again, or fails, changes nothing."""
-    with suppress(BaseException):
+    try:
         code.close()
+    except _OF_THE_PROCESS:
+        raise
+    except BaseException:  # noqa: BLE001, S110 - nobody asks any more what the code makes of its end
+        pass
