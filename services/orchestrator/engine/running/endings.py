@@ -14,7 +14,8 @@ from services.orchestrator.engine.model.flush import NEWS, Flush
 from services.orchestrator.engine.model.records import Alarm, Attention, ErrorInfo
 from services.orchestrator.engine.model.states import DONE, ENDED, Outcome, RunState, status_word
 from services.orchestrator.engine.running.committer import Committer
-from services.orchestrator.engine.running.pending import Pending, addressed
+from services.orchestrator.engine.running.messages import addressed
+from services.orchestrator.engine.running.pending import Pending
 
 TRACE_LENGTH_MAX = 4_000
 

@@ -35,7 +35,7 @@ from services.orchestrator.engine.running import child_calls
 from services.orchestrator.engine.running.asked_steps import result_of, undo_of
 from services.orchestrator.engine.running.asked_transaction import AskedTransaction
 from services.orchestrator.engine.running.log import RunLog
-from services.orchestrator.engine.running.pending import addressed
+from services.orchestrator.engine.running.messages import addressed
 from services.orchestrator.engine.running.starts import started_by
 from services.orchestrator.engine.running.state_log import StateLog
 from services.orchestrator.engine.running.undo_rows import stands

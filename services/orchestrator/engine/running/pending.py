@@ -1,12 +1,11 @@
 """What a saga has recorded since its last flush, and how that becomes one flush."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.authoring.names import told
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer
 from services.orchestrator.engine.model.records import (
@@ -34,8 +33,6 @@ from services.orchestrator.engine.model.states import (
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.undo_rows import UndoRows
-
-_OF_A_MESSAGE: Final = ("service", "method", "path", "key", "name", "body", "id", "acting_user", "traceparent")
 
 
 class Change(TypedDict, total=False):
@@ -287,15 +284,3 @@ class Pending:
             self.messages,
             self.starts,
         )
-
-
-def addressed(message: Message, saga: Saga, message_id: str) -> Message:
-    """Give a message its id, and the acting user and the trace of its saga; ValueError for one that cannot be kept."""
-    for part in _OF_A_MESSAGE:
-        told(f"the {part} of a message", getattr(message, part) or "")
-    return replace(
-        message,
-        id=message.id or message_id,
-        acting_user=message.acting_user or saga.subject,
-        traceparent=message.traceparent or saga.traceparent,
-    )
