@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -20,6 +21,10 @@ from services.chassis.connecting import address_of
 INI = Path(__file__).parent.parent / "alembic.ini"
 
 SERVICES = ("session", "shipping", "orchestrator")
+
+LOCK_TIMEOUT_MS: Final = 3_000
+"""How long a migration waits for a table: the services wait behind it, and stand still as long."""
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 TABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "session": ("services.session.store.tables:metadata",),
@@ -77,10 +82,16 @@ def engine_of(url: str) -> AsyncEngine:
 
 
 async def lock(connection: AsyncConnection, service: str) -> None:
-    """Let one migrator at a time through; held by the transaction, so that a pooler or a crash cannot strand it."""
+    """Let one migrator at a time through; held by the transaction, so that a pooler or a crash cannot strand it.
+
+    The limits that services ask of their role are not for migrations: an index takes as long as it takes.
+    """
+    await connection.execute(text("SET LOCAL statement_timeout = 0"))
+    await connection.execute(text("SET LOCAL lock_timeout = 0"))
     await connection.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"migrate:{service}"}
     )
+    await connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"))
 
 
 async def upgrade(service: str, url: str, revision: str = "head") -> bool:
@@ -90,6 +101,13 @@ async def upgrade(service: str, url: str, revision: str = "head") -> bool:
         async with engine.begin() as connection:
             await lock(connection, service)
             return await connection.run_sync(_upgrade, service, revision)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            raise MigrationError(
+                f"a table of {service} was in use by a transaction for longer than {LOCK_TIMEOUT_MS / 1_000:g} s; "
+                "nothing was changed: let that one end (a backup, a report), then run this again"
+            ) from error
+        raise
     finally:
         await engine.dispose()
 

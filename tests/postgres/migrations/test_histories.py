@@ -1,14 +1,16 @@
 """Each service's history builds exactly the tables that its code declares, also when two migrators run at once."""
 
 import asyncio
+import importlib
 from functools import partial
 
 import asyncpg
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
+from migrations import runner
 from migrations.runner import SERVICES, config, declared, upgrade
 from tests.support import alchemy
 
@@ -84,6 +86,47 @@ async def test_a_failed_migration_leaves_nothing(empty_database: str) -> None:
     await connection.execute("DROP TABLE audit")
     await connection.close()
     assert await upgrade("session", empty_database)
+
+
+@pytest.mark.scenario("V11")
+async def test_limits_of_the_role_are_not_for_migrations(empty_database: str) -> None:
+    """What services ask of their role behind a pooler bounds no statement of a migration, only its wait for a table."""
+    connection = await asyncpg.connect(empty_database)
+    for limit in ("statement_timeout", "lock_timeout"):
+        await connection.execute(f"ALTER DATABASE {empty_database.rpartition('/')[2]} SET {limit} = '2s'")
+    await connection.close()
+    engine = runner.engine_of(empty_database)
+    async with engine.begin() as migrating:
+        await runner.lock(migrating, "session")
+        found = [
+            (await migrating.execute(text(f"SHOW {name}"))).scalar_one()
+            for name in ("statement_timeout", "lock_timeout")
+        ]
+    await engine.dispose()
+    assert found == ["0", "3s"]
+
+
+@pytest.mark.scenario("V11")
+async def test_nobody_waits_long_behind_a_migration(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that somebody reads for long is given up, with nothing changed; once they are done it is migrated."""
+    await upgrade("orchestrator", empty_database, "0007")
+    monkeypatch.setattr(runner, "LOCK_TIMEOUT_MS", 100)
+    reader = await asyncpg.connect(empty_database)
+    try:
+        async with reader.transaction():
+            await reader.execute("SELECT count(*) FROM sagas")
+            with pytest.raises(runner.MigrationError, match=r"orchestrator was in use .* nothing was changed"):
+                await upgrade("orchestrator", empty_database)
+            assert await reader.fetchval("SELECT version_num FROM alembic_version") == "0007"
+    finally:
+        await reader.close()
+    assert await upgrade("orchestrator", empty_database)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_needs_the_newest_schema(service: str) -> None:
+    """Each service waits for the schema that its code was written for, so no code runs on one that lacks something."""
+    assert script_of(service).get_current_head() == importlib.import_module(f"services.{service}.app").SCHEMA
 
 
 @pytest.mark.scenario("V11")
