@@ -23,6 +23,11 @@ from services.chassis.sql import Statement
 _QUEUE_TIMEOUT_S: Final = 10.0
 
 _PING: Final = Statement.of("select 1")
+_STANDING: Final = Statement.of(
+    "select current_setting('transaction_read_only') = 'on' as read_only, "
+    "to_regclass('alembic_version') is not null as migrated"
+)
+_REVISION: Final = Statement.of("select max(version_num) from alembic_version")
 _MOMENT: Final = Statement.of("select clock_timestamp()")
 _SETTINGS: Final = Statement.of("select name, setting from pg_settings where name = any(cast(:names as text[]))")
 
@@ -31,6 +36,10 @@ _DURABLE: Final = {
     "full_page_writes": {"on"},
     "synchronous_commit": {"on", "remote_apply"},
 }
+
+
+class NotYetUsable(Exception):
+    """A database answers, but takes no writes yet, or has yet to be migrated."""
 
 
 class Database:
@@ -130,8 +139,19 @@ class Database:
         async with self.autocommit() as conn:
             await conn.fetch(_PING)
 
-    async def wait_until_reachable(self, clock: Clock, *, setting: str, patience_s: float = 60) -> None:
-        """Return once Postgres answers, telling of every try that fails.
+    async def check_usable(self, schema: str) -> None:
+        """Raise NotYetUsable where nothing can be written, or where the schema is older than the revision `schema`."""
+        async with self.autocommit() as conn:
+            standing = await conn.first(_STANDING)
+            if standing is None or standing["read_only"]:
+                conn.drop()  # what takes writes may answer at the same address
+                raise NotYetUsable("it takes no writes: a standby, or read-only")
+            revision = await conn.scalar(_REVISION) if standing["migrated"] else None
+        if (revision or "") < schema:
+            raise NotYetUsable(f"it is not migrated: its schema is {revision or 'empty'}, this release needs {schema}")
+
+    async def wait_until_usable(self, clock: Clock, *, setting: str, schema: str, patience_s: float = 60) -> None:
+        """Return once Postgres takes writes and has the schema of revision `schema`, telling of every try that fails.
 
         DatabaseUnreachable, naming the `setting` to look at, when patience ends, or at once for what no waiting mends.
         """
@@ -142,7 +162,7 @@ class Database:
             log.warning("database.unreachable", **place, error=_kind_of_failure(state), retry_in_s=_pause_s(state))
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(is_transient),
+            retry=retry_if_exception(lambda error: isinstance(error, NotYetUsable) or is_transient(error)),
             stop=stop_after_delay(patience_s),
             wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
             sleep=clock.sleep,
@@ -150,9 +170,9 @@ class Database:
             reraise=True,
         )
         try:
-            await retrying(self.ping)
+            await retrying(self.check_usable, schema)
         except Exception as error:
-            raise DatabaseUnreachable(setting, place, type(error).__name__) from error
+            raise DatabaseUnreachable(setting, place, _kind_of(error)) from error
 
     async def check_durability(self) -> None:
         """Refuse a server that may lose what it has acknowledged, or wait for ever, naming every setting at fault."""
@@ -186,8 +206,11 @@ class Database:
 
 
 def _kind_of_failure(state: RetryCallState) -> str:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return type(error).__name__
+    return _kind_of(state.outcome.exception() if state.outcome is not None else None)
+
+
+def _kind_of(error: BaseException | None) -> str:
+    return str(error) if isinstance(error, NotYetUsable) else type(error).__name__
 
 
 def _pause_s(state: RetryCallState) -> float:

@@ -74,7 +74,7 @@ class SettingsError(OrderSagaError):
 
 
 class DatabaseUnreachable(OrderSagaError):
-    """The database cannot be reached.
+    """The database cannot be used.
 
     `place` is where it was looked for, as host, port and database; `setting` is what an operator should look at.
     """
@@ -84,8 +84,8 @@ class DatabaseUnreachable(OrderSagaError):
     def __init__(self, setting: str, place: Mapping[str, object], why: str) -> None:
         where = f"{place['host']}:{place['port'] or 5432}"
         super().__init__(
-            f"The database {place['database']} at {where} cannot be reached: {why}. "
-            f"See that it runs there, and look at {setting}."
+            f"The database {place['database']} at {where} cannot be used: {why}. "
+            f"See that it runs there and is migrated, and look at {setting}."
         )
 
 

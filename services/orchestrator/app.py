@@ -47,6 +47,8 @@ from services.orchestrator.workflows.events import name_of
 
 NAME: Final = "orchestrator"
 DATABASE_SETTING: Final = "ORCHESTRATOR_DATABASE_URL"
+SCHEMA: Final = "0008"
+"""The migration that this code needs; a newer schema does as well, as that one's docstring says."""
 DESCRIPTION: Final = (
     "Runs the sagas of orders: starts, steps, waits, timers and undos, the payment webhook and the approval of orders."
 )
@@ -106,7 +108,7 @@ def create_app(
             transactions_database = connected(application_name=f"{NAME} transactions", pool_size=TRANSACTIONS_MAX)
             stack.push_async_callback(transactions_database.close)
             outbound = http if http is not None else await stack.enter_async_context(outbound_http(given))
-            await database.wait_until_reachable(time, setting=DATABASE_SETTING)
+            await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA)
             await database.check_durability()
             await database.calibrate(time)
             pools = Pools(database, engine_database, transactions_database)

@@ -28,6 +28,8 @@ from services.session.store import addresses, stock
 
 NAME: Final = "session"
 DATABASE_SETTING: Final = "SESSION_DATABASE_URL"
+SCHEMA: Final = "0003"
+"""The migration that this code needs; a newer schema does as well, as that one's docstring says."""
 DESCRIPTION: Final = (
     "Catalogue and stock, baskets, checkouts, and orders as the customer sees them; one writer per user."
 )
@@ -71,7 +73,7 @@ def create_app(
         database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size, hooks=hooks)
         outbound = http if http is not None else outbound_http(given)
         try:
-            await database.wait_until_reachable(time, setting=DATABASE_SETTING)
+            await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA)
             await database.check_durability()
             await database.calibrate(time)
             if given.seeds_catalog:

@@ -21,6 +21,8 @@ from services.shipping.settings import ShippingSettings
 
 NAME: Final = "shipping"
 DATABASE_SETTING: Final = "SHIPPING_DATABASE_URL"
+SCHEMA: Final = "0002"
+"""The migration that this code needs; a newer schema does as well, as that one's docstring says."""
 DESCRIPTION: Final = "One shipment per order: created at the carrier, found, cancelled. No state in memory."
 
 
@@ -45,7 +47,7 @@ def create_app(
         database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size, hooks=hooks)
         outbound = http if http is not None else outbound_http(given)
         try:
-            await database.wait_until_reachable(time, setting=DATABASE_SETTING)
+            await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA)
             await database.check_durability()
             await database.calibrate(time)
             dispatch = _dispatch(app, given, database, time, outbound)

@@ -127,11 +127,11 @@ async def test_a_lock_timeout_is_transient(database: Database) -> None:
 
 
 async def test_a_server_that_is_not_there_is_transient() -> None:
-    """Refused connections may pass; `wait_until_reachable` gives up when its patience ends, saying where it looked."""
+    """Refused connections may pass; `wait_until_usable` gives up when its patience ends, saying where it looked."""
     nowhere = Database("postgresql://nobody@127.0.0.1:1/none", application_name="test")
     flowing = ManualClock(flowing=True)
     with pytest.raises(DatabaseUnreachable, match=r"none at 127\.0\.0\.1:1 .*ConnectionRefusedError.*X_URL") as caught:
-        await nowhere.wait_until_reachable(flowing, setting="X_URL", patience_s=0.3)
+        await nowhere.wait_until_usable(flowing, setting="X_URL", schema="", patience_s=0.3)
     assert caught.value.__cause__ is not None
     assert is_transient(caught.value.__cause__)
     assert flowing.slept

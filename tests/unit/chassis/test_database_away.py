@@ -27,7 +27,7 @@ url, patience_s = sys.argv[1], float(sys.argv[2])
 async def lifespan(app):
     database = Database(url, application_name="fake")
     clock = app.state.chassis.clock
-    await database.wait_until_reachable(clock, setting="FAKE_DATABASE_URL", patience_s=patience_s)
+    await database.wait_until_usable(clock, setting="FAKE_DATABASE_URL", schema="", patience_s=patience_s)
     yield
 
 def create_app(settings):

@@ -1,0 +1,77 @@
+"""A database that answers is not usable yet: what a service waits for before it begins, and what it says meanwhile."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import pytest
+
+from migrations.runner import upgrade
+from services.chassis.db import Database
+from services.chassis.errors import DatabaseUnreachable
+from tests.support.clock import ManualClock
+
+NEEDED = "0002"
+OLDER = "0001"
+PATIENCE_S = 30
+
+
+class Mending(ManualClock):
+    """A clock that flows, and on which somebody mends the database during the first pause."""
+
+    def __init__(self, mend: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(flowing=True)
+        self._mend = mend
+
+    async def sleep(self, seconds: float) -> None:
+        if not self.slept:
+            await self._mend()
+        await super().sleep(seconds)
+
+
+@pytest.fixture
+async def database(empty_database: str) -> AsyncIterator[Database]:
+    database = Database(empty_database, application_name="test")
+    yield database
+    await database.close()
+
+
+async def set_read_only(url: str, value: str) -> None:
+    connection = await asyncpg.connect(url, server_settings={"default_transaction_read_only": "off"})
+    await connection.execute(f"ALTER DATABASE {url.rpartition('/')[2]} SET default_transaction_read_only = {value}")
+    await connection.close()
+
+
+async def given_up(database: Database) -> str:
+    """Wait without patience; return what is said at the end."""
+    with pytest.raises(DatabaseUnreachable) as caught:
+        await database.wait_until_usable(ManualClock(flowing=True), setting="X_URL", schema=NEEDED, patience_s=0)
+    return caught.value.message
+
+
+@pytest.mark.scenario("V11")
+async def test_a_service_waits_for_the_migration(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    """On no schema, and on an older one, it does not begin and says so; once that is migrated, it goes on by itself."""
+    assert f"its schema is empty, this release needs {NEEDED}" in await given_up(database)
+    await upgrade("shipping", database.url, OLDER)
+    assert f"its schema is {OLDER}, this release needs {NEEDED}" in await given_up(database)
+    clock = Mending(lambda: upgrade("shipping", database.url, NEEDED))
+    await database.wait_until_usable(clock, setting="X_URL", schema=NEEDED, patience_s=PATIENCE_S)
+    assert len(clock.slept) == 1
+    assert "it is not migrated" in capsys.readouterr().out
+
+
+@pytest.mark.scenario("V10")
+async def test_a_newer_schema_will_do(database: Database) -> None:
+    """Old code that is started on the new schema, as when a release is taken back, begins at once."""
+    await upgrade("shipping", database.url, NEEDED)
+    await database.wait_until_usable(ManualClock(), setting="X_URL", schema=OLDER)
+
+
+async def test_a_service_waits_for_a_server_that_takes_writes(database: Database) -> None:
+    """On a standby, or where all is read-only, it does not begin; once writes are taken, it goes on by itself."""
+    await upgrade("shipping", database.url)
+    await set_read_only(database.url, "on")
+    assert "it takes no writes" in await given_up(database)
+    clock = Mending(lambda: set_read_only(database.url, "off"))
+    await database.wait_until_usable(clock, setting="X_URL", schema=NEEDED, patience_s=PATIENCE_S)
+    assert len(clock.slept) == 1
