@@ -4,9 +4,9 @@ A secret may also be a file of its variable's name (any case) in SECRETS_DIR (/r
 """
 
 import base64
-import binascii
 import ipaddress
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from services.chassis.connecting import is_pooled
 from services.chassis.errors import SettingsError
 
 DEVELOPMENT: Final = "development-only-"
@@ -24,6 +25,8 @@ DEVELOPMENT_SERVICE_SECRET: Final = DEVELOPMENT + "secret-of-service-tokens"
 DEVELOPMENT_ENCRYPTION_KEY: Final = DEVELOPMENT + "key-of-what-is-stored"
 MIN_SECRET_BYTES: Final = 32
 WEBHOOK_PREFIX: Final = "whsec_"
+_NOT_BASE64: Final = "is not base64 after whsec_"
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 DOCS_PUBLIC: Final = "public"
 """What DOCS must say to open the pages in production, where a forgotten `on` keeps the service from starting."""
 
@@ -56,9 +59,26 @@ def _secret_bytes(text: str) -> bytes:
     if text.startswith(WEBHOOK_PREFIX):
         try:
             return base64.b64decode(text.removeprefix(WEBHOOK_PREFIX), validate=True)
-        except binascii.Error:
-            raise ValueError("is not base64 after whsec_") from None
+        except ValueError:  # binascii.Error is one
+            raise ValueError(_NOT_BASE64) from None
     return text.encode()
+
+
+def check_webhook_secrets(values: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Refuse what a signature would not be made with as it stands: all but base64 behind `whsec_` is partly ignored."""
+    for value in values:
+        text = value.get_secret_value()
+        if not text.startswith(WEBHOOK_PREFIX) or not _secret_bytes(text):
+            raise ValueError(_NOT_BASE64)
+    return values
+
+
+def check_service_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    """As `check_secret`, and not the one of users' tokens: who makes those would make tokens of services as well."""
+    users = info.data.get("auth_jwt_secret")
+    if in_production(info) and users is not None and value.get_secret_value() == users.get_secret_value():
+        raise ValueError("is the same as AUTH_JWT_SECRET; set one of its own")
+    return check_secret(value, info)
 
 
 def split_commas(value: Any) -> Any:
@@ -68,14 +88,26 @@ def split_commas(value: Any) -> Any:
 def _check_postgres(value: str) -> str:
     if urlsplit(value).scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
         raise ValueError("is not a postgresql:// address")
+    is_pooled(value)  # says what is wrong with `pooler`
     return value.replace("postgres://", "postgresql://", 1)
 
 
 def _check_http(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # of the port
+        fits = False
+    if not fits:
         raise ValueError("is not an http:// or https:// address")
     return value.rstrip("/")
+
+
+def _read_hosts(value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    for host in value or ():
+        if not _HOST.fullmatch(host):
+            raise ValueError("is not a list of host names, without ports")
+    return value
 
 
 def _read_networks(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -111,14 +143,22 @@ def check_user_secret(value: SecretStr, info: ValidationInfo) -> SecretStr:
     return value if unset and info.data.get("auth_jwks_url") else check_secret(value, info)
 
 
-Secret = Annotated[SecretStr, AfterValidator(check_secret)]
-"""A secret; give it a default that begins with DEVELOPMENT."""
+# A secret's default begins with DEVELOPMENT.
 UserSecret = Annotated[SecretStr, AfterValidator(check_user_secret)]
+ServiceSecret = Annotated[SecretStr, AfterValidator(check_service_secret)]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(check_secrets)]
 """Comma-separated secrets, for rotation: the first is used, all are accepted."""
+WebhookSecrets = Annotated[
+    tuple[SecretStr, ...],
+    NoDecode,
+    BeforeValidator(split_commas),
+    AfterValidator(check_webhook_secrets),
+    AfterValidator(check_secrets),
+]
+"""As SecretList, each of them base64 behind `whsec_`."""
 Docs = Annotated[bool | Literal["public"] | None, AfterValidator(_check_docs)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], AfterValidator(_check_log_level)]
-Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
+Hosts = Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(split_commas), AfterValidator(_read_hosts)]
 """Comma-separated host names, without ports."""
 Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas), AfterValidator(_read_networks)]
 """Comma-separated networks, as 10.0.0.0/8."""
@@ -151,7 +191,7 @@ class ChassisSettings(BaseSettings):
     env: Literal["development", "production"] = "development"
     log_level: LogLevel = "info"
     log_format: Literal["json", "text"] = Field(default_factory=_default_log_format)
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     docs: Docs = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=104_857_600)] = 1_048_576
@@ -160,7 +200,7 @@ class ChassisSettings(BaseSettings):
     clock_skew_s: Skew = 0
     shutdown_grace_s: Annotated[float, Field(ge=0, le=600)] = 10
 
-    trusted_hosts: Hosts | None = None
+    trusted_hosts: Hosts = None
     trusted_proxies: Networks = ()
     address_requests_per_s: Amount = 200
     user_requests_per_s: Amount = 200
@@ -173,7 +213,7 @@ class ChassisSettings(BaseSettings):
 
     auth_jwks_url: HttpUrl | None = None
     auth_jwt_secret: UserSecret = SecretStr(DEVELOPMENT_USER_SECRET)
-    service_token_secret: Secret = SecretStr(DEVELOPMENT_SERVICE_SECRET)
+    service_token_secret: ServiceSecret = SecretStr(DEVELOPMENT_SERVICE_SECRET)
     encryption_keys: SecretList = (SecretStr(DEVELOPMENT_ENCRYPTION_KEY),)
 
     session_url: HttpUrl = "http://127.0.0.1:8001"

@@ -15,6 +15,7 @@ from services.chassis.settings import (
     ChassisSettings,
     DatabaseUrl,
     SecretList,
+    WebhookSecrets,
     in_production,
     split_commas,
 )
@@ -111,7 +112,7 @@ class OrchestratorSettings(ChassisSettings):
     lease_s: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 5
     replica: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
 
-    payment_webhook_secrets: SecretList = (SecretStr(DEVELOPMENT_WEBHOOK_SECRET),)
+    payment_webhook_secrets: WebhookSecrets = (SecretStr(DEVELOPMENT_WEBHOOK_SECRET),)
     approval_secrets: SecretList = (SecretStr(DEVELOPMENT + "approval-secret"),)
     admin_users: AdminUsers = Field(default_factory=dict)
 

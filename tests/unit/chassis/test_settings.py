@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from services.chassis.clock import Clock
 from services.chassis.errors import SettingsError
-from services.chassis.settings import DEVELOPMENT, ChassisSettings, DatabaseUrl, SecretList
+from services.chassis.settings import DEVELOPMENT, ChassisSettings, DatabaseUrl, WebhookSecrets
 
 DEVELOPMENT_WEBHOOK = "whsec_" + base64.b64encode(f"{DEVELOPMENT}webhook".encode()).decode()
 GOOD = "a-secret-of-our-own-that-is-long-enough-0123456789"
@@ -19,7 +19,7 @@ class Settings(ChassisSettings):
     """What a service adds."""
 
     database_url: DatabaseUrl = Field(validation_alias="SESSION_DATABASE_URL")
-    webhook_secrets: SecretList = (SecretStr(DEVELOPMENT_WEBHOOK),)
+    webhook_secrets: WebhookSecrets = (SecretStr(DEVELOPMENT_WEBHOOK),)
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +108,62 @@ def test_production_refuses_a_bad_secret_in_a_list(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WEBHOOK_SECRETS", f"{good},{bad}" if bad.startswith("whsec") else bad)
     with pytest.raises(SettingsError, match="WEBHOOK_SECRETS"):
         Settings.load()
+
+
+@pytest.mark.parametrize("env", ["development", "production"])
+@pytest.mark.parametrize("bad", [GOOD, "!" * 40, f"whsec_{'*' * 40}", "whsec_ä", "whsec_"])
+def test_a_webhook_secret_is_base64_behind_its_prefix(monkeypatch: pytest.MonkeyPatch, env: str, bad: str) -> None:
+    """Of anything else a part, or all, would be ignored by who signs: it is refused, also beside a good one."""
+    monkeypatch.setenv("ENV", env)
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("WEBHOOK_SECRETS", f"{DEVELOPMENT_WEBHOOK},{bad}")
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert "WEBHOOK_SECRETS is not base64 after whsec_" in caught.value.faults
+
+
+def test_services_have_a_secret_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes tokens of users must not make those of services: production refuses one secret for both."""
+    monkeypatch.setenv("ENV", "production")
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    for name in ("AUTH_JWT_SECRET", "SERVICE_TOKEN_SECRET", "ENCRYPTION_KEYS"):
+        monkeypatch.setenv(name, GOOD)
+    monkeypatch.setenv("WEBHOOK_SECRETS", "whsec_" + base64.b64encode(GOOD.encode()).decode())
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert caught.value.faults == ("SERVICE_TOKEN_SECRET is the same as AUTH_JWT_SECRET; set one of its own",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SESSION_URL", "http://session:http"),
+        ("PUBLIC_URL", "https://shop.example:99999"),
+        ("CARRIER_URL", "http://[::1"),
+        ("TRUSTED_HOSTS", "shop.example:443"),
+        ("TRUSTED_HOSTS", "shop.example, https://www.shop.example"),
+        ("TRUSTED_HOSTS", "*"),
+        ("HOST", ""),
+        ("SESSION_DATABASE_URL", "postgresql://h/d?pooler=session"),
+    ],
+)
+def test_an_address_that_would_never_do_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """What would fail at every call, fit no request, or listen to everybody, is named at the start."""
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        Settings.load()
+    assert [fault.partition(" ")[0].rstrip(":") for fault in caught.value.faults] == [name]
+
+
+@pytest.mark.parametrize("value", ["shop.example", "Shop.Example, 10.0.0.7,[::1]", ""])
+def test_names_of_hosts_are_taken(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """Names and addresses without ports are hosts that requests may be addressed to."""
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/d")
+    monkeypatch.setenv("TRUSTED_HOSTS", value)
+    hosts = Settings.load().hosts
+    assert hosts is not None
+    assert {host.strip() for host in value.split(",") if host} <= hosts
 
 
 def test_production_starts_with_secrets_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
