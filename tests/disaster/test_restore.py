@@ -223,3 +223,28 @@ async def test_without_its_webhook_a_payment_of_the_lost_interval_is_given_back(
     assert await ended(system, "paid-later") == "payment_expired"
     ledger, _ = await books_of(system)
     assert ledger["paid-later", 1] == (PRICE_MINOR, PRICE_MINOR)
+
+
+@pytest.mark.scenario("RC15")
+@pytest.mark.timeout(300)
+async def test_what_was_decided_stands_outside_whatever_is_decided_again(site: Site) -> None:
+    """Decided the other way round after the restore, a refund and a parcel of the lost interval stay: for a person."""
+    system = site.system
+    await up_to_the_backup(system)
+    await site.back_up()
+    for order_id, decision in (("approved-later", "approve"), ("rejected-later", "reject")):
+        await system.decide(order_id, decision)
+    await system.settle()
+    await site.restore()
+    for order_id, decision in (("approved-later", "reject"), ("rejected-later", "approve")):
+        assert (await system.decide(order_id, decision)).status_code == 200
+    for _ in range(3):
+        await system.pass_time(10)
+
+    ledger, parcels = await books_of(system)
+    assert await system.status("approved-later") == "rejected"
+    assert ledger["approved-later", 1] == (PRICE_MINOR, PRICE_MINOR)
+    assert parcels["approved-later"] == 1
+    assert await system.status("rejected-later") == "completed"
+    assert ledger["rejected-later", 1] == (PRICE_MINOR, PRICE_MINOR)
+    assert parcels["rejected-later"] == 1
