@@ -4,11 +4,13 @@ import asyncio
 import os
 import subprocess
 import sys
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from dev import record, tell
 from dev.databases import provided
 from dev.layout import Layout
 from dev.postgres import binary
+from services.chassis.connecting import address_of
 
 SERVICES = ("orchestrator", "session", "shipping")
 BOUNDS = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"
@@ -16,11 +18,19 @@ BOUNDS = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"
 
 
 def open_psql(url: str, words: list[str]) -> int:
-    """Run psql until the person leaves it; the password is not shown to `ps`."""
-    rest, _, password = url.partition("://")[2].partition("@")[0].rpartition(":")
-    shown = url.replace(f":{password}@", "@") if rest else url
-    bounds = {"PGOPTIONS": f"{BOUNDS} {os.environ.get('PGOPTIONS', '')}".rstrip()}  # what a person has set comes last
-    env = os.environ | bounds | ({"PGPASSWORD": password} if rest else {})
+    """Run psql until the person leaves it; the password is not shown to `ps`.
+
+    An address of ours is not quite one of psql's: it knows no `pooler`, and its `options` would replace the bounds.
+    """
+    parts = urlsplit(address_of(url))
+    asked = parse_qsl(parts.query)
+    query = urlencode([pair for pair in asked if pair[0] != "options"], quote_via=quote)
+    user, _, place = parts.netloc.rpartition("@")
+    name, colon, password = user.partition(":")
+    shown = parts._replace(netloc=f"{name}@{place}" if name else place, query=query).geturl()
+    # What a person has set comes last.
+    bounds = [BOUNDS, *(value for key, value in asked if key == "options"), os.environ.get("PGOPTIONS", "")]
+    env = os.environ | {"PGOPTIONS": " ".join(bounds).rstrip()} | ({"PGPASSWORD": unquote(password)} if colon else {})
     return subprocess.run([str(binary("psql")), shown, *words], env=env, check=False).returncode
 
 

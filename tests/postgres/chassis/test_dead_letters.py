@@ -1,7 +1,9 @@
 """Dead letters: a refused message blocks its key, and an operator frees it by the SQL of docs/operations.md."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -12,10 +14,12 @@ from services.chassis.connecting import connect
 from services.chassis.db import Database
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.sql import Statement
 from tests.postgres.chassis.receiver import Received, Receiver, problem
 from tests.postgres.chassis.test_outbox import message, rows, waiting, write
 from tests.support import pages
 from tests.support.clock import ManualClock
+from tests.support.server import direct
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
@@ -133,3 +137,21 @@ def test_an_operator_who_sits_in_a_transaction_is_sent_away(
     ]
     assert psql.open_psql(database.url, asked) == 0
     assert (tmp_path / "told").read_text().split() == expected
+
+
+async def test_psql_is_opened_on_any_address_of_a_service(database: Database, tmp_path: Path) -> None:
+    """With a password that had to be quoted, behind a pooler, on another schema: psql goes there, and is bounded."""
+    password = "a b:c@d/%e+f?"
+    async with database.autocommit() as conn:
+        await conn.fetch(Statement.of(f"create role operator login password '{password}'"))
+    parts = urlsplit(direct(database.url))
+    where = f"operator:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}"
+    url = parts._replace(netloc=where, query="pooler=transaction&options=-csearch_path%3Dsaga").geturl()
+    asked = [word for name in ("search_path", "lock_timeout") for word in ("-c", f"show {name}")]
+    try:
+        opened = await asyncio.to_thread(psql.open_psql, url, ["-At", "-o", str(tmp_path / "told"), *asked])
+    finally:
+        async with database.autocommit() as conn:
+            await conn.fetch(Statement.of("drop role operator"))
+    assert opened == 0
+    assert (tmp_path / "told").read_text().split() == ["saga", "3s"]
