@@ -56,8 +56,9 @@ def declared(service: str) -> MetaData:
 def database_url(service: str) -> str:
     """Find the database's address where the service itself finds it: in the environment, else in a file of secrets."""
     name = f"{service.upper()}_DATABASE_URL"
-    file = Path(os.environ.get("SECRETS_DIR", "/run/secrets")) / name.lower()
-    url = os.environ.get(name, "") or (file.read_text().strip() if file.is_file() else "")
+    secrets = Path(os.environ.get("SECRETS_DIR", "/run/secrets"))
+    files = [file for file in secrets.iterdir() if file.name.upper() == name] if secrets.is_dir() else []
+    url = os.environ.get(name, "") or (files[0].read_text().strip() if files else "")
     if not url:
         raise MigrationError(f"{name} is not set: give the address of {service}'s database, or use `make run`")
     return url

@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 from functools import partial
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from migrations import runner
 from migrations.runner import SERVICES, config, declared, upgrade
+from services.session.settings import SessionSettings
 from tests.support import alchemy
 
 SCHEMA = """
@@ -143,6 +145,19 @@ async def test_every_migration_can_be_taken_back(service: str, empty_database: s
         assert await schema(empty_database) == before
     assert await upgrade(service, empty_database)
     assert await schema(empty_database) == schemas[-1]
+
+
+@pytest.mark.parametrize("name", ["session_database_url", "SESSION_DATABASE_URL", "Session_Database_URL"])
+def test_a_database_is_found_where_its_service_finds_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """In a file of secrets named like the setting, in any case, unless the environment says another."""
+    monkeypatch.delenv("SESSION_DATABASE_URL", raising=False)
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    (tmp_path / name).write_text("postgresql://h/filed\n")
+    assert runner.database_url("session") == SessionSettings.load().database_url == "postgresql://h/filed"
+    monkeypatch.setenv("SESSION_DATABASE_URL", "postgresql://h/set")
+    assert runner.database_url("session") == SessionSettings.load().database_url == "postgresql://h/set"
 
 
 @pytest.mark.parametrize("service", SERVICES)
