@@ -18,6 +18,7 @@ _TRANSIENT_STATES: Final = frozenset(
         "57P05",  # idle session timeout
         "25P03",  # idle in transaction timeout
         "25006",  # read-only: the primary has moved
+        "42501",  # insufficient privilege: a grant is missing until somebody gives it
     },
 )
 _CONTENTION_STATES: Final = frozenset({"40001", "40P01", "55P03"})
@@ -27,7 +28,7 @@ _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nestin
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart.
+    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart, a grant.
 
     The statement may nevertheless have been applied: retry only what is idempotent.
     """
