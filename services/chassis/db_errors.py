@@ -5,7 +5,11 @@ from typing import Final
 
 import asyncpg
 
-_TRANSIENT_CLASSES: Final = ("08", "53")  # connection lost; out of connections, memory or disk
+_TRANSIENT_CLASSES: Final = (
+    "08",  # connection lost
+    "28",  # not let in: a password has been changed there, and not here yet
+    "53",  # out of connections, memory or disk
+)
 _TRANSIENT_STATES: Final = frozenset(
     {
         "40001",  # serialization failure
@@ -18,6 +22,7 @@ _TRANSIENT_STATES: Final = frozenset(
         "57P05",  # idle session timeout
         "25P03",  # idle in transaction timeout
         "25006",  # read-only: the primary has moved
+        "3D000",  # no such database: it has yet to be made, or is being restored
         "42501",  # insufficient privilege: a grant is missing until somebody gives it
     },
 )
@@ -28,7 +33,7 @@ _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nestin
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart, a grant.
+    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart, a right not given yet.
 
     The statement may nevertheless have been applied: retry only what is idempotent.
     """

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -137,6 +138,27 @@ async def test_a_server_that_is_not_there_is_transient() -> None:
     assert is_transient(caught.value.__cause__)
     assert flowing.slept
     await nowhere.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"netloc": "nobody:wrong@{host}"}, asyncpg.InvalidPasswordError),
+        ({"path": "/not_made_yet"}, asyncpg.InvalidCatalogNameError),
+    ],
+)
+async def test_not_being_let_in_may_pass(
+    chassis_url: str, change: dict[str, str], error: type[asyncpg.PostgresError]
+) -> None:
+    """A password that is known on one side only, and a database that is being restored, are waited for."""
+    parts = urlsplit(chassis_url)
+    host = parts.netloc.rpartition("@")[2]
+    url = parts._replace(**{name: value.format(host=host) for name, value in change.items()}).geturl()
+    away = Database(url, application_name="test")
+    with pytest.raises(error) as caught:
+        await away.ping()
+    assert is_transient(caught.value)
+    await away.close()
 
 
 async def test_a_killed_connection_is_replaced(database: Database) -> None:
