@@ -116,8 +116,14 @@ async def upgrade(service: str, url: str, revision: str = "head") -> bool:
 def _upgrade(connection: Connection, service: str, revision: str) -> bool:
     settings = config(service)
     present = MigrationContext.configure(connection).get_current_heads()
-    if revision == "head" and present == tuple(ScriptDirectory.from_config(settings).get_heads()):
+    history = ScriptDirectory.from_config(settings)
+    if revision == "head" and present == tuple(history.get_heads()):
         return False
+    if unknown := set(present) - {known.revision for known in history.walk_revisions()}:
+        raise MigrationError(
+            f"{service}'s database has the schema {', '.join(unknown)}, which this version does not know: go back to"
+            " the version that has migrated it; of development data, `make reset` starts afresh"
+        )
     settings.attributes["connection"] = connection
     command.upgrade(settings, revision)
     return True

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from migrations import runner
-from migrations.runner import SERVICES, config, declared, upgrade
+from migrations.runner import SERVICES, MigrationError, config, declared, upgrade
 from services.session.settings import SessionSettings
 from tests.support import alchemy
 
@@ -167,3 +167,14 @@ def test_a_history_is_a_line(service: str) -> None:
     assert len(script.get_heads()) == 1
     for revision in script.walk_revisions():
         assert "old code" in (revision.module.__doc__ or "").lower(), revision.path
+
+
+async def test_a_schema_of_a_newer_version_is_named(empty_database: str) -> None:
+    """Older code does not touch it, and says which schema it has found and what to do."""
+    await upgrade("session", empty_database)
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute("UPDATE alembic_version SET version_num = 'of-tomorrow'")
+    with pytest.raises(MigrationError, match="of-tomorrow, which this version does not know: go back"):
+        await upgrade("session", empty_database)
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == "of-tomorrow"
+    await connection.close()
