@@ -178,7 +178,7 @@ class Webhooks:
         if self._http is not None:
             return self._http
         if self._own_http is None:
-            self._own_http = httpx.AsyncClient(timeout=10, follow_redirects=False)
+            self._own_http = httpx.AsyncClient(timeout=10, follow_redirects=False, trust_env=False)
         return self._own_http
 
     def _get(self, event_id: str) -> Event:

@@ -1,5 +1,6 @@
 """The payment processor: tokens, webhooks, refunds, voids and its books."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from simulators.payment import create_app
 from simulators.payment.app import create_from
 from simulators.settings import Settings
 from tests.support.clock import ManualClock
@@ -247,3 +249,27 @@ async def test_the_books_survive_a_restart(clock: ManualClock, tmp_path: Path) -
     assert merchant.types == ["payment.succeeded"] * 2
     assert [row["captured_minor"] for row in books] == [1999]
     assert len(calls) == 1
+
+
+async def test_webhooks_go_past_a_proxy(clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The services are on this machine, whatever the environment says about the way to the internet."""
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readline())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with await asyncio.start_server(answer, "127.0.0.1") as merchant:
+        app = create_app(clock=clock, in_process=True)
+        address = f"http://127.0.0.1:{merchant.sockets[0].getsockname()[1]}/webhooks/payments"
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://payment") as http:
+            wanted = payment("tok_ok", "order-1", 1) | {"webhook_url": address}
+            await http.post("/payments", json=wanted, headers={"Idempotency-Key": "k"})
+            await app.state.simulator.settle_all()
+        await app.state.simulator.close()
+    assert heard == [b"POST /webhooks/payments HTTP/1.1\r\n"]
