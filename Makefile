@@ -5,10 +5,15 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The first that is new enough: the one called python3 may be older than others beside it, or not there at all.
+IS_NEW := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(or $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
+  if "$$name" $(IS_NEW) 2>/dev/null; then echo "$$name"; break; fi; done),python3)
+# A virtualenv whose Python is gone, or another one by now, is made anew.
+$(shell test ! -e $(READY) || $(BIN)/python -c 'import pip' 2>/dev/null || rm -f $(READY))
 WORKERS ?= 2
 SOURCES := services simulators dev migrations bench tests
 ARGS ?=
@@ -51,7 +56,7 @@ reset: $(READY) ## Throw the development data away (.data/); refuses while the s
 
 .PHONY: test
 test: $(READY) ## Run every test tier on two cores (the compose tier is skipped: see compose-test)
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(READY) ## 10,000 made-up requests to each service: no 5xx, nothing undocumented: ARGS="--requests 500 --seed 7"
@@ -101,7 +106,7 @@ scenarios: $(READY) ## The catalogue of behaviours and the tests that cover each
 
 .PHONY: record
 record: $(READY) ## Keep the logs of orders that this release writes, for later ones to replay: RELEASE=1.2.0
-	@RECORDED_RELEASE=$(RELEASE) $(BIN)/pytest -q tests/postgres/orchestrator/test_recording.py
+	@RECORDED_RELEASE=$(RELEASE) $(BIN)/python -m pytest -q tests/postgres/orchestrator/test_recording.py
 
 .PHONY: figures
 figures: $(READY) ## Write the figures of docs/guarantees.md; ARGS="--full" first runs all falsifiers at full size
@@ -125,7 +130,7 @@ pgbouncer-test: $(READY) ## Run the orders through PgBouncer in transaction mode
 
 .PHONY: compose-test
 compose-test: $(READY) ## Build the image and run the order scenarios against docker compose
-	@ORDER_SAGA_COMPOSE=1 $(BIN)/pytest tests/compose -v $(ARGS)
+	@ORDER_SAGA_COMPOSE=1 $(BIN)/python -m pytest tests/compose -v $(ARGS)
 
 # ---------------------------------------------------------------------------- set-up
 
@@ -135,10 +140,13 @@ lock: $(READY) ## Resolve the dependencies anew into the lock files (versions an
 	@$(BIN)/python -m dev.lock $(ARGS)
 
 $(READY): requirements.lock requirements-dev.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	@$(PYTHON) $(IS_NEW) 2>/dev/null || { \
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true). Try: make PYTHON=python3.12 …" >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "making $(VENV) with $$($(PYTHON) -V)" >&2; $(PYTHON) -m venv $(VENV) || { \
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  echo "making $(VENV) with $$($(PYTHON) -V)" >&2; $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "the venv module is missing: on Debian, apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; }
 	@echo "installing the packages of the lock (about half a minute the first time)" >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock || { \
+	  echo "the packages cannot be installed: pip reaches its index by your network and its settings (http_proxy," \
+	    "PIP_INDEX_URL); say make again once it does" >&2; exit 1; }
 	@touch $(READY)
