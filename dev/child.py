@@ -7,11 +7,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import httpx
 
 from dev.layout import ROOT, Layout, Part
+from dev.processes import runs
 
 PAUSE_S = 1.0
 STOP_S = 15.0
@@ -124,12 +124,12 @@ def end_leftovers(layout: Layout) -> list[str]:
         file = layout.pid_file(part.name)
         if file.exists():
             pid = int(file.read_text())
-            if _is(pid, part.module):
+            if runs(pid, part.module):
                 _signal(pid, signal.SIGTERM)
                 deadline = time.monotonic() + STOP_S
-                while _is(pid, part.module) and time.monotonic() < deadline:
+                while runs(pid, part.module) and time.monotonic() < deadline:
                     time.sleep(POLL_S)
-                if _is(pid, part.module):
+                if runs(pid, part.module):
                     _signal(pid, signal.SIGKILL)
                 ended.append(part.name)
             file.unlink()
@@ -140,18 +140,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
     """Send a signal to a process that may have ended meanwhile."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _is(pid: int, module: str) -> bool:
-    """Tell whether this pid is a living process that runs this module."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    processes = Path("/proc")
-    if not processes.exists():
-        return True
-    try:
-        return module.encode() in (processes / str(pid) / "cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-        return False

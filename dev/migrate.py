@@ -3,14 +3,11 @@
 import asyncio
 import sys
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from dev import record, tell
+from dev import record, tell, tool
 from dev.databases import provided
+from dev.holding import only_one
 from dev.layout import Layout
-from dev.postgres import PostgresError
-from dev.stack import AlreadyRunningError, only_one
-from migrations.runner import MigrationError, upgrade
+from migrations.runner import upgrade
 
 
 async def migrate(urls: dict[str, str]) -> None:
@@ -27,16 +24,12 @@ async def migrate_at_rest(layout: Layout) -> None:
 def main() -> int:
     layout = Layout.read()
     try:
-        try:
-            asyncio.run(migrate(record.read(layout).databases))
-        except record.NotRunningError:
-            with only_one(layout):
-                asyncio.run(migrate_at_rest(layout))
-    except (AlreadyRunningError, PostgresError, MigrationError, SQLAlchemyError, OSError) as error:
-        tell.fail(str(error))
-        return 1
+        asyncio.run(migrate(record.read(layout).databases))
+    except record.NotRunningError:
+        with only_one(layout):
+            asyncio.run(migrate_at_rest(layout))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(main))

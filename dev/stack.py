@@ -6,49 +6,28 @@ A process that dies is started again a second later. Ctrl-C, or SIGTERM, stops e
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 
 import httpx
-from sqlalchemy.exc import SQLAlchemyError
 
-from dev import ports, record, tell, welcome
-from dev.child import Child, ChildError, end_leftovers
+from dev import ports, record, tell, tool, welcome
+from dev.child import Child, end_leftovers
 from dev.credentials import secrets_of
 from dev.databases import Databases, keep_running, provided
-from dev.layout import Layout, LayoutError, Part
-from dev.postgres import PostgresError
+from dev.holding import only_one
+from dev.layout import Layout, Part
 from dev.processes import KEEPS_BYTECODE
-from migrations.runner import MigrationError, upgrade
+from migrations.runner import upgrade
 
 SIMULATORS = ("payment", "carrier")
 
 
-class AlreadyRunningError(Exception):
-    """A stack runs on this data directory already."""
-
-
 def report(kind: str, text: str) -> None:
     {"done": tell.done, "fail": tell.fail, "warn": tell.warn}.get(kind, tell.busy)(text)
-
-
-@contextmanager
-def only_one(layout: Layout) -> Iterator[None]:
-    """Hold the data directory: two stacks on one would share a database server and stop it for each other."""
-    layout.run.mkdir(parents=True, exist_ok=True)
-    with (layout.run / "lock").open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AlreadyRunningError(
-                f"a stack runs on {layout.data} already\n    use it, or start a second one: {ports.beside(layout)}"
-            ) from None
-        yield
 
 
 def environment(layout: Layout, part: Part, databases: Databases) -> dict[str, str]:
@@ -143,18 +122,11 @@ async def stop_all(children: list[Child]) -> None:
 
 
 def main() -> int:
-    try:
-        layout = Layout.read()
-        with only_one(layout):
-            asyncio.run(stack(layout))
-    except (LayoutError, AlreadyRunningError, ports.PortInUseError, PostgresError, MigrationError, ChildError) as error:
-        tell.fail(str(error))
-        return 1
-    except (SQLAlchemyError, OSError) as error:
-        tell.fail(f"cannot start: {error}")
-        return 1
+    layout = Layout.read()
+    with only_one(layout):
+        asyncio.run(stack(layout))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(main))

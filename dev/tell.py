@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
@@ -20,10 +21,12 @@ def paint(text: str, *styles: str) -> str:
     return f"\033[{';'.join(CODES[style] for style in styles)}m{text}\033[0m"
 
 
-def say(text: str = "") -> None:
-    """Print it; a reader that has gone away is no reason to stop what we do."""
+def say(text: str = "", *, to: TextIO | None = None) -> None:
+    """Print it; a reader that has gone away, or knows no such signs, is no reason to stop what we do."""
+    reader = to or sys.stdout
+    known = text.encode(reader.encoding or "utf-8", "replace").decode(reader.encoding or "utf-8")
     with suppress(BrokenPipeError):
-        print(text, flush=True)
+        print(known, file=reader, flush=True)
 
 
 def done(text: str) -> None:
@@ -38,8 +41,8 @@ def warn(text: str) -> None:
     say(f"  {paint('!', 'yellow', 'bold')} {text}")
 
 
-def fail(text: str) -> None:
-    say(f"  {paint('✗', 'red', 'bold')} {text}")
+def fail(text: str, *, to: TextIO | None = None) -> None:
+    say(f"  {paint('✗', 'red', 'bold')} {text}", to=to)
 
 
 def heading(text: str) -> None:

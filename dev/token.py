@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from dev import record
+from dev import record, tool
 from dev.credentials import TOKEN_LIFE_S, secrets_of, service_token, user_token
 from dev.layout import Layout
 from services.chassis.tokens import USER_AUDIENCE
@@ -43,4 +43,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(main))

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from dev import record
+from dev import record, tool
 from dev.credentials import secrets_of, webhook_secret
 from dev.layout import Layout
 from services.chassis.signing import sign
@@ -84,4 +84,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(main))

@@ -8,7 +8,7 @@ import time
 
 import httpx
 
-from dev import tell
+from dev import tell, tool
 from dev.demo.chapters import CHAPTERS, Tale
 from dev.demo.stage import crash, stage
 from dev.demo.world import DeviationError, World
@@ -38,12 +38,10 @@ def main() -> int:
     except (DeviationError, httpx.HTTPError) as error:
         tell.fail(tell.paint(f"not as it must be: {error}", "red"))
         return 1
-    except KeyboardInterrupt:
-        return 130
     tell.heading(f"All as it must be ({time.monotonic() - began:.0f} s)")
     tell.say(f"  Its orders and products stay, also in the catalogue: their names end in {run}.")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tool.run(main))

@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dev import ports, record
+from dev import ports, record, reset
 from dev.credentials import user_token
 from dev.layout import Layout
+from dev.processes import alive
 from tests.support.tree import ROOT
 
 PATIENCE_S = 90
@@ -120,3 +121,17 @@ async def test_data_outlives_the_stack(layout: Layout) -> None:
         assert "had left behind" in stack.said()
         catalog = (await http.get(f"{layout.part('session').url}/catalog")).json()
         assert [one["available"] for one in catalog if one["sku"] == "kept"] == [7]
+
+
+async def test_a_reset_ends_what_a_killed_stack_left_behind(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing goes on without its data, and the ports are free for the next start."""
+    async with running(layout) as stack:
+        stack.process.kill()
+        await stack.process.wait()
+        monkeypatch.setenv("STACK_PORT_BASE", str(layout.part("orchestrator").port))
+        monkeypatch.setenv("STACK_DATA", str(layout.data))
+        server = int((layout.data / "postgres" / "postmaster.pid").read_text().split("\n", 1)[0])
+        assert await asyncio.to_thread(reset.main) == 0
+    assert not layout.data.exists()
+    assert [part.port for part in layout.parts if ports.in_use(part.port)] == []
+    assert not alive(server)
