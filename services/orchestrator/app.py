@@ -25,6 +25,7 @@ from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api import approvals, audit, awakeables, erasure, login, operations, sagas, waiting, webhooks
 from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.links import ApprovalLinks
+from services.orchestrator.api.problem_pages import ProblemPages
 from services.orchestrator.api.signin import SignIn
 from services.orchestrator.clients import (
     Clients,
@@ -113,13 +114,7 @@ def create_app(
             await database.calibrate(time)
             pools = Pools(database, engine_database, transactions_database)
             relay, engine = _wire(app, given, pools, time, outbound, hooks=hooks, engine_hooks=engine_hooks)
-            duties = (
-                relay.loop,
-                upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
-                upkeep.calibration(database, time),
-                Loop("census", partial(take_census, engine.operations, app.state.chassis.metrics, time), clock=time),
-            )
-            for loop in duties if background else ():
+            for loop in _duties(app, relay, engine, time) if background else ():
                 loop.start()
                 stack.push_async_callback(loop.stop)
             # Stopped before the relay: what its last steps have to say may still leave.
@@ -129,7 +124,7 @@ def create_app(
             _announce(given)
             yield
 
-    return build_app(
+    app = build_app(
         name=NAME,
         settings=given,
         routers=ROUTERS,
@@ -137,6 +132,20 @@ def create_app(
         description=DESCRIPTION,
         clock=time,
         hooks=hooks,
+    )
+    app.add_middleware(ProblemPages)
+    return app
+
+
+def _duties(app: FastAPI, relay: Relay, engine: Engine, clock: Clock) -> tuple[Loop, ...]:
+    """What is done again and again beside the engine's own loops."""
+    database: Database = app.state.database
+    census = partial(take_census, engine.operations, app.state.chassis.metrics, clock)
+    return (
+        relay.loop,
+        upkeep.janitor(database, clock, (idempotency.purge, inbox.purge)),
+        upkeep.calibration(database, clock),
+        Loop("census", census, clock=clock),
     )
 
 

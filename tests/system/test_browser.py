@@ -169,6 +169,67 @@ async def test_a_refused_form_keeps_what_was_typed_and_a_sign_out_ends_it(system
     assert await ended(system, "order-1") == "rejected"
 
 
+async def test_long_names_and_huge_amounts_fit_the_smallest_phone(system: System) -> None:
+    """Nothing is wider than 320 pixels, words stay whole, and one tabs through the buttons as they are seen."""
+    user, order_id = "u" * 64, "o" * 64
+    await system.shelve("p" * 64, 999, price={"amount_minor": 10**9, "currency": "EUR"})
+    await system.place(order_id, user=user, sku="p" * 64, quantity=999)
+    await system.settle()
+    link = await system.approval_path(order_id)
+    async with served(system.apps["orchestrator"]) as url, phone() as context:
+        page, complaints, _ = await watched(context)
+        await page.set_viewport_size({"width": 320, "height": 640})
+        await page.goto(f"{url}/approvals")
+        await sign_in(page)
+        await shot(page, "13-list-long")
+        assert await fits(page)
+        await page.goto(url + link)
+        await shot(page, "14-order-long")
+        assert await fits(page)
+        assert "9,990,000,000.00 EUR" in await page.inner_text("main")
+        broken = "document.querySelector('td.number:last-child').getClientRects()[0].width < 80"
+        assert not await page.evaluate(broken)
+        lines = "[...document.querySelectorAll('th')].map(head => head.getClientRects()[0].height)"
+        assert len(set(await page.evaluate(lines))) == 1
+        tops = await page.evaluate("[...document.querySelectorAll('.decide button')].map(b => b.offsetTop)")
+        assert tops == sorted(tops)
+        await page.emulate_media(media="print")
+        assert not await page.get_by_role("button").first.is_visible()
+        await page.emulate_media(media="screen")
+        await page.get_by_role("button", name="Reject").click()
+        await page.get_by_role("status").wait_for()
+        assert complaints == []
+    await system.settle()
+    system.placed.remove(order_id)  # of another customer than the one whose orders are counted in the end
+
+
+async def test_one_goes_back_and_loads_anew_without_sending_a_form_again(system: System) -> None:
+    """After a decision its page is one like others; a wrong address or a stale one is a page that leads on."""
+    await paid(system, "order-1")
+    link = await system.approval_path("order-1")
+    async with served(system.apps["orchestrator"]) as url, phone() as context:
+        page, complaints, _ = await watched(context)
+        posted: list[str] = []
+        page.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
+        await page.goto(url + link)
+        await sign_in(page)
+        await page.get_by_role("button", name="Approve").dblclick()
+        await page.get_by_role("status").wait_for()
+        sent = len(posted)
+        await page.reload()
+        await page.get_by_role("link", name="What else waits").click()
+        await page.go_back()
+        assert "approved by admin" in await page.get_by_role("status").inner_text()
+        assert len(posted) == sent
+        assert complaints == []
+        for path in ("/logout", "/nowhere", "/approvals?page=2", "/login/"):
+            await page.goto(url + path)
+            await shot(page, f"15-{path.strip('/?=2')}")
+            await page.get_by_role("link", name="What waits").click()
+            assert page.url == f"{url}/approvals"
+    assert await ended(system, "order-1") == "completed"
+
+
 @pytest.mark.scenario("P8", "G22")
 @pytest.mark.timeout(120 + 10 * OPENINGS)
 async def test_bots_that_run_scripts_decide_nothing(system: System) -> None:

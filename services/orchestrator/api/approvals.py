@@ -38,7 +38,7 @@ from services.orchestrator.api.errors import (
     VersionElsewhere,
 )
 from services.orchestrator.api.keyed import KeyedAnswers
-from services.orchestrator.api.pages import asks_for_json, order_shown, page, with_html
+from services.orchestrator.api.pages import asks_for_json, names_html, order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.signin import SignedIn
 
@@ -82,7 +82,7 @@ _DECIDING = with_html(
     422,
     503,
     responses={
-        303: {"description": "The form: sign in first"},
+        303: {"description": "The form: on to the order's page, which says what was decided; or sign in first"},
         **problem_responses(ApprovalUnknown, ApprovalDecided, ApprovalClosed, ApprovalExpired, SagaUnreadable),
         **problem_responses(Malformed, Forbidden, Invalid, VersionElsewhere),
     },
@@ -221,6 +221,8 @@ async def _by_form(token: str, request: Request, desk: Desk) -> Response:
         taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
     except (Conflict, Gone, Unavailable) as refusal:
         return told(refusal, signed_in, case)
+    if names_html(request.headers):  # so that who goes back, or loads it anew, is not asked to send the form again
+        return RedirectResponse(f"/approvals/{token}", status_code=303, headers={"Cache-Control": "no-store"})
     return decided(case, taken, signed_in)
 
 

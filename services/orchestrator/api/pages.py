@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.responses import HTMLResponse
 
@@ -17,8 +17,13 @@ from services.contracts.orchestrator import PlacedOrder
 if TYPE_CHECKING:
     import jinja2
 
-_NO_MINOR_UNIT = frozenset(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "VND"))
-_THREE_DIGITS = frozenset(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"])
+_DIGITS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND"), 0),
+    **dict.fromkeys(("VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
+"""How many digits the minor unit of a currency has where they are not two, after ISO 4217."""
 
 
 @cache
@@ -71,9 +76,14 @@ def asks_for_json(headers: Mapping[str, str]) -> bool:
     return "json" in accept and "text/html" not in accept
 
 
+def names_html(headers: Mapping[str, str]) -> bool:
+    """Whether a page is asked for: browsers name HTML, programs do not."""
+    return "text/html" in headers.get("accept", "")
+
+
 def money_words(money: Money) -> str:
     """An amount as people write it: `19.99 USD`."""
-    digits = 0 if money.currency in _NO_MINOR_UNIT else 3 if money.currency in _THREE_DIGITS else 2
+    digits = _DIGITS.get(money.currency, 2)
     whole, rest = divmod(money.amount_minor, 10**digits)
     return f"{whole:,}.{rest:0{digits}d} {money.currency}" if digits else f"{whole:,} {money.currency}"
 
@@ -100,7 +110,7 @@ class OrderShown:
     order_id: str
     user_id: str
     total: str
-    destination: str
+    destination: tuple[str, ...]
     items: tuple[ItemShown, ...]
     requested_at: str | None
     expires_at: str | None
@@ -113,7 +123,7 @@ def order_shown(placed: PlacedOrder, *, since: datetime | None, until: datetime 
         order_id=placed.order_id,
         user_id=placed.user_id,
         total=money_words(placed.total),
-        destination=f"{address.name}, {address.city}, {address.country}",
+        destination=(address.name, address.city, address.country),
         items=tuple(
             ItemShown(item.name, item.sku, item.quantity, money_words(item.unit_price)) for item in placed.items
         ),

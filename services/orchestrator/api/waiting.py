@@ -23,7 +23,7 @@ from services.contracts.session import OrderItem
 from services.orchestrator.api.decisions import Bearer, link_of
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import InvalidPayload
-from services.orchestrator.api.pages import order_shown, page, with_html
+from services.orchestrator.api.pages import names_html, order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.engine import OpenPromise, PayloadError
 from services.orchestrator.workflows import ADMIN_APPROVAL
@@ -81,7 +81,7 @@ async def pending(
     request: Request, desk: DeskOf, bearer: Bearer, cursor: Cursor = None, limit: Limit = _LIMIT
 ) -> Response:
     """Oldest first, each with its link."""
-    if bearer is None and _is_browser(request):
+    if bearer is None and names_html(request.headers):
         return await _as_page(request, desk, cursor, limit)
     await _check_admin(request, bearer)
     listed = await _listed(desk, cursor, limit)
@@ -158,8 +158,3 @@ async def _as_page(request: Request, desk: Desk, cursor: str | None, limit: int)
         behind=listed.behind,
         user=signed_in.user,
     )
-
-
-def _is_browser(request: Request) -> bool:
-    """Whether a page is asked for: browsers name HTML, programs do not."""
-    return "text/html" in request.headers.get("accept", "")
