@@ -7,7 +7,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.chassis import errors, idempotency, problems
 from services.chassis.gate import PROBES
@@ -26,9 +26,19 @@ _PARAMETERS: Final = {
 _PACKAGE: Final = "fastapi_offline"  # carries Swagger UI 5, which knows OpenAPI 3.1
 
 
+class _Assets(StaticFiles):
+    """Files that a browser keeps, and asks after each time: they change with a version, and are the same for all."""
+
+    def file_response(self, *args: Any, **named: Any) -> Response:
+        """Say so beside the file, or beside the news that it is unchanged."""
+        answer = super().file_response(*args, **named)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+
 def add_docs(app: FastAPI) -> None:
     """Serve `/docs` and what it needs; `/openapi.json` is FastAPI's own."""
-    app.mount(ASSETS, StaticFiles(directory=_assets()), name="docs-assets")
+    app.mount(ASSETS, _Assets(directory=_assets()), name="docs-assets")
 
     @app.get("/", include_in_schema=False)
     async def home() -> RedirectResponse:

@@ -144,7 +144,10 @@ async def test_docs_work_without_the_internet(client: httpx.AsyncClient) -> None
     assert "https://" not in page
     for asset in ("docs-assets/swagger-ui-bundle.js", "docs-assets/swagger-ui.css", "docs-assets/favicon.png"):
         assert asset in page
-        assert (await client.get(f"/{asset}")).status_code == 200
+        first = await client.get(f"/{asset}")
+        assert (first.status_code, first.headers["cache-control"]) == (200, "no-cache")
+        again = await client.get(f"/{asset}", headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.headers["cache-control"]) == (304, "no-cache")
     document = (await client.get("/openapi.json")).json()
     assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
     assert document["paths"]["/admin"]["get"]["security"] == [{"HTTPBearer": ["admin", "service"]}]

@@ -162,6 +162,17 @@ async def test_another_host_name_is_refused_in_production(clock: ManualClock, ho
             assert answer.headers["Strict-Transport-Security"].startswith("max-age=")
 
 
+async def test_scripts_of_other_sites_are_let_in_nowhere(clock: ManualClock) -> None:
+    """A preflight is refused, and no answer names an origin that may read it."""
+    ask = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "GET"}
+    async with asking(clock) as http:
+        preflight = await http.options("/lines/a", headers=ask)
+        assert preflight.status_code == 405
+        for answer in (preflight, await http.get("/lines/a", headers=ask)):
+            assert not [name for name in answer.headers if name.startswith("access-control-")]
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
 async def test_every_answer_tells_browsers_to_keep_away(clock: ManualClock) -> None:
     """Nothing is sniffed, framed, cached or let to run scripts, on errors too."""
     async with asking(clock) as http:
