@@ -159,6 +159,7 @@ def _create(data: Path, account: pwd.struct_passwd | None) -> None:
         text=True,
         check=False,
         cwd="/",
+        start_new_session=True,  # Ctrl-C is for us: broken off, it would look like a failure
         **as_account(account),
     )
     if done.returncode:

@@ -135,3 +135,23 @@ async def test_a_reset_ends_what_a_killed_stack_left_behind(layout: Layout, monk
     assert not layout.data.exists()
     assert [part.port for part in layout.parts if ports.in_use(part.port)] == []
     assert not alive(server)
+
+
+async def test_ctrl_c_while_the_database_is_made_is_no_failure(layout: Layout) -> None:
+    """It goes to everything that the terminal runs; the stack makes an end of what it began, and says nothing else."""
+    env = os.environ | {"STACK_PORT_BASE": str(layout.part("orchestrator").port), "STACK_DATA": str(layout.data)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "dev.stack"),
+        cwd=ROOT,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    await until(lambda: answered(any(layout.data.glob("postgres.unfinished/base/*"))))
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    assert process.returncode == 0, said.decode()
+    assert "✗" not in said.decode()
+    assert said.decode().splitlines()[-1].endswith("stopped")
+    assert not (layout.data / "postgres" / "postmaster.pid").exists()
