@@ -200,11 +200,12 @@ def _reachable(data: Path, account: pwd.struct_passwd) -> None:
         mode = folder.stat().st_mode
         if not mode & 0o001:
             folder.chmod(mode | 0o001)  # pass through, not list
-    programs = binary("postgres").parent.parent
+    package = binary("postgres").parents[2]
     if not binary("postgres").stat().st_mode & 0o001:  # installed under a mask that lets nobody else in
-        for path in (programs, *programs.rglob("*")):
-            mode = path.stat().st_mode
-            path.chmod(mode | 0o004 | (0o001 if mode & 0o100 else 0))
+        for folder in (package, package.with_name(f"{package.name}.libs")):
+            for path in (folder, *folder.rglob("*")):
+                mode = path.stat().st_mode
+                path.chmod(mode | 0o004 | (0o001 if mode & 0o100 else 0))
     if data.stat().st_uid != account.pw_uid:
         for path in (data, *data.rglob("*")):
             os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
