@@ -12,8 +12,11 @@ from services.chassis.tokens import USER_AUDIENCE
 SCOPES = frozenset({"customer", "admin", "service"})
 
 
+USAGE = 'make token ARGS="[--sub ID] [--scope SCOPE] [--aud AUDIENCE] [--life-s SECONDS]"'
+
+
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make token", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make token", usage=USAGE, description=__doc__)
     parser.add_argument("--sub", default="alice", help="whose token: a user id, or the calling service (alice)")
     parser.add_argument("--scope", default="customer", help="customer, admin, 'customer admin', or service (customer)")
     parser.add_argument("--aud", default="", help="for a service token: order-saga/<service that is called>")

@@ -17,9 +17,13 @@ from dev.credentials import secrets_of, webhook_secret
 from dev.layout import Layout
 from services.chassis.signing import sign
 
+USAGE = (
+    'make webhook ARGS="--order-id ID [--outcome succeeded|failed] [--attempt N] [--amount-minor N] [--event-id ID]"'
+)
+
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make webhook", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make webhook", usage=USAGE, description=__doc__)
     parser.add_argument("--order-id", required=True)
     parser.add_argument("--outcome", choices=("succeeded", "failed"), default="succeeded")
     parser.add_argument("--attempt", type=int, help="of the order (the latest)")
@@ -69,9 +73,13 @@ def main() -> int:
         payment = find_payment(urls["payment"], wanted.order_id, wanted.attempt)
     except httpx.HTTPError as error:
         print(f"the payment processor does not answer at {urls['payment']}: {error}", file=sys.stderr)
+        print(
+            "    start the stack with `make run`, or say where it is: STACK_PORT_BASE and STACK_DATA", file=sys.stderr
+        )
         return 1
     if payment is None:
         print(f"no payment was asked for order {wanted.order_id} yet", file=sys.stderr)
+        print("    place the order, or try again in a moment: its payment is asked for as it runs", file=sys.stderr)
         return 1
     body = body_of(payment, wanted)
     event_id = wanted.event_id or f"evt_{secrets.token_hex(12)}"

@@ -4,13 +4,16 @@ import argparse
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from standardwebhooks.webhooks import Webhook
 
-from dev import psql, token
+from dev import psql, token, webhook
 from dev.credentials import secrets_of, service_token, user_token, webhook_secret
 from dev.layout import ROOT, Layout
+from dev.postgres import free_port
 from dev.record import Record
 from dev.scenarios import catalogue, coverage
 from dev.webhook import body_of
@@ -131,3 +134,30 @@ def test_psql_names_the_databases_that_there_are(
     said = capsys.readouterr().out
     for word in ("nope", *psql.SERVICES):
         assert word in said
+
+
+@pytest.mark.parametrize(("tool", "words"), [(webhook, []), (token, ["--nope"])])
+def test_usage_is_what_one_types(
+    tool: ModuleType, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Make itself would take options that stand beside the target."""
+    monkeypatch.setattr("sys.argv", ["tool", *words])
+    with pytest.raises(SystemExit):
+        tool.main()
+    assert f'usage: make {tool.__name__.removeprefix("dev.")} ARGS="' in capsys.readouterr().err
+
+
+def test_a_webhook_that_cannot_be_made_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Whether nothing runs, or the order has not got so far: in words, and nothing on stdout, which a shell runs."""
+    monkeypatch.setenv("STACK_DATA", str(tmp_path))
+    monkeypatch.setenv("PAYMENT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr("sys.argv", ["webhook", "--order-id", "order-1"])
+    assert webhook.main() == 1
+    said = capsys.readouterr()
+    assert (said.out, "make run" in said.err) == ("", True)
+    monkeypatch.setattr(webhook, "find_payment", lambda *_: None)
+    assert webhook.main() == 1
+    said = capsys.readouterr()
+    assert (said.out, "place the order" in said.err) == ("", True)
