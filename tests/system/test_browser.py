@@ -162,6 +162,8 @@ async def test_a_refused_form_keeps_what_was_typed_and_a_sign_out_ends_it(system
         await second.get_by_role("button", name="Sign out").click()
         assert second.url == f"{url}/login"
         await page.get_by_role("button", name="Reject").click()
+        assert "nothing was decided" in await page.get_by_role("alert").inner_text()
+        await shot(page, "16-sign-in-ended")
         await sign_in(page)
         await page.get_by_role("button", name="Reject").click()
         assert "rejected by admin" in await page.get_by_role("status").inner_text()

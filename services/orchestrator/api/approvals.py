@@ -38,6 +38,7 @@ from services.orchestrator.api.errors import (
     VersionElsewhere,
 )
 from services.orchestrator.api.keyed import KeyedAnswers
+from services.orchestrator.api.login import UNDECIDED
 from services.orchestrator.api.pages import asks_for_json, names_html, order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.signin import SignedIn
@@ -198,7 +199,7 @@ async def _by_json(token: str, request: Request, desk: Desk, bearer: HTTPAuthori
 async def _by_form(token: str, request: Request, desk: Desk) -> Response:
     signed_in = _signed_in(desk, request)
     if signed_in is None:
-        return _to_login(token)
+        return _to_login(token, f"&{UNDECIDED}=1")
     fields: dict[str, str] = {}
     body = await request.body()
     try:
@@ -247,7 +248,9 @@ def _signed_in(desk: Desk, request: Request) -> SignedIn | None:
     return signed_in
 
 
-def _to_login(token: str) -> Response:
+def _to_login(token: str, why: str = "") -> Response:
     if not _TOKEN.fullmatch(token):
         raise ApprovalUnknown
-    return RedirectResponse(f"/login?next=/approvals/{token}", status_code=303, headers={"Cache-Control": "no-store"})
+    return RedirectResponse(
+        f"/login?next=/approvals/{token}{why}", status_code=303, headers={"Cache-Control": "no-store"}
+    )

@@ -29,6 +29,9 @@ router = APIRouter(tags=["approvals"])
 _HERE = "/login"
 _HOME = "/approvals"
 _OUT = "/logout"
+UNDECIDED = "undecided"
+"""In the query of the form's address: who is sent there wanted to decide something."""
+_UNDECIDED = "Your sign-in has ended, and nothing was decided. Sign in, and decide again."
 _NOT_RIGHT = "User or password is not right."
 _SECONDS_TOLD = 90
 _LONGEST_USER = 64
@@ -52,7 +55,7 @@ async def form(
     signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
     if signed_in is not None:
         return RedirectResponse(target or _HOME, status_code=303)
-    return _form_page(target)
+    return _form_page(target, told=_UNDECIDED if UNDECIDED in request.query_params else None)
 
 
 @router.post(
