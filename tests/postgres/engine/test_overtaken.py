@@ -93,7 +93,7 @@ async def test_what_a_step_has_told_before_is_kept(cluster_of: ClusterOf, overhe
 async def unstorable(ctx: WorkflowContext, _: None) -> None:
     """A step and what no column holds; then a promise."""
     await ctx.run(act, "first")
-    ctx.set_status("nul \x00")
+    ctx._recorder.set_status("nul \x00")
     await ctx.promise("go").result()
 
 
