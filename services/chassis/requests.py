@@ -4,14 +4,9 @@ import re
 from typing import Annotated, Final
 
 from fastapi import Path, Query
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, StringConstraints
-
-from services.chassis.clock import in_utc
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
 IDENTIFIER: Final = r"^[A-Za-z0-9_-]{1,64}$"
-_RFC_3339: Final = (
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-)
 
 
 class RequestModel(BaseModel):
@@ -43,11 +38,5 @@ WHOLE: Final = _spelled(r"-?[0-9]{1,19}", "is not a whole number")
 """Marks a whole number in a query; behind its bounds, which only so are told in the document."""
 NUMBER: Final = _spelled(r"-?[0-9]{1,15}(\.[0-9]{1,9})?", "is not a number")
 """Marks any number in a query; likewise."""
-
-
-QueryMoment = Annotated[
-    AwareDatetime, _spelled(_RFC_3339, "is not a time such as 2026-11-24T10:00:00Z"), AfterValidator(in_utc)
-]
-"""A moment in a query: no seconds since 1970, and no date without a time, which pydantic would take."""
 Limit = Annotated[int, Query(ge=1, le=200), WHOLE]
 """How many items a page may have."""

@@ -26,4 +26,4 @@ def _in_utc(at: datetime) -> datetime:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_spelled), AfterValidator(_in_utc)]
-"""A moment with its time zone, read into UTC."""
+"""A moment with its time zone, read into UTC; also in a query."""

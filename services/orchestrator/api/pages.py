@@ -72,8 +72,7 @@ def with_html(*statuses: int, responses: Mapping[int | str, dict[str, Any]]) -> 
 
 def asks_for_json(headers: Mapping[str, str]) -> bool:
     """Whether a form was sent by a program that wants its answer as one: people's browsers name HTML."""
-    accept = headers.get("accept", "")
-    return "json" in accept and "text/html" not in accept
+    return "json" in headers.get("accept", "") and not names_html(headers)
 
 
 def names_html(headers: Mapping[str, str]) -> bool:

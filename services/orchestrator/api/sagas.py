@@ -12,8 +12,9 @@ from services.chassis.errors import Fault, Forbidden, InFlight, Invalid, KeyReus
 from services.chassis.idempotency import StoredAnswer
 from services.chassis.limits import Limits
 from services.chassis.problems import problem_responses
-from services.chassis.requests import NUMBER, WHOLE, QueryMoment
+from services.chassis.requests import NUMBER, WHOLE
 from services.chassis.tracing import current_traceparent
+from services.contracts.moments import Moment
 from services.contracts.orchestrator import SagaStarted, StartSaga
 from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import InvalidPayload, SagaExists, SagaUnknown, SearchTooWide, WorkflowUnknown
@@ -112,7 +113,7 @@ class FindQuery(BaseModel):
     key: Word | None = None
     user_id: Word | None = None
     reason: Word | None = Field(default=None, description="The code of its error, or why it is stuck")
-    created_after: QueryMoment | None = Field(default=None, examples=["2026-11-24T10:00:00Z"])
+    created_after: Moment | None = Field(default=None, examples=["2026-11-24T10:00:00Z"])
     cursor: Word | None = None
     limit: Annotated[int, Field(ge=1, le=200), WHOLE] = 50
 

@@ -190,9 +190,9 @@ def _require_readable(definition: WorkflowDefinition) -> None:
         ) from error
 
 
-def _by_name(workflow_name: str, what: str, named: Iterable[tuple[str, T]]) -> dict[str, T]:
+def _by_name(workflow_name: str, what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:
     found: dict[str, T] = {}
-    for name, one in named:
+    for name, one in pairs:
         if found.setdefault(name, one) != one:
             raise ValueError(f"workflow {workflow_name!r} has two {what} of the name {name!r}, and rows hold names")
     return found

@@ -108,8 +108,9 @@ class Journal:
         carried = self._log.carried(position)
         if self.recorded(position, Kind.UNDO, name) is not None and carried is None:
             return
-        signature_of(fn).require(len(args), f"the undo {name!r}")
-        encoded = self._codec.encode(args, signature_of(fn).shape_of_args(len(args)))
+        signature = signature_of(fn)
+        signature.require(len(args), f"the undo {name!r}")
+        encoded = self._codec.encode(args, signature.shape_of_args(len(args)))
         if carried is None:
             self._log.pending.add_undo(name, encoded, position, None)
             self._log.append(position, Kind.UNDO, name, "null")
