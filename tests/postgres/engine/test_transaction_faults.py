@@ -33,6 +33,7 @@ TERMINATE = (
     " where datname = current_database() and application_name like '% transactions'"
 )
 TOUCH = Statement.of("update bookings set value = value || '+' where name = :name")
+LOOKS_AFTER = Statement.of("select set_config('deadlock_timeout', :time, true)")
 PATIENT = RetryPolicy(max_attempts=12, initial_s=0.5, factor=1.0, max_s=0.5, jitter=0.0)
 
 
@@ -187,8 +188,9 @@ async def test_a_deadlock_is_tried_again(cluster_of: ClusterOf, bookings: Bookin
     others = {name: await cluster.run(alone, name, key=name) for name in ("x", "y")}
     reached = {name: asyncio.Event() for name in ("one", "two")}
 
-    def crosswise(me: str, other: str, rows: tuple[str, str]) -> Disturbance:
+    def crosswise(me: str, other: str, rows: tuple[str, str], looks_after: str) -> Disturbance:
         async def lock(tx: Transaction) -> None:
+            await tx.connection.fetch(LOOKS_AFTER, {"time": looks_after})  # who looks first gives way, and no other
             await tx.connection.fetch(TOUCH, {"name": rows[0]})
             reached[me].set()
             await reached[other].wait()
@@ -196,8 +198,8 @@ async def test_a_deadlock_is_tried_again(cluster_of: ClusterOf, bookings: Bookin
 
         return lock
 
-    SCRIPT.add("one", *[crosswise("one", "two", ("x", "y"))] * 2)
-    SCRIPT.add("two", *[crosswise("two", "one", ("y", "x"))] * 2)
+    SCRIPT.add("one", *[crosswise("one", "two", ("x", "y"), "10s")] * 2)
+    SCRIPT.add("two", *[crosswise("two", "one", ("y", "x"), "10ms")] * 2)
     sagas = [await cluster.start(alone, name, key=name) for name in ("one", "two")]
     views = [await cluster.finish(saga_id) for saga_id in sagas]
     assert [view.output for view in views] == [
