@@ -51,6 +51,11 @@ def random_bytes(nbytes: int) -> bytes:
     return secrets.token_bytes(nbytes)
 
 
+def random_hex(digits: int) -> str:
+    """Return random hexadecimal digits for what nobody needs to guess; the kernel is not asked for them."""
+    return f"{random.getrandbits(4 * digits):0{digits}x}"
+
+
 def jitter(low: float, high: float) -> float:
     """Return a number between the two, to spread what would otherwise happen at once."""
     return random.uniform(low, high)  # noqa: S311 - spreads load, guards nothing

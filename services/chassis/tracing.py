@@ -25,13 +25,13 @@ def parse(header: str | None) -> str | None:
 
 def make() -> str:
     """Begin a trace."""
-    return f"00-{ids.random_bytes(16).hex()}-{ids.random_bytes(8).hex()}-01"
+    return f"00-{ids.random_hex(32)}-{ids.random_hex(16)}-01"
 
 
 def child(traceparent: str) -> str:
     """Return the same trace with a span of our own."""
     _, trace_id, _, flags = traceparent.split("-")
-    return f"00-{trace_id}-{ids.random_bytes(8).hex()}-{flags}"
+    return f"00-{trace_id}-{ids.random_hex(16)}-{flags}"
 
 
 def current_traceparent() -> str:

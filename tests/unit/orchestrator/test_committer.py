@@ -69,7 +69,7 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Postgres:
 
 
 @pytest.fixture
-def writing(postgres: Postgres) -> Committer:
+async def writing(postgres: Postgres) -> Committer:
     made = Committer(
         cast("Database", postgres),
         Clock(),

@@ -65,7 +65,8 @@ class Committer:
         self._log = get_logger("engine.committer")
 
     def start(self) -> None:
-        """Begin to write."""
+        """Begin to write, on the loop that runs."""
+        self._loop = asyncio.get_running_loop()
         self._running = True
         self._call()
 
@@ -108,7 +109,7 @@ class Committer:
 
     def submit(self, flush: Flush) -> "asyncio.Future[FlushAnswer]":
         """Queue a flush; the future is answered when it is durable, or known to be refused."""
-        future: asyncio.Future[FlushAnswer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[FlushAnswer] = self._loop.create_future()
         if self._broken is not None:
             future.set_exception(self._broken)
         else:
@@ -120,7 +121,7 @@ class Committer:
         """Have the queue looked at, once all have queued who can go on now."""
         if self._running and not self._called and self._queue:
             self._called = True
-            asyncio.get_running_loop().call_soon(self._begin)
+            self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         """Begin to write what is queued, if it may be written now."""

@@ -5,6 +5,7 @@ all of them wait; what they wait for is then the executor's to fulfil. A branch 
 so that its line of positions is known and the order of the code depends on the log alone.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -92,15 +93,16 @@ class Driver:
         joins = (branch.join for branch in self._open_branches(self._root))
         return frozenset(join.command.position for join in joins if join is not None)
 
-    def advance(self) -> None:
-        """Run every branch until all of them wait, or the main line has ended."""
-        task = leave_task()
+    def advance_within(self, task: "asyncio.Task[Any]") -> None:
+        """Do as `advance`, and keep the code from taking the task that this runs in for its own."""
+        leave_task(task)
         try:
-            self._advance()
+            self.advance()
         finally:
             enter_task(task)
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
+        """Run every branch until all of them wait, or the main line has ended."""
         while self._runnable and not self.finished:
             branch = self._runnable.popleft()
             self._log.line = branch.line

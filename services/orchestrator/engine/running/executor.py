@@ -22,7 +22,7 @@ One turn of the loop::
 import asyncio
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import Divergence, EngineError, LeaseLost, StepBarred, TerminalError
@@ -63,8 +63,9 @@ class Executor:
 
     async def drive(self, run: Run) -> bool:
         """Drive a saga until it gives its lease back; say whether its code is worth keeping in memory."""
+        turn = cast("asyncio.Task[Any]", asyncio.current_task())
         while True:
-            run.driver.advance()
+            run.driver.advance_within(turn)
             self._book.forget_dropped(run)
             try:
                 if run.log.fault is not None:

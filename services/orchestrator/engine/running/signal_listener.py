@@ -40,9 +40,10 @@ class SignalListener:
         """
         if self._under_way or seconds <= 0:
             return
-        silence = asyncio.get_running_loop().call_later(seconds, self._wake)
+        loop = asyncio.get_running_loop()
+        silence = loop.call_later(seconds, self._wake)
         try:
-            await self._wait()
+            await self._wait(loop)
         finally:
             silence.cancel()
 
@@ -50,12 +51,13 @@ class SignalListener:
         """Wait for the settlements that are under way, which come before any wait for them; False if there are none."""
         if not self._under_way:
             return False
+        loop = asyncio.get_running_loop()
         while self._under_way:
-            await self._wait()
+            await self._wait(loop)
         return True
 
-    async def _wait(self) -> None:
-        self._change = asyncio.get_running_loop().create_future()
+    async def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._change = loop.create_future()
         try:
             await self._change
         finally:

@@ -9,18 +9,11 @@ from asyncio.tasks import _enter_task, _leave_task
 from typing import Any
 
 
-def leave_task() -> "asyncio.Task[Any] | None":
-    """Let asyncio know of no running task; return the one that was running, for `enter_task`."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no loop runs
-        return None
-    if task is not None:
-        _leave_task(task.get_loop(), task)
-    return task
+def leave_task(task: "asyncio.Task[Any]") -> None:
+    """Let asyncio know of no running task; this one runs."""
+    _leave_task(task.get_loop(), task)
 
 
-def enter_task(task: "asyncio.Task[Any] | None") -> None:
+def enter_task(task: "asyncio.Task[Any]") -> None:
     """Let asyncio know of the task again."""
-    if task is not None:
-        _enter_task(task.get_loop(), task)
+    _enter_task(task.get_loop(), task)
