@@ -1,6 +1,7 @@
 """The pages say what the code says: links, excerpts, settings, metrics, tables, states, crash points, tests."""
 
 import inspect
+import json
 import re
 from functools import cache
 
@@ -33,6 +34,25 @@ def product() -> str:
 def first_column(text: str) -> set[str]:
     """The words set as code in the first cells of a text's tables."""
     return {word for row in rows(text) for word in code_words(row[0])}
+
+
+def calls_in(cell: str) -> set[tuple[str, str]]:
+    """The calls of a cell, as method and path; `PUT` and `DELETE /there` are two, a path alone has the last method."""
+    found: set[tuple[str, str]] = set()
+    methods: list[str] = []
+    is_complete = True
+    for word in code_words(cell):
+        call = re.fullmatch(r"([A-Z]*) ?(/\S*)?", word)
+        if call is None:
+            continue
+        method, path = call.groups()
+        if method:
+            methods = [method] if is_complete else [*methods, method]
+            is_complete = False
+        if path:
+            found |= {(one, path) for one in methods}
+            is_complete = True
+    return found
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -190,6 +210,21 @@ def test_the_diagram_is_the_state_machine() -> None:
         for before, after in changes
     }
     assert drawn == known
+
+
+@pytest.mark.parametrize("service", ["session", "shipping"])
+def test_the_calls_between_the_services_are_listed(service: str) -> None:
+    """The table of messages has each route of session and shipping that only another service may call."""
+    table = rows(section(read("docs/architecture.md"), "Messages between the services"))
+    listed = {call for row in table if row[0].endswith(f" → {service}") for call in calls_in(row[2])}
+    routes = {
+        (method.upper(), path)
+        for path, item in json.loads(read(f"docs/openapi/{service}.json"))["paths"].items()
+        for method, operation in item.items()
+        if operation.get("security") == [{"HTTPBearer": ["service"]}]
+    }
+    assert routes
+    assert listed == routes
 
 
 def test_the_crash_points_are_the_hooks() -> None:
