@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dev import tell
+from dev.layout import ROOT
 
-ROOT = Path(__file__).parent.parent
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 WORDS = ("--disable-pip", "--require-hashes", "--progress-spinner", "off", "--format", "json")
 

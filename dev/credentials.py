@@ -1,10 +1,10 @@
 """What signs in on a development stack: secrets, from the environment or the development ones, and their tokens."""
 
-import time
 from collections.abc import Mapping
 
+from services.chassis.clock import Clock
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import ISSUER, SERVICE_TOKEN_LIFE_S, USER_AUDIENCE, mint_token
+from services.chassis.tokens import SERVICE_TOKEN_LIFE_S, mint_token, mint_user_token
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, DEVELOPMENT_WEBHOOK_SECRET
 
 ADMIN = DEVELOPMENT_ADMIN
@@ -26,15 +26,7 @@ def secrets_of(env: Mapping[str, str]) -> dict[str, str]:
 
 def user_token(secrets: Secrets, sub: str, scope: str, life_s: float = TOKEN_LIFE_S) -> str:
     """Return a token of a customer or an administrator."""
-    return mint_token(
-        secrets["AUTH_JWT_SECRET"],
-        subject=sub,
-        scope=scope,
-        audience=USER_AUDIENCE,
-        issuer=ISSUER,
-        now=time.time(),
-        life_s=life_s,
-    )
+    return mint_user_token(secrets["AUTH_JWT_SECRET"], sub=sub, scope=scope, clock=Clock(), life_s=life_s)
 
 
 def service_token(secrets: Secrets, sub: str, audience: str) -> str:
@@ -45,7 +37,7 @@ def service_token(secrets: Secrets, sub: str, audience: str) -> str:
         scope="service",
         audience=audience,
         issuer=sub,
-        now=time.time(),
+        now=Clock().now().timestamp(),
         life_s=SERVICE_TOKEN_LIFE_S,
     )
 

@@ -1,7 +1,7 @@
 """`make openapi`: write the three OpenAPI documents to docs/openapi, and tell what would break somebody who calls us.
 
-The documents in docs/openapi are what was promised last. A change that takes something away is told and refused unless
-`--breaking` says that it is meant.
+The documents in docs/openapi are what was promised last. Where a change takes something away, it is told and nothing
+is written, unless `--breaking` says that it is meant.
 """
 
 import argparse
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dev import tell
+from dev.layout import ROOT
 
-FOLDER = Path(__file__).parent.parent / "docs" / "openapi"
+FOLDER = ROOT / "docs" / "openapi"
 DEPTH_MAX = 8
 
 Document = Mapping[str, Any]
@@ -38,9 +39,13 @@ def documents() -> dict[str, Document]:
     }
 
 
+def file_of(service: str) -> Path:
+    return FOLDER / f"{service}.json"
+
+
 def promised(service: str) -> Document:
     """Return the document that was written last."""
-    document: Document = json.loads((FOLDER / f"{service}.json").read_text())
+    document: Document = json.loads(file_of(service).read_text())
     return document
 
 
@@ -163,17 +168,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make openapi", description=__doc__)
     parser.add_argument("--breaking", action="store_true", help="write it although it breaks callers")
     wanted = parser.parse_args()
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    breaks = False
-    for service, document in documents().items():
-        file = FOLDER / f"{service}.json"
-        for change in breaking(promised(service), document) if file.exists() else ():
-            breaks = True
-            tell.fail(f"{service}: {change}")
-        if not breaks or wanted.breaking:
-            file.write_text(written(document))
-            tell.done(f"{file.relative_to(FOLDER.parent.parent)}")
-    return 1 if breaks and not wanted.breaking else 0
+    found = documents()
+    changes = [f"{service}: {change}" for service in found for change in breaking(promised(service), found[service])]
+    for change in changes:
+        tell.fail(change)
+    if changes and not wanted.breaking:
+        return 1
+    for service, document in found.items():
+        file_of(service).write_text(written(document))
+        tell.done(f"{file_of(service).relative_to(FOLDER.parent.parent)}")
+    return 0
 
 
 if __name__ == "__main__":

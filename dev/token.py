@@ -10,8 +10,6 @@ from dev.layout import Layout
 from services.chassis.tokens import USER_AUDIENCE
 
 SCOPES = frozenset({"customer", "admin", "service"})
-
-
 USAGE = 'make token ARGS="[--sub ID] [--scope SCOPE] [--aud AUDIENCE] [--life-s SECONDS]"'
 
 

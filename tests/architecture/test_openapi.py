@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,20 @@ def test_every_kind_of_break_is_noticed(change: Callable[[Any], None]) -> None:
     change(new)
     assert openapi.breaking(old, new)
     assert not openapi.breaking(old, copy.deepcopy(old))
+
+
+def test_a_break_leaves_every_document_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused of one service is not half-written with another's harmless change."""
+    now: dict[str, Any] = copy.deepcopy(DOCUMENTS)
+    now["session"]["info"]["title"] = "Another title"
+    del now["shipping"]["paths"]["/shipments"]
+    for service in SERVICES:
+        (tmp_path / f"{service}.json").write_text(openapi.written(DOCUMENTS[service]))
+    monkeypatch.setattr(openapi, "FOLDER", tmp_path)
+    monkeypatch.setattr(openapi, "documents", lambda: now)
+    monkeypatch.setattr("sys.argv", ["openapi"])
+    assert openapi.main() == 1
+    assert all(openapi.promised(service) == DOCUMENTS[service] for service in SERVICES)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -21,7 +21,6 @@ CREATE = Statement.of(
 )
 DROP = Statement.of("drop table bookings")
 INSERT = Statement.of("insert into bookings (saga_id, key, name, value) values (:saga_id, :key, :name, :value)")
-REMOVE = Statement.of("delete from bookings where key = :key")
 READ = Statement.of("select name, value from bookings where saga_id = :saga_id order by name")
 
 

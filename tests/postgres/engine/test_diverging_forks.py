@@ -59,10 +59,6 @@ def _timer(ctx: WorkflowContext) -> Awaitable[Any]:
     return ctx.sleep(timedelta(seconds=1))
 
 
-def _promise(ctx: WorkflowContext) -> Awaitable[Any]:
-    return ctx.promise("go").result()
-
-
 async def _nested_otherwise(ctx: WorkflowContext) -> Any:
     return await ctx.gather(_step(ctx), ctx.sleep(HOUR))
 
