@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
-from services.orchestrator.engine.authoring.names import named, told
+from services.orchestrator.engine.authoring.names import checked_name, checked_text
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.step import Step
 
@@ -31,6 +31,6 @@ class Calls:
         this saga is undone, one that it has started is cancelled and waited for; what has completed by then is
         undone by `compensate`, which gets the output (None if it has been erased) and the input.
         """
-        named("the key of a saga", key)
-        told("the subject of a saga", subject or "")
+        checked_name("the key of a saga", key)
+        checked_text("the subject of a saga", subject or "")
         return await self._recorder.call(definition, key, input, subject, timeout, compensate)

@@ -8,7 +8,7 @@ from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.calls import Calls
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.found import Found
-from services.orchestrator.engine.authoring.names import named, told
+from services.orchestrator.engine.authoring.names import checked_name, checked_text
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.state import State
 from services.orchestrator.engine.authoring.step import Step
@@ -82,7 +82,7 @@ class WorkflowContext(Calls, Values):
         for it, and must change nothing at the target.
         """
         return self._recorder.run_step(
-            _named(name, fn), fn, args, compensate, retry, timeout.total_seconds(), reconcile
+            _step_name(name, fn), fn, args, compensate, retry, timeout.total_seconds(), reconcile
         )
 
     def transaction(
@@ -99,7 +99,9 @@ class WorkflowContext(Calls, Values):
         `fn` may be run more than once and is committed once, with `compensate`. StepFailed when it raises a
         TerminalError or its attempts are used up: then nothing of it is there. `timeout` bounds one attempt.
         """
-        return self._recorder.run_transaction(_named(name, fn), fn, args, compensate, retry, timeout.total_seconds())
+        return self._recorder.run_transaction(
+            _step_name(name, fn), fn, args, compensate, retry, timeout.total_seconds()
+        )
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""
@@ -165,8 +167,8 @@ class WorkflowContext(Calls, Values):
         delay: timedelta = timedelta(0),
     ) -> str:
         """Start another saga and do not wait for it; return its id. The same workflow and key start it once."""
-        named("the key of a saga", key)
-        told("the subject of a saga", subject or "")
+        checked_name("the key of a saga", key)
+        checked_text("the subject of a saga", subject or "")
         return self._recorder.start(definition, key, input, subject, delay.total_seconds())
 
     def send(self, message: Message) -> None:
@@ -179,7 +181,7 @@ class WorkflowContext(Calls, Values):
 
     def set_status(self, text: str) -> None:
         """Tell people how far the saga has got."""
-        self._recorder.set_status(told("a status", text))
+        self._recorder.set_status(checked_text("a status", text))
 
     def patched(self, name: str) -> bool:
         """Say whether to run changed code here: True, with a marker recorded, unless the saga passed here without it.
@@ -187,13 +189,13 @@ class WorkflowContext(Calls, Values):
         A saga that the unchanged code has taken past this place gets False on every replay; one that is still before
         it, and every new one, gets True. Each place decides for itself, in a loop each turn. It takes no position.
         """
-        return self._recorder.patched(named("a version marker", name))
+        return self._recorder.patched(checked_name("a version marker", name))
 
     def deprecate_patch(self, name: str) -> None:
         """Stand where `patched` stood once only changed code is left: passes a marker that is there, records none."""
-        self._recorder.deprecate_patch(named("a version marker", name))
+        self._recorder.deprecate_patch(checked_name("a version marker", name))
 
 
-def _named(name: str | None, fn: Callable[..., Any]) -> str:
+def _step_name(name: str | None, fn: Callable[..., Any]) -> str:
     """Return the name that a step is given, or that of its function."""
-    return named("the name of a step", name) if name else fn.__name__
+    return checked_name("the name of a step", name) if name else fn.__name__

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar, get_origin
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.authoring.names import named
+from services.orchestrator.engine.authoring.names import checked_name
 from services.orchestrator.engine.authoring.signature import require_arguments, signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownWorkflow
@@ -144,9 +144,9 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
         _require_async(undo, f"the undo {getattr(undo, '__name__', undo)!r} of workflow {name!r}")
     named_undos = _by_name(name, "undos", ((undo.__name__, undo) for undo in undos))
     named_shapes = _by_name(name, "awakeables", ((shape_name(shape), shape) for shape in awakeables))
-    named("the name of a workflow", name)
+    checked_name("the name of a workflow", name)
     for one in (*(promises or ()), *named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
-        named(f"a name that workflow {name!r} declares", one)
+        checked_name(f"a name that workflow {name!r} declares", one)
     if CANCEL_CALL in named_undos:
         raise ValueError(f"workflow {name!r} has an undo {CANCEL_CALL!r}, which is the engine's own name")
 

@@ -3,15 +3,15 @@
 from services.chassis.texts import storable
 
 
-def named(what: str, name: str) -> str:
-    """Return a name that can be kept; ValueError for an empty one, and as `told`."""
-    if not told(what, name):
+def checked_name(what: str, name: str) -> str:
+    """Return a name that can be stored; ValueError for an empty one, and as `checked_text`."""
+    if not checked_text(what, name):
         raise ValueError(f"{what} is empty")
     return name
 
 
-def told(what: str, text: str) -> str:
-    """Return a text that can be kept; TypeError for what is none, ValueError for a NUL or half a surrogate pair."""
+def checked_text(what: str, text: str) -> str:
+    """Return a text that can be stored; TypeError for what is none, ValueError for a NUL or half a surrogate pair."""
     if not isinstance(text, str):
         raise TypeError(f"{what} must be a str, not a {type(text).__name__}")
     if not storable(text):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.authoring.names import told
+from services.orchestrator.engine.authoring.names import checked_text
 from services.orchestrator.engine.model.records import Saga
 
 _OF_A_MESSAGE: Final = ("service", "method", "path", "key", "name", "body", "id", "acting_user", "traceparent")
@@ -13,7 +13,7 @@ _OF_A_MESSAGE: Final = ("service", "method", "path", "key", "name", "body", "id"
 def addressed(message: Message, saga: Saga, message_id: str) -> Message:
     """Give a message its id, and the acting user and the trace of its saga; ValueError for one that cannot be kept."""
     for part in _OF_A_MESSAGE:
-        told(f"the {part} of a message", getattr(message, part) or "")
+        checked_text(f"the {part} of a message", getattr(message, part) or "")
     return replace(
         message,
         id=message.id or message_id,
