@@ -98,7 +98,7 @@ class OneTry(DirectTransport):
         try:
             return await self._exchange(call)
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            raise _told(error) from error
+            raise _as_httpx_error(error) from error
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         headers = {name: value for name, value in request.headers.items() if name not in _FRAMING}
@@ -201,7 +201,7 @@ def _joined(headers: CIMultiDictProxy[str], name: str) -> str | None:
     return None if values is None else ", ".join(values)
 
 
-def _told(error: Exception) -> httpx.TransportError:
+def _as_httpx_error(error: Exception) -> httpx.TransportError:
     """Return httpx's word for what aiohttp's connections suffer."""
     match error:
         case aiohttp.ServerTimeoutError():

@@ -18,12 +18,12 @@ CALLS = (
         (
             Edit(
                 f"{ENGINE}/loops/child_ends.py",
-                "        told = await self._told(ends, waiting)\n"
+                "        told = await self._tell_waiting(ends, waiting)\n"
                 "        async with self._database.begin() as conn:\n"
                 "            written = await awaiting.forget(conn, ends, told)\n",
                 "        async with self._database.begin() as conn:\n"
                 "            written = await awaiting.forget(conn, ends, waiting)\n"
-                "        await self._told(ends, waiting)\n",
+                "        await self._tell_waiting(ends, waiting)\n",
             ),
         ),
         (f"{TESTS}/test_call_crashes.py::test_a_crash_at_any_point_of_a_call_changes_nothing[completed-C1]",),

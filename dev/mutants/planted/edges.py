@@ -119,8 +119,8 @@ EDGES = (
         (
             Edit(
                 APPROVALS,
-                "        return outcome(case, None, signed_in)\n    return page(\n",
-                "        return outcome(case, None, signed_in)\n"
+                "        return outcome_page(case, None, signed_in)\n    return page(\n",
+                "        return outcome_page(case, None, signed_in)\n"
                 "    await decide(desk, case, 'approve', reason=None, by=signed_in.user)\n"
                 "    return page(\n",
             ),

@@ -12,16 +12,16 @@ from services.orchestrator.api.pages import moment_words, order_shown, page
 from services.orchestrator.api.signin import SignedIn
 
 
-def outcome(case: Case, standing: Any, signed_in: SignedIn) -> Response:
+def outcome_page(case: Case, standing: Any, signed_in: SignedIn) -> Response:
     """What stands, or why there is nothing to decide."""
     try:
         taken = what_stands(standing)
     except (Conflict, Gone) as refusal:
-        return told(refusal, signed_in, case)
-    return decided(case, taken, signed_in)
+        return refusal_page(refusal, signed_in, case)
+    return decision_page(case, taken, signed_in)
 
 
-def decided(case: Case, taken: Decided, signed_in: SignedIn) -> Response:
+def decision_page(case: Case, taken: Decided, signed_in: SignedIn) -> Response:
     """Who decided what, and when."""
     return page(
         "decided.html",
@@ -32,7 +32,7 @@ def decided(case: Case, taken: Decided, signed_in: SignedIn) -> Response:
     )
 
 
-def told(refusal: RequestError, signed_in: SignedIn, case: Case | None = None) -> Response:
+def refusal_page(refusal: RequestError, signed_in: SignedIn, case: Case | None = None) -> Response:
     """Why nothing can be decided."""
     return page(
         "decided.html",

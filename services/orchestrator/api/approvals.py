@@ -25,7 +25,7 @@ from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses
 from services.chassis.routes import opened_by_link
 from services.contracts.texts import Remark
-from services.orchestrator.api.approval_pages import Refused, decided, outcome, told
+from services.orchestrator.api.approval_pages import Refused, decision_page, outcome_page, refusal_page
 from services.orchestrator.api.bodies import read_form, read_json
 from services.orchestrator.api.decisions import Bearer, Decision, case_of, decide
 from services.orchestrator.api.desk import Desk, DeskOf
@@ -117,16 +117,16 @@ async def _look(desk: Desk, token: str, signed_in: SignedIn, refused: Refused | 
     try:
         case = await case_of(desk, token)
     except NotFound as unknown:
-        return told(unknown, signed_in)
+        return refusal_page(unknown, signed_in)
     try:
         with engine_refusals():
             signal = await desk.operations.promise(case.link.saga_id, case.link.promise)
     except (SagaUnreadable, Unavailable) as refusal:
-        return told(refusal, signed_in, case)
+        return refusal_page(refusal, signed_in, case)
     if signal.status != "open":
-        return outcome(case, signal.standing, signed_in)
+        return outcome_page(case, signal.standing, signed_in)
     if case.saga.finished_at is not None or case.saga.status == "compensating":
-        return outcome(case, None, signed_in)
+        return outcome_page(case, None, signed_in)
     return page(
         "decide.html",
         order=order_shown(case.placed, since=signal.since, until=signal.until),
@@ -217,14 +217,14 @@ async def _by_form(token: str, request: Request, desk: Desk) -> Response:
     try:
         case = await case_of(desk, token)
     except NotFound as unknown:
-        return told(unknown, signed_in)
+        return refusal_page(unknown, signed_in)
     try:
         taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
     except (Conflict, Gone, Unavailable) as refusal:
-        return told(refusal, signed_in, case)
+        return refusal_page(refusal, signed_in, case)
     if names_html(request.headers):  # so that who goes back, or loads it anew, is not asked to send the form again
         return RedirectResponse(f"/approvals/{token}", status_code=303, headers={"Cache-Control": "no-store"})
-    return decided(case, taken, signed_in)
+    return decision_page(case, taken, signed_in)
 
 
 def _fields(body: bytes) -> dict[str, str]:

@@ -44,10 +44,10 @@ class ProblemPages:
         if scope["type"] != "http" or not _is_person(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
-        await self.app(scope, receive, _Told(scope, receive, send))
+        await self.app(scope, receive, _SendPage(scope, receive, send))
 
 
-class _Told:
+class _SendPage:
     """A `send` that holds a problem back until it is whole, and sends its page instead."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -69,14 +69,14 @@ class ChildEnds:
             waiting = await awaiting.of_sagas(conn, ends, limit=TOLD_MAX) if ends else []
         if not ends:
             return False, False
-        told = await self._told(ends, waiting)
+        told = await self._tell_waiting(ends, waiting)
         async with self._database.begin() as conn:
             written = await awaiting.forget(conn, ends, told)
         for saga_id in ends:
             self._expected.pop(saga_id, None)
         return len(ends) == ENDS_MAX or len(waiting) == TOLD_MAX, written > 0
 
-    async def _told(
+    async def _tell_waiting(
         self, ends: Mapping[UUID, ChildEnd], waiting: Sequence[awaiting.Awaiting]
     ) -> list[awaiting.Awaiting]:
         """Tell whoever waits; return those who need not be told again."""

@@ -29,7 +29,7 @@ class Facts(NamedTuple):
 
 def explain(facts: Facts) -> str:
     """Say in one sentence what the saga is doing or why it waits, and what ends that."""
-    why = f" ({_told(facts.error)})" if facts.error else ""
+    why = f" ({_error_words(facts.error)})" if facts.error else ""
     doing = f" with {', '.join(facts.calls)}" if facts.calls else ""
     due = f", due at {_moment(facts.due_at)}" if facts.due_at else ""
     waits = "; it also ".join(_waiting(wait, facts.failures) for wait in facts.waits)
@@ -59,9 +59,9 @@ def _stuck(facts: Facts) -> str:
 
 def _held_up(facts: Facts) -> str:
     """Name the called sagas whose ends the undos wait for, and how they stood when they were last looked at."""
-    told = _last(CANCEL_CALL, facts.failures)
+    why = _last(CANCEL_CALL, facts.failures)
     held = [f"{wait.name!r} ({wait.id}) since {_moment(wait.since)}" for wait in facts.waits if wait.kind == "child"]
-    return f"; it waits for the end of the saga {', '.join(held)}{told}" if held else ""
+    return f"; it waits for the end of the saga {', '.join(held)}{why}" if held else ""
 
 
 def _undone(skipped: tuple[str, ...]) -> str:
@@ -82,21 +82,21 @@ def _waiting(wait: Wait, failures: Mapping[str, ErrorInfo]) -> str:
         case "child":
             return f"waits since {since} for the saga {wait.name!r} ({wait.id}){at_most}; its end ends that"
         case "retry":
-            told = _last(wait.name, failures)
-            return f"will try {wait.name!r} again at {when}, because its last attempt did not succeed{told}"
+            why = _last(wait.name, failures)
+            return f"will try {wait.name!r} again at {when}, because its last attempt did not succeed{why}"
         case "read_back":
-            told = _last(wait.name, failures)
-            return f"will read back at {when} what became of {wait.name!r}, because its target could not tell{told}"
+            why = _last(wait.name, failures)
+            return f"will read back at {when} what became of {wait.name!r}, because its target could not tell{why}"
         case _:
             return f"sleeps since {since} until {when}; time alone ends that"
 
 
 def _last(name: str, failures: Mapping[str, ErrorInfo]) -> str:
     last = failures.get(name)
-    return f" ({_told(last)})" if last else ""
+    return f" ({_error_words(last)})" if last else ""
 
 
-def _told(error: ErrorInfo) -> str:
+def _error_words(error: ErrorInfo) -> str:
     return f"{error.code}: {error.message}" if error.message else error.code
 
 

@@ -79,7 +79,7 @@ class Settling:
 
         None if no code waits here, if it is not plainly open, or if the flush came to nothing: its row decides then.
         """
-        run = await self._active.hearer(request.saga_id)
+        run = await self._active.listening_run(request.saga_id)
         if run is None:
             return None
         saga, log = run.saga, run.log

@@ -82,10 +82,10 @@ class ActiveSagas:
         """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""
         self.begin(newborn(new, created_at), History(), sent_at)
 
-    async def hearer(self, saga_id: UUID) -> Run | None:
+    async def listening_run(self, saga_id: UUID) -> Run | None:
         """Return the run that a signal can be handed to now; None if the signal has to be settled in the saga's row."""
         await self.residents.wait_for_flush(saga_id)
-        run = self.residents.hearer(saga_id)
+        run = self.residents.listening_run(saga_id)
         if run is None or run.pending.takeovers >= self._settings.suspect_takeovers or not self._room():
             return None
         return run

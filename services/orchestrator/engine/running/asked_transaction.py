@@ -13,7 +13,7 @@ from services.orchestrator.engine.model.records import Kind
 from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.running.asked_steps import result_of, undo_of
 from services.orchestrator.engine.running.log import RunLog
-from services.orchestrator.engine.running.undo_rows import stands
+from services.orchestrator.engine.running.undo_rows import is_registered
 
 
 class AskedTransaction(NamedTuple):
@@ -50,5 +50,5 @@ class AskedTransaction(NamedTuple):
         registered = log.registered.get(positions.undo_of(position))
         if registered is None:
             log.pending.add_undo(undo_name, undo_args, position, position)
-        elif not stands(log.registered, position, undo_name, undo_args, codec):
+        elif not is_registered(log.registered, position, undo_name, undo_args, codec):
             raise log.fail(ArgumentsChanged(self.name, position, registered.name))

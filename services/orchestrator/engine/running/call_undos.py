@@ -92,7 +92,7 @@ class CallUndos:
         async def stop() -> Called | None:
             return await self._stop(ids.read_uuid(args.saga_id), saga.id)
 
-        def told(error: Exception) -> None:
+        def on_retry(error: Exception) -> None:
             get_logger("engine.call_undos").warning("engine.cancel_retried", error=str(error)[:200])
 
-        return await until_answered(stop, self._clock, told)
+        return await until_answered(stop, self._clock, on_retry)

@@ -14,7 +14,7 @@ from services.orchestrator.engine.model.errors import ChildFailed, Divergence, S
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.starts import started_by
-from services.orchestrator.engine.running.undo_rows import stands
+from services.orchestrator.engine.running.undo_rows import is_registered
 
 
 class Asked(NamedTuple):
@@ -69,7 +69,7 @@ def _make(log: RunLog, codec: Codec, asked: Asked, position: str, undo: CallUndo
 
 def _take_up(log: RunLog, codec: Codec, asked: Asked, position: str, undo: CallUndo) -> None:
     """Go on with a call that a restart has carried over; Divergence if its undo has other arguments."""
-    if not stands(log.registered, position, CANCEL_CALL, _undo_args(codec, asked, undo), codec):
+    if not is_registered(log.registered, position, CANCEL_CALL, _undo_args(codec, asked, undo), codec):
         raise log.fail(
             Divergence(position, f"{Kind.CALL} {undo.label!r} with other arguments", f"{Kind.CALL} {undo.label!r}")
         )

@@ -234,7 +234,7 @@ class Committer:
             self._hooks.flush_unseen(batch)
             return answers, self._clock.monotonic() - started
 
-        def told(error: Exception) -> None:
+        def on_retry(error: Exception) -> None:
             nonlocal patience_s
             if is_lock_timeout(error) and not waits:
                 raise error
@@ -243,7 +243,7 @@ class Committer:
             patience_s *= 2
             self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
 
-        answers, seconds = await until_answered(write, self._clock, told)
+        answers, seconds = await until_answered(write, self._clock, on_retry)
         self._hooks.flushed(batch, seconds)
         return answers
 

@@ -38,7 +38,7 @@ from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.messages import addressed
 from services.orchestrator.engine.running.starts import started_by
 from services.orchestrator.engine.running.state_log import StateLog
-from services.orchestrator.engine.running.undo_rows import stands
+from services.orchestrator.engine.running.undo_rows import is_registered
 
 _VALUE_SHAPES: dict[str, Any] = {"now": datetime, "random": float, "uuid": UUID}
 
@@ -114,7 +114,7 @@ class Journal:
         if carried is None:
             self._log.pending.add_undo(name, encoded, position, None)
             self._log.append(position, Kind.UNDO, name, "null")
-        elif not stands(self._log.registered, position, name, encoded, self._codec):
+        elif not is_registered(self._log.registered, position, name, encoded, self._codec):
             raise self._log.fail(
                 Divergence(position, f"{Kind.UNDO} {name!r} of other arguments", f"{Kind.UNDO} {name!r}")
             )

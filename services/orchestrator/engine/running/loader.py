@@ -80,8 +80,8 @@ class Loader:
             yield conn
 
     async def _insist(self, read: Callable[[], Awaitable[T]]) -> T:
-        return await until_answered(read, self._clock, _told)
+        return await until_answered(read, self._clock, _log_retry)
 
 
-def _told(error: Exception) -> None:
+def _log_retry(error: Exception) -> None:
     get_logger("engine.loader").warning("engine.read_retried", error=str(error)[:200])

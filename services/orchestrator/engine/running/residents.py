@@ -52,7 +52,7 @@ class Residents:
             run.log.learn(signal_no, news)
             run.listener.told()
 
-    def hearer(self, saga_id: UUID) -> Run | None:
+    def listening_run(self, saga_id: UUID) -> Run | None:
         """Return the run of a saga that waits for signals in memory, be it kept or about to wait; None if none does."""
         run = self._running.get(saga_id)
         if run is None:

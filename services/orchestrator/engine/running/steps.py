@@ -23,7 +23,7 @@ from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
 from services.orchestrator.engine.running import read_backs
 from services.orchestrator.engine.running.calls import Attempted, Verdict
 from services.orchestrator.engine.running.run import Run
-from services.orchestrator.engine.running.undo_rows import stands
+from services.orchestrator.engine.running.undo_rows import is_registered
 
 INTERRUPTED = ErrorInfo("interrupted", "the replica stopped during the attempt; its outcome is unknown")
 
@@ -112,7 +112,7 @@ class StepBook:
             return
         registered = run.log.registered
         undo = registered.get(positions.undo_of(command.position))
-        if undo is not None and not stands(registered, command.position, undo_name, undo_args, self._codec):
+        if undo is not None and not is_registered(registered, command.position, undo_name, undo_args, self._codec):
             raise ArgumentsChanged(command.name, command.position, undo.name)
 
     def next_transaction(self, run: Run) -> RunTransaction | None:

@@ -9,7 +9,7 @@ from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import HAVE_RESULTS, LogRecord, Undo, UndoStatus
 
 
-def stands(registered: Mapping[str, Undo], position: str, name: str, args: str, codec: Codec) -> bool:
+def is_registered(registered: Mapping[str, Undo], position: str, name: str, args: str, codec: Codec) -> bool:
     """Say whether an undo has been registered at `position` by this name and with these arguments."""
     undo = registered.get(positions.undo_of(position))
     return undo is not None and undo.name == name and codec.same(undo.args, args)
