@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,8 +17,6 @@ from services.chassis.errors import OrderSagaError, SettingsError
 from services.chassis.health import Health
 from services.chassis.protocol import bounded
 from services.chassis.settings import ChassisSettings
-
-PORTS: Final = {"orchestrator": 8000, "session": 8001, "shipping": 8002}
 
 
 class _Lifespan(LifespanOn):
@@ -83,7 +80,7 @@ def serve(name: str, settings: ChassisSettings) -> None:
     config = uvicorn.Config(
         app,
         host=settings.host,
-        port=settings.port or PORTS.get(name, 8000),
+        port=settings.port,
         loop="uvloop",
         http=bounded(head_timeout_s=settings.head_timeout_s, connections_max=settings.connections_max),
         ws="none",

@@ -164,6 +164,7 @@ Networks = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas), A
 """Comma-separated networks, as 10.0.0.0/8."""
 Amount = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Skew = Annotated[float, Field(ge=-86_400, le=86_400, allow_inf_nan=False), AfterValidator(_check_skew)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_postgres)]
 HttpUrl = Annotated[str, AfterValidator(_check_http)]
 
@@ -192,7 +193,7 @@ class ChassisSettings(BaseSettings):
     log_level: LogLevel = "info"
     log_format: Literal["json", "text"] = Field(default_factory=_default_log_format)
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    port: Port = 8000
     docs: Docs = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=104_857_600)] = 1_048_576
     database_pool_size: Annotated[int, Field(ge=1, le=500)] = 10

@@ -103,7 +103,6 @@ class OrchestratorSettings(ChassisSettings):
     """
 
     database_url: DatabaseUrl = Field(validation_alias="ORCHESTRATOR_DATABASE_URL")
-    port: Annotated[int, Field(ge=1, le=65_535)] | None = 8000
 
     payment_timeout_s: Seconds = 900
     approval_timeout_s: Seconds = 259_200

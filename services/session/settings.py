@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.chassis.settings import ChassisSettings, DatabaseUrl
+from services.chassis.settings import ChassisSettings, DatabaseUrl, Port
 
 
 class SessionSettings(ChassisSettings):
@@ -15,7 +15,7 @@ class SessionSettings(ChassisSettings):
     """
 
     database_url: DatabaseUrl = Field(validation_alias="SESSION_DATABASE_URL")
-    port: Annotated[int, Field(ge=1, le=65_535)] | None = 8001
+    port: Port = 8001
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     seed_catalog: bool = True
     default_payment_token: Annotated[str, Field(min_length=1, max_length=255)] = "tok_ok"  # noqa: S105 - no secret

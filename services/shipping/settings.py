@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from services.chassis.settings import ChassisSettings, DatabaseUrl
+from services.chassis.settings import ChassisSettings, DatabaseUrl, Port
 
 
 class ShippingSettings(ChassisSettings):
@@ -14,7 +14,7 @@ class ShippingSettings(ChassisSettings):
     """
 
     database_url: DatabaseUrl = Field(validation_alias="SHIPPING_DATABASE_URL")
-    port: Annotated[int, Field(ge=1, le=65_535)] | None = 8002
+    port: Port = 8002
     carrier_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 2
 
     @property

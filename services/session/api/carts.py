@@ -17,7 +17,7 @@ from services.chassis.problems import problem_responses
 from services.chassis.requests import Identifier, PathId, RequestModel
 from services.contracts.base import Contract
 from services.contracts.money import Money
-from services.session.api.resources import Wired, answer
+from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_QUANTITY, Basket
 from services.session.domain.errors import BasketFull, LineLimit, MixedCurrencies, UnknownSku
 from services.session.store import carts
@@ -129,7 +129,7 @@ async def add_item(
         after = before.with_quantity(product, before.quantity(item.sku) + item.quantity)
         await carts.save(conn, before, after)
         added = after
-        return answer(200, cart(after, currency=wired.settings.currency))
+        return StoredAnswer.of(200, cart(after, currency=wired.settings.currency))
 
     response = await answer_once(wired.database, wired.clock, key, add)
     if added is not None:

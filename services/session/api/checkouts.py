@@ -27,7 +27,7 @@ from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder, StartSaga
 from services.contracts.session import Address, CheckoutExecuted, GivenAddress, MarkExecuted, OrderItem
 from services.session.api.orders import OrderPlaced, links
-from services.session.api.resources import Wired, answer
+from services.session.api.resources import Wired
 from services.session.domain import order as domain
 from services.session.domain.checkout import (
     WORKFLOW,
@@ -137,7 +137,7 @@ async def mark_executed(
     async def execute(conn: Connection) -> StoredAnswer:
         nonlocal executed
         executed = await checkouts.mark_executed(conn, order_id, mark.attempt, now=wired.clock.sql_now())
-        return answer(200, CheckoutExecuted(order_id=order_id, attempt=mark.attempt))
+        return StoredAnswer.of(200, CheckoutExecuted(order_id=order_id, attempt=mark.attempt))
 
     response = await answer_once(wired.database, wired.clock, key, execute)
     if executed is not None and executed.fresh:
@@ -168,7 +168,7 @@ def _payment_token(checkout: Checkout, settings: SessionSettings) -> str:
 def _placed_answer(placed: Placed) -> StoredAnswer:
     where = links(placed.user_id, placed.order_id, placed.status)
     body = OrderPlaced(order_id=placed.order_id, attempt=placed.attempt, status=placed.status, links=where)
-    return answer(202, body, {"Location": where.self})
+    return StoredAnswer.of(202, body, {"Location": where.self})
 
 
 def _start_saga(placed: Placed, address: Address, token: str, sealer: Sealer) -> Message:

@@ -22,7 +22,7 @@ from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
 from services.contracts.orchestrator import EraseUser
 from services.contracts.texts import Reason
-from services.session.api.resources import Wired, answer
+from services.session.api.resources import Wired
 from services.session.domain.errors import OrdersOpen
 from services.session.store import erasure
 
@@ -76,7 +76,7 @@ async def erase(
             now=now,
         )
         await outbox.enqueue(conn, [_erase_user(user_id, wish.reason, by=admin.subject)], now=now)
-        return answer(202, CustomerErased(user_id=user_id, orders=orders))
+        return StoredAnswer.of(202, CustomerErased(user_id=user_id, orders=orders))
 
     response = await answer_once(wired.database, wired.clock, key, work)
     wired.relay.nudge()

@@ -14,7 +14,7 @@ from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import inbox
 from services.chassis.problems import problem_responses
 from services.contracts.events import CloudEvent, OrderEvent
-from services.session.api.resources import Resources, Wired, alarm, answer
+from services.session.api.resources import Resources, Wired, alarm
 from services.session.domain.order import Applied, News, Payment, Shipment
 from services.session.store import orders, stock
 
@@ -61,7 +61,7 @@ async def receive(
         nonlocal applied
         if await inbox.first_time(conn, event.source, event.id, now=wired.clock.sql_now()):
             applied = await _apply(conn, wired, data)
-        return answer(204, None)
+        return StoredAnswer(204)
 
     response = await answer_once(wired.database, wired.clock, key, apply)
     log = get_logger("session.events")

@@ -29,7 +29,7 @@ from services.contracts.money import Money
 from services.contracts.orchestrator import SAGA_CANCELLED, CancelSaga
 from services.contracts.session import Address, OrderItem
 from services.contracts.texts import Reason
-from services.session.api.resources import Wired, answer
+from services.session.api.resources import Wired
 from services.session.domain.checkout import saga_id
 from services.session.domain.errors import CancelRefused, OrderEnded, OrderShipped
 from services.session.domain.order import CANCEL_REFUSED, DETAILS, Order, Position, is_cancellable
@@ -194,7 +194,7 @@ async def cancel_order(
         if fresh:
             await outbox.enqueue(conn, [_cancel_saga(user_id, order_id, attempt, reason)], now=now)
         placed = OrderPlaced(order_id=order_id, attempt=attempt, status=status, links=links(user_id, order_id, status))
-        return answer(202, placed, {"Location": placed.links.self})
+        return StoredAnswer.of(202, placed, {"Location": placed.links.self})
 
     response = await answer_once(wired.database, wired.clock, key, cancel)
     wired.relay.nudge()

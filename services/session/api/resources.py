@@ -1,17 +1,14 @@
-"""What a request's handler works with: the database, the clock, the relay; and how it answers."""
+"""What a request's handler works with: the database, the clock, the relay; and how it sounds an alarm."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BaseModel
 
 from services.chassis import audit
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
-from services.chassis.idempotency import StoredAnswer
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
 from services.chassis.sealing import Sealer
@@ -37,11 +34,6 @@ async def resources(request: Request) -> Resources:
 
 
 Wired = Annotated[Resources, Depends(resources)]
-
-
-def answer(status: int, body: BaseModel | None, headers: Mapping[str, str] | None = None) -> StoredAnswer:
-    """Return an answer that can be stored under an idempotency key."""
-    return StoredAnswer(status, "" if body is None else body.model_dump_json(), headers or {})
 
 
 async def alarm(conn: Connection, wired: Resources, kind: str, *, order_id: str, reason: str) -> None:
