@@ -23,9 +23,9 @@ from services.chassis.sealing import Sealer
 from services.contracts.events import OrderStatus
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api import approvals, audit, awakeables, erasure, login, operations, sagas, waiting, webhooks
-from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.links import ApprovalLinks
 from services.orchestrator.api.problem_pages import ProblemPages
+from services.orchestrator.api.resources import Resources
 from services.orchestrator.api.signin import SignIn
 from services.orchestrator.clients import (
     Clients,
@@ -190,7 +190,7 @@ def _wire(
     chassis.metrics.expect_alarms(*webhooks.ALARMS)
     approval_secrets = tuple(secret.get_secret_value() for secret in settings.approval_secrets)
     app.state.database, app.state.relay, app.state.engine = database, relay, engine
-    app.state.desk = Desk(
+    app.state.resources = Resources(
         operations=engine.operations,
         registry=registry,
         database=database,

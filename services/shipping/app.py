@@ -15,6 +15,7 @@ from services.chassis.hooks import ChassisHooks
 from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.loop import Loop
 from services.shipping.api import shipments
+from services.shipping.api.resources import Resources
 from services.shipping.clients.carrier import CarrierClient
 from services.shipping.dispatch import Dispatch
 from services.shipping.settings import ShippingSettings
@@ -52,7 +53,7 @@ def create_app(
             await database.calibrate(time)
             dispatch = _dispatch(app, given, database, time, outbound)
             app.state.database, app.state.dispatch = database, dispatch
-            app.state.resources = shipments.Resources(database=database, clock=time, dispatch=dispatch)
+            app.state.resources = Resources(database, time, dispatch)
             app.state.chassis.health.add("postgres", database.ping)
             loops = _loops(database, time, dispatch) if background else []
             for loop in loops:

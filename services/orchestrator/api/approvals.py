@@ -28,7 +28,6 @@ from services.contracts.texts import Remark
 from services.orchestrator.api.approval_pages import Refused, decision_page, outcome_page, refusal_page
 from services.orchestrator.api.bodies import read_form, read_json
 from services.orchestrator.api.decisions import Bearer, Decision, case_of, decide
-from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     ApprovalClosed,
     ApprovalDecided,
@@ -41,6 +40,7 @@ from services.orchestrator.api.keyed import KeyedAnswers
 from services.orchestrator.api.login import UNDECIDED
 from services.orchestrator.api.pages import asks_for_json, names_html, order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.signin import SignedIn
 
 router = APIRouter(tags=["approvals"])
@@ -106,21 +106,21 @@ _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
     ),
 )
 @opened_by_link
-async def show(token: str, request: Request, desk: DeskOf) -> Response:
+async def show(token: str, request: Request, wired: Wired) -> Response:
     """Show what is to be decided, or what was."""
-    signed_in = _signed_in(desk, request)
-    return _to_login(token) if signed_in is None else await _look(desk, token, signed_in)
+    signed_in = _signed_in(wired, request)
+    return _to_login(token) if signed_in is None else await _look(wired, token, signed_in)
 
 
-async def _look(desk: Desk, token: str, signed_in: SignedIn, refused: Refused | None = None) -> Response:
+async def _look(wired: Resources, token: str, signed_in: SignedIn, refused: Refused | None = None) -> Response:
     """The page as things stand now, beside what was wrong with its form."""
     try:
-        case = await case_of(desk, token)
+        case = await case_of(wired, token)
     except NotFound as unknown:
         return refusal_page(unknown, signed_in)
     try:
         with engine_refusals():
-            signal = await desk.operations.promise(case.link.saga_id, case.link.promise)
+            signal = await wired.operations.promise(case.link.saga_id, case.link.promise)
     except (SagaUnreadable, Unavailable) as refusal:
         return refusal_page(refusal, signed_in, case)
     if signal.status != "open":
@@ -131,7 +131,7 @@ async def _look(desk: Desk, token: str, signed_in: SignedIn, refused: Refused | 
         "decide.html",
         order=order_shown(case.placed, since=signal.since, until=signal.until),
         token=token,
-        csrf=desk.sign_in.csrf(signed_in),
+        csrf=wired.sign_in.csrf(signed_in),
         user=signed_in.user,
         refused=refused,
     )
@@ -168,58 +168,60 @@ async def _look(desk: Desk, token: str, signed_in: SignedIn, refused: Refused | 
         },
     },
 )
-async def answer(token: str, request: Request, desk: DeskOf, bearer: Bearer) -> Any:
+async def answer(token: str, request: Request, wired: Wired, bearer: Bearer) -> Any:
     """Take the decision in the way that the body's type says."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == _JSON:
-        return await _by_json(token, request, desk, bearer)
+        return await _by_json(token, request, wired, bearer)
     if kind == _FORM:
-        return await _by_form(token, request, desk)
+        return await _by_form(token, request, wired)
     raise UnsupportedMedia
 
 
-async def _by_json(token: str, request: Request, desk: Desk, bearer: HTTPAuthorizationCredentials | None) -> Response:
+async def _by_json(
+    token: str, request: Request, wired: Resources, bearer: HTTPAuthorizationCredentials | None
+) -> Response:
     admin = await current_principal(request, bearer)
     if _ADMIN not in admin.scopes:
         raise Forbidden
     wanted = read_json(_DECISION, await request.body())
 
     async def work() -> StoredAnswer:
-        case = await case_of(desk, token)
-        taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=admin.subject)
+        case = await case_of(wired, token)
+        taken = await decide(wired, case, wanted.decision, reason=wanted.reason, by=admin.subject)
         said = DecisionTaken(
             order_id=case.placed.order_id, decision=taken.decision, decided_by=taken.by, decided_at=taken.at
         )
         return StoredAnswer.of(200, said)
 
     key = await _key(request, request.headers.get("idempotency-key"))
-    return await KeyedAnswers(desk, key).answer(work)
+    return await KeyedAnswers(wired, key).answer(work)
 
 
-async def _by_form(token: str, request: Request, desk: Desk) -> Response:
-    signed_in = _signed_in(desk, request)
+async def _by_form(token: str, request: Request, wired: Resources) -> Response:
+    signed_in = _signed_in(wired, request)
     if signed_in is None:
         return _to_login(token, f"&{UNDECIDED}=1")
     fields: dict[str, str] = {}
     body = await request.body()
     try:
-        desk.check_origin(request.headers)
+        wired.check_origin(request.headers)
         fields = _fields(body)
-        wanted = _wanted(desk, signed_in, fields)
+        wanted = _wanted(wired, signed_in, fields)
     except (Malformed, Forbidden, Invalid) as refusal:
         if asks_for_json(request.headers):
             raise
         # Not read: it may be a stranger's. Who came by another address than the public one is told that.
         is_foreign = isinstance(refusal, Forbidden) and not fields
-        address = f"{desk.public_url}/approvals/{token}" if is_foreign else None
+        address = f"{wired.public_url}/approvals/{token}" if is_foreign else None
         refused = Refused(refusal, fields.get("reason", ""), address)
-        return refused.on(await _look(desk, token, signed_in, refused))
+        return refused.on(await _look(wired, token, signed_in, refused))
     try:
-        case = await case_of(desk, token)
+        case = await case_of(wired, token)
     except NotFound as unknown:
         return refusal_page(unknown, signed_in)
     try:
-        taken = await decide(desk, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
+        taken = await decide(wired, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
     except (Conflict, Gone, Unavailable) as refusal:
         return refusal_page(refusal, signed_in, case)
     if names_html(request.headers):  # so that who goes back, or loads it anew, is not asked to send the form again
@@ -233,16 +235,16 @@ def _fields(body: bytes) -> dict[str, str]:
     return {**fields, "reason": reason}
 
 
-def _wanted(desk: Desk, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
+def _wanted(wired: Resources, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
     """The form's decision, if the form is of this sign-in."""
-    if not desk.sign_in.csrf_holds(signed_in, fields.get("csrf", "")):
+    if not wired.sign_in.csrf_holds(signed_in, fields.get("csrf", "")):
         raise Forbidden("You have signed in again since this form was opened.")
     said = {name: value or None for name, value in fields.items() if name != "csrf"}
     return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json(said))
 
 
-def _signed_in(desk: Desk, request: Request) -> SignedIn | None:
-    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+def _signed_in(wired: Resources, request: Request) -> SignedIn | None:
+    signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
     if signed_in is not None:
         vouch(request.scope)
     return signed_in

@@ -14,7 +14,6 @@ from services.chassis.problems import problem_of, problem_responses
 from services.chassis.requests import RequestModel
 from services.chassis.strict_json import canonical
 from services.contracts.texts import Remark
-from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     InvalidPayload,
     SagaUnknown,
@@ -28,6 +27,7 @@ from services.orchestrator.api.errors import (
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.payment_signals import captured
 from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.shapes import SagaId, actor
 from services.orchestrator.engine import Settlement
 from services.orchestrator.workflows import PaymentCaptured
@@ -88,15 +88,15 @@ class SignalSettled(BaseModel):
 
 @router.post("/awakeables/{awakeable_id}/resolve", summary="Resolve a callback", response_model=SignalSettled)
 async def resolve_awakeable(
-    awakeable_id: AwakeableId, body: ResolveBody, caller: Service, desk: DeskOf, keyed: Keyed
+    awakeable_id: AwakeableId, body: ResolveBody, caller: Service, wired: Wired, keyed: Keyed
 ) -> Response:
     """For a payment the same checks as the webhook's: a late or second capture is refunded, a mismatch not believed."""
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.value"):
-            settled = await _resolve(desk, awakeable_id, body.value, by=actor(caller))
+            settled = await _resolve(wired, awakeable_id, body.value, by=actor(caller))
         if settled.outcome == "mismatch":
-            await desk.record_once(
+            await wired.record_once(
                 "awakeables",
                 f"{awakeable_id}:{canonical(body.value)}",
                 action="awakeable.mismatch",
@@ -112,14 +112,14 @@ async def resolve_awakeable(
 
 @router.post("/awakeables/{awakeable_id}/reject", summary="Reject a callback", response_model=SignalSettled)
 async def reject_awakeable(
-    awakeable_id: AwakeableId, body: RejectBody, caller: Service, desk: DeskOf, keyed: Keyed
+    awakeable_id: AwakeableId, body: RejectBody, caller: Service, wired: Wired, keyed: Keyed
 ) -> Response:
     """The workflow gets the code and the message as an error."""
 
     async def work() -> StoredAnswer:
         with engine_refusals():
             return _answer(
-                await desk.operations.reject_awakeable(
+                await wired.operations.reject_awakeable(
                     awakeable_id, body.code, body.message or body.code, by=actor(caller)
                 )
             )
@@ -129,27 +129,27 @@ async def reject_awakeable(
 
 @router.post("/sagas/{saga_id}/promises/{name}/resolve", summary="Resolve a promise", response_model=SignalSettled)
 async def resolve_promise(
-    saga_id: SagaId, name: PromiseName, body: ResolveBody, caller: Caller, desk: DeskOf, keyed: Keyed
+    saga_id: SagaId, name: PromiseName, body: ResolveBody, caller: Caller, wired: Wired, keyed: Keyed
 ) -> Response:
     """May come before the workflow waits for it."""
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.value"):
-            return _answer(await desk.operations.resolve_promise(saga_id, name, body.value, by=actor(caller)))
+            return _answer(await wired.operations.resolve_promise(saga_id, name, body.value, by=actor(caller)))
 
     return await keyed.answer(work)
 
 
 @router.post("/sagas/{saga_id}/promises/{name}/reject", summary="Reject a promise", response_model=SignalSettled)
 async def reject_promise(
-    saga_id: SagaId, name: PromiseName, body: RejectBody, caller: Caller, desk: DeskOf, keyed: Keyed
+    saga_id: SagaId, name: PromiseName, body: RejectBody, caller: Caller, wired: Wired, keyed: Keyed
 ) -> Response:
     """The workflow gets the code and the message as an error."""
 
     async def work() -> StoredAnswer:
         with engine_refusals():
             return _answer(
-                await desk.operations.reject_promise(
+                await wired.operations.reject_promise(
                     saga_id, name, body.code, body.message or body.code, by=actor(caller)
                 )
             )
@@ -157,13 +157,13 @@ async def reject_promise(
     return await keyed.answer(work)
 
 
-async def _resolve(desk: Desk, awakeable_id: str, value: Any, *, by: str) -> Settlement:
+async def _resolve(wired: Resources, awakeable_id: str, value: Any, *, by: str) -> Settlement:
     try:
         money = PaymentCaptured.model_validate(value)
     except ValidationError:
-        return await desk.operations.resolve_awakeable(awakeable_id, value, by=by)
+        return await wired.operations.resolve_awakeable(awakeable_id, value, by=by)
     facts = {"amount_minor": money.amount.amount_minor, "currency": money.amount.currency}
-    return await captured(desk.operations, awakeable_id, money, by=by, facts=facts)
+    return await captured(wired.operations, awakeable_id, money, by=by, facts=facts)
 
 
 def _answer(settled: Settlement) -> StoredAnswer:

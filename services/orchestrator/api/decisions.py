@@ -13,7 +13,6 @@ from services.chassis.errors import NotFound
 from services.chassis.logs import get_logger
 from services.chassis.messaging import inbox
 from services.contracts.orchestrator import PlacedOrder
-from services.orchestrator.api.desk import Desk
 from services.orchestrator.api.errors import (
     ApprovalClosed,
     ApprovalDecided,
@@ -23,6 +22,7 @@ from services.orchestrator.api.errors import (
 )
 from services.orchestrator.api.links import ApprovalLink
 from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.resources import Resources
 from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga
 from services.orchestrator.workflows import ADMIN_APPROVAL, Approval, order
 
@@ -53,12 +53,12 @@ class Decided:
     reason: str | None
 
 
-async def case_of(desk: Desk, token: str) -> Case:
+async def case_of(wired: Resources, token: str) -> Case:
     """The order behind a token; ApprovalUnknown for another workflow, promise or round, or no token of ours."""
     try:
-        link = desk.links.read(token)
-        saga = await desk.operations.get(link.saga_id)
-        placed = desk.read_order(saga.input)
+        link = wired.links.read(token)
+        saga = await wired.operations.get(link.saga_id)
+        placed = wired.read_order(saga.input)
     except (NotFound, UnknownSaga, PayloadError):  # an erased order is as unknown as none
         raise ApprovalUnknown from None
     if saga.workflow != order.name or link.promise != ADMIN_APPROVAL or link.round != _ROUND:
@@ -71,7 +71,7 @@ def link_of(saga_id: str) -> ApprovalLink:
     return ApprovalLink(saga_id=saga_id, promise=ADMIN_APPROVAL, round=_ROUND)
 
 
-async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | None, by: str) -> Decided:
+async def decide(wired: Resources, case: Case, decision: Decision, *, reason: str | None, by: str) -> Decided:
     """Decide, once: the same decision again gives the first one, the opposite is refused with the one that stands.
 
     What stands is audited by whoever asks next if the process died before it could be.
@@ -79,7 +79,7 @@ async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | No
     approval = Approval(approved=decision == "approve", reason=reason)
     try:
         with engine_refusals():
-            settled = await desk.operations.resolve_promise(
+            settled = await wired.operations.resolve_promise(
                 case.link.saga_id, case.link.promise, approval.model_dump(mode="json"), by=by
             )
     except NotFound:
@@ -94,17 +94,17 @@ async def decide(desk: Desk, case: Case, decision: Decision, *, reason: str | No
             decision=decision,
             by=by,
         )
-    await _audit(desk, case, stands)
+    await _audit(wired, case, stands)
     if stands.decision != decision:
         raise ApprovalDecided(f"The order was {in_words(stands.decision)} by {stands.by} already.")
     return stands
 
 
-async def _audit(desk: Desk, case: Case, stands: Decided) -> None:
+async def _audit(wired: Resources, case: Case, stands: Decided) -> None:
     """Write down who decided what, and why, once."""
-    if desk.clock.now() - stands.at > _REMEMBERED:  # by then the inbox has forgotten that it was
+    if wired.clock.now() - stands.at > _REMEMBERED:  # by then the inbox has forgotten that it was
         return
-    await desk.record_once(
+    await wired.record_once(
         "approvals",
         f"{case.link.saga_id}:{case.link.promise}",
         action=_DECIDED,

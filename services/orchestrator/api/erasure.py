@@ -11,9 +11,9 @@ from services.chassis.idempotency import StoredAnswer
 from services.chassis.problems import problem_responses
 from services.chassis.requests import IDENTIFIER
 from services.contracts.orchestrator import EraseUser
-from services.orchestrator.api.desk import DeskOf
 from services.orchestrator.api.errors import UserLive
 from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.resources import Wired
 from services.orchestrator.api.shapes import actor, reason_of
 
 router = APIRouter(tags=["operations"])
@@ -42,13 +42,13 @@ class UserErased(BaseModel):
     responses=problem_responses(UserLive, Invalid, KeyReused),
 )
 async def erase(
-    user_id: Annotated[str, Path(pattern=IDENTIFIER)], body: EraseBody, caller: Caller, desk: DeskOf, keyed: Keyed
+    user_id: Annotated[str, Path(pattern=IDENTIFIER)], body: EraseBody, caller: Caller, wired: Wired, keyed: Keyed
 ) -> Response:
     """Inputs, outputs and values go; ids, states and keys stay. 409 with `Retry-After` while one of them lives."""
     reason = reason_of(caller, body)
 
     async def work() -> StoredAnswer:
-        done = await desk.operations.erase(user_id, by=actor(caller), reason=reason, once=keyed.once)
+        done = await wired.operations.erase(user_id, by=actor(caller), reason=reason, once=keyed.once)
         if done.live:
             raise UserLive(retry_after_s=_TRY_AGAIN_S)
         return StoredAnswer.of(200, UserErased(user_id=user_id, sagas=done.erased))

@@ -13,7 +13,7 @@ from fastapi import Depends, Response
 from services.chassis.answering import answer_once, answer_unheld
 from services.chassis.connection import Connection
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key, name_of
-from services.orchestrator.api.desk import Desk, DeskOf
+from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import Once
 
 
@@ -21,27 +21,27 @@ from services.orchestrator.engine import Once
 class KeyedAnswers:
     """Answers one request, under its key if it has one."""
 
-    desk: Desk
+    wired: Resources
     key: IdempotencyKey | None
 
     @property
     def once(self) -> Once | None:
         """Return what the engine knows the request by, when it is sent again; None if it has no key."""
-        return None if self.key is None else Once(name_of(self.key), claiming(self.key, self.desk.clock))
+        return None if self.key is None else Once(name_of(self.key), claiming(self.key, self.wired.clock))
 
     async def answer(self, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives; a 2xx and a final refusal are stored."""
-        return await answer_unheld(self.desk.database, self.desk.clock, self.key, work)
+        return await answer_unheld(self.wired.database, self.wired.clock, self.key, work)
 
     async def answer_within(self, work: Callable[[Connection], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives in one transaction with it; InFlight meanwhile."""
-        return await answer_once(self.desk.database, self.desk.clock, self.key, work)
+        return await answer_once(self.wired.database, self.wired.clock, self.key, work)
 
 
 async def _keyed(
-    desk: DeskOf, key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
+    wired: Wired, key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
 ) -> KeyedAnswers:
-    return KeyedAnswers(desk, key)
+    return KeyedAnswers(wired, key)
 
 
 Keyed = Annotated[KeyedAnswers, Depends(_keyed)]

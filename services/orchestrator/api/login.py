@@ -20,8 +20,8 @@ from services.chassis.logs import get_logger
 from services.chassis.problems import headers_of, problem_responses, status_of
 from services.chassis.routes import opened_by_link
 from services.orchestrator.api.bodies import read_form
-from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.pages import asks_for_json, page, with_html
+from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.signin import local_path
 
 router = APIRouter(tags=["approvals"])
@@ -47,12 +47,12 @@ _LONGEST_PASSWORD = 200
 @opened_by_link
 async def form(
     request: Request,
-    desk: DeskOf,
+    wired: Wired,
     next: Annotated[str, Query(max_length=1024)] = "",  # noqa: A002 - the contract's word
 ) -> Response:
     """Show the form; who has signed in already is led on."""
     target = local_path(next)
-    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
     if signed_in is not None:
         return RedirectResponse(target or _HOME, status_code=303)
     return _form_page(target, told=_UNDECIDED if UNDECIDED in request.query_params else None)
@@ -88,7 +88,7 @@ async def form(
         }
     },
 )
-async def sign_in(request: Request, desk: DeskOf) -> Response:
+async def sign_in(request: Request, wired: Wired) -> Response:
     """Check user and password, and remember who it is."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -96,13 +96,13 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
     fields: dict[str, str] = {}
     body = await request.body()
     try:
-        desk.check_origin(request.headers)
+        wired.check_origin(request.headers)
         fields = read_form(body)
-        known = await _known(desk, fields, address=getattr(request.state, "address", ""))
+        known = await _known(wired, fields, address=getattr(request.state, "address", ""))
     except (Malformed, Forbidden, TooManyRequests) as refusal:
         if asks_for_json(request.headers):
             raise
-        return _form_again(desk, fields, refusal)
+        return _form_again(wired, fields, refusal)
     user, target = fields.get("username", ""), local_path(fields.get("next", ""))
     if not known:
         get_logger("orchestrator").warning("sign_in.refused")
@@ -112,13 +112,13 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
     get_logger("orchestrator").info("sign_in.accepted", by=user)
     back = _away(target or _HOME)
     back.set_cookie(
-        desk.sign_in.cookie_name,
-        desk.sign_in.cookie(user),
-        max_age=desk.sign_in.life_s,
+        wired.sign_in.cookie_name,
+        wired.sign_in.cookie(user),
+        max_age=wired.sign_in.life_s,
         path="/",
         httponly=True,
         samesite="lax",
-        secure=desk.sign_in.secure,
+        secure=wired.sign_in.secure,
     )
     return back
 
@@ -133,13 +133,13 @@ async def sign_in(request: Request, desk: DeskOf) -> Response:
         403, responses={303: {"description": "Signed out: back to the form"}, **problem_responses(Forbidden)}
     ),
 )
-async def sign_out(request: Request, desk: DeskOf) -> Response:
+async def sign_out(request: Request, wired: Wired) -> Response:
     """Take the cookie back; only a page of ours may ask for it."""
-    signed_in = desk.sign_in.read(request.cookies.get(desk.sign_in.cookie_name))
+    signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
     if signed_in is not None:
         vouch(request.scope)
     try:
-        desk.check_origin(request.headers)
+        wired.check_origin(request.headers)
     except Forbidden as refusal:
         if asks_for_json(request.headers):
             raise
@@ -149,22 +149,22 @@ async def sign_out(request: Request, desk: DeskOf) -> Response:
     if signed_in is not None:
         get_logger("orchestrator").info("sign_in.ended", by=signed_in.user)
     back = _away(_HERE)
-    back.delete_cookie(desk.sign_in.cookie_name, path="/", httponly=True, samesite="lax", secure=desk.sign_in.secure)
+    back.delete_cookie(wired.sign_in.cookie_name, path="/", httponly=True, samesite="lax", secure=wired.sign_in.secure)
     return back
 
 
-async def _known(desk: Desk, fields: Mapping[str, str], *, address: str) -> bool:
+async def _known(wired: Resources, fields: Mapping[str, str], *, address: str) -> bool:
     user, password = fields.get("username", ""), fields.get("password", "")
     if len(user) > _LONGEST_USER or len(password) > _LONGEST_PASSWORD:
         return False
-    return await desk.sign_in.knows(user, password, address=address)
+    return await wired.sign_in.knows(user, password, address=address)
 
 
 def _away(target: str) -> Response:
     return RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
 
 
-def _form_again(desk: Desk, fields: Mapping[str, str], refusal: RequestError) -> Response:
+def _form_again(wired: Resources, fields: Mapping[str, str], refusal: RequestError) -> Response:
     """The form with what is wrong; of what a stranger may have sent it keeps nothing."""
     words = f"{refusal.message} Sign in here."
     if isinstance(refusal, TooManyRequests):
@@ -174,7 +174,7 @@ def _form_again(desk: Desk, fields: Mapping[str, str], refusal: RequestError) ->
         status=status_of(type(refusal)),
         told=words,
         username=fields.get("username", ""),
-        address=f"{desk.public_url}{_HERE}" if isinstance(refusal, Forbidden) else None,
+        address=f"{wired.public_url}{_HERE}" if isinstance(refusal, Forbidden) else None,
     )
     shown.headers.update(headers_of(refusal))
     return shown

@@ -13,7 +13,6 @@ from services.chassis.problems import problem_responses
 from services.chassis.requests import RequestModel
 from services.contracts.orchestrator import CancelSaga
 from services.contracts.texts import KeptReason, Reason
-from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import (
     SagaCancelled,
     SagaFinal,
@@ -25,6 +24,7 @@ from services.orchestrator.api.errors import (
 )
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.shapes import SagaId, SagaShown, actor, reason_of, saga_shown
 
 router = APIRouter(
@@ -82,80 +82,80 @@ class RestartBody(RequestModel):
     response_model=SagaShown,
     responses=problem_responses(SagaFinal, SagaCancelled, SagaPastNoReturn, SagaUnwinding),
 )
-async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, desk: DeskOf, keyed: Keyed) -> Response:
+async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, wired: Wired, keyed: Keyed) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
     reason = reason_of(caller, body)
     return await _steered(
         keyed,
-        desk,
+        wired,
         saga_id,
-        lambda: desk.operations.cancel(saga_id, by=actor(caller), reason=reason, once=keyed.once),
+        lambda: wired.operations.cancel(saga_id, by=actor(caller), reason=reason, once=keyed.once),
     )
 
 
 @router.post("/sagas/{saga_id}/pause", status_code=202, summary="Hold it where it is", response_model=SagaShown)
-async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """It does nothing more until it is resumed; signals are kept."""
     return await _steered(
         keyed,
-        desk,
+        wired,
         saga_id,
-        lambda: desk.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
+        lambda: wired.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
     )
 
 
 @router.post("/sagas/{saga_id}/resume", status_code=202, summary="Let it go on", response_model=SagaShown)
-async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """The end of a pause."""
     return await _steered(
         keyed,
-        desk,
+        wired,
         saga_id,
-        lambda: desk.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
+        lambda: wired.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
     )
 
 
 @router.post("/sagas/{saga_id}/retry", status_code=202, summary="Try again", response_model=SagaShown)
-async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """What was recorded stays; the step or undo that it is stuck at is attempted anew."""
     return await _steered(
         keyed,
-        desk,
+        wired,
         saga_id,
-        lambda: desk.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
+        lambda: wired.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
     )
 
 
 @router.post("/sagas/{saga_id}/skip", status_code=202, summary="Settle it by hand", response_model=SagaShown)
-async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """It counts as done, with the given output; the reason stays on record."""
     return await _steered(
         keyed,
-        desk,
+        wired,
         saga_id,
-        lambda: desk.operations.skip(
+        lambda: wired.operations.skip(
             saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output, once=keyed.once
         ),
     )
 
 
 @router.post("/sagas/{saga_id}/restart", status_code=202, summary="Run it anew from a step", response_model=SagaShown)
-async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, desk: DeskOf, keyed: Keyed) -> Response:
+async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """What is recorded before the position stays; steps from there on are called again, each under its old key.
 
     Only a stuck or paused saga is restarted, and none that is being undone or has ended.
     """
     return await _steered(
         keyed,
-        desk,
+        wired,
         saga_id,
-        lambda: desk.operations.restart(
+        lambda: wired.operations.restart(
             saga_id, body.from_position, by=actor(admin), reason=body.reason, once=keyed.once
         ),
     )
 
 
-async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[], Awaitable[None]]) -> Response:
+async def _steered(keyed: Keyed, wired: Resources, saga_id: str, act: Callable[[], Awaitable[None]]) -> Response:
     """Do what is asked and answer with the saga as it stands then, once per idempotency key.
 
     The engine knows the request too: sent again because its answer was lost before it was stored, it is not refused.
@@ -164,7 +164,7 @@ async def _steered(keyed: Keyed, desk: Desk, saga_id: str, act: Callable[[], Awa
     async def work() -> StoredAnswer:
         with engine_refusals("body.output"):  # of `skip`, which alone gives a value
             await act()
-            view = await desk.operations.get(saga_id)
+            view = await wired.operations.get(saga_id)
         return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})
 
     return await keyed.answer(work)

@@ -19,10 +19,10 @@ from services.chassis.problems import problem_responses
 from services.contracts.base import Identifier
 from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_json
-from services.orchestrator.api.desk import Desk, DeskOf
 from services.orchestrator.api.errors import SagaUnreadable, SignalUnknown
 from services.orchestrator.api.payment_signals import captured, declined
 from services.orchestrator.api.refusals import engine_refusals
+from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import Settlement
 from services.orchestrator.workflows import PaymentCaptured
 
@@ -138,28 +138,28 @@ _EXAMPLE = {
         },
     },
 )
-async def payments(request: Request, desk: DeskOf) -> Response:
+async def payments(request: Request, wired: Wired) -> Response:
     """Verify the raw bytes, then read them, then settle what they are about."""
     try:
-        outcome = await _take(request, desk)
+        outcome = await _take(request, wired)
     except RequestError as refusal:
-        desk.webhooks.labels(outcome=refusal.code).inc()
+        wired.webhooks.labels(outcome=refusal.code).inc()
         raise
-    desk.webhooks.labels(outcome=outcome).inc()
+    wired.webhooks.labels(outcome=outcome).inc()
     return Response(status_code=200)
 
 
-async def _take(request: Request, desk: Desk) -> str:
+async def _take(request: Request, wired: Resources) -> str:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMedia
     body = await request.body()
-    webhook_id = signing.verify(desk.webhook_secrets, request.headers, body, desk.clock.now())
+    webhook_id = signing.verify(wired.webhook_secrets, request.headers, body, wired.clock.now())
     vouch(request.scope)
     event = read_json(_EVENT, body, tag=_TAG)
     if isinstance(event, PaymentReturned):
-        await _record(desk, webhook_id, event, event.data.payment_id, outcome="recorded")
+        await _record(wired, webhook_id, event, event.data.payment_id, outcome="recorded")
         return "recorded"
-    settlement = await _settle(desk, event)
+    settlement = await _settle(wired, event)
     get_logger("orchestrator").info(
         event.type,
         order_id=event.data.order_id,
@@ -168,20 +168,20 @@ async def _take(request: Request, desk: Desk) -> str:
         outcome=settlement.outcome,
     )
     if settlement.outcome not in {"accepted", "repeat"}:
-        await _record(desk, webhook_id, event, settlement.saga_id, outcome=settlement.outcome)
+        await _record(wired, webhook_id, event, settlement.saga_id, outcome=settlement.outcome)
     return settlement.outcome
 
 
-async def _settle(desk: Desk, event: PaymentSucceeded | PaymentFailed) -> Settlement:
+async def _settle(wired: Resources, event: PaymentSucceeded | PaymentFailed) -> Settlement:
     about = event.data
     with engine_refusals():
         if isinstance(event, PaymentSucceeded):
             money = PaymentCaptured(
                 payment_id=about.payment_id, transaction_id=event.data.transaction_id, amount=about.amount
             )
-            return await captured(desk.operations, about.awakeable_id, money, by=PROCESSOR, facts=about.facts)
+            return await captured(wired.operations, about.awakeable_id, money, by=PROCESSOR, facts=about.facts)
         return await declined(
-            desk.operations,
+            wired.operations,
             about.awakeable_id,
             payment_id=about.payment_id,
             code=event.data.code,
@@ -191,9 +191,9 @@ async def _settle(desk: Desk, event: PaymentSucceeded | PaymentFailed) -> Settle
         )
 
 
-async def _record(desk: Desk, webhook_id: str, event: PaymentEvent, subject_id: str, *, outcome: str) -> None:
+async def _record(wired: Resources, webhook_id: str, event: PaymentEvent, subject_id: str, *, outcome: str) -> None:
     about = event.data
-    await desk.record_once(
+    await wired.record_once(
         _SOURCE,
         webhook_id,
         action=event.type if outcome == "recorded" else f"{event.type}.{outcome}",

@@ -11,7 +11,7 @@ from services.chassis.logs import bind, get_logger
 from services.chassis.problems import problem_responses
 from services.chassis.requests import WHOLE, PathId
 from services.contracts.session import ATTEMPTS_MAX, Reservation, ReserveStock
-from services.session.api.resources import Wired
+from services.session.api.resources import Resources, Wired
 from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased, StockSold
 from services.session.domain.order import ENDED
 from services.session.domain.stock import RELEASED, SOLD, Hold, merged
@@ -64,7 +64,7 @@ async def release(
     get_logger("session.reservations").info("stock.released", attempt=attempt)
 
 
-async def _reserve(conn: Connection, wired: Wired, order_id: str, attempt: int, pieces: Mapping[str, int]) -> Hold:
+async def _reserve(conn: Connection, wired: Resources, order_id: str, attempt: int, pieces: Mapping[str, int]) -> Hold:
     now = wired.clock.sql_now()
     known = await orders.known_attempt(conn, order_id)
     if known is not None:

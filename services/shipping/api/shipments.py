@@ -2,15 +2,13 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from services.chassis.answering import answer_unheld
 from services.chassis.auth import authenticated
-from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.errors import InFlight, Invalid, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
 from services.chassis.logs import bound
@@ -19,7 +17,7 @@ from services.chassis.requests import Identifier, PathId, RequestModel
 from services.contracts.session import Address, Attempt, Quantity, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
 from services.contracts.shipping import ShipmentCancelled as Cancelled
-from services.shipping.dispatch import Dispatch
+from services.shipping.api.resources import Wired
 from services.shipping.domain.errors import (
     AlreadyDelivered,
     CarrierMisconfigured,
@@ -62,23 +60,6 @@ class ShipmentRequest(RequestModel):
         """Return it as the services say it to each other."""
         items = tuple(ReservedItem(sku=item.sku, quantity=item.quantity) for item in self.items)
         return CreateShipment(order_id=self.order_id, attempt=self.attempt, address=self.address, items=items)
-
-
-class Resources:
-    """What `app.py` has wired, for the handlers."""
-
-    def __init__(self, *, database: Database, clock: Clock, dispatch: Dispatch) -> None:
-        self.database = database
-        self.clock = clock
-        self.dispatch = dispatch
-
-
-async def resources(request: Request) -> Resources:
-    wired: Resources = request.app.state.resources
-    return wired
-
-
-Wired = Annotated[Resources, Depends(resources)]
 
 
 @router.post(

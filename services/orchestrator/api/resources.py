@@ -1,4 +1,4 @@
-"""What the routes work with, put on the app by its lifespan; and how they sound an alarm."""
+"""What a request's handler works with: the engine's operations and what callbacks need; and how it sounds an alarm."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from services.orchestrator.engine import Operations, Registry
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """The engine's operations and what the callbacks need beside them."""
+class Resources:
+    """What `app.py` has wired, for the handlers."""
 
     operations: Operations
     registry: Registry
@@ -71,9 +71,10 @@ class Desk:
             self.metrics.alarm(alarm, saga_id=subject_id, reason=action, by=actor, **details)
 
 
-async def _desk_of(request: Request) -> Desk:
-    desk: Desk = request.app.state.desk
-    return desk
+async def resources(request: Request) -> Resources:
+    """Return what this app was wired with."""
+    wired: Resources = request.app.state.resources
+    return wired
 
 
-DeskOf = Annotated[Desk, Depends(_desk_of)]
+Wired = Annotated[Resources, Depends(resources)]

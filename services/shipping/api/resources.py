@@ -1,0 +1,28 @@
+"""What a request's handler works with: the database, the clock, and who hands orders to the carrier."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from services.chassis.clock import Clock
+from services.chassis.db import Database
+from services.shipping.dispatch import Dispatch
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What `app.py` has wired, for the handlers."""
+
+    database: Database
+    clock: Clock
+    dispatch: Dispatch
+
+
+async def resources(request: Request) -> Resources:
+    """Return what this app was wired with."""
+    wired: Resources = request.app.state.resources
+    return wired
+
+
+Wired = Annotated[Resources, Depends(resources)]
