@@ -22,7 +22,7 @@ from services.chassis.messaging.relay import Relay
 from services.chassis.sealing import Sealer
 from services.contracts.events import OrderStatus
 from services.contracts.orchestrator import PlacedOrder
-from services.orchestrator.api import approvals, audit, awakeables, erasure, login, operations, sagas, waiting, webhooks
+from services.orchestrator.api import approvals, audit, erasure, login, operations, sagas, signals, waiting, webhooks
 from services.orchestrator.api.links import ApprovalLinks
 from services.orchestrator.api.problem_pages import ProblemPages
 from services.orchestrator.api.resources import Resources
@@ -70,7 +70,7 @@ class Pools(NamedTuple):
 ROUTERS: Final = (
     sagas.router,
     operations.router,
-    awakeables.router,
+    signals.router,
     webhooks.router,
     waiting.router,
     approvals.router,

@@ -1,7 +1,8 @@
 """What an operator may do to a saga: cancel, pause, resume, retry, skip, restart; each says why."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable
+from functools import partial
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, Response
 from pydantic import ConfigDict, Field, StringConstraints
@@ -22,10 +23,11 @@ from services.orchestrator.api.errors import (
     SagaUnwinding,
     StateConflict,
 )
-from services.orchestrator.api.keyed import Keyed
+from services.orchestrator.api.keyed import Keyed, KeyedAnswers
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import Wired
 from services.orchestrator.api.shapes import SagaId, SagaShown, actor, reason_of, saga_shown
+from services.orchestrator.engine import Once
 
 router = APIRouter(
     tags=["operations"], responses=problem_responses(SagaUnknown, StateConflict, SagaUnreadable, Invalid, KeyReused)
@@ -85,58 +87,34 @@ class RestartBody(RequestModel):
 async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, wired: Wired, keyed: Keyed) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
     reason = reason_of(caller, body)
-    return await _steered(
-        keyed,
-        wired,
-        saga_id,
-        lambda: wired.operations.cancel(saga_id, by=actor(caller), reason=reason, once=keyed.once),
-    )
+    return await _steered(keyed, saga_id, partial(wired.operations.cancel, by=actor(caller), reason=reason))
 
 
 @router.post("/sagas/{saga_id}/pause", status_code=202, summary="Hold it where it is", response_model=SagaShown)
 async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """It does nothing more until it is resumed; signals are kept."""
-    return await _steered(
-        keyed,
-        wired,
-        saga_id,
-        lambda: wired.operations.pause(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
-    )
+    return await _steered(keyed, saga_id, partial(wired.operations.pause, by=actor(admin), reason=body.reason))
 
 
 @router.post("/sagas/{saga_id}/resume", status_code=202, summary="Let it go on", response_model=SagaShown)
 async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """The end of a pause."""
-    return await _steered(
-        keyed,
-        wired,
-        saga_id,
-        lambda: wired.operations.resume(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
-    )
+    return await _steered(keyed, saga_id, partial(wired.operations.resume, by=actor(admin), reason=body.reason))
 
 
 @router.post("/sagas/{saga_id}/retry", status_code=202, summary="Try again", response_model=SagaShown)
 async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """What was recorded stays; the step or undo that it is stuck at is attempted anew."""
-    return await _steered(
-        keyed,
-        wired,
-        saga_id,
-        lambda: wired.operations.retry(saga_id, by=actor(admin), reason=body.reason, once=keyed.once),
-    )
+    return await _steered(keyed, saga_id, partial(wired.operations.retry, by=actor(admin), reason=body.reason))
 
 
 @router.post("/sagas/{saga_id}/skip", status_code=202, summary="Settle it by hand", response_model=SagaShown)
 async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
     """It counts as done, with the given output; the reason stays on record."""
-    return await _steered(
-        keyed,
-        wired,
-        saga_id,
-        lambda: wired.operations.skip(
-            saga_id, body.position, by=actor(admin), reason=body.reason, output=body.output, once=keyed.once
-        ),
+    skip_it = partial(
+        wired.operations.skip, position=body.position, by=actor(admin), reason=body.reason, output=body.output
     )
+    return await _steered(keyed, saga_id, skip_it)
 
 
 @router.post("/sagas/{saga_id}/restart", status_code=202, summary="Run it anew from a step", response_model=SagaShown)
@@ -145,17 +123,19 @@ async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, wired: Wired
 
     Only a stuck or paused saga is restarted, and none that is being undone or has ended.
     """
-    return await _steered(
-        keyed,
-        wired,
-        saga_id,
-        lambda: wired.operations.restart(
-            saga_id, body.from_position, by=actor(admin), reason=body.reason, once=keyed.once
-        ),
+    restart_it = partial(
+        wired.operations.restart, from_position=body.from_position, by=actor(admin), reason=body.reason
     )
+    return await _steered(keyed, saga_id, restart_it)
 
 
-async def _steered(keyed: Keyed, wired: Resources, saga_id: str, act: Callable[[], Awaitable[None]]) -> Response:
+class _Operation(Protocol):
+    """An operation of the engine, with all that it is given but the saga and the request that asks for it."""
+
+    def __call__(self, saga_id: str, *, once: Once | None) -> Awaitable[None]: ...
+
+
+async def _steered(keyed: KeyedAnswers, saga_id: str, operation: _Operation) -> Response:
     """Do what is asked and answer with the saga as it stands then, once per idempotency key.
 
     The engine knows the request too: sent again because its answer was lost before it was stored, it is not refused.
@@ -163,8 +143,8 @@ async def _steered(keyed: Keyed, wired: Resources, saga_id: str, act: Callable[[
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.output"):  # of `skip`, which alone gives a value
-            await act()
-            view = await wired.operations.get(saga_id)
+            await operation(saga_id, once=keyed.once)
+            view = await keyed.wired.operations.get(saga_id)
         return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})
 
     return await keyed.answer(work)

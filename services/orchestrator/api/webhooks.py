@@ -42,8 +42,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class About(_Strict):
-    """Which payment an event is about, for which order and awakeable."""
+class PaymentData(_Strict):
+    """The payment that an event is about, for which order and awakeable."""
 
     payment_id: _Id
     awakeable_id: _Id
@@ -60,14 +60,14 @@ class About(_Strict):
         }
 
 
-class Captured(About):
-    """The processor's own transaction beside it."""
+class CapturedPayment(PaymentData):
+    """A payment whose money was taken, with the processor's own transaction."""
 
     transaction_id: _Id
 
 
-class Declined(About):
-    """Why it was declined."""
+class DeclinedPayment(PaymentData):
+    """A payment that was declined, and why."""
 
     code: _Id
     message: _Text = ""
@@ -78,7 +78,7 @@ class PaymentSucceeded(_Strict):
 
     type: Literal["payment.succeeded"]
     timestamp: datetime
-    data: Captured
+    data: CapturedPayment
 
 
 class PaymentFailed(_Strict):
@@ -86,7 +86,7 @@ class PaymentFailed(_Strict):
 
     type: Literal["payment.failed"]
     timestamp: datetime
-    data: Declined
+    data: DeclinedPayment
 
 
 class PaymentReturned(_Strict):
@@ -94,7 +94,7 @@ class PaymentReturned(_Strict):
 
     type: Literal["payment.refunded", "payment.voided"]
     timestamp: datetime
-    data: About
+    data: PaymentData
 
 
 PaymentEvent = PaymentSucceeded | PaymentFailed | PaymentReturned
