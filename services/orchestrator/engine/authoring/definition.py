@@ -10,7 +10,7 @@ from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.names import checked_name
 from services.orchestrator.engine.authoring.signature import require_arguments, signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL
-from services.orchestrator.engine.model.errors import UndeclaredName, UnknownWorkflow
+from services.orchestrator.engine.model.errors import UndeclaredName, UnknownSignal, UnknownVersion, UnknownWorkflow
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.model.retry import UNDO_RETRY, RetryPolicy
 
@@ -225,6 +225,14 @@ class Registry:
         if not versions:
             raise UnknownWorkflow(f"no workflow {name!r} is registered; there are {', '.join(self.names())}")
         return max(versions, key=lambda definition: definition.version)
+
+    def require_promise(self, workflow: str, version: int, name: str) -> None:
+        """Make sure that a version of a workflow declares a promise; UnknownVersion, UnknownSignal."""
+        definition = self.get(workflow, version)
+        if definition is None:
+            raise UnknownVersion(workflow, version)
+        if name not in definition.promises:
+            raise UnknownSignal
 
     def names(self) -> list[str]:
         """Return the names of all workflows, sorted."""

@@ -9,11 +9,12 @@ from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
+from services.orchestrator.engine.model.saga_ids import read_saga_id
 from services.orchestrator.engine.operations.asked import Asked, Once
-from services.orchestrator.engine.operations.ends import end_by
 from services.orchestrator.engine.operations.erasing import Erasing
+from services.orchestrator.engine.operations.presenting import end_by_flush
 from services.orchestrator.engine.operations.proposals import Proposal
-from services.orchestrator.engine.operations.reading import Reading, saga_uuid
+from services.orchestrator.engine.operations.reading import Reading
 from services.orchestrator.engine.operations.settling import Settling
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.steering import Steering
@@ -103,14 +104,14 @@ class Operations:
 
     async def result(self, saga_id: str, wait_s: float = 0.0) -> SagaEnd:
         """Return how a saga has ended, after up to `wait_s` seconds; it may run on. UnknownSaga."""
-        sought = saga_uuid(saga_id)
+        sought = read_saga_id(saga_id)
         with self._end_waiters.waiting(sought) as end:
             if wait_s <= 0 or self._active.find(sought) is None:
                 stands = await self._reading.end(saga_id)
                 if stands.has_ended or wait_s <= 0:
                     return stands
             await self._clock.wait(end.has_come, wait_s)
-            return await self._reading.end(saga_id) if end.flush is None else end_by(end.flush)
+            return await self._reading.end(saga_id) if end.flush is None else end_by_flush(end.flush)
 
     async def cancel(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Unwind a saga. UnknownSaga, CannotCancel."""

@@ -11,7 +11,6 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.awakeable_ids import saga_of
 from services.orchestrator.engine.model.calls import ChildEnd
 from services.orchestrator.engine.model.codec import Codec, admitted
 from services.orchestrator.engine.model.errors import (
@@ -22,9 +21,10 @@ from services.orchestrator.engine.model.errors import (
     UnknownSignal,
 )
 from services.orchestrator.engine.model.records import OPEN, PROMISE, Saga, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.saga_ids import read_saga_id, saga_of
 from services.orchestrator.engine.model.states import FORWARD
+from services.orchestrator.engine.operations.presenting import standing_of
 from services.orchestrator.engine.operations.proposals import Proposal, Request, mismatches, repeats
-from services.orchestrator.engine.operations.reading import require_declared, saga_uuid, standing_of
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement
 from services.orchestrator.engine.running.active import ActiveSagas
@@ -63,7 +63,7 @@ class Settling:
 
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
         """Settle a declared promise, also before it is waited for; UnknownSaga, UnknownVersion, UnknownSignal."""
-        return await self._settle(Request(saga_uuid(saga_id), name, PROMISE, proposal))
+        return await self._settle(Request(read_saga_id(saga_id), name, PROMISE, proposal))
 
     async def child(self, caller_id: UUID, end: ChildEnd) -> None:
         """Tell a saga how one that it has called has ended; nothing happens if it waits no more, or is gone."""
@@ -198,7 +198,7 @@ class Settling:
             if signal.kind is not PROMISE:
                 raise UnknownSignal
             return signal
-        require_declared(self._registry, saga.workflow, saga.version, request.name)
+        self._registry.require_promise(saga.workflow, saga.version, request.name)
         return Signal(saga.id, request.name, PROMISE, opened_at=saga.claimed_at)
 
     async def _decide(

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.connection import Connection
 from services.chassis.db import Database
@@ -14,6 +13,7 @@ from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import ERASED, Codec, admitted
 from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, SagaConflict
 from services.orchestrator.engine.model.records import NewSaga
+from services.orchestrator.engine.model.saga_ids import saga_id_of
 from services.orchestrator.engine.operations.views import Started, StartRequest
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.batcher import Batcher
@@ -132,7 +132,7 @@ class Starting:
         """Return the saga that is asked for, its input in the one form that inputs are compared in."""
         definition = self._registry.newest(request.workflow)
         return NewSaga(
-            id=ids.derived_uuid("saga", request.workflow, request.key),
+            id=saga_id_of(request.workflow, request.key),
             workflow=definition.name,
             version=definition.version,
             key=request.key,

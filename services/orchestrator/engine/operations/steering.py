@@ -17,9 +17,9 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga, UnreadableSaga
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, Saga, UndoStatus
 from services.orchestrator.engine.model.restarting import Restart, places_of, restart_of
+from services.orchestrator.engine.model.saga_ids import read_saga_id
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.operations.asked import Asked
-from services.orchestrator.engine.operations.reading import saga_uuid
 from services.orchestrator.engine.operations.skipping import require_legible, skip_step
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 from services.orchestrator.engine.store.sagas import Operation
@@ -149,7 +149,7 @@ class Steering:
         """Change where a saga stands as `decide` says, who is asked under the lock; once for each request."""
         async with self._database.begin() as conn:
             await asked.claim(conn)
-            saga = await sagas.lock(conn, saga_uuid(saga_id), now=self._clock.sql_now())
+            saga = await sagas.lock(conn, read_saga_id(saga_id), now=self._clock.sql_now())
             if saga is None:
                 raise UnknownSaga
             if await _is_done(conn, saga, action, asked):

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from services.chassis import ids
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL, CallUndo, label_of, read_until, write_made
@@ -12,6 +11,7 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import WaitChild
 from services.orchestrator.engine.model.errors import ChildFailed, Divergence, SignalTimeout
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, Signal, SignalKind, SignalStatus
+from services.orchestrator.engine.model.saga_ids import saga_id_of
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.starts import started_by
 from services.orchestrator.engine.running.undo_rows import is_registered
@@ -33,7 +33,7 @@ async def call(log: RunLog, caller: WorkflowDefinition, codec: Codec, asked: Ask
     position = log.next_position()
     child = asked.definition
     label = label_of(child.name, asked.key)
-    child_id = str(ids.derived_uuid("saga", child.name, asked.key))
+    child_id = str(saga_id_of(child.name, asked.key))
     compensate = asked.compensate
     undo_name = None if compensate is None else log.declared(lambda: caller.undo_name(compensate))
     opened = Signal(log.saga.id, child_id, SignalKind.CHILD)

@@ -11,7 +11,6 @@ from services.chassis import ids
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import signature_of
-from services.orchestrator.engine.model.awakeable_ids import new_awakeable_id
 from services.orchestrator.engine.model.calls import label_of
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
@@ -31,6 +30,7 @@ from services.orchestrator.engine.model.records import (
     SignalStatus,
 )
 from services.orchestrator.engine.model.retry import RetryPolicy
+from services.orchestrator.engine.model.saga_ids import awakeable_id
 from services.orchestrator.engine.running import child_calls
 from services.orchestrator.engine.running.asked_steps import result_of, undo_of
 from services.orchestrator.engine.running.asked_transaction import AskedTransaction
@@ -142,7 +142,7 @@ class Journal:
         carried = self._log.carried(position)
         recorded = self.recorded(position, Kind.AWAKEABLE, shape_name)
         saga_id = self._log.saga.id
-        signal_id = new_awakeable_id(saga_id) if recorded is None else str(orjson.loads(recorded))
+        signal_id = awakeable_id(saga_id, ids.new_secret(16)) if recorded is None else str(orjson.loads(recorded))
         expected = None if expects is None else _json(dict(expects))
         if carried is not None and not _equal(carried.expects, expected):
             found = f"{Kind.AWAKEABLE} {shape_name!r}"

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from services.chassis import ids
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import NewSaga, Saga
+from services.orchestrator.engine.model.saga_ids import saga_id_of
 
 
 def started_by(
@@ -21,7 +21,7 @@ def started_by(
 ) -> NewSaga:
     """Return the saga that `parent` starts: on behalf of the same user, and in the same trace."""
     return NewSaga(
-        id=ids.derived_uuid("saga", definition.name, key),
+        id=saga_id_of(definition.name, key),
         workflow=definition.name,
         version=definition.version,
         key=key,
