@@ -12,8 +12,8 @@ from services.chassis.logs import get_logger
 from services.chassis.sealing import Sealer
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import NewSaga, Registry, Signal, TerminalError, WorkflowContext
-from services.orchestrator.engine.model.births import newborn
 from services.orchestrator.engine.model.errors import Divergence
+from services.orchestrator.engine.model.first_lease import leased_from_start
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, SignalKind, SignalStatus
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.running.driver import Driver
@@ -79,7 +79,9 @@ def replay(recorded: RecordedLog, clock: ManualClock) -> tuple[str | None, list[
     assert definition is not None, f"{saga['workflow']} has no version {saga['version']} any more"
     new = NewSaga(UUID(saga["id"]), saga["workflow"], saga["version"], saga["key"], saga["input"], saga["subject"])
     log = RunLog(
-        newborn(new, datetime.fromisoformat(saga["created_at"])), Replay(map(_record, recorded.records), ()), clock
+        leased_from_start(new, datetime.fromisoformat(saga["created_at"])),
+        Replay(map(_record, recorded.records), ()),
+        clock,
     )
     log.learn(len(recorded.signals), map(_signal, recorded.signals))
     journal = Journal(log, definition, codec=codec, clients=None)

@@ -70,17 +70,17 @@ async def start(body: StartBody, caller: Caller, wired: Wired, keyed: Keyed) -> 
     if keyed.key is None:
         with engine_refusals("body.input"):
             return _answer(body, await wired.operations.start(_wanted(body, caller, wired))).response()
-    born = None
+    open_start = None
 
     async def work(conn: Connection) -> StoredAnswer:
-        nonlocal born
+        nonlocal open_start
         with engine_refusals("body.input"):
-            born = await wired.operations.start_within(conn, _wanted(body, caller, wired))
-        return _answer(body, born.started)
+            open_start = await wired.operations.start_within(conn, _wanted(body, caller, wired))
+        return _answer(body, open_start.started)
 
     response = await keyed.answer_within(work)
-    if born is not None:
-        wired.operations.begin(born)
+    if open_start is not None:
+        wired.operations.begin(open_start)
     return response
 
 

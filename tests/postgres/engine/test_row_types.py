@@ -138,7 +138,9 @@ WRITTEN = {
     "signal_opening": Written(BATCH["opened"], SIGNAL, IN_FLUSH),
     "signal_write": Written(BATCH["settled"], SIGNAL, {**IN_FLUSH, **FAILED}),
     "signal_proposal": Written(signals._proposals([SIGNAL], None)["settlements"], SIGNAL, FAILED),
-    "saga_start": Written(sagas.births([START], sagas.Birth([ID]), None)["sagas"], START, {"leased": True}),
+    "saga_start": Written(
+        sagas.start_parameters([START], sagas.FirstLeases([ID]), None)["sagas"], START, {"leased": True}
+    ),
 }
 
 

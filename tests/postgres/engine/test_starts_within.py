@@ -14,7 +14,7 @@ REQUEST = StartRequest(workflow=brief.name, key="k", input=None)
 @only(ONE)
 @pytest.mark.scenario("I10")
 async def test_it_runs_once_its_transaction_is_committed(cluster_of: ClusterOf) -> None:
-    """Where there is room it is born leased: it runs at once, under its first lease, and no claim is made for it."""
+    """Where there is room it is leased at once: it runs under its first lease, and no claim is made for it."""
     cluster = cluster_of(brief)
     gate = Gate()
     cluster.world.script("a", held(gate))
@@ -22,13 +22,13 @@ async def test_it_runs_once_its_transaction_is_committed(cluster_of: ClusterOf) 
     async with cluster.running():
         await gate.reached.wait()  # the replica accepts sagas as long as this one runs
         async with cluster.replicas[0].database.begin() as conn:
-            born = await cluster.operations.start_within(conn, REQUEST)
+            opened = await cluster.operations.start_within(conn, REQUEST)
             assert (await cluster.operations.find(SagaFilter(key="k"))).items == ()
-        cluster.operations.begin(born)
-        assert (born.started.created, born.started.status) == (True, "queued")
-        assert await row_of(cluster, born.started.saga_id) == ("leased", 1)
+        cluster.operations.begin(opened)
+        assert (opened.started.created, opened.started.status) == (True, "queued")
+        assert await row_of(cluster, opened.started.saga_id) == ("leased", 1)
         gate.open()
-    for saga_id in (first, born.started.saga_id):
+    for saga_id in (first, opened.started.saga_id):
         assert (await cluster.view(saga_id)).status == "completed"
     assert cluster.events.count("started") == 2
 
@@ -53,9 +53,9 @@ async def test_it_is_taken_over_if_nobody_begins_it(cluster_of: ClusterOf) -> No
     """A replica that dies behind the commit leaves it to the next claim, at the latest when its lease has run out."""
     cluster = cluster_of(brief)
     async with cluster.replicas[0].database.begin() as conn:
-        born = await cluster.operations.start_within(conn, REQUEST)
+        opened = await cluster.operations.start_within(conn, REQUEST)
     await cluster.advance(LEASE_S + 1)
-    assert (await cluster.view(born.started.saga_id)).status == "completed"
+    assert (await cluster.view(opened.started.saga_id)).status == "completed"
     assert len(cluster.world.calls) == 1
 
 
@@ -68,9 +68,9 @@ async def test_one_that_is_there_is_told_as_it_stands(cluster_of: ClusterOf) -> 
     saga_id = await cluster.start(single, "a")
     for status in ("queued", "completed"):
         async with cluster.replicas[0].database.begin() as conn:
-            born = await cluster.operations.start_within(conn, request)
-        cluster.operations.begin(born)
-        assert (born.started.created, born.started.saga_id, born.started.status) == (False, saga_id, status)
+            opened = await cluster.operations.start_within(conn, request)
+        cluster.operations.begin(opened)
+        assert (opened.started.created, opened.started.saga_id, opened.started.status) == (False, saga_id, status)
         assert (await cluster.operations.start(request)).status == status
         await cluster.settle()
     assert cluster.events.count("started") == 1

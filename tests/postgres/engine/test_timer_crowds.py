@@ -72,7 +72,7 @@ async def start_all(database: Database, moment: datetime, seconds: Sequence[floa
         for number, one in enumerate(seconds, first)
     ]
     async with database.begin() as conn:
-        return {str(saga_id) for saga_id in await sagas.insert(conn, new, now=moment)}
+        return {str(saga_id) for saga_id in await sagas.start(conn, new, now=moment)}
 
 
 async def outcomes(database: Database) -> dict[str, int]:

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from services.orchestrator.engine.model import positions
-from services.orchestrator.engine.model.births import newborn
+from services.orchestrator.engine.model.first_lease import leased_from_start
 from services.orchestrator.engine.model.records import (
     Call,
     Carried,
@@ -23,7 +23,7 @@ from services.orchestrator.engine.store.columns import read_calls, write_calls
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ID = UUID(int=1)
-SAGA = newborn(NewSaga(ID, "some", 1, "k", "null"), START)
+SAGA = leased_from_start(NewSaga(ID, "some", 1, "k", "null"), START)
 
 
 def record(position: str, kind: Kind, name: str = "n", output: str | None = "1") -> LogRecord:

@@ -67,7 +67,7 @@ class Operations:
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting, active, on_due)
         self._steering = Steering(database, clock, hooks)
         self.tell_end = Settling(registry, codec, engine_database, clock, hooks, self._starting, active, on_due).child
-        self.start_within, self.begin = self._starting.bear, self._starting.begin
+        self.start_within, self.begin = self._starting.start_within, self._starting.begin
         self.erase = Erasing(database, clock).erase
 
     async def start(self, request: StartRequest) -> Started:

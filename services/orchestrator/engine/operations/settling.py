@@ -222,7 +222,7 @@ class Settling:
         outcome = "conflict" if settled_by_value else "late"
         started = None
         if proposal.otherwise is not None:
-            started = await self._starting.within(conn, proposal.otherwise)
+            started = await self._starting.start_unleased(conn, proposal.otherwise)
         return Settlement(outcome, saga_id, key, standing_of(signal), started=started), None
 
     def _proposed(self, signal: Signal, proposal: Proposal, shape: Any) -> Signal:

@@ -18,13 +18,13 @@ from services.orchestrator.engine.operations.views import Started, StartRequest
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import sagas
-from services.orchestrator.engine.store.sagas import Birth, Earlier
+from services.orchestrator.engine.store.sagas import Earlier, FirstLeases
 
 
-class Born(NamedTuple):
-    """A saga started in a transaction: when it was created, None if it was there already.
+class OpenStart(NamedTuple):
+    """A saga started in a transaction still open: when it was created, None if it was there already.
 
-    `sent_at`: the monotonic time before it was written, if it was born leased.
+    `sent_at`: the monotonic time before it was written, if it was leased at once.
     """
 
     started: Started
@@ -34,7 +34,7 @@ class Born(NamedTuple):
 
 
 class Starting:
-    """Starts sagas. Where this replica has room they are born leased and run at once, without a claim."""
+    """Starts sagas. Where this replica has room they are leased at once and run here, without a claim."""
 
     def __init__(
         self,
@@ -67,42 +67,42 @@ class Starting:
             self._hooks.started(new)
         return started
 
-    async def bear(self, conn: Connection, request: StartRequest) -> Born:
+    async def start_within(self, conn: Connection, request: StartRequest) -> OpenStart:
         """Start a saga in the caller's transaction, as `start` does; once that is committed, `begin` lets it run."""
         new = self._prepare(request)
         self._hooks.start_before(new)
         sent_at = self._clock.monotonic()
-        birth = self._birth([new])
-        created = await sagas.bear(conn, [new], birth, now=self._clock.sql_now())
+        leases = self._first_leases([new])
+        created = await sagas.start(conn, [new], leases, now=self._clock.sql_now())
         if not created:
-            return Born(self._known(new, await sagas.started_with(conn, [new.id])), new)
+            return OpenStart(self._known(new, await sagas.started_with(conn, [new.id])), new)
         started = Started(str(new.id), created=True)
-        return Born(started, new, created[new.id], sent_at if new.id in birth.leased else None)
+        return OpenStart(started, new, created[new.id], sent_at if new.id in leases.saga_ids else None)
 
-    def begin(self, born: Born) -> None:
-        """Let run what was born in a transaction that is committed now."""
-        if born.created_at is not None:
-            self._hooks.started(born.new)
-            self._run(born.new, born.created_at, born.sent_at)
+    def begin(self, start: OpenStart) -> None:
+        """Let run what was started in a transaction that is committed now."""
+        if start.created_at is not None:
+            self._hooks.started(start.new)
+            self._run(start.new, start.created_at, start.sent_at)
 
-    async def within(self, conn: Connection, request: StartRequest) -> Started:
+    async def start_unleased(self, conn: Connection, request: StartRequest) -> Started:
         """Start a saga in the caller's transaction, as `start` does; a claim takes it up."""
         new = self._prepare(request)
-        if await sagas.insert(conn, [new], now=self._clock.sql_now()):
+        if await sagas.start(conn, [new], now=self._clock.sql_now()):
             return Started(str(new.id), created=True)
         return self._known(new, await sagas.started_with(conn, [new.id]))
 
     def announce(self, request: StartRequest) -> None:
-        """Tell that a saga started `within` a transaction is committed."""
+        """Tell that the transaction of a `start_unleased` is committed."""
         self._hooks.started(self._prepare(request))
 
     async def _start_many(self, asked: Sequence[NewSaga]) -> Sequence[Started | Exception]:
         for new in asked:
             self._hooks.start_before(new)
         sent_at = self._clock.monotonic()
-        birth = self._birth(asked)
+        leases = self._first_leases(asked)
         async with self._database.autocommit() as conn:
-            created = await sagas.bear(conn, asked, birth, now=self._clock.sql_now())
+            created = await sagas.start(conn, asked, leases, now=self._clock.sql_now())
         earlier = {} if len(created) == len(asked) else await self._earlier([new.id for new in asked])
         answers: list[Started | Exception] = []
         for new in asked:
@@ -111,16 +111,16 @@ class Starting:
                 answers.append(self._known_or_conflict(new, earlier))
                 continue
             answers.append(Started(str(new.id), created=True))
-            self._run(new, created_at, sent_at if new.id in birth.leased else None)
+            self._run(new, created_at, sent_at if new.id in leases.saga_ids else None)
         return answers
 
-    def _birth(self, new: Sequence[NewSaga]) -> Birth:
-        return self._active.birth([saga.id for saga in new if not saga.delay_s])
+    def _first_leases(self, new: Sequence[NewSaga]) -> FirstLeases:
+        return self._active.first_leases([saga.id for saga in new if not saga.delay_s])
 
-    def _run(self, new: NewSaga, created_at: datetime, leased_at: float | None) -> None:
-        """Run a saga whose start is committed, if it was born leased; otherwise somebody has to claim it."""
-        if leased_at is not None:
-            self._active.adopt(new, created_at, leased_at)
+    def _run(self, new: NewSaga, created_at: datetime, sent_at: float | None) -> None:
+        """Run a saga whose start is committed, if it was leased at once; otherwise somebody has to claim it."""
+        if sent_at is not None:
+            self._active.adopt(new, created_at, sent_at)
         else:
             self._on_due()
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from services.chassis import ids
 from services.chassis.clock import Clock
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.births import newborn
+from services.orchestrator.engine.model.first_lease import leased_from_start
 from services.orchestrator.engine.model.flush import Grant
 from services.orchestrator.engine.model.records import History, NewSaga, Saga, Signal
 from services.orchestrator.engine.model.settings import EngineSettings
@@ -18,13 +18,13 @@ from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.turns import Turns
-from services.orchestrator.engine.store.sagas import Birth
+from services.orchestrator.engine.store.sagas import FirstLeases
 
 
 class ActiveSagas:
     """Gives turns to leased sagas, `max_running` at once, and says which sagas run or wait in this process.
 
-    A turn begins with a claim, with a start whose saga is born leased, or with a signal handed to a saga that waits
+    A turn begins with a claim, with a start whose saga is leased at once, or with a signal handed to a saga that waits
     in memory. Claims ask for `free` places themselves; the other two find room only while sagas are `accepted`.
     """
 
@@ -74,13 +74,13 @@ class ActiveSagas:
         finally:
             self._accepts = accepts
 
-    def birth(self, new: Sequence[UUID]) -> Birth:
+    def first_leases(self, new: Sequence[UUID]) -> FirstLeases:
         """Say which of the sagas about to be started this replica can run at once."""
-        return Birth(new[: self._room()], self.owner, self._settings.lease_s)
+        return FirstLeases(new[: self._room()], self.owner, self._settings.lease_s)
 
     def adopt(self, new: NewSaga, created_at: datetime, sent_at: float) -> None:
-        """Run a saga that was born leased to this replica; `sent_at` is the monotonic time before that was written."""
-        self.begin(newborn(new, created_at), History(), sent_at)
+        """Run a saga started leased to this replica; `sent_at` is the monotonic time before that was written."""
+        self.begin(leased_from_start(new, created_at), History(), sent_at)
 
     async def listening_run(self, saga_id: UUID) -> Run | None:
         """Return the run that a signal can be handed to now; None if the signal has to be settled in the saga's row."""

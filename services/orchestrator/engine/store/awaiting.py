@@ -25,9 +25,9 @@ async def start_called(conn: Connection, new: Sequence[NewSaga], *, now: datetim
     """Start sagas whose ends their parents wait for, in the caller's transaction; of one that exists that is noted."""
     if not new:
         return
-    births = sagas.births(new, sagas.Birth(), now)
+    starts = sagas.start_parameters(new, sagas.NO_LEASES, now)["sagas"]
     waiting = {"child_ids": [saga.id for saga in new], "parent_ids": [saga.parent_id for saga in new]}
-    await conn.fetch(queries()["start_called"], {"now": now, "sagas": births["sagas"], **waiting})
+    await conn.fetch(queries()["start_called"], {"now": now, "sagas": starts, **waiting})
 
 
 async def ended(conn: Connection, *, limit: int) -> dict[UUID, ChildEnd]:

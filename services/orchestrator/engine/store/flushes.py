@@ -49,7 +49,7 @@ async def write_behind(conn: Connection, flush: Flush, *, now: datetime | None) 
 async def _write_rest(conn: Connection, applied: Sequence[Flush], *, now: datetime | None) -> None:
     await signals.expire(conn, [(flush.saga_id, name) for flush in applied for name in flush.expired], now=now)
     starts = [saga for flush in applied for saga in flush.starts]
-    await sagas.insert(conn, [saga for saga in starts if not saga.awaited], now=now)
+    await sagas.start(conn, [saga for saga in starts if not saga.awaited], now=now)
     await awaiting.start_called(conn, [saga for saga in starts if saga.awaited], now=now)
     for flush in applied:
         for alarm in flush.alarms:

@@ -18,7 +18,7 @@
 -- because a bare volatile function could not be compared with an index.
 
 -- name: insert_sagas
--- Starts sagas; those that exist already are left alone and not returned. One that is to run here at once is born leased.
+-- Starts sagas; those that exist already are left alone and not returned. One that is to run here at once is leased from the start.
 insert into sagas (id, workflow, version, key, subject, parent_id, traceparent, phase, run_state, epoch, flush_no, signal_no,
                    undo_no, takeovers, faults, no_return, alone, due_at, owner, created_at, updated_at, input)
 select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward',

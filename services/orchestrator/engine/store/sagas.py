@@ -16,30 +16,29 @@ from services.orchestrator.engine.store.queries import queries, reads
 
 
 @dataclass(frozen=True, slots=True)
-class Birth:
-    """Which of the sagas to be started run here at once: their ids, the replica, and how long it may hold them."""
+class FirstLeases:
+    """Which of the sagas to be started are leased at once: their ids, to which replica, and for how long."""
 
-    leased: Collection[UUID] = ()
+    saga_ids: Collection[UUID] = ()
     owner: str | None = None
     lease_s: float = 0.0
 
 
-async def insert(conn: Connection, new: Sequence[NewSaga], *, now: datetime | None) -> frozenset[UUID]:
-    """Start sagas in the caller's transaction; return the ids of those that did not exist yet."""
+NO_LEASES = FirstLeases()
+
+
+async def start(
+    conn: Connection, new: Sequence[NewSaga], leases: FirstLeases = NO_LEASES, *, now: datetime | None
+) -> dict[UUID, datetime]:
+    """Start sagas, some of them leased; return when those that did not exist yet were created, by id."""
     if not new:
-        return frozenset()
-    rows = await conn.fetch(queries()["insert_sagas"], births(new, Birth(), now))
-    return frozenset(row["id"] for row in rows)
-
-
-async def bear(conn: Connection, new: Sequence[NewSaga], birth: Birth, *, now: datetime | None) -> dict[UUID, datetime]:
-    """Start sagas, some of them leased; return the ids of those that did not exist yet, and when they were created."""
-    rows = await conn.fetch(queries()["insert_sagas"], births(new, birth, now))
+        return {}
+    rows = await conn.fetch(queries()["insert_sagas"], start_parameters(new, leases, now))
     return {row["id"]: row["created_at"] for row in rows}
 
 
-def births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[str, Any]:
-    """Return what a statement that starts sagas asks for."""
+def start_parameters(new: Sequence[NewSaga], leases: FirstLeases, now: datetime | None) -> dict[str, Any]:
+    """Return the parameters of a statement that starts sagas."""
     unique = list({saga.id: saga for saga in reversed(new)}.values())  # of two starts in one batch the first counts
     return {
         "now": now,
@@ -54,12 +53,12 @@ def births(new: Sequence[NewSaga], birth: Birth, now: datetime | None) -> dict[s
                 saga.traceparent,
                 saga.delay_s,
                 saga.input,
-                saga.id in birth.leased,
+                saga.id in leases.saga_ids,
             )
             for saga in unique
         ],
-        "owner": birth.owner,
-        "lease_s": birth.lease_s,
+        "owner": leases.owner,
+        "lease_s": leases.lease_s,
     }
 
 

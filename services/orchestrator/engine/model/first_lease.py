@@ -1,4 +1,4 @@
-"""A saga that is leased from its start on, as a value."""
+"""A saga that was started leased to the replica that was asked, as a value."""
 
 from datetime import datetime
 
@@ -6,8 +6,8 @@ from services.orchestrator.engine.model.records import NewSaga, Saga
 from services.orchestrator.engine.model.states import Phase, RunState
 
 
-def newborn(new: NewSaga, created_at: datetime) -> Saga:
-    """Return a saga that was born leased, as a claim would read it."""
+def leased_from_start(new: NewSaga, created_at: datetime) -> Saga:
+    """Return a saga that was started leased, as a claim would read it."""
     return Saga(
         id=new.id,
         workflow=new.workflow,
