@@ -11,7 +11,7 @@ FAULTS = f"{ENGINE}/test_transaction_faults.py"
 LEASES = f"{ENGINE}/test_transaction_leases.py"
 GHOSTS = f"{ENGINE}/test_transaction_ghosts.py"
 
-ASK = "await until_answered(lambda: self._committed(asked, flush), self._clock, partial(self._tell, asked))"
+ASK = "await until_answered(lambda: self._committed(attempt, flush), self._clock, log_retry)"
 COMMIT = "                await transaction.pop_all().aclose()\n"
 REFUSED = (
     "                if answer is not APPLIED:\n                    raise LeaseLost if answer is LOST else Overtaken\n"

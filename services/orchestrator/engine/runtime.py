@@ -30,7 +30,7 @@ from services.orchestrator.engine.running.calls import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.end_waiters import EndWaiters
 from services.orchestrator.engine.running.endings import Endings
-from services.orchestrator.engine.running.limits import LimitedCodec
+from services.orchestrator.engine.running.limited_codec import LimitedCodec
 from services.orchestrator.engine.running.loader import Loader
 from services.orchestrator.engine.running.tools import Tools
 from services.orchestrator.engine.store import sagas

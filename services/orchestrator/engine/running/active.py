@@ -119,7 +119,7 @@ class ActiveSagas:
         """
         self._hooks.claimed(saga)
         lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s, grant)
-        turn = self._turns.take(saga, history, lease, kept)
+        turn = self._turns.run(saga, history, lease, kept)
         task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
         self.turns[task] = lease
         self._running[saga.id] = saga

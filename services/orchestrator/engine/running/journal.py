@@ -220,7 +220,7 @@ class Journal:
         undo: Callable[..., Awaitable[None]] | None,
     ) -> Any:
         """Call a saga once and wait for its end; the deadline is fixed once."""
-        asked = child_calls.Asked(definition, key, value, subject, timeout, undo)
+        asked = child_calls.AskedCall(definition, key, value, subject, timeout, undo)
         return await child_calls.call(self._log, self._definition, self._codec, asked)
 
     def send(self, message: Message) -> None:

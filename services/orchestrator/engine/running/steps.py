@@ -1,4 +1,4 @@
-"""What an attempt's outcome means for a saga: recorded, refused, or tried again."""
+"""The account of a saga's calls: which may start, and what an attempt's outcome means: recorded, or tried again."""
 
 from datetime import datetime, timedelta
 from typing import Any

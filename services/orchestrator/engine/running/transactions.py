@@ -39,7 +39,7 @@ class _AppliedBefore(Exception):
     """An earlier attempt was committed, though nobody heard of it: what this one has written must go."""
 
 
-class _Asked(NamedTuple):
+class _Attempt(NamedTuple):
     """One attempt of a transaction."""
 
     run: Run
@@ -85,47 +85,47 @@ class Transactions:
         if run.lease.grant is not None or run.pending.handover is not None:
             await self._committer.write(run.pending, run.pending.flush(FORWARD, LEASED))
         async with self._places:
-            return await self._insist(_Asked(run, command, call))
+            return await self._insist(_Attempt(run, command, call))
 
-    async def _insist(self, asked: _Asked) -> Attempted:
+    async def _insist(self, attempt: _Attempt) -> Attempted:
         """Run the code until it is committed, or fails by its own doing; again soon if others have disturbed it."""
         pause_s, disturbed = RETRY_S, 0
         while True:
-            if not asked.run.lease.valid(self._clock.monotonic()):
+            if not attempt.run.lease.valid(self._clock.monotonic()):
                 raise LeaseLost
             error: BaseException | None
             try:
-                tried = await self._try(asked)
+                tried = await self._try(attempt)
             except Exception as away:
                 if not is_transient(away):
                     raise
                 error = away
             else:
                 if tried.flush is not None:
-                    self._take(asked, tried.flush, self._clock.monotonic() - tried.sent_at)
+                    self._take(attempt, tried.flush, self._clock.monotonic() - tried.sent_at)
                 disturbed += tried.is_disturbed
                 if not tried.is_disturbed or disturbed == SOON_MAX:
                     return tried.attempted
                 error = tried.attempted.error
-            self._tell(asked, error)
+            self._log_retry(attempt, error)
             await self._clock.sleep(pause_s)
             pause_s = min(RETRY_MAX_S, pause_s * 2)
 
-    async def _try(self, asked: _Asked) -> _Tried:
+    async def _try(self, attempt: _Attempt) -> _Tried:
         """Run the code once, and commit; what it raises has nothing to do with the code."""
         attempted, flush = Attempted(), None
         is_disturbed, sent_at = False, 0.0
         try:
             async with AsyncExitStack() as transaction:
                 conn = await transaction.enter_async_context(self._database.begin())
-                attempted = await self._run_code(conn, asked)
+                attempted = await self._run_code(conn, attempt)
                 if attempted.error is not None:
                     is_disturbed = conn.is_server_lost or is_contention(attempted.error)
                     raise _RolledBack
-                output, attempted.value = self._kept(asked, attempted)
-                flush = self._flush_of(asked, output)
+                output, attempted.value = self._kept(attempt, attempted)
+                flush = self._flush_of(attempt, output)
                 sent_at = self._clock.monotonic()
-                await self._commit(transaction, conn, asked.pending, flush)
+                await self._commit(transaction, conn, attempt.pending, flush)
         except _RolledBack:
             return _Tried(attempted, is_disturbed=is_disturbed and attempted.verdict is Verdict.ROLLED_BACK)
         except PayloadError as error:
@@ -133,18 +133,18 @@ class Transactions:
         except Exception as error:
             if flush is None or isinstance(error, MemoryError):
                 raise
-            tried = await self._what_became_of(asked, flush, error)
+            tried = await self._what_became_of(attempt, flush, error)
             return tried._replace(sent_at=sent_at)
         return _Tried(attempted, flush, sent_at)
 
-    async def _run_code(self, conn: Connection, asked: _Asked) -> Attempted:
-        command = asked.command
+    async def _run_code(self, conn: Connection, attempt: _Attempt) -> Attempted:
+        command = attempt.command
         with lent(conn) as connection:
             return await self._caller.attempt(
-                asked.run.saga,
+                attempt.run.saga,
                 command.position,
                 command.name,
-                asked.call.attempt,
+                attempt.call.attempt,
                 command.timeout_s,
                 lambda step: command.fn(
                     Transaction(connection, step.key, step.attempt, step.saga_id, step.acting_user, step.log),
@@ -153,18 +153,18 @@ class Transactions:
                 rolls_back=True,
             )
 
-    def _kept(self, asked: _Asked, attempted: Attempted) -> tuple[str, Any]:
+    def _kept(self, attempt: _Attempt, attempted: Attempted) -> tuple[str, Any]:
         try:
-            return self._codec.kept(attempted.value, asked.command.result_shape)
+            return self._codec.kept(attempted.value, attempt.command.result_shape)
         except PayloadError as error:
-            raise PayloadError(f"the result of {asked.command.name}: {error}") from error
+            raise PayloadError(f"the result of {attempt.command.name}: {error}") from error
 
-    def _flush_of(self, asked: _Asked, output: str) -> Flush:
+    def _flush_of(self, attempt: _Attempt, output: str) -> Flush:
         """Return the flush of everything pending with what this transaction comes to; the buffer stays as it is."""
-        _, command, call = asked
-        pending = asked.pending
+        _, command, call = attempt
+        pending = attempt.pending
         undos: tuple[Undo, ...] = ()
-        finished_at = asked.run.log.now()
+        finished_at = attempt.run.log.now()
         record = LogRecord(
             command.position, command.kind, command.name, call.started_at, finished_at, output, attempts=call.attempt
         )
@@ -200,20 +200,21 @@ class Transactions:
             pending.under_way = None
             under_way.set_result(APPLIED)
 
-    async def _what_became_of(self, asked: _Asked, flush: Flush, error: Exception) -> _Tried:
+    async def _what_became_of(self, attempt: _Attempt, flush: Flush, error: Exception) -> _Tried:
         """Say what became of a flush that was not answered, or failed; raise the error if only a lock stood against it.
 
         A connection that is lost here may have been lost by the code, by a pause for instance: that counts.
         """
-        record = await until_answered(lambda: self._committed(asked, flush), self._clock, partial(self._tell, asked))
+        log_retry = partial(self._log_retry, attempt)
+        record = await until_answered(lambda: self._committed(attempt, flush), self._clock, log_retry)
         if record is not None:
-            value = self._codec.decode(record.output or "null", asked.command.result_shape)
+            value = self._codec.decode(record.output or "null", attempt.command.result_shape)
             return _Tried(Attempted(value), flush._replace(records=(*flush.records[:-1], record)))
         if is_contention(error):
             raise error
         return _Tried(Attempted(verdict=Verdict.ROLLED_BACK, error=error), is_disturbed=is_transient(error))
 
-    async def _committed(self, asked: _Asked, flush: Flush) -> LogRecord | None:
+    async def _committed(self, attempt: _Attempt, flush: Flush) -> LogRecord | None:
         """Return what is recorded of a transaction, None if it was not committed and cannot be any more."""
         async with self._database.in_time(self._patience_s), self._database.autocommit() as conn:
             saga = await sagas.lock(conn, flush.saga_id, now=None)
@@ -222,19 +223,19 @@ class Transactions:
             if saga.flush_no < flush.flush_no:
                 return None
             log = await steps.of_sagas(conn, [flush.saga_id])
-        return {record.position: record for _, record in log}[asked.command.position]
+        return {record.position: record for _, record in log}[attempt.command.position]
 
-    def _take(self, asked: _Asked, flush: Flush, seconds: float) -> None:
+    def _take(self, attempt: _Attempt, flush: Flush, seconds: float) -> None:
         """Forget what is committed, and tell of it."""
-        asked.pending.calls.pop(asked.command.position, None)
-        asked.pending.undo_no = flush.undo_no
-        self._committer.take(asked.pending, flush, APPLIED)
+        attempt.pending.calls.pop(attempt.command.position, None)
+        attempt.pending.undo_no = flush.undo_no
+        self._committer.take(attempt.pending, flush, APPLIED)
         self._committer.pass_on(flush)
         self._hooks.flushed((flush,), seconds)
 
-    def _tell(self, asked: _Asked, error: BaseException | None) -> None:
+    def _log_retry(self, attempt: _Attempt, error: BaseException | None) -> None:
         """Log that a transaction is not through yet; the words of an author's error may name anything."""
-        saga_id, command = str(asked.run.saga.id), asked.command
+        saga_id, command = str(attempt.run.saga.id), attempt.command
         self._log.warning(
             "engine.transaction_retried",
             saga_id=saga_id,

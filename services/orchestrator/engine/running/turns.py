@@ -67,23 +67,23 @@ class Turns:
         """Let every turn give its lease back as soon as no call is under way."""
         self.executor.draining = self.compensator.draining = True
 
-    async def take(self, saga: Saga, history: History, lease: Lease, kept: Run | None = None) -> None:
+    async def run(self, saga: Saga, history: History, lease: Lease, kept: Run | None = None) -> None:
         """Move a leased saga on as far as it goes; a lost lease ends the turn, a fault of the engine shows as stuck.
 
         `kept` is the saga's run if it is in memory; without it, `history` has the whole log.
         """
         settings = self.tools.settings
         if not settings.suspect_takeovers <= saga.takeovers < settings.max_takeovers:
-            await self._take(saga, history, lease, kept)
+            await self._run(saga, history, lease, kept)
             return
         async with self.quarantine.of(saga.id):
             self.tools.hooks.isolate_before(saga)
             if await self.tools.loader.isolate(saga.id, saga.epoch):
-                await self._take(saga, history, lease, kept)
+                await self._run(saga, history, lease, kept)
             elif kept is not None:
                 kept.close()
 
-    async def _take(self, saga: Saga, history: History, lease: Lease, kept: Run | None) -> None:
+    async def _run(self, saga: Saga, history: History, lease: Lease, kept: Run | None) -> None:
         definition = self.registry.get(saga.workflow, saga.version)
         if definition is None:
             raise LookupError(f"claimed {saga.workflow}@{saga.version}, which is not registered")
