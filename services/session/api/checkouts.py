@@ -31,9 +31,9 @@ from services.session.api.resources import Wired
 from services.session.domain import order as domain
 from services.session.domain.checkout import (
     WORKFLOW,
-    Executed,
-    Placed,
-    Wanted,
+    CheckoutRequest,
+    ExecutionMark,
+    PlacedAttempt,
     derived_order_id,
     fingerprint,
     id_of_saga,
@@ -90,19 +90,19 @@ async def check_out(
     order_id = checkout.order_id or derived_order_id(user_id, key.key)
     bind(order_id=order_id, user_id=user_id)
     token = _payment_token(checkout, wired.settings)
-    placed: Placed | None = None
+    placed: PlacedAttempt | None = None
 
     async def place(conn: Connection) -> StoredAnswer:
         nonlocal placed
         now = wired.clock.sql_now()
-        wanted = Wanted(
+        request = CheckoutRequest(
             user_id,
             order_id,
             domain.Address(**checkout.shipping_address.model_dump()),
             token_hash=fingerprint("token", order_id, token),
             key_hash=fingerprint("key", user_id, key.key),
         )
-        placed = await checkouts.place(conn, wanted, sealer=wired.sealer, now=now)
+        placed = await checkouts.place(conn, request, sealer=wired.sealer, now=now)
         if placed.fresh:
             await outbox.enqueue(conn, [_start_saga(placed, checkout.shipping_address, token, wired.sealer)], now=now)
         return _placed_answer(placed)
@@ -132,7 +132,7 @@ async def mark_executed(
 ) -> Response:
     """Mark an attempt as paid and take what it ordered out of the basket, in one transaction; idempotent."""
     bind(order_id=order_id)
-    executed: Executed | None = None
+    executed: ExecutionMark | None = None
 
     async def execute(conn: Connection) -> StoredAnswer:
         nonlocal executed
@@ -165,13 +165,13 @@ def _payment_token(checkout: Checkout, settings: SessionSettings) -> str:
     return settings.fallback_payment_token
 
 
-def _placed_answer(placed: Placed) -> StoredAnswer:
+def _placed_answer(placed: PlacedAttempt) -> StoredAnswer:
     where = links(placed.user_id, placed.order_id, placed.status)
     body = OrderPlaced(order_id=placed.order_id, attempt=placed.attempt, status=placed.status, links=where)
     return StoredAnswer.of(202, body, {"Location": where.self})
 
 
-def _start_saga(placed: Placed, address: Address, token: str, sealer: Sealer) -> Message:
+def _start_saga(placed: PlacedAttempt, address: Address, token: str, sealer: Sealer) -> Message:
     """Return the message that starts the attempt's saga; it alone carries the payment token, sealed until it leaves."""
     items = tuple(
         OrderItem(

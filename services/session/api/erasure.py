@@ -30,7 +30,7 @@ router = APIRouter(tags=["customers"])
 
 ERASE_USER = "erase-user"
 Admin = Annotated[Principal, Depends(authenticated("admin"))]
-WISH = {"value": {"reason": "asked for by the customer, ticket 4711"}}
+ASKED_FOR = {"value": {"reason": "asked for by the customer, ticket 4711"}}
 
 
 class EraseCustomer(RequestModel):
@@ -57,7 +57,7 @@ async def erase(
     admin: Admin,
     key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
     user_id: PathId,
-    wish: Annotated[EraseCustomer, Body(openapi_examples={"a wish": WISH})],
+    body: Annotated[EraseCustomer, Body(openapi_examples={"a customer's request": ASKED_FOR})],
     wired: Wired,
 ) -> Response:
     """Erase a customer whose orders have all ended: addresses and payloads go, ids, statuses and keys stay."""
@@ -71,11 +71,11 @@ async def erase(
             action="customer.erased",
             subject_id=user_id,
             actor=admin.subject,
-            reason=wish.reason,
+            reason=body.reason,
             details={"orders": orders},
             now=now,
         )
-        await outbox.enqueue(conn, [_erase_user(user_id, wish.reason, by=admin.subject)], now=now)
+        await outbox.enqueue(conn, [_erase_user(user_id, body.reason, by=admin.subject)], now=now)
         return StoredAnswer.of(202, CustomerErased(user_id=user_id, orders=orders))
 
     response = await answer_once(wired.database, wired.clock, key, work)

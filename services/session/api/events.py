@@ -15,7 +15,7 @@ from services.chassis.messaging import inbox
 from services.chassis.problems import problem_responses
 from services.contracts.events import CloudEvent, OrderEvent
 from services.session.api.resources import Resources, Wired, alarm
-from services.session.domain.order import Applied, News, Payment, Shipment
+from services.session.domain.order import AppliedUpdate, OrderUpdate, Payment, Shipment
 from services.session.store import orders, stock
 
 router = APIRouter(tags=["events"])
@@ -55,7 +55,7 @@ async def receive(
     data = event.data
     _check_envelope(event)
     bind(order_id=data.order_id)
-    applied: Applied | None = None
+    applied: AppliedUpdate | None = None
 
     async def apply(conn: Connection) -> StoredAnswer:
         nonlocal applied
@@ -72,9 +72,9 @@ async def receive(
     return response
 
 
-async def _apply(conn: Connection, wired: Resources, data: OrderEvent) -> Applied:
+async def _apply(conn: Connection, wired: Resources, data: OrderEvent) -> AppliedUpdate:
     now = wired.clock.sql_now()
-    applied = await orders.apply(conn, _news(data), now=now)
+    applied = await orders.apply(conn, _update_of(data), now=now)
     if data.status == "shipped" and not await stock.sell(conn, data.order_id, data.attempt, now=now):
         reason = f"attempt {data.attempt} was shipped without a held reservation; nothing was taken from the stock"
         await alarm(conn, wired, "sale-without-reservation", order_id=data.order_id, reason=reason)
@@ -94,10 +94,10 @@ def _check_envelope(event: CloudEvent) -> None:
         raise Invalid(faults=faults)
 
 
-def _news(data: OrderEvent) -> News:
+def _update_of(data: OrderEvent) -> OrderUpdate:
     payment = shipment = None
     if (paid := data.payment) is not None:
         payment = Payment(paid.payment_id, paid.transaction_id, paid.amount.amount_minor, paid.amount.currency)
     if (sent := data.shipment) is not None:
         shipment = Shipment(sent.carrier, sent.tracking_number)
-    return News(data.order_id, data.attempt, data.status, data.detail, payment, shipment, data.payment_undone_at)
+    return OrderUpdate(data.order_id, data.attempt, data.status, data.detail, payment, shipment, data.payment_undone_at)

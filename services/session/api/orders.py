@@ -1,4 +1,4 @@
-"""Orders over HTTP, as their customer sees them; and the wish to cancel one."""
+"""Orders over HTTP, as their customer sees them; and the request to cancel one."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -180,13 +180,13 @@ async def cancel_order(
     user_id: PathId,
     order_id: PathId,
     wired: Wired,
-    wish: Annotated[
+    body: Annotated[
         CancelOrder | None, Body(openapi_examples={"a reason": {"value": {"reason": "found it cheaper"}}})
     ] = None,
 ) -> Response:
     """Ask to cancel an order; its history then says `cancelled` or `cancel_refused`."""
     bind(order_id=order_id, user_id=user_id)
-    reason = (wish or CancelOrder()).reason
+    reason = (body or CancelOrder()).reason
 
     async def cancel(conn: Connection) -> StoredAnswer:
         now = wired.clock.sql_now()
@@ -221,9 +221,15 @@ async def cancel_answered(conn: Connection, message: Message, given: Answer, *, 
     latest = await orders.latest_attempt(conn, order_id)
     if latest is None:
         return
-    those = (attempt for attempt in range(latest, 0, -1) if message.path == _cancel_path(order_id, attempt))
-    await orders.record(conn, order_id, next(those, latest), CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now)
+    attempt = _attempt_of(message, latest)
+    await orders.record(conn, order_id, attempt, CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now)
     get_logger("session.orders").info("order.cancel_refused", order_id=order_id)
+
+
+def _attempt_of(message: Message, latest: int) -> int:
+    """Return the attempt whose saga a cancel was sent to: the path has the saga's id, derived from the attempt."""
+    tried = range(latest, 0, -1)
+    return next((attempt for attempt in tried if message.path == _cancel_path(message.key, attempt)), latest)
 
 
 def _cancel_saga(user_id: str, order_id: str, attempt: int, reason: str) -> Message:

@@ -9,12 +9,12 @@ from services.session.domain.errors import OrderConflict, OrderIdTaken
 from services.session.domain.order import RETRYABLE, Address
 
 WORKFLOW = "order"
-TRIES_MAX = 1_000
+ORDER_ATTEMPTS_MAX = 1_000
 """How often an order may be tried: its history, which is read as a whole, has the lines of all attempts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class CheckoutRequest:
     """What a checkout request asks for; token and key are known by their hashes only."""
 
     user_id: str
@@ -25,7 +25,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PresentAttempt:
     """An order as the store found it, with the content of its present attempt."""
 
     user_id: str
@@ -38,7 +38,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedAttempt:
     """The attempt that answers a checkout; `fresh` if this request has started it."""
 
     order_id: str
@@ -55,7 +55,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
+class ExecutionMark:
     """What marking did: `fresh` if it was marked now, `cleared` if that took something out of the basket."""
 
     user_id: str
@@ -63,18 +63,18 @@ class Executed:
     cleared: bool
 
 
-def next_attempt(wanted: Wanted, standing: Standing | None) -> int | None:
+def next_attempt(request: CheckoutRequest, present: PresentAttempt | None) -> int | None:
     """Return the attempt that the request starts; None if it means the attempt that stands."""
-    if standing is None:
+    if present is None:
         return 1
-    if standing.user_id != wanted.user_id:
+    if present.user_id != request.user_id:
         raise OrderIdTaken
-    same = standing.address == wanted.address and standing.token_hash == wanted.token_hash
-    repeated = standing.key_hash == wanted.key_hash
-    if standing.status in RETRYABLE and not repeated:
-        if standing.attempt >= TRIES_MAX:
+    same = present.address == request.address and present.token_hash == request.token_hash
+    repeated = present.key_hash == request.key_hash
+    if present.status in RETRYABLE and not repeated:
+        if present.attempt >= ORDER_ATTEMPTS_MAX:
             raise OrderConflict("This order was tried too often; place another one.")
-        return standing.attempt + 1
+        return present.attempt + 1
     if not same:
         raise OrderConflict
     return None

@@ -15,7 +15,7 @@ SHIPPED = frozenset({"shipped", "completed"})
 OPEN = frozenset({"pending_payment", "awaiting_approval", "approved", "needs_attention"})
 STATUSES = (*PROGRESS, *sorted(ENDED - {"completed"}), "needs_attention")
 
-WISHES_MAX = 20
+CANCEL_REQUESTS_MAX = 20
 """How often the cancellation of an attempt may be asked for: each refusal is told in the history, which only grows."""
 CANCEL_REQUESTED = "cancel_requested"
 CANCEL_REFUSED = "cancel_refused"
@@ -108,7 +108,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class OrderUpdate:
     """What an event tells of an attempt at an order; `payment_undone_at`: when the payment was voided or given back."""
 
     order_id: str
@@ -121,40 +121,40 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
-    """What an event did: whether the order was known, and whether its status moved."""
+class AppliedUpdate:
+    """What an update did: whether the order was known, and whether its status moved."""
 
     known: bool
     moved: bool
 
 
-def moves(present: str, news: str) -> bool:
+def moves(present: str, told: str) -> bool:
     """Tell whether an order may go from its present status to the one an event tells of.
 
     An ended order never moves; what was shipped can only be completed or need attention; and a message
     that comes late never takes an order back.
     """
-    if present in ENDED or news == present:
+    if present in ENDED or told == present:
         return False
     if present == "shipped":
-        return news in {"completed", "needs_attention"}
-    if present in PROGRESS and news in PROGRESS:
-        return PROGRESS.index(news) > PROGRESS.index(present)
+        return told in {"completed", "needs_attention"}
+    if present in PROGRESS and told in PROGRESS:
+        return PROGRESS.index(told) > PROGRESS.index(present)
     return True
 
 
-def detail_of(news: News, *, current: int) -> str:
+def detail_of(update: OrderUpdate, *, current: int) -> str:
     """Return the history's sentence for an event; it names the attempt when that is an older one."""
-    return _of_attempt(news, news.detail or DETAILS[news.status], current)
+    return _of_attempt(update, update.detail or DETAILS[update.status], current)
 
 
-def refund_of(news: News, *, current: int) -> str:
+def refund_of(update: OrderUpdate, *, current: int) -> str:
     """Return the history's sentence for a payment that was given back."""
-    return _of_attempt(news, DETAILS[REFUNDED], current)
+    return _of_attempt(update, DETAILS[REFUNDED], current)
 
 
-def _of_attempt(news: News, sentence: str, current: int) -> str:
-    return sentence if news.attempt == current else f"Attempt {news.attempt}: {sentence}"
+def _of_attempt(update: OrderUpdate, sentence: str, current: int) -> str:
+    return sentence if update.attempt == current else f"Attempt {update.attempt}: {sentence}"
 
 
 def check_cancellable(status: str) -> None:

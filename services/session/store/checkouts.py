@@ -9,7 +9,7 @@ from services.chassis.connection import Connection
 from services.chassis.errors import NotFound
 from services.chassis.sealing import Sealer
 from services.session.domain.cart import Basket, Line
-from services.session.domain.checkout import Executed, Placed, Standing, Wanted, next_attempt
+from services.session.domain.checkout import CheckoutRequest, ExecutionMark, PlacedAttempt, PresentAttempt, next_attempt
 from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderIdTaken
 from services.session.domain.order import DETAILS
 from services.session.domain.stock import HELD, merged
@@ -19,31 +19,31 @@ from services.session.store.queries import queries
 PENDING = "pending_payment"
 
 
-async def place(conn: Connection, wanted: Wanted, *, sealer: Sealer, now: datetime | None) -> Placed:
+async def place(conn: Connection, request: CheckoutRequest, *, sealer: Sealer, now: datetime | None) -> PlacedAttempt:
     """Start the attempt that a request asks for, or find the one that it repeats.
 
     The order is looked up before the basket is judged, so that a repeat is answered although the basket
     has been emptied by the first.
     """
-    basket = await carts.lock(conn, wanted.user_id)
-    standing = await _lock_standing(conn, wanted.order_id, sealer)
-    attempt = next_attempt(wanted, standing)
+    basket = await carts.lock(conn, request.user_id)
+    present = await _lock_present(conn, request.order_id, sealer)
+    attempt = next_attempt(request, present)
     if attempt is None:
-        return await _placed(conn, wanted.order_id)
-    if await _has_open_checkout(conn, wanted.user_id):
+        return await _placed(conn, request.order_id)
+    if await _has_open_checkout(conn, request.user_id):
         raise CheckoutInProgress
     if not basket.lines:
         raise CartEmpty
-    if standing is None:
-        await _insert_order(conn, wanted, now=now)
+    if present is None:
+        await _insert_order(conn, request, now=now)
     else:
-        await conn.fetch(queries()["try_again"], {"order_id": wanted.order_id, "attempt": attempt, "now": now})
-    address = addresses.sealed(wanted.address, sealer)
-    await _freeze(conn, wanted, attempt, basket, address=address, now=now)
-    return Placed(wanted.order_id, wanted.user_id, attempt, PENDING, basket.lines, fresh=True)
+        await conn.fetch(queries()["try_again"], {"order_id": request.order_id, "attempt": attempt, "now": now})
+    address = addresses.sealed(request.address, sealer)
+    await _freeze(conn, request, attempt, basket, address=address, now=now)
+    return PlacedAttempt(request.order_id, request.user_id, attempt, PENDING, basket.lines, fresh=True)
 
 
-async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> Executed:
+async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> ExecutionMark:
     """Mark an attempt as executed and take what it froze out of the basket; a repeat changes nothing.
 
     The mark belongs to the attempt and is never cleared, whatever becomes of the basket.
@@ -57,14 +57,14 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
     this_attempt = {"order_id": order_id, "attempt": attempt}
     frozen = await conn.first(queries()["read_attempt"], this_attempt)
     if frozen is not None and frozen["executed_at"] is not None:
-        return Executed(user_id, fresh=False, cleared=False)
+        return ExecutionMark(user_id, fresh=False, cleared=False)
     hold = await stock.lock(conn, order_id, attempt)
     if frozen is None or order["attempt"] != attempt or hold is None or hold.status != HELD:
         raise NotReserved
     await conn.fetch(queries()["mark_executed"], {**this_attempt, "now": now})
     left = basket.minus(merged((line.sku, line.quantity) for line in lines_of(frozen["lines"])))
     await carts.save(conn, basket, left)
-    return Executed(user_id, fresh=True, cleared=left != basket)
+    return ExecutionMark(user_id, fresh=True, cleared=left != basket)
 
 
 async def frozen_pieces(conn: Connection, order_id: str, attempt: int) -> Mapping[str, int] | None:
@@ -78,12 +78,12 @@ def lines_of(frozen: str) -> tuple[Line, ...]:
     return tuple(Line(**line) for line in json.loads(frozen))
 
 
-async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Standing | None:
+async def _lock_present(conn: Connection, order_id: str, sealer: Sealer) -> PresentAttempt | None:
     order = await conn.first(queries()["lock_order"], {"order_id": order_id})
     if order is None:
         return None
     (attempt,) = await conn.fetch(queries()["read_attempt"], {"order_id": order_id, "attempt": order["attempt"]})
-    return Standing(
+    return PresentAttempt(
         user_id=order["user_id"],
         order_id=order_id,
         attempt=order["attempt"],
@@ -94,37 +94,37 @@ async def _lock_standing(conn: Connection, order_id: str, sealer: Sealer) -> Sta
     )
 
 
-async def _placed(conn: Connection, order_id: str) -> Placed:
+async def _placed(conn: Connection, order_id: str) -> PlacedAttempt:
     (order,) = await conn.fetch(queries()["read_order"], {"order_id": order_id})
     (attempt,) = await conn.fetch(queries()["read_attempt"], {"order_id": order_id, "attempt": order["attempt"]})
     lines = lines_of(attempt["lines"])
-    return Placed(order_id, order["user_id"], order["attempt"], order["status"], lines, fresh=False)
+    return PlacedAttempt(order_id, order["user_id"], order["attempt"], order["status"], lines, fresh=False)
 
 
 async def _has_open_checkout(conn: Connection, user_id: str) -> bool:
     return await conn.first(queries()["open_checkout"], {"user_id": user_id}) is not None
 
 
-async def _insert_order(conn: Connection, wanted: Wanted, *, now: datetime | None) -> None:
-    values = {"order_id": wanted.order_id, "user_id": wanted.user_id, "now": now}
+async def _insert_order(conn: Connection, request: CheckoutRequest, *, now: datetime | None) -> None:
+    values = {"order_id": request.order_id, "user_id": request.user_id, "now": now}
     if await conn.first(queries()["insert_order"], values) is None:
         raise OrderIdTaken
 
 
 async def _freeze(
-    conn: Connection, wanted: Wanted, attempt: int, basket: Basket, *, address: str, now: datetime | None
+    conn: Connection, request: CheckoutRequest, attempt: int, basket: Basket, *, address: str, now: datetime | None
 ) -> None:
     await conn.fetch(
         queries()["freeze"],
         {
-            "order_id": wanted.order_id,
+            "order_id": request.order_id,
             "attempt": attempt,
             "lines": json.dumps([asdict(line) for line in basket.lines]),
             "total_minor": basket.total_minor,
             "currency": basket.currency,
             "address": json.dumps(address),
-            "token_hash": wanted.token_hash,
-            "key_hash": wanted.key_hash,
+            "token_hash": request.token_hash,
+            "key_hash": request.key_hash,
             "status": PENDING,
             "detail": DETAILS[PENDING],
             "now": now,

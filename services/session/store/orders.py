@@ -13,14 +13,14 @@ from services.session.domain.errors import CancelRefused
 from services.session.domain.order import (
     CANCEL_REFUSED,
     CANCEL_REQUESTED,
+    CANCEL_REQUESTS_MAX,
     DETAILS,
     OPEN,
     REFUNDED,
-    WISHES_MAX,
-    Applied,
+    AppliedUpdate,
     Entry,
-    News,
     Order,
+    OrderUpdate,
     Payment,
     Position,
     Shipment,
@@ -65,58 +65,58 @@ async def known_attempt(conn: Connection, order_id: str) -> tuple[int, str] | No
     return None if row is None else (row["attempt"], row["status"])
 
 
-async def apply(conn: Connection, news: News, *, now: datetime | None) -> Applied:
+async def apply(conn: Connection, update: OrderUpdate, *, now: datetime | None) -> AppliedUpdate:
     """Write what an event tells of an attempt; only the present attempt's can move the order."""
-    row = await conn.first(queries()["lock_order"], {"order_id": news.order_id})
+    row = await conn.first(queries()["lock_order"], {"order_id": update.order_id})
     if row is None:
-        return Applied(known=False, moved=False)
-    current = news.attempt == row["attempt"]
-    moved = current and moves(row["status"], news.status)
-    if news.payment_undone_at is not None:
-        await _tell_of_refund(conn, news, row["attempt"], at=news.payment_undone_at)
+        return AppliedUpdate(known=False, moved=False)
+    current = update.attempt == row["attempt"]
+    moved = current and moves(row["status"], update.status)
+    if update.payment_undone_at is not None:
+        await _tell_of_refund(conn, update, row["attempt"], at=update.payment_undone_at)
     await conn.fetch(
-        queries()["write_news"],
+        queries()["write_update"],
         {
-            "order_id": news.order_id,
-            "attempt": news.attempt,
-            "status": news.status,
+            "order_id": update.order_id,
+            "attempt": update.attempt,
+            "status": update.status,
             "moved": moved,
-            "checkout_open": row["checkout_open"] and news.status in OPEN,
-            "payment": json.dumps(asdict(news.payment)) if news.payment else None,
-            "shipment": json.dumps(asdict(news.shipment)) if news.shipment else None,
-            "told": bool(moved or not current or news.status != row["status"] or news.detail),
-            "detail": detail_of(news, current=row["attempt"]),
+            "checkout_open": row["checkout_open"] and update.status in OPEN,
+            "payment": json.dumps(asdict(update.payment)) if update.payment else None,
+            "shipment": json.dumps(asdict(update.shipment)) if update.shipment else None,
+            "told": bool(moved or not current or update.status != row["status"] or update.detail),
+            "detail": detail_of(update, current=row["attempt"]),
             "now": now,
         },
     )
-    return Applied(known=True, moved=moved)
+    return AppliedUpdate(known=True, moved=moved)
 
 
-async def _tell_of_refund(conn: Connection, news: News, current: int, *, at: datetime) -> None:
+async def _tell_of_refund(conn: Connection, update: OrderUpdate, current: int, *, at: datetime) -> None:
     """Add the line that the money is back, before the one of what it was given back for."""
-    values = {"order_id": news.order_id, "attempt": news.attempt, "at": at}
+    values = {"order_id": update.order_id, "attempt": update.attempt, "at": at}
     await conn.fetch(
-        queries()["tell_of_refund"], values | {"status": REFUNDED, "detail": refund_of(news, current=current)}
+        queries()["tell_of_refund"], values | {"status": REFUNDED, "detail": refund_of(update, current=current)}
     )
 
 
 async def request_cancel(
     conn: Connection, user_id: str, order_id: str, *, now: datetime | None
 ) -> tuple[int, str, bool]:
-    """Note that the customer wants to cancel; return attempt, status, and whether this is the first wish.
+    """Note that the customer wants to cancel; return attempt, status, and whether this request is a new one.
 
-    A wish that was refused may be uttered again, but not for ever; one still under way is not repeated.
+    What was refused may be asked for again, but not for ever; a request still under way is not repeated.
     """
     row = await conn.first(queries()["lock_order"], {"order_id": order_id})
     if row is None or row["user_id"] != user_id:
         raise NotFound
     attempt, status = row["attempt"], row["status"]
     check_cancellable(status)
-    wishes = [CANCEL_REQUESTED, CANCEL_REFUSED]
-    last = await conn.first(queries()["last_told"], {"order_id": order_id, "attempt": attempt, "statuses": wishes})
+    both = [CANCEL_REQUESTED, CANCEL_REFUSED]
+    last = await conn.first(queries()["last_told"], {"order_id": order_id, "attempt": attempt, "statuses": both})
     fresh = last is None or last["status"] != CANCEL_REQUESTED
     if fresh:
-        if last is not None and last["times"] >= len(wishes) * WISHES_MAX:
+        if last is not None and last["times"] >= len(both) * CANCEL_REQUESTS_MAX:
             raise CancelRefused
         await record(conn, order_id, attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
     return attempt, status, fresh

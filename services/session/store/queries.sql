@@ -161,7 +161,7 @@ update orders set checkout_open = false, updated_at = moment.at
 from moment
 where orders.order_id = :order_id
 
--- name: write_news
+-- name: write_update
 -- Writes what an event tells of a locked order: where it stands, what is known of the attempt, a line of history.
 with moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from services.chassis.db import Database
 from services.session.domain.checkout import id_of_saga
-from services.session.domain.order import WISHES_MAX
+from services.session.domain.order import CANCEL_REQUESTS_MAX
 from tests.postgres.session.conftest import SHELVES
 from tests.postgres.session.shop import Shop, check_refused, opened
 from tests.support.clock import ManualClock
@@ -186,13 +186,13 @@ async def test_a_cancellation_is_refused_so_often(connected: Shop, orchestrator:
     """The history tells each wish and its refusal, and only grows: at last a wish is refused without being told."""
     orchestrator.cancel_status = 409
     await connected.ordered("alice", "order-1", {"book": 1})
-    for _ in range(WISHES_MAX):
+    for _ in range(CANCEL_REQUESTS_MAX):
         assert (await connected.cancel("alice", "order-1")).status_code == 202
         await connected.app.state.relay.run_until_idle()
     check_refused(await connected.cancel("alice", "order-1"), 409, "cancel-refused")
     await connected.app.state.relay.run_until_idle()
     told = [entry["status"] for entry in (await connected.order("alice", "order-1"))["history"]]
-    assert told == ["pending_payment", *["cancel_requested", "cancel_refused"] * WISHES_MAX]
+    assert told == ["pending_payment", *["cancel_requested", "cancel_refused"] * CANCEL_REQUESTS_MAX]
 
 
 OTHER_SAGA = id_of_saga("order", "order-2")

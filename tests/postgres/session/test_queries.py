@@ -16,8 +16,8 @@ from services.chassis.sealing import Sealer
 from services.chassis.sql import Statement
 from services.session import store
 from services.session.domain.cart import Product
-from services.session.domain.checkout import Wanted
-from services.session.domain.order import Address, News
+from services.session.domain.checkout import CheckoutRequest
+from services.session.domain.order import Address, OrderUpdate
 from services.session.store import carts, checkouts, erasure, orders, stock
 from services.session.store.queries import queries
 from tests.support import plans
@@ -94,7 +94,7 @@ async def add(conn: Connection) -> None:
 
 
 async def check_out(conn: Connection) -> None:
-    await checkouts.place(conn, Wanted("alice", "order-1", HOME, "t", "k"), sealer=Sealer(["key"]), now=NOW)
+    await checkouts.place(conn, CheckoutRequest("alice", "order-1", HOME, "t", "k"), sealer=Sealer(["key"]), now=NOW)
 
 
 async def execute(conn: Connection) -> None:
@@ -115,7 +115,7 @@ async def release(conn: Connection) -> None:
 
 
 async def ship(conn: Connection) -> None:
-    await orders.apply(conn, News("order-1", 1, "shipped", None, None, None), now=NOW)
+    await orders.apply(conn, OrderUpdate("order-1", 1, "shipped", None, None, None), now=NOW)
     await stock.sell(conn, "order-1", 1, now=NOW)
 
 

@@ -11,7 +11,7 @@ from services.session.domain.order import (
     REFUNDED,
     SHIPPED,
     STATUSES,
-    News,
+    OrderUpdate,
     check_cancellable,
     detail_of,
     is_cancellable,
@@ -21,27 +21,27 @@ from services.session.domain.order import (
 
 
 @pytest.mark.parametrize("ended", sorted(ENDED))
-@pytest.mark.parametrize("news", STATUSES)
-def test_an_end_is_final(ended: str, news: str) -> None:
+@pytest.mark.parametrize("told", STATUSES)
+def test_an_end_is_final(ended: str, told: str) -> None:
     """No event moves an order that has ended."""
-    assert not moves(ended, news)
+    assert not moves(ended, told)
 
 
 def test_progress_goes_forward_only() -> None:
     """An order goes on along its way, may skip, and never goes back."""
     for at, present in enumerate(PROGRESS[:-1]):
-        for to, news in enumerate(PROGRESS):
-            assert moves(present, news) == (to > at)
+        for to, told in enumerate(PROGRESS):
+            assert moves(present, told) == (to > at)
 
 
 def test_what_was_shipped_is_only_completed_or_looked_after() -> None:
     """After the point of no return an order cannot fail any more."""
-    assert {news for news in STATUSES if moves("shipped", news)} == {"completed", "needs_attention"}
+    assert {told for told in STATUSES if moves("shipped", told)} == {"completed", "needs_attention"}
 
 
 def test_what_needs_attention_may_go_anywhere() -> None:
     """An operator's decision may lead to any other status."""
-    assert {news for news in STATUSES if moves("needs_attention", news)} == set(STATUSES) - {"needs_attention"}
+    assert {told for told in STATUSES if moves("needs_attention", told)} == set(STATUSES) - {"needs_attention"}
 
 
 def test_cancellable_until_shipped_or_ended() -> None:
@@ -61,8 +61,8 @@ def test_cancellable_until_shipped_or_ended() -> None:
 def test_every_status_has_a_sentence() -> None:
     """The history always says something; a late event names its attempt."""
     assert set(STATUSES) <= set(DETAILS)
-    news = News("order-1", 1, "payment_failed", None, None, None)
-    assert detail_of(news, current=1) == DETAILS["payment_failed"]
-    assert detail_of(news, current=2).startswith("Attempt 1: ")
-    assert refund_of(news, current=1) == DETAILS[REFUNDED]
-    assert refund_of(news, current=2) == f"Attempt 1: {DETAILS[REFUNDED]}"
+    update = OrderUpdate("order-1", 1, "payment_failed", None, None, None)
+    assert detail_of(update, current=1) == DETAILS["payment_failed"]
+    assert detail_of(update, current=2).startswith("Attempt 1: ")
+    assert refund_of(update, current=1) == DETAILS[REFUNDED]
+    assert refund_of(update, current=2) == f"Attempt 1: {DETAILS[REFUNDED]}"
