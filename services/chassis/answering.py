@@ -15,7 +15,7 @@ from services.chassis.clock import Clock
 from services.chassis.connection import Connection, Taken
 from services.chassis.db import Database
 from services.chassis.errors import InFlight, RequestError
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, number_of, recall, store
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, lock_number_of, recall, store
 
 _FIRST_NOT_OK: Final = 300
 
@@ -50,7 +50,7 @@ async def _answer(
 ) -> Response:
     now = clock.sql_now()
     try:
-        async with database.begin(alone=number_of(key)) as conn:
+        async with database.begin(alone=lock_number_of(key)) as conn:
             answer = stored = await recall(conn, key, now=now)
             if answer is None:
                 answer = await handler(conn)
@@ -65,7 +65,7 @@ async def _ready(answer: StoredAnswer) -> StoredAnswer:
     return answer
 
 
-async def answer_unheld(
+async def answer_without_transaction(
     database: Database,
     clock: Clock,
     key: IdempotencyKey | None,

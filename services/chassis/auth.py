@@ -34,8 +34,8 @@ from services.chassis.tokens import (
 
 _LEEWAY_S: Final = 5
 _MAX_TOKEN_CHARS: Final = 8_192
-_BELIEVED_S: Final = 60.0
-_BELIEVED_MAX: Final = 1_000
+_VERIFIED_S: Final = 60.0
+_VERIFIED_MAX: Final = 1_000
 _GUARDS: set[Callable[..., object]] = set()
 
 
@@ -55,7 +55,7 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
-class Believed:
+class VerifiedToken:
     """Whom a token's signature has proven, and when it holds: instants in seconds since 1970."""
 
     principal: Principal
@@ -83,7 +83,7 @@ class Authenticator:
         self._user_secret = user_secret
         self._service_secret = service_secret
         self._key_set = key_set
-        self._believed: TTLCache[str, Believed] = TTLCache(_BELIEVED_MAX, _BELIEVED_S, timer=clock.monotonic)
+        self._verified: TTLCache[str, VerifiedToken] = TTLCache(_VERIFIED_MAX, _VERIFIED_S, timer=clock.monotonic)
 
     async def principal(self, token: str, acting_user: str | None) -> Principal:
         """Return who this is; Unauthenticated for any token that does not hold now.
@@ -92,29 +92,29 @@ class Authenticator:
         """
         if len(token) > _MAX_TOKEN_CHARS or not token.isascii():
             raise Unauthenticated
-        believed = self._believed.get(token)
-        if believed is None:
+        verified = self._verified.get(token)
+        if verified is None:
             try:
-                believed = await self._believe(token)
+                verified = await self._verify(token)
             except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
                 raise Unauthenticated("The token is not accepted.") from None
-            self._believed[token] = believed
-        if not believed.holds_at(self._clock.now().timestamp()):
+            self._verified[token] = verified
+        if not verified.holds_at(self._clock.now().timestamp()):
             raise Unauthenticated("The token is not valid at this time.")
-        if believed.principal.kind == "user" or acting_user is None:
-            return believed.principal
+        if verified.principal.kind == "user" or acting_user is None:
+            return verified.principal
         if not re.fullmatch(IDENTIFIER, acting_user):
             raise Malformed(f"{ACTING_USER} is not a user id.")
-        return replace(believed.principal, acting_user=acting_user)
+        return replace(verified.principal, acting_user=acting_user)
 
-    async def _believe(self, token: str) -> Believed:
+    async def _verify(self, token: str) -> VerifiedToken:
         header = jwt.get_unverified_header(token)
         claimed = jwt.decode(token, options={"verify_signature": False})
         if claimed.get("aud") == self._audience:
-            return self._service(token)
-        return await self._user(token, header)
+            return self._verify_service(token)
+        return await self._verify_user(token, header)
 
-    async def _user(self, token: str, header: Mapping[str, Any]) -> Believed:
+    async def _verify_user(self, token: str, header: Mapping[str, Any]) -> VerifiedToken:
         if header.get("alg") == "HS256" and self._user_secret is not None:
             claims = _claims(token, self._user_secret, ["HS256"], USER_AUDIENCE, issuer=ISSUER)
         elif header.get("alg") in ("RS256", "ES256") and self._key_set is not None:
@@ -122,14 +122,14 @@ class Authenticator:
             claims = _claims(token, key, [header["alg"]], USER_AUDIENCE, issuer=ISSUER)
         else:
             raise Unauthenticated("The token is not accepted.")
-        return _believed(claims, Principal(_subject(claims), _scopes(claims) - {SERVICE_SCOPE}, "user"))
+        return _verified(claims, Principal(_subject(claims), _scopes(claims) - {SERVICE_SCOPE}, "user"))
 
-    def _service(self, token: str) -> Believed:
+    def _verify_service(self, token: str) -> VerifiedToken:
         claims = _claims(token, self._service_secret, ["HS256"], self._audience, issuer=None)
         issued_at, expires_at = _instant(claims, "iat"), _instant(claims, "exp")
         if expires_at - issued_at > SERVICE_TOKEN_LIFE_S or SERVICE_SCOPE not in _scopes(claims):
             raise Unauthenticated("The token is not accepted.")
-        return _believed(claims, Principal(_subject(claims), frozenset({SERVICE_SCOPE}), "service"))
+        return _verified(claims, Principal(_subject(claims), frozenset({SERVICE_SCOPE}), "service"))
 
 
 def _claims(token: str, key: Any, algorithms: list[str], audience: str, *, issuer: str | None) -> dict[str, Any]:
@@ -143,9 +143,9 @@ def _claims(token: str, key: Any, algorithms: list[str], audience: str, *, issue
     return jwt.decode(token, key, algorithms=algorithms, audience=audience, issuer=issuer, options=options)
 
 
-def _believed(claims: Mapping[str, Any], principal: Principal) -> Believed:
+def _verified(claims: Mapping[str, Any], principal: Principal) -> VerifiedToken:
     begins = [_instant(claims, name) for name in ("nbf", "iat") if name in claims]
-    return Believed(principal, max(begins, default=-math.inf) - _LEEWAY_S, _instant(claims, "exp"))
+    return VerifiedToken(principal, max(begins, default=-math.inf) - _LEEWAY_S, _instant(claims, "exp"))
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> float:

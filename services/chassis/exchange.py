@@ -1,4 +1,4 @@
-"""A request to another service and what it said, as plain values; and their way through any client of httpx.
+"""A request to another service and its reply, as plain values; and their way through any client of httpx.
 
 httpx's own requests and answers cost more than sending them does, most of it for addresses and headers.
 """
@@ -35,8 +35,8 @@ class Call(NamedTuple):
     body: bytes | None
 
 
-class Said(NamedTuple):
-    """An answer. What a header says twice is joined by commas in `encoding` and `retry_after`.
+class Reply(NamedTuple):
+    """What was answered. What a header says twice is joined by commas in `encoding` and `retry_after`.
 
     `body`: all of it, or somewhat more than MAX_ANSWER_BYTES; empty if it is compressed, for nobody reads that.
     """
@@ -52,7 +52,7 @@ class Said(NamedTuple):
         return compressed(self.encoding)
 
 
-Ask = Callable[[Call], Awaitable[Said]]
+Exchange = Callable[[Call], Awaitable[Reply]]
 
 
 class Site:
@@ -93,7 +93,7 @@ def compressed(encoding: str | None) -> bool:
     return encoding is not None and encoding != "identity"
 
 
-async def by_httpx(send: Callable[[httpx.Request], Awaitable[httpx.Response]], call: Call) -> Said:
+async def by_httpx(send: Callable[[httpx.Request], Awaitable[httpx.Response]], call: Call) -> Reply:
     """Make a call with httpx's requests and answers: over a transport, or a client that follows no redirects."""
     try:
         request = httpx.Request(call.method, call.address.url, headers=call.headers, content=call.body)
@@ -103,7 +103,7 @@ async def by_httpx(send: Callable[[httpx.Request], Awaitable[httpx.Response]], c
     try:
         encoding = response.headers.get("Content-Encoding")
         body = b"" if compressed(encoding) else await _read_some(response)
-        return Said(response.status_code, response.headers, encoding, response.headers.get("Retry-After"), body)
+        return Reply(response.status_code, response.headers, encoding, response.headers.get("Retry-After"), body)
     finally:
         await response.aclose()
 

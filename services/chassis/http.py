@@ -20,8 +20,8 @@ from pydantic import BaseModel
 from services.chassis import errors, logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Said, Site, origin
-from services.chassis.outbound import AllowList, OneTry, OutboundClient, asking, tls_to
+from services.chassis.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Reply, Site, origin
+from services.chassis.outbound import AllowList, OneTry, OutboundClient, exchange_by, tls_to
 from services.chassis.settings import ChassisSettings
 from services.chassis.texts import without_unstorable
 from services.chassis.tracing import REQUEST_ID
@@ -69,7 +69,7 @@ class ServiceClient:
     ) -> None:
         self.service = service
         self._site = Site(base_url)
-        self._ask = asking(http)
+        self._exchange = exchange_by(http)
         self._clock = clock
         self._tokens = tokens
 
@@ -97,12 +97,12 @@ class ServiceClient:
         content = _encode(body)
         try:
             async with asyncio.timeout(timeout_s):
-                said = await self._ask(Call(method, self._site.address(path, params), headers, content))
+                reply = await self._exchange(Call(method, self._site.address(path, params), headers, content))
         except httpx.UnsupportedProtocol as refusal:
             raise self._unknown(f"not called, as {refusal}") from refusal
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
             raise self._unknown(f"no answer ({type(error).__name__})") from error
-        return self._judge(said, accept)
+        return self._judge(reply, accept)
 
     def _headers(self, *, has_body: bool, key: str | None, acting_user: str | None) -> dict[str, str]:
         headers = {
@@ -123,18 +123,18 @@ class ServiceClient:
             headers[REQUEST_ID] = request_id
         return headers
 
-    def _judge(self, said: Said, accept: Collection[int]) -> Answer:
-        status, raw = said.status, said.body
-        if said.compressed:
+    def _judge(self, reply: Reply, accept: Collection[int]) -> Answer:
+        status, raw = reply.status, reply.body
+        if reply.compressed:
             raise self._unknown("the answer is compressed", status)
         if len(raw) > MAX_ANSWER_BYTES:
             raise self._unknown("the answer is too large", status)
         if 200 <= status < 300:
-            return Answer(status, self._read(status, raw), said.headers)
-        retry_after_s = self._retry_after_s(said.retry_after)
+            return Answer(status, self._read(status, raw), reply.headers)
+        retry_after_s = self._retry_after_s(reply.retry_after)
         code, detail = _problem(raw)
         if status in accept and not (status == 409 and retry_after_s is not None) and code not in _NO_BUSINESS_CODES:
-            return Answer(status, self._read(status, raw), said.headers)
+            return Answer(status, self._read(status, raw), reply.headers)
         words = f"{status} {code or ''}".rstrip()
         if (
             status in _NOT_LET_IN

@@ -30,14 +30,14 @@ from services.chassis.sql import Queries
 KEPT_DAYS: Final = 7
 _DAY_S: Final = 86_400
 REPLAYED: Final = "Idempotent-Replayed"
-_SAID: Final = "1-255 printable ASCII characters; the same key and body give the same answer."
+_DESCRIPTION: Final = "1-255 printable ASCII characters; the same key and body give the same answer."
 REQUIRED: Final = "x-required"
 """Marks a header that the document calls required though FastAPI is not to check it: a missing one is our 400."""
 PARAMETER: Final = {
     "name": "idempotency-key",
     "in": "header",
     "required": False,
-    "description": _SAID,
+    "description": _DESCRIPTION,
     "schema": {"type": "string"},
 }
 """The header in the document of a route that reads it by itself."""
@@ -104,7 +104,7 @@ def idempotency_key(*, required: bool) -> Callable[..., Awaitable[IdempotencyKey
         request: Request,
         idempotency_key: Annotated[
             str | None,
-            Header(description=_SAID, json_schema_extra={REQUIRED: True} if required else None),
+            Header(description=_DESCRIPTION, json_schema_extra={REQUIRED: True} if required else None),
         ] = None,
     ) -> IdempotencyKey | None:
         principal = await current_principal(request, await bearer(request))
@@ -231,13 +231,13 @@ def _scope(key: IdempotencyKey) -> dict[str, Any]:
     return {"caller": key.caller, "route": key.route, "key": key.key}
 
 
-def number_of(key: IdempotencyKey) -> int:
+def lock_number_of(key: IdempotencyKey) -> int:
     """Return the 64-bit number of the key's advisory lock."""
     digest = hashlib.sha256(f"{key.caller}\0{key.route}\0{key.key}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def name_of(key: IdempotencyKey) -> str:
+def request_name_of(key: IdempotencyKey) -> str:
     """Return a name of the request that a key came with, its content included, which tells neither."""
     return hashlib.sha256(f"{key.caller}\0{key.route}\0{key.key}\0{key.fingerprint}".encode()).hexdigest()
 

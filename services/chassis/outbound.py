@@ -16,7 +16,7 @@ import httpx
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from services.chassis.exchange import MAX_ANSWER_BYTES, Ask, Call, Said, address, by_httpx, compressed, origin
+from services.chassis.exchange import MAX_ANSWER_BYTES, Call, Exchange, Reply, address, by_httpx, compressed, origin
 from services.chassis.loading import without_certificates
 
 with without_certificates():  # the contexts that aiohttp makes as it is loaded are not the one that we give it
@@ -39,7 +39,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
     """A transport with a short way beside httpx's."""
 
     @abstractmethod
-    async def exchange(self, call: Call) -> Said:
+    async def exchange(self, call: Call) -> Reply:
         """Make one call; raise what httpx raises."""
 
 
@@ -50,13 +50,13 @@ class AllowList(DirectTransport):
         """Take the `origins` (scheme, host and port) of the settings."""
         self._inner = inner
         self._origins = frozenset(origins)
-        self._ask: Ask = (
+        self._inner_exchange: Exchange = (
             inner.exchange if isinstance(inner, DirectTransport) else partial(by_httpx, inner.handle_async_request)
         )
 
-    async def exchange(self, call: Call) -> Said:
+    async def exchange(self, call: Call) -> Reply:
         self._check(call.address.origin)
-        return await self._ask(call)
+        return await self._inner_exchange(call)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._check(origin(request.url))
@@ -90,9 +90,9 @@ class OneTry(DirectTransport):
         self._connections_max = connections_max
         self._tls = tls if tls is not None else httpx.create_ssl_context(trust_env=False)
         self._pool: aiohttp.TCPConnector | None = None
-        self._doors: dict[str, aiohttp.ClientRequest] = {}
+        self._pool_keys: dict[str, aiohttp.ClientRequest] = {}
 
-    async def exchange(self, call: Call) -> Said:
+    async def exchange(self, call: Call) -> Reply:
         if call.method not in _METHODS:
             raise httpx.LocalProtocolError(f"{call.method} is not a method that we use")
         try:
@@ -103,15 +103,15 @@ class OneTry(DirectTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         headers = {name: value for name, value in request.headers.items() if name not in _FRAMING}
         body = await request.aread()
-        said = await self.exchange(Call(request.method, address(request.url), headers, body or None))
-        if said.compressed:
+        reply = await self.exchange(Call(request.method, address(request.url), headers, body or None))
+        if reply.compressed:
             raise httpx.DecodingError("the answer is compressed", request=request)
-        if len(said.body) > MAX_ANSWER_BYTES:
+        if len(reply.body) > MAX_ANSWER_BYTES:
             raise httpx.ReadError("the answer is too large", request=request)
         return httpx.Response(
-            said.status,
-            headers=[(name.encode(), value.encode(errors="surrogateescape")) for name, value in said.headers.items()],
-            stream=httpx.ByteStream(said.body),
+            reply.status,
+            headers=[(name.encode(), value.encode(errors="surrogateescape")) for name, value in reply.headers.items()],
+            stream=httpx.ByteStream(reply.body),
             request=request,
         )
 
@@ -119,16 +119,16 @@ class OneTry(DirectTransport):
         if self._pool is not None:
             await self._pool.close()
 
-    async def _exchange(self, call: Call) -> Said:
-        door = self._door(call)
-        connection = await self._connections().connect(door, traces=[], timeout=_CONNECTING)
+    async def _exchange(self, call: Call) -> Reply:
+        pool_key = self._pool_key(call)
+        connection = await self._connections().connect(pool_key, traces=[], timeout=_CONNECTING)
         try:
             protocol = connection.protocol
             if protocol is None or protocol.should_close:  # what it has said would pass for the answer to this call
                 raise aiohttp.ServerDisconnectedError("the other side spoke before it was asked")
             protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_timeout=SILENCE_S)
             writer = StreamWriter(protocol, asyncio.get_running_loop())
-            await writer.write_headers(f"{call.method} {call.address.target} HTTP/1.1", _head(door, call))
+            await writer.write_headers(f"{call.method} {call.address.target} HTTP/1.1", _head(pool_key, call))
             if call.body:
                 await writer.write(call.body, drain=False)  # the answer may come before all of it is taken
             writer.set_eof()
@@ -144,7 +144,7 @@ class OneTry(DirectTransport):
             connection.close()
             raise
         connection.release()
-        return Said(message.code, message.headers, encoding, _joined(message.headers, "Retry-After"), body)
+        return Reply(message.code, message.headers, encoding, _joined(message.headers, "Retry-After"), body)
 
     def _connections(self) -> aiohttp.TCPConnector:
         """Open the pool, with the first request: it belongs to the running loop."""
@@ -154,23 +154,23 @@ class OneTry(DirectTransport):
             )
         return self._pool
 
-    def _door(self, call: Call) -> aiohttp.ClientRequest:
+    def _pool_key(self, call: Call) -> aiohttp.ClientRequest:
         """Return what the pool knows an origin by: a request that is never sent."""
-        asked = call.address.origin
-        door = self._doors.get(asked)
-        if door is None:
+        where = call.address.origin
+        pool_key = self._pool_keys.get(where)
+        if pool_key is None:
             url = URL(call.address.url).origin()
             if url.scheme not in {"http", "https"}:
                 raise httpx.UnsupportedProtocol(f"{url.scheme} is not a protocol that we use")
-            door = self._doors[asked] = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
-        return door
+            pool_key = self._pool_keys[where] = aiohttp.ClientRequest("GET", url, loop=asyncio.get_running_loop())
+        return pool_key
 
 
-def _head(door: aiohttp.ClientRequest, call: Call) -> CIMultiDict[str]:
+def _head(pool_key: aiohttp.ClientRequest, call: Call) -> CIMultiDict[str]:
     """Return all headers; the writer refuses a value that would end its line."""
     if not "".join(call.headers.values()).isascii():
         raise ValueError("a header is not ASCII")
-    head = CIMultiDict(Host=door.headers["Host"])
+    head = CIMultiDict(Host=pool_key.headers["Host"])
     head.update(call.headers)
     if call.body or call.method != "GET":
         head["Content-Length"] = str(len(call.body or b""))
@@ -232,7 +232,7 @@ class OutboundClient(httpx.AsyncClient):
         super().__init__(transport=transport, follow_redirects=False, trust_env=False)
         self._direct = transport
 
-    async def exchange(self, call: Call) -> Said:
+    async def exchange(self, call: Call) -> Reply:
         """Make one call; raise what httpx raises."""
         if self.is_closed:
             raise RuntimeError("the client is closed")
@@ -247,7 +247,7 @@ class OutboundClient(httpx.AsyncClient):
         """Keep none."""
 
 
-def asking(http: httpx.AsyncClient) -> Ask:
+def exchange_by(http: httpx.AsyncClient) -> Exchange:
     """Return the shortest way that a client has to make a call."""
     if isinstance(http, OutboundClient):
         return http.exchange

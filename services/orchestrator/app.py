@@ -44,7 +44,7 @@ from services.orchestrator.engine import Engine, EngineHooks, EngineSettings, Re
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
 from services.orchestrator.telemetry import Telemetry, take_census
 from services.orchestrator.workflows import ADMIN_APPROVAL, REGISTRY
-from services.orchestrator.workflows.events import name_of
+from services.orchestrator.workflows.events import event_name
 
 NAME: Final = "orchestrator"
 DATABASE_SETTING: Final = "ORCHESTRATOR_DATABASE_URL"
@@ -167,7 +167,7 @@ def _wire(
         database=database,
         clock=clock,
         addresses={"session": clients.session.http},
-        beliefs={name_of(status): takes_events for status in get_args(OrderStatus)},
+        answer_checks={event_name(status): takes_events for status in get_args(OrderStatus)},
         hooks=hooks,
         metrics=chassis.metrics,
     )

@@ -138,7 +138,7 @@ def _relay(
         clock=clock,
         addresses={"orchestrator": orchestrator},
         answers={orders.CANCEL_SAGA: cancel_answered},
-        beliefs={
+        answer_checks={
             checkouts.START_SAGA: checkouts.is_started,
             orders.CANCEL_SAGA: orders.is_cancel_answer,
             erasure.ERASE_USER: erasure.is_erased,

@@ -19,7 +19,7 @@ BACKOFF_S: Final = 0.2
 BACKOFF_MAX_S: Final = 30.0
 MISCONFIGURED_PAUSE_S: Final = 5.0
 
-Belief = Callable[[Message, str, Answer], bool]
+AnswerCheck = Callable[[Message, str, Answer], bool]
 """Says whether an answer to a message, whose body is given in clear, is about what was asked."""
 
 
@@ -76,14 +76,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """Sends messages to the services whose addresses it knows; `beliefs`: by message name, which answers count."""
+    """Sends messages to services whose addresses it knows; `answer_checks`: which answers count, by message name."""
 
     clock: Clock
     addresses: Mapping[str, ServiceClient]
     sealer: Sealer | None
     hooks: ChassisHooks
     stopping: Callable[[], bool]
-    beliefs: Mapping[str, Belief]
+    answer_checks: Mapping[str, AnswerCheck]
 
     async def deliver(self, lease: Lease, messages: Sequence[Message]) -> Outcome:
         """Send the messages of one key until one does not get through, or the lease nears its end."""
@@ -147,8 +147,8 @@ class Courier:
             acting_user=message.acting_user,
             accept=message.settled_by,
         )
-        believed = self.beliefs.get(message.name)
-        if believed is not None and not believed(message, body, answer):
+        is_about_it = self.answer_checks.get(message.name)
+        if is_about_it is not None and not is_about_it(message, body, answer):
             words = f"{message.service}: answered {answer.status}, but not about what was asked"
             raise RemoteUnknown(words, service=message.service, status=answer.status)
         return answer

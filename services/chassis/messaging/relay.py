@@ -10,7 +10,7 @@ from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
 from services.chassis.http import ServiceClient
 from services.chassis.loop import Loop
-from services.chassis.messaging.delivery import ALARMS, Belief, Courier, Lease, Outcome
+from services.chassis.messaging.delivery import ALARMS, AnswerCheck, Courier, Lease, Outcome
 from services.chassis.messaging.marks import AnswerHandler, Marks
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.queries import queries
@@ -30,8 +30,8 @@ class Relay:
     """Leases keys, sends their messages in sequence (several keys at a time), and marks in batches what was delivered.
 
     `addresses`: a client for each service that messages name. `answers`: by message name, what to do with the answer in
-    the transaction of the mark. `beliefs`: likewise, which answers count; one that does not is none, and the message is
-    sent again. `sealer` opens bodies that were sealed when they were written.
+    the transaction of the mark. `answer_checks`: likewise, which answers count; one that does not is none, and the
+    message is sent again. `sealer` opens bodies that were sealed when they were written.
     """
 
     def __init__(  # noqa: PLR0913 - the composition root names each part once
@@ -42,7 +42,7 @@ class Relay:
         addresses: Mapping[str, ServiceClient],
         metrics: Metrics,
         answers: Mapping[str, AnswerHandler] | None = None,
-        beliefs: Mapping[str, Belief] | None = None,
+        answer_checks: Mapping[str, AnswerCheck] | None = None,
         sealer: Sealer | None = None,
         hooks: ChassisHooks | None = None,
         lease_s: float = LEASE_S,
@@ -59,7 +59,7 @@ class Relay:
             sealer,
             self._hooks,
             stopping=lambda: self._stopping or self.loop.stopping,
-            beliefs=beliefs or {},
+            answer_checks=answer_checks or {},
         )
         metrics.expect_alarms(*ALARMS)
         self._marks = Marks(database=database, clock=clock, answers=answers or {}, metrics=metrics)

@@ -10,9 +10,9 @@ from typing import Annotated
 
 from fastapi import Depends, Response
 
-from services.chassis.answering import answer_once, answer_unheld
+from services.chassis.answering import answer_once, answer_without_transaction
 from services.chassis.connection import Connection
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key, name_of
+from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key, request_name_of
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import Once
 
@@ -27,11 +27,11 @@ class KeyedAnswers:
     @property
     def once(self) -> Once | None:
         """Return what the engine knows the request by, when it is sent again; None if it has no key."""
-        return None if self.key is None else Once(name_of(self.key), claiming(self.key, self.wired.clock))
+        return None if self.key is None else Once(request_name_of(self.key), claiming(self.key, self.wired.clock))
 
     async def answer(self, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives; a 2xx and a final refusal are stored."""
-        return await answer_unheld(self.wired.database, self.wired.clock, self.key, work)
+        return await answer_without_transaction(self.wired.database, self.wired.clock, self.key, work)
 
     async def answer_within(self, work: Callable[[Connection], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives in one transaction with it; InFlight meanwhile."""

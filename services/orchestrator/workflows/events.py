@@ -47,7 +47,7 @@ def order_event(
     event = CloudEvent(
         id=f"{saga_id}:order.{status}{occasion}",
         source=f"/orchestrator/sagas/{saga_id}",
-        type=name_of(status),
+        type=event_name(status),
         subject=placed.order_id,
         data=OrderEvent(
             order_id=placed.order_id,
@@ -63,13 +63,13 @@ def order_event(
         service="session",
         path="/events",
         key=placed.order_id,
-        name=name_of(status),
+        name=event_name(status),
         body=event.model_dump_json(exclude_none=True),
         acting_user=placed.user_id,
     )
 
 
-def name_of(status: OrderStatus) -> str:
+def event_name(status: OrderStatus) -> str:
     """The type of the event of a status, and the name of its message."""
     return f"order.{status}"
 

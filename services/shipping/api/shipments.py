@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from services.chassis.answering import answer_unheld
+from services.chassis.answering import answer_without_transaction
 from services.chassis.auth import authenticated
 from services.chassis.errors import InFlight, Invalid, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
@@ -97,7 +97,7 @@ async def create(
         return StoredAnswer.of(201 if made.created else 200, view(made.shipment))
 
     with bound(order_id=wanted.order_id):
-        return await answer_unheld(wired.database, wired.clock, key, handle)
+        return await answer_without_transaction(wired.database, wired.clock, key, handle)
 
 
 @router.get(
@@ -135,7 +135,7 @@ async def cancel(
         return StoredAnswer.of(200, Cancelled(order_id=order_id))
 
     with bound(order_id=order_id):
-        return await answer_unheld(wired.database, wired.clock, key, handle)
+        return await answer_without_transaction(wired.database, wired.clock, key, handle)
 
 
 def view(shipment: StoredShipment) -> Shipment:

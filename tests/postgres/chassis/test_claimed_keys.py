@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.chassis.answering import answer_unheld
+from services.chassis.answering import answer_without_transaction
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.errors import KeyReused, Unavailable
@@ -37,7 +37,7 @@ class Work:
                 raise Unavailable
             return StoredAnswer(201, "{}")
 
-        response = await answer_unheld(self.database, self.clock, key, work)
+        response = await answer_without_transaction(self.database, self.clock, key, work)
         return response.status_code, "Idempotent-Replayed" in response.headers
 
     async def effects(self) -> list[str]:

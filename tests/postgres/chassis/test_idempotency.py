@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import Response
 
 from services.chassis import idempotency
-from services.chassis.answering import answer_unheld
+from services.chassis.answering import answer_without_transaction
 from services.chassis.db import Database
 from services.chassis.errors import Conflict, KeyReused
 from services.chassis.idempotency import IdempotencyKey, StoredAnswer
@@ -234,7 +234,9 @@ async def test_work_outside_a_transaction_has_one_answer(database: Database, clo
         return StoredAnswer(201, "quick")
 
     async def ask(fingerprint: str, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
-        return await answer_unheld(database, clock, IdempotencyKey("service:x", "POST /y", "k", fingerprint), work)
+        return await answer_without_transaction(
+            database, clock, IdempotencyKey("service:x", "POST /y", "k", fingerprint), work
+        )
 
     waiting = [asyncio.create_task(ask(fingerprint, slow(gate))) for fingerprint, gate in gates.items()]
     for gate in gates.values():
@@ -262,9 +264,9 @@ async def test_work_outside_a_transaction_keeps_what_is_final(database: Database
         return StoredAnswer(409, "{}")
 
     with pytest.raises(Conflict):
-        await answer_unheld(database, clock, key, refuse)
-    assert (await answer_unheld(database, clock, key, disagree)).status_code == 409
-    answers = [await answer_unheld(database, clock, key, refuse) for _ in range(2)]
+        await answer_without_transaction(database, clock, key, refuse)
+    assert (await answer_without_transaction(database, clock, key, disagree)).status_code == 409
+    answers = [await answer_without_transaction(database, clock, key, refuse) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [409, 409]
     assert [b"sold-out" in answer.body for answer in answers] == [True, True]
     assert refusals == []
