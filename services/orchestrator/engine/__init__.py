@@ -36,7 +36,7 @@ from services.orchestrator.engine.model.records import ErrorInfo, NewSaga, Saga,
 from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.operations import Operations
-from services.orchestrator.engine.operations.asked import Once
+from services.orchestrator.engine.operations.requests import Once
 from services.orchestrator.engine.operations.views import (
     OpenPromise,
     PromiseView,

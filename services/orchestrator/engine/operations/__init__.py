@@ -10,11 +10,11 @@ from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.records import ErrorInfo
 from services.orchestrator.engine.model.saga_ids import read_saga_id
-from services.orchestrator.engine.operations.asked import Asked, Once
 from services.orchestrator.engine.operations.erasing import Erasing
 from services.orchestrator.engine.operations.presenting import end_by_flush
 from services.orchestrator.engine.operations.proposals import Proposal
 from services.orchestrator.engine.operations.reading import Reading
+from services.orchestrator.engine.operations.requests import Once, OperationRequest
 from services.orchestrator.engine.operations.settling import Settling
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.steering import Steering
@@ -115,35 +115,35 @@ class Operations:
 
     async def cancel(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Unwind a saga. UnknownSaga, CannotCancel."""
-        await self._steering.cancel(saga_id, Asked(by, reason, once))
+        await self._steering.cancel(saga_id, OperationRequest(by, reason, once))
         self._on_due()
 
     async def pause(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Stop a saga where it is. UnknownSaga, CannotOperate."""
-        await self._steering.pause(saga_id, Asked(by, reason, once))
+        await self._steering.pause(saga_id, OperationRequest(by, reason, once))
 
     async def resume(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Let a paused saga go on. UnknownSaga, CannotOperate."""
-        await self._steering.resume(saga_id, Asked(by, reason, once))
+        await self._steering.resume(saga_id, OperationRequest(by, reason, once))
         self._on_due()
 
     async def retry(self, saga_id: str, *, by: str, reason: str, once: Once | None = None) -> None:
         """Let a stuck saga try again. UnknownSaga, CannotOperate."""
-        await self._steering.retry(saga_id, Asked(by, reason, once))
+        await self._steering.retry(saga_id, OperationRequest(by, reason, once))
         self._on_due()
 
     async def skip(
         self, saga_id: str, position: str, *, by: str, reason: str, output: Any = None, once: Once | None = None
     ) -> None:
         """Settle by hand what a stuck saga cannot do. UnknownSaga, CannotOperate."""
-        await self._steering.skip(saga_id, position, Asked(by, reason, once), output)
+        await self._steering.skip(saga_id, position, OperationRequest(by, reason, once), output)
         self._on_due()
 
     async def restart(
         self, saga_id: str, from_position: str, *, by: str, reason: str, once: Once | None = None
     ) -> None:
         """Run a stuck or paused saga anew from a position of its main line. UnknownSaga, CannotOperate."""
-        await self._steering.restart(saga_id, from_position, Asked(by, reason, once))
+        await self._steering.restart(saga_id, from_position, OperationRequest(by, reason, once))
         self._on_due()
 
     async def resolve_awakeable(

@@ -10,7 +10,7 @@ from services.orchestrator.engine.model.calls import Called
 from services.orchestrator.engine.model.codec import ERASED
 from services.orchestrator.engine.model.errors import CannotCancel, UnknownSaga
 from services.orchestrator.engine.model.states import Outcome, Phase
-from services.orchestrator.engine.operations.asked import Asked
+from services.orchestrator.engine.operations.requests import OperationRequest
 from services.orchestrator.engine.operations.steering import Steering
 from services.orchestrator.engine.store import views
 
@@ -32,7 +32,7 @@ class Calling:
         if row is None or row.parent_id != caller_id or row.phase is not Phase.FORWARD or row.no_return:
             return _called(row, caller_id)
         try:
-            await self._steering.cancel(str(called_id), Asked(f"saga {caller_id}", UNDOING))
+            await self._steering.cancel(str(called_id), OperationRequest(f"saga {caller_id}", UNDOING))
         except (CannotCancel, UnknownSaga):
             pass  # it has gone on meanwhile: how far, its row says
         else:

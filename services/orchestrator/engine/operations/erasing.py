@@ -3,7 +3,7 @@
 from services.chassis import audit
 from services.chassis.clock import Clock
 from services.chassis.db import Database
-from services.orchestrator.engine.operations.asked import Asked, Once
+from services.orchestrator.engine.operations.requests import Once, OperationRequest
 from services.orchestrator.engine.operations.views import Erased
 from services.orchestrator.engine.store import erasure
 
@@ -23,21 +23,21 @@ class Erasing:
 
         The first batch claims the request: from its commit on the key is taken.
         """
-        asked = Asked(by, reason, once)
+        request = OperationRequest(by, reason, once)
         erased, batch = 0, BATCH
         while batch == BATCH:
             async with self._database.begin() as conn:
                 if erased == 0:
-                    await asked.claim(conn)
+                    await request.claim(conn)
                 batch = await erasure.erase(conn, subject, limit=BATCH)
                 if batch:
                     await audit.record(
                         conn,
                         action="erase",
                         subject_id=subject,
-                        actor=asked.by,
-                        reason=asked.reason,
-                        details={"sagas": batch, **asked.mark()},
+                        actor=request.by,
+                        reason=request.reason,
+                        details={"sagas": batch, **request.mark()},
                         now=self._clock.sql_now(),
                     )
             erased += batch

@@ -19,7 +19,7 @@ from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecor
 from services.orchestrator.engine.model.restarting import Restart, places_of, restart_of
 from services.orchestrator.engine.model.saga_ids import read_saga_id
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
-from services.orchestrator.engine.operations.asked import Asked
+from services.orchestrator.engine.operations.requests import OperationRequest
 from services.orchestrator.engine.operations.skipping import require_legible, skip_step
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 from services.orchestrator.engine.store.sagas import Operation
@@ -44,7 +44,7 @@ class Steering:
         self._clock = clock
         self._hooks = hooks
 
-    async def cancel(self, saga_id: str, asked: Asked) -> None:
+    async def cancel(self, saga_id: str, request: OperationRequest) -> None:
         """Unwind a saga; a claim then does its undos and ends it. Repeating it while it unwinds changes nothing.
 
         It needs nothing of the saga but its undos: calls that cannot be read are dropped, as all are that are undone.
@@ -66,12 +66,12 @@ class Steering:
                 outcome=Outcome.CANCELLED,
                 due_at=saga.claimed_at,
                 calls=saga.calls,
-                error=ErrorInfo(CANCELLED, asked.reason),
+                error=ErrorInfo(CANCELLED, request.reason),
             )
 
-        await self._steer(saga_id, "cancel", asked, decide, code=CANCELLED)
+        await self._steer(saga_id, "cancel", request, decide, code=CANCELLED)
 
-    async def pause(self, saga_id: str, asked: Asked) -> None:
+    async def pause(self, saga_id: str, request: OperationRequest) -> None:
         """Stop a saga where it is until it is resumed; a call under way counts as unknown."""
 
         async def decide(_: Connection, saga: Saga) -> Operation:
@@ -79,18 +79,18 @@ class Steering:
             _require(saga, saga.phase is Phase.FORWARD and saga.run_state in allowed, "pause")
             return _to(saga, RunState.PAUSED)
 
-        await self._steer(saga_id, "pause", asked, decide)
+        await self._steer(saga_id, "pause", request, decide)
 
-    async def resume(self, saga_id: str, asked: Asked) -> None:
+    async def resume(self, saga_id: str, request: OperationRequest) -> None:
         """Let a paused saga go on."""
 
         async def decide(_: Connection, saga: Saga) -> Operation:
             _require(saga, saga.run_state is RunState.PAUSED, "resume")
             return _to(saga, RunState.READY)
 
-        await self._steer(saga_id, "resume", asked, decide)
+        await self._steer(saga_id, "resume", request, decide)
 
-    async def retry(self, saga_id: str, asked: Asked) -> None:
+    async def retry(self, saga_id: str, request: OperationRequest) -> None:
         """Let a stuck saga try again; an undo that has given up starts to count anew."""
 
         async def decide(conn: Connection, saga: Saga) -> Operation:
@@ -98,9 +98,9 @@ class Steering:
             await compensations.count_anew(conn, saga.id)
             return _to(saga, RunState.READY)
 
-        await self._steer(saga_id, "retry", asked, decide)
+        await self._steer(saga_id, "retry", request, decide)
 
-    async def skip(self, saga_id: str, position: str, asked: Asked, output: Any = None) -> None:
+    async def skip(self, saga_id: str, position: str, request: OperationRequest, output: Any = None) -> None:
         """Settle by hand what a stuck saga cannot do: an undo counts as done, a step gets `output` as its result.
 
         What was given last may be corrected: its shape is seen only when the code takes it.
@@ -109,16 +109,16 @@ class Steering:
         async def decide(conn: Connection, saga: Saga) -> Operation:
             _require(saga, saga.run_state is RunState.STUCK, "skip")
             if saga.phase is Phase.COMPENSATING:
-                await self._skip_undo(conn, saga, position, asked.reason)
+                await self._skip_undo(conn, saga, position, request.reason)
                 return _to(saga, RunState.READY)
             require_legible(saga, "calls")
             with _read_by(saga):
                 calls = await skip_step(conn, saga, position, output)
             return replace(_to(saga, RunState.READY), calls=calls)
 
-        await self._steer(saga_id, "skip", asked, decide, {"position": position})
+        await self._steer(saga_id, "skip", request, decide, {"position": position})
 
-    async def restart(self, saga_id: str, from_position: str, asked: Asked) -> None:
+    async def restart(self, saga_id: str, from_position: str, request: OperationRequest) -> None:
         """Run a stuck or paused saga anew from a position of its main line; what is recorded before it stays.
 
         No effect is done twice and no undo forgotten: keys stay, and what may have taken effect is carried over.
@@ -134,13 +134,13 @@ class Steering:
             await compensations.drop_waived(conn, saga.id, restart.waived)
             return replace(_to(saga, RunState.READY), calls=restart.calls)
 
-        await self._steer(saga_id, "restart", asked, decide, {"from_position": from_position})
+        await self._steer(saga_id, "restart", request, decide, {"from_position": from_position})
 
     async def _steer(
         self,
         saga_id: str,
         action: str,
-        asked: Asked,
+        request: OperationRequest,
         decide: Decide,
         details: Mapping[str, str] = _NO_DETAILS,
         *,
@@ -148,11 +148,11 @@ class Steering:
     ) -> None:
         """Change where a saga stands as `decide` says, who is asked under the lock; once for each request."""
         async with self._database.begin() as conn:
-            await asked.claim(conn)
+            await request.claim(conn)
             saga = await sagas.lock(conn, read_saga_id(saga_id), now=self._clock.sql_now())
             if saga is None:
                 raise UnknownSaga
-            if await _is_done(conn, saga, action, asked):
+            if await _is_done(conn, saga, action, request):
                 return
             operation = await decide(conn, saga)
             if operation is None:
@@ -162,9 +162,9 @@ class Steering:
                 conn,
                 action=action,
                 subject_id=str(saga.id),
-                actor=asked.by,
-                reason=asked.reason,
-                details={**details, **asked.mark()},
+                actor=request.by,
+                reason=request.reason,
+                details={**details, **request.mark()},
                 now=self._clock.sql_now(),
             )
         after = status_word(operation.phase, operation.run_state, operation.outcome, saga.epoch + 1)
@@ -201,12 +201,12 @@ class Steering:
         await compensations.skip(conn, owed, reason=reason, at=saga.claimed_at)
 
 
-async def _is_done(conn: Connection, saga: Saga, action: str, asked: Asked) -> bool:
+async def _is_done(conn: Connection, saga: Saga, action: str, request: OperationRequest) -> bool:
     """Say whether an operation has been done for this request, whose answer was lost then; under the saga's lock."""
-    if asked.once is None:
+    if request.once is None:
         return False
     since = saga.claimed_at - REQUESTS_KEPT
-    return await audit.is_recorded(conn, action=action, subject_id=str(saga.id), details=asked.mark(), since=since)
+    return await audit.is_recorded(conn, action=action, subject_id=str(saga.id), details=request.mark(), since=since)
 
 
 def _status(saga: Saga) -> str:

@@ -1,4 +1,4 @@
-"""Who asks for an operation and why, and how that is known again when it is asked for once more."""
+"""A request for an operation: who asks, why, and how it is known again when it comes once more."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class Once(NamedTuple):
     claim: Callable[[Connection], Awaitable[None]] | None = None
 
 
-class Asked(NamedTuple):
-    """Who asks for an operation and why; `once` tells the request by which it is asked for."""
+class OperationRequest(NamedTuple):
+    """Who asks for an operation and why; `once` tells this request from every other."""
 
     by: str
     reason: str
