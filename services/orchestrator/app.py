@@ -22,11 +22,12 @@ from services.chassis.messaging.relay import Relay
 from services.chassis.sealing import Sealer
 from services.contracts.events import OrderStatus
 from services.contracts.orchestrator import PlacedOrder
-from services.orchestrator.api import approvals, audit, erasure, login, operations, sagas, signals, waiting, webhooks
-from services.orchestrator.api.links import ApprovalLinks
+from services.orchestrator.api import audit, erasure, operations, sagas, signals, webhooks
+from services.orchestrator.api.approval_links import ApprovalLinks
+from services.orchestrator.api.approvals import deciding, login, waiting
 from services.orchestrator.api.problem_pages import ProblemPages
 from services.orchestrator.api.resources import Resources
-from services.orchestrator.api.signin import SignIn
+from services.orchestrator.api.sign_in import SignIn
 from services.orchestrator.clients import (
     Clients,
     LogNotifier,
@@ -73,7 +74,7 @@ ROUTERS: Final = (
     signals.router,
     webhooks.router,
     waiting.router,
-    approvals.router,
+    deciding.router,
     login.router,
     audit.router,
     erasure.router,

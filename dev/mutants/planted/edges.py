@@ -4,7 +4,7 @@ from dev.mutants.mutant import Edit, Mutant
 
 IDEMPOTENCY = "services/chassis/idempotency.py"
 WEBHOOKS = "services/orchestrator/api/webhooks.py"
-APPROVALS = "services/orchestrator/api/approvals.py"
+APPROVALS = "services/orchestrator/api/approvals/deciding.py"
 CHASSIS = "tests/postgres/chassis"
 ORCHESTRATOR = "tests/postgres/orchestrator"
 

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.errors import UnknownRoute
 from services.chassis.problems import MEDIA_TYPE
-from services.orchestrator.api.pages import names_html, page
+from services.orchestrator.api.approvals.pages import names_html, page
 
 _HOME: Final = "/approvals"
 _OF_PEOPLE: Final = ("/login", "/logout", _HOME)

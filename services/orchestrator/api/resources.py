@@ -14,8 +14,8 @@ from services.chassis.errors import Forbidden
 from services.chassis.messaging import inbox
 from services.chassis.metrics import Metrics
 from services.contracts.orchestrator import PlacedOrder
-from services.orchestrator.api.links import ApprovalLinks
-from services.orchestrator.api.signin import SignIn, same_origin
+from services.orchestrator.api.approval_links import ApprovalLinks
+from services.orchestrator.api.sign_in import SignIn, same_origin
 from services.orchestrator.engine import Operations, Registry
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.messaging import inbox
 from services.chassis.sql import Statement
-from services.orchestrator.api.links import ApprovalLink
+from services.orchestrator.api.approval_links import ApprovalLink
 from tests.postgres.orchestrator.acts import (
     audited,
     waiting,

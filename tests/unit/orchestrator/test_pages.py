@@ -8,9 +8,9 @@ import pytest
 
 from services.chassis.errors import Malformed
 from services.contracts.money import Money
-from services.orchestrator.api import pages
+from services.orchestrator.api.approvals import pages
+from services.orchestrator.api.approvals.pages import moment_words, money_words, order_shown, page
 from services.orchestrator.api.bodies import read_form
-from services.orchestrator.api.pages import moment_words, money_words, order_shown, page
 from tests.support.system import ADDRESS, placed_order
 
 PLACED = placed_order()

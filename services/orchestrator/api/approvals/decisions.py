@@ -13,6 +13,7 @@ from services.chassis.errors import NotFound
 from services.chassis.logs import get_logger
 from services.chassis.messaging import inbox
 from services.contracts.orchestrator import PlacedOrder
+from services.orchestrator.api.approval_links import ApprovalLink
 from services.orchestrator.api.errors import (
     ApprovalClosed,
     ApprovalDecided,
@@ -20,7 +21,6 @@ from services.orchestrator.api.errors import (
     ApprovalUnknown,
     SagaUnreadable,
 )
-from services.orchestrator.api.links import ApprovalLink
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources
 from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga

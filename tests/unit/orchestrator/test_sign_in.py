@@ -3,7 +3,7 @@
 import pytest
 
 from services.chassis.errors import TooManyRequests
-from services.orchestrator.api.signin import SignIn, local_path, same_origin
+from services.orchestrator.api.sign_in import SignIn, local_path, same_origin
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, OrchestratorSettings
 from tests.support.clock import ManualClock
 

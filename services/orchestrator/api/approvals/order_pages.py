@@ -7,9 +7,9 @@ from fastapi import Response
 
 from services.chassis.errors import Conflict, Gone, Invalid, Malformed, RequestError
 from services.chassis.problems import headers_of, status_of
-from services.orchestrator.api.decisions import Case, Decided, in_words, what_stands
-from services.orchestrator.api.pages import moment_words, order_shown, page
-from services.orchestrator.api.signin import SignedIn
+from services.orchestrator.api.approvals.decisions import Case, Decided, in_words, what_stands
+from services.orchestrator.api.approvals.pages import moment_words, order_shown, page
+from services.orchestrator.api.sign_in import SignedIn
 
 
 def outcome_page(case: Case, standing: Any, signed_in: SignedIn) -> Response:

@@ -25,9 +25,11 @@ from services.chassis.limits import vouch
 from services.chassis.problems import problem_responses
 from services.chassis.routes import opened_by_link
 from services.contracts.texts import Remark
-from services.orchestrator.api.approval_pages import Refused, decision_page, outcome_page, refusal_page
+from services.orchestrator.api.approvals.decisions import Bearer, Decision, case_of, decide
+from services.orchestrator.api.approvals.login import UNDECIDED
+from services.orchestrator.api.approvals.order_pages import Refused, decision_page, outcome_page, refusal_page
+from services.orchestrator.api.approvals.pages import asks_for_json, names_html, order_shown, page, with_html
 from services.orchestrator.api.bodies import read_form, read_json
-from services.orchestrator.api.decisions import Bearer, Decision, case_of, decide
 from services.orchestrator.api.errors import (
     ApprovalClosed,
     ApprovalDecided,
@@ -37,11 +39,9 @@ from services.orchestrator.api.errors import (
     VersionElsewhere,
 )
 from services.orchestrator.api.keyed import KeyedAnswers
-from services.orchestrator.api.login import UNDECIDED
-from services.orchestrator.api.pages import asks_for_json, names_html, order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources, Wired
-from services.orchestrator.api.signin import SignedIn
+from services.orchestrator.api.sign_in import SignedIn
 
 router = APIRouter(tags=["approvals"])
 

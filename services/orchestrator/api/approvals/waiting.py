@@ -20,9 +20,9 @@ from services.chassis.requests import Limit
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import OrderItem
-from services.orchestrator.api.decisions import Bearer, link_of
+from services.orchestrator.api.approvals.decisions import Bearer, link_of
+from services.orchestrator.api.approvals.pages import names_html, order_shown, page, with_html
 from services.orchestrator.api.errors import InvalidPayload
-from services.orchestrator.api.pages import names_html, order_shown, page, with_html
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import OpenPromise, PayloadError
