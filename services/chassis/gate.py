@@ -61,7 +61,7 @@ class Gate:
                 if not is_vouched(scope):
                     self.limits.charge_address(address)
 
-    def dress(self, message: Message) -> None:
+    def add_headers(self, message: Message) -> None:
         """Add to an answer's head what browsers have to know, unless the route has said it itself."""
         headers = MutableHeaders(scope=message)
         for name, value in self._headers.items():

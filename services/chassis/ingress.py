@@ -79,7 +79,7 @@ class Ingress:
                 status = message["status"]
                 self.hooks.reply_before(status)
                 MutableHeaders(scope=message)[REQUEST_ID] = request_id
-                self.gate.dress(message)
+                self.gate.add_headers(message)
             await send(message)
 
         self.metrics.http_in_progress.inc()

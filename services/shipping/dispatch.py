@@ -104,7 +104,7 @@ class Dispatch:
     async def cancel(self, order_id: str) -> None:
         """Make sure that the order has no parcel and gets none, whether it was ever shipped or not."""
         async with self._database.once() as conn:
-            epoch = await shipments.bury(conn, order_id, now=self._clock.sql_now())
+            epoch = await shipments.leave_tombstone(conn, order_id, now=self._clock.sql_now())
         if epoch is None:
             raise AlreadyDelivered
         await self._undo(order_id, epoch)

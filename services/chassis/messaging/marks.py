@@ -130,7 +130,7 @@ class Marks:
                 raise NotHeld(held)
             ours = [outcome for outcome in batch if outcome.lease.key in held]
             await self._audit(conn, ours, now)
-            await self._bury(conn, [outcome for outcome in ours if outcome.dead is not None], now)
+            await self._mark_dead(conn, [outcome for outcome in ours if outcome.dead is not None], now)
             due = await self._release(conn, ours, now)
         self._held(batch, held, left)
         return due, ours
@@ -156,12 +156,12 @@ class Marks:
         )
         return frozenset(row["key"] for row in rows)
 
-    async def _bury(self, conn: Connection, refused: Sequence[Outcome], now: datetime | None) -> None:
+    async def _mark_dead(self, conn: Connection, refused: Sequence[Outcome], now: datetime | None) -> None:
         dead = [outcome.dead for outcome in refused if outcome.dead is not None]
         if not dead:
             return
         await conn.fetch(
-            queries()["bury"],
+            queries()["mark_dead"],
             {
                 "ids": [d.message.id for d in dead],
                 "codes": [d.code for d in dead],

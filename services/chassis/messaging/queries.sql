@@ -132,7 +132,7 @@ from mine
 where k.key = mine.key and mine.next_due is not null
 returning k.key, k.due_at <= coalesce(cast(:now as timestamptz), clock_timestamp()) as due
 
--- name: bury
+-- name: mark_dead
 with dead as (
     update outbox o
     set dead_at = coalesce(cast(:now as timestamptz), clock_timestamp()), dead_code = d.code, dead_detail = d.detail

@@ -72,6 +72,6 @@ async def _reserve(conn: Connection, wired: Resources, order_id: str, attempt: i
         if await checkouts.frozen_pieces(conn, order_id, attempt) != pieces:
             raise ReservationMismatch
         over = attempt != current or status in ENDED
-        if over and await stock.bury(conn, order_id, attempt, now=now):
+        if over and await stock.leave_tombstone(conn, order_id, attempt, now=now):
             return Hold(order_id, attempt, RELEASED)
     return await stock.reserve(conn, order_id, attempt, pieces, now=now)

@@ -99,7 +99,7 @@ async def lock(conn: Connection, order_id: str, attempt: int) -> Hold | None:
     return None if row is None else Hold(order_id, attempt, row["status"], row["refused_sku"])
 
 
-async def bury(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
+async def leave_tombstone(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
     """Leave a tombstone for an attempt that is over, so that it never reserves; False if it has reserved."""
     return await _insert(conn, order_id, attempt, RELEASED, now=now)
 

@@ -90,7 +90,7 @@ class CarrierClient:
                 raise
 
         try:
-            return Registered(await self._patiently(attempt))
+            return Registered(await self._with_retries(attempt))
         except RemoteRefused as refusal:
             uncertain = unanswered > 0 or refusal.code == KeyReused.code
             return Refused(refusal.code, refusal.message[:1_000], uncertain=uncertain)
@@ -125,7 +125,7 @@ class CarrierClient:
                 raise RemoteUnknown("the carrier's answer is no cancellation of ours", service=self._service.service)
 
         try:
-            await self._patiently(attempt)
+            await self._with_retries(attempt)
         except RemoteRefused as refusal:
             if refusal.code == "already-delivered":
                 raise AlreadyThere from refusal
@@ -144,7 +144,7 @@ class CarrierClient:
         deadline = self._clock.monotonic() + self._timeout_s
         return await self._service.request(method, path, body=body, key=key, params=params, deadline=deadline)
 
-    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def _with_retries(self, attempt: Callable[[], Awaitable[T]]) -> T:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(TRIES),
             wait=_pause_s,

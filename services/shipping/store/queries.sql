@@ -85,7 +85,7 @@ set status = 'refused',
 where order_id = :order_id and epoch = :epoch and status = 'creating'
 returning epoch
 
--- name: bury
+-- name: leave_tombstone
 -- The tombstone: no transaction that locks the row afterwards can make a shipment of it.
 insert into shipments (order_id, status, undo_owed, epoch, created_at, updated_at)
 values (

@@ -67,9 +67,9 @@ async def refuse(
     return None if row is None else row["epoch"]
 
 
-async def bury(conn: Connection, order_id: str, *, now: datetime | None) -> int | None:
+async def leave_tombstone(conn: Connection, order_id: str, *, now: datetime | None) -> int | None:
     """Leave the tombstone, with the carrier's cancel owed; returns its epoch, None if the parcel was delivered."""
-    row = await conn.first(queries()["bury"], {"order_id": order_id, "now": now})
+    row = await conn.first(queries()["leave_tombstone"], {"order_id": order_id, "now": now})
     return None if row is None else row["epoch"]
 
 

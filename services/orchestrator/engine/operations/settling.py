@@ -85,7 +85,7 @@ class Settling:
         saga, log = run.saga, run.log
         known = log.signals.get(request.name) or log.awakeables.get(request.name)
         to = signals.Addressee(saga.workflow, saga.version, saga.key, saga.phase)
-        proposed = self._plainly(request, to, known)
+        proposed = self._settled_unlocked(request, to, known)
         if proposed is None:
             return None
         self._hooks.signal_before(proposed)
@@ -103,7 +103,7 @@ class Settling:
             known = await self._look_up(conn, requests)
             for index, request in enumerate(requests):
                 try:
-                    proposed = self._plainly(request, *known[request.place])
+                    proposed = self._settled_unlocked(request, *known[request.place])
                 except EngineError as error:
                     answers[index] = error
                     continue
@@ -154,7 +154,9 @@ class Settling:
                     self._active.residents.tell(saga_id, found.epoch, found.signal_no, news[saga_id])
         return settled
 
-    def _plainly(self, request: Request, saga: signals.Addressee | None, signal: Signal | None) -> Signal | None:
+    def _settled_unlocked(
+        self, request: Request, saga: signals.Addressee | None, signal: Signal | None
+    ) -> Signal | None:
         """Return what a signal becomes if it is still open; None if that needs a closer look, under the lock."""
         if saga is None or saga.phase is not FORWARD:
             return None
