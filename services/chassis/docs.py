@@ -73,19 +73,23 @@ def describe(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(of_fastapi, None)
     for path, item in document.get("paths", {}).items():
         for operation in item.values():
-            for parameter in operation.get("parameters", ()):
-                _require(parameter)
-            responses: dict[str, Any] = operation.setdefault("responses", {})
-            if problems.MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
-                responses["422"] = problems.problem_responses(422)[422]
-            for status, response in problems.problem_responses(*_anywhere(path, operation)).items():
-                response["content"][problems.MEDIA_TYPE].pop("examples")  # the same at every route: the words will do
-                responses.setdefault(str(status), response)
-            for status, response in responses.items():
-                if status.startswith(("4", "5")) and problems.MEDIA_TYPE in response.get("content", {}):
-                    response["content"].pop("application/json", None)
-            operation["responses"] = dict(sorted(responses.items()))
+            _describe_operation(path, operation)
     return document
+
+
+def _describe_operation(path: str, operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        _require(parameter)
+    responses: dict[str, Any] = operation.get("responses", {})
+    if problems.MEDIA_TYPE not in responses.get("422", {}).get("content", {}):
+        responses["422"] = problems.problem_responses(422)[422]
+    for status, response in problems.problem_responses(*_anywhere(path, operation)).items():
+        response["content"][problems.MEDIA_TYPE].pop("examples")  # the same at every route: the words will do
+        responses.setdefault(str(status), response)
+    for status, response in responses.items():
+        if status.startswith(("4", "5")) and problems.MEDIA_TYPE in response.get("content", {}):
+            response["content"].pop("application/json", None)
+    operation["responses"] = dict(sorted(responses.items()))
 
 
 def _require(parameter: dict[str, Any]) -> None:
