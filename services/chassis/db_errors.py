@@ -27,6 +27,15 @@ _TRANSIENT_STATES: Final = frozenset(
     },
 )
 _CONTENTION_STATES: Final = frozenset({"40001", "40P01", "55P03"})
+_OUTSIDE: Final = ("28", "3D000")
+_READ_ONLY: Final = "25006"
+_UNFIT_STATES: Final = frozenset(
+    {
+        "53100",  # no room on its disk
+        "53300",  # no connection left
+    }
+)
+_BARRED_CLASSES: Final = ("42", "3F")  # no right to it, or no such table, column, function or schema
 _LOST_CLASS: Final = "08"
 _LOST_STATES: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
 _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nesting of JSON
@@ -42,7 +51,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
-    return _is_end_at_the_driver(error)
+    return takes_no_writes(error) or _is_end_at_the_driver(error)
 
 
 def is_lock_timeout(error: BaseException) -> bool:
@@ -58,6 +67,29 @@ def is_statement_timeout(error: BaseException) -> bool:
 def is_contention(error: BaseException) -> bool:
     """Whether others who write the same rows have kept a transaction from being done: it may be done soon."""
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _CONTENTION_STATES
+
+
+def is_kept_out(error: BaseException) -> bool:
+    """Whether Postgres does not let us in: no such user, another password, no such database."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_OUTSIDE)
+
+
+def takes_no_writes(error: BaseException) -> bool:
+    """Whether only servers were found that are standbys, or read-only."""
+    return isinstance(error, asyncpg.TargetServerAttributeNotMatched) or (
+        isinstance(error, asyncpg.PostgresError) and error.sqlstate == _READ_ONLY
+    )
+
+
+def is_unfit(error: BaseException) -> bool:
+    """Whether the server itself does not take what anybody writes now, whatever it is."""
+    is_full = isinstance(error, asyncpg.PostgresError) and error.sqlstate in _UNFIT_STATES
+    return is_full or takes_no_writes(error)
+
+
+def is_barred(error: BaseException | None) -> bool:
+    """Whether a statement asks for what is not there, or is not its role's: a person has to mend that."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_BARRED_CLASSES)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from types import CoroutineType
 from typing import Any, Final
 
 from services.chassis.clock import Clock
+from services.chassis.db_errors import is_barred
 from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.chassis.texts import without_unstorable
 from services.orchestrator.engine.authoring.step import Step
@@ -127,10 +128,15 @@ class Caller:
         begun = _begin(call, step)
         attempted = begun if isinstance(begun, Attempted) else await _finish(begun, timeout_s)
         if rolls_back and attempted.verdict in (Verdict.UNKNOWN, Verdict.MISCONFIGURED):
-            attempted.verdict = Verdict.ROLLED_BACK
+            attempted.verdict = rolled_back(attempted.error)
         seconds = self._clock.monotonic() - started
         self._hooks.call_answered(saga, position, name, attempted.verdict, seconds, attempted.reason())
         return attempted
+
+
+def rolled_back(error: Exception | None) -> Verdict:
+    """Return what a transaction's failure means: a table or a right that is missing is for a person to mend."""
+    return Verdict.MISCONFIGURED if is_barred(error) else Verdict.ROLLED_BACK
 
 
 def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Attempted | Awaitable[Any]:

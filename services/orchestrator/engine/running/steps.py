@@ -137,6 +137,8 @@ class StepBook:
             run.driver.answer(command.position, attempted.value)
         elif attempted.verdict is Verdict.REFUSED:
             self._record_error(run, command, call, attempted.info())
+        elif attempted.verdict is Verdict.MISCONFIGURED:
+            _await_mending(run, command, call, attempted)
         else:
             self._try_again(run, command, call, attempted)
 
@@ -166,12 +168,7 @@ class StepBook:
                 self._waive(run, command)
                 self._record_error(run, command, call, attempted.info())
             case Verdict.MISCONFIGURED:
-                info = attempted.info()
-                message = f"{command.name}: {info.message}"
-                run.pending.alarms.append(Alarm("step-misconfigured", message, is_repeat=info == call.error))
-                delay_s = MISCONFIGURED_RETRY.delay_s(1, ids.jitter(0.0, 1.0))
-                retry_at = run.log.now() + timedelta(seconds=delay_s)
-                run.pending.calls[command.position] = call.uncounted()._replace(retry_at=retry_at, error=info)
+                _await_mending(run, command, call, attempted)
             case _:
                 self._try_again(run, command, call._replace(unknown=True), attempted)
 
@@ -264,3 +261,13 @@ class StepBook:
                 finished_at=run.log.now(),
             )
             run.pending.undo_changes.append(waived)
+
+
+def _await_mending(run: Run, command: RunStep, call: Call, attempted: Attempted) -> None:
+    """Tell a person of an attempt that no policy counts, and make it again after a while, for ever."""
+    info = attempted.info()
+    message = f"{command.name}: {info.message}"
+    run.pending.alarms.append(Alarm("step-misconfigured", message, is_repeat=info == call.error))
+    delay_s = MISCONFIGURED_RETRY.delay_s(1, ids.jitter(0.0, 1.0))
+    retry_at = run.log.now() + timedelta(seconds=delay_s)
+    run.pending.calls[command.position] = call.uncounted()._replace(retry_at=retry_at, error=info)

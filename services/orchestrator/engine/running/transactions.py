@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from services.chassis.connection import Connection
 from services.chassis.db import Database
-from services.chassis.db_errors import is_contention, is_transient
+from services.chassis.db_errors import is_contention, is_transient, is_unfit
 from services.chassis.lending import lent
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.transaction import Transaction
@@ -20,7 +20,7 @@ from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, Payl
 from services.orchestrator.engine.model.flush import APPLIED, LOST, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Call, LogRecord, Undo
 from services.orchestrator.engine.model.states import FORWARD, LEASED
-from services.orchestrator.engine.running.calls import Attempted, Verdict
+from services.orchestrator.engine.running.calls import Attempted, Verdict, rolled_back
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.retrying import RETRY_MAX_S, RETRY_S, until_answered
 from services.orchestrator.engine.running.run import Run
@@ -120,6 +120,8 @@ class Transactions:
                 conn = await transaction.enter_async_context(self._database.begin())
                 attempted = await self._run_code(conn, attempt)
                 if attempted.error is not None:
+                    if is_unfit(attempted.error):
+                        raise attempted.error
                     is_disturbed = conn.is_server_lost or is_contention(attempted.error)
                     raise _RolledBack
                 output, attempted.value = self._kept(attempt, attempted)
@@ -201,7 +203,7 @@ class Transactions:
             under_way.set_result(APPLIED)
 
     async def _what_became_of(self, attempt: _Attempt, flush: Flush, error: Exception) -> _Tried:
-        """Say what became of a flush that was not answered, or failed; raise the error if only a lock stood against it.
+        """Say what became of a flush that was not answered, or failed; raise the error if others were to blame.
 
         A connection that is lost here may have been lost by the code, by a pause for instance: that counts.
         """
@@ -210,9 +212,11 @@ class Transactions:
         if record is not None:
             value = self._codec.decode(record.output or "null", attempt.command.result_shape)
             return _Tried(Attempted(value), flush._replace(records=(*flush.records[:-1], record)))
-        if is_contention(error):
+        if is_contention(error) or is_unfit(error):
             raise error
-        return _Tried(Attempted(verdict=Verdict.ROLLED_BACK, error=error), is_disturbed=is_transient(error))
+        verdict = rolled_back(error)
+        is_disturbed = verdict is Verdict.ROLLED_BACK and is_transient(error)
+        return _Tried(Attempted(verdict=verdict, error=error), is_disturbed=is_disturbed)
 
     async def _committed(self, attempt: _Attempt, flush: Flush) -> LogRecord | None:
         """Return what is recorded of a transaction, None if it was not committed and cannot be any more."""
