@@ -12,21 +12,21 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
-from services.chassis.connecting import LIMITS, Driver, close, connect, is_pooled, place_of
+from services.chassis.connecting import LIMITS, Driver, close, is_pooled, place_of
 from services.chassis.connection import Connection
-from services.chassis.db_errors import is_transient
+from services.chassis.db_errors import is_kept_out, is_transient, takes_no_writes
 from services.chassis.errors import DatabaseUnreachable, SettingsError
+from services.chassis.health import NotReady
 from services.chassis.hooks import ChassisHooks
 from services.chassis.logs import get_logger
+from services.chassis.servers import Servers
 from services.chassis.sql import Statement
 
 _QUEUE_TIMEOUT_S: Final = 10.0
 
 _PING: Final = Statement.of("select 1")
-_STANDING: Final = Statement.of(
-    "select current_setting('transaction_read_only') = 'on' as read_only, "
-    "to_regclass('alembic_version') is not null as migrated"
-)
+_READ_ONLY: Final = Statement.of("select current_setting('transaction_read_only') = 'on'")
+_MIGRATED: Final = Statement.of("select to_regclass('alembic_version') is not null")
 _REVISION: Final = Statement.of("select max(version_num) from alembic_version")
 _MOMENT: Final = Statement.of("select clock_timestamp()")
 _SETTINGS: Final = Statement.of("select name, setting from pg_settings where name = any(cast(:names as text[]))")
@@ -36,6 +36,14 @@ _DURABLE: Final = {
     "full_page_writes": {"on"},
     "synchronous_commit": {"on", "remote_apply"},
 }
+
+
+_KEPT_OUT: Final = {
+    "28P01": "it knows no such user, or another password",
+    "28000": "it does not let this user in from here",
+    "3D000": "the server has no database of this name",
+}
+"""In words of ours: those of Postgres name the user."""
 
 
 class NotYetUsable(Exception):
@@ -50,7 +58,7 @@ class Database:
     ) -> None:
         is_pooled(url)  # who has misspelt it hears of it now
         self.url: Final = url
-        self._application_name = application_name
+        self._servers = Servers(url, application_name)
         self._hooks = hooks
         self._idle: list[Connection] = []
         self._places = asyncio.Semaphore(pool_size)
@@ -112,7 +120,7 @@ class Database:
             raise
 
     async def _connect(self) -> Connection:
-        return Connection(await connect(self.url, self._application_name), self._close_soon)
+        return Connection(await self._servers.connect(), self._close_soon)
 
     def _put_back(self, conn: Connection) -> None:
         if conn.is_server_lost:
@@ -139,14 +147,30 @@ class Database:
         async with self.autocommit() as conn:
             await conn.fetch(_PING)
 
+    async def check_writable(self) -> None:
+        """Raise NotReady where nothing can be written; a readiness check.
+
+        No connection to such a server is kept: the one that takes writes by now may answer at the same address.
+        """
+        try:
+            async with self.autocommit() as conn:
+                if not await conn.scalar(_READ_ONLY):
+                    return
+                conn.drop()
+                self._part_with_idle()
+        except Exception as error:
+            if not takes_no_writes(error):
+                raise
+        raise NotReady("read-only")
+
     async def check_usable(self, schema: str) -> None:
         """Raise NotYetUsable where nothing can be written, or where the schema is older than the revision `schema`."""
+        try:
+            await self.check_writable()
+        except NotReady:
+            raise NotYetUsable("it takes no writes: a standby, or read-only") from None
         async with self.autocommit() as conn:
-            standing = await conn.first(_STANDING)
-            if standing is None or standing["read_only"]:
-                conn.drop()  # what takes writes may answer at the same address
-                raise NotYetUsable("it takes no writes: a standby, or read-only")
-            revision = await conn.scalar(_REVISION) if standing["migrated"] else None
+            revision = await conn.scalar(_REVISION) if await conn.scalar(_MIGRATED) else None
         if (revision or "") < schema:
             raise NotYetUsable(f"it is not migrated: its schema is {revision or 'empty'}, this release needs {schema}")
 
@@ -162,7 +186,7 @@ class Database:
             log.warning("database.unreachable", **place, error=_kind_of_failure(state), retry_in_s=_pause_s(state))
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, NotYetUsable) or is_transient(error)),
+            retry=retry_if_exception(_may_pass),
             stop=stop_after_delay(patience_s),
             wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
             sleep=clock.sleep,
@@ -172,7 +196,7 @@ class Database:
         try:
             await retrying(self.check_usable, schema)
         except Exception as error:
-            raise DatabaseUnreachable(setting, place, _kind_of(error)) from error
+            raise DatabaseUnreachable(place, _kind_of(error), _advice(error).format(setting)) from error
 
     async def check_durability(self) -> None:
         """Refuse a server that may lose what it has acknowledged, or wait for ever, naming every setting at fault."""
@@ -209,8 +233,22 @@ def _kind_of_failure(state: RetryCallState) -> str:
     return _kind_of(state.outcome.exception() if state.outcome is not None else None)
 
 
+def _may_pass(error: BaseException) -> bool:
+    """Whether somebody who starts may wait for it; who is kept out has been told the wrong thing."""
+    return isinstance(error, NotYetUsable) or (is_transient(error) and not is_kept_out(error))
+
+
+def _advice(error: BaseException) -> str:
+    if is_kept_out(error):
+        return "Correct user, password and database in {}, or make them on the server"
+    return "See that it runs there and is migrated, and look at {}"
+
+
 def _kind_of(error: BaseException | None) -> str:
-    return str(error) if isinstance(error, NotYetUsable) else type(error).__name__
+    if isinstance(error, NotYetUsable):
+        return str(error)
+    words = _KEPT_OUT.get(getattr(error, "sqlstate", None) or "")
+    return type(error).__name__ if words is None else f"{words} ({type(error).__name__})"
 
 
 def _pause_s(state: RetryCallState) -> float:

@@ -76,17 +76,15 @@ class SettingsError(OrderSagaError):
 class DatabaseUnreachable(OrderSagaError):
     """The database cannot be used.
 
-    `place` is where it was looked for, as host, port and database; `setting` is what an operator should look at.
+    `place` is where it was looked for, as host, port and database; `advice` is what an operator should do.
     """
 
     code = "database-unreachable"
 
-    def __init__(self, setting: str, place: Mapping[str, object], why: str) -> None:
-        where = f"{place['host']}:{place['port'] or 5432}"
-        super().__init__(
-            f"The database {place['database']} at {where} cannot be used: {why}. "
-            f"See that it runs there and is migrated, and look at {setting}."
-        )
+    def __init__(self, place: Mapping[str, object], why: str, advice: str) -> None:
+        host = str(place["host"])
+        where = host if "," in host else f"{host}:{place['port'] or 5432}"
+        super().__init__(f"The database {place['database']} at {where} cannot be used: {why}. {advice}.")
 
 
 class Unsealable(OrderSagaError):

@@ -204,7 +204,7 @@ def _wire(
         public_url=settings.public_url,
         read_order=lambda stored: codec.read(stored, PlacedOrder),
     )
-    chassis.health.add("postgres", database.ping)
+    chassis.health.add("postgres", database.check_writable)
     chassis.health.add("schema", lambda: engine.operations.open_promises(ADMIN_APPROVAL, limit=1))
     return relay, engine
 

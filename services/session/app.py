@@ -83,7 +83,7 @@ def create_app(
             app.state.database, app.state.relay = database, relay
             app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
             app.state.chassis.metrics.expect_alarms(*events.ALARMS)
-            app.state.chassis.health.add("postgres", database.ping)
+            app.state.chassis.health.add("postgres", database.check_writable)
             duties = [
                 relay.loop,
                 upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),

@@ -54,7 +54,7 @@ def create_app(
             dispatch = _dispatch(app, given, database, time, outbound)
             app.state.database, app.state.dispatch = database, dispatch
             app.state.resources = Resources(database, time, dispatch)
-            app.state.chassis.health.add("postgres", database.ping)
+            app.state.chassis.health.add("postgres", database.check_writable)
             loops = _loops(database, time, dispatch) if background else []
             for loop in loops:
                 loop.start()

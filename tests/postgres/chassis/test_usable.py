@@ -1,6 +1,7 @@
 """A database that answers is not usable yet: what a service waits for before it begins, and what it says meanwhile."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -8,11 +9,14 @@ import pytest
 from migrations.runner import upgrade
 from services.chassis.db import Database
 from services.chassis.errors import DatabaseUnreachable
+from services.chassis.health import Health
+from services.chassis.sql import Statement
 from tests.support.clock import ManualClock
 
 NEEDED = "0002"
 OLDER = "0001"
 PATIENCE_S = 30
+NAME = Statement.of("select current_database()")
 
 
 class Mending(ManualClock):
@@ -75,3 +79,49 @@ async def test_a_service_waits_for_a_server_that_takes_writes(database: Database
     clock = Mending(lambda: set_read_only(database.url, "off"))
     await database.wait_until_usable(clock, setting="X_URL", schema=NEEDED, patience_s=PATIENCE_S)
     assert len(clock.slept) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"netloc": "nobody:wrong@{host}"}, "no such user, or another password"),
+        ({"path": "/not_made_yet"}, "no database of this name"),
+    ],
+)
+async def test_who_is_kept_out_is_told_at_once(empty_database: str, change: dict[str, str], why: str) -> None:
+    """No waiting mends a wrong password, user or database: the start ends, and says which setting to correct."""
+    parts = urlsplit(empty_database)
+    host = parts.netloc.rpartition("@")[2]
+    url = parts._replace(**{name: value.format(host=host) for name, value in change.items()}).geturl()
+    database, clock = Database(url, application_name="test"), ManualClock(flowing=True)
+    with pytest.raises(DatabaseUnreachable, match=f"{why}.* Correct .* in X_URL") as caught:
+        await database.wait_until_usable(clock, setting="X_URL", schema=NEEDED, patience_s=PATIENCE_S)
+    assert not clock.slept
+    assert "wrong" not in caught.value.message
+    await database.close()
+
+
+@pytest.mark.scenario("G14")
+@pytest.mark.parametrize("servers", [1, 2])
+async def test_readiness_tells_of_a_server_that_takes_no_writes(
+    empty_database: str, servers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A running service says so, in one line, keeps no connection to it, and is ready again once writes are taken."""
+    parts = urlsplit(empty_database)
+    user, _, host = parts.netloc.rpartition("@")
+    netloc = f"{user}@{','.join([host] * servers)}"
+    database, health = Database(parts._replace(netloc=netloc).geturl(), application_name="test"), Health()
+    health.add("postgres", database.check_writable)
+    assert (await health.readiness()).ready
+    await set_read_only(empty_database, "on")
+    async with database.autocommit() as kept:  # it is older than the change, and still writes
+        assert await kept.scalar(NAME) == empty_database.rpartition("/")[2]
+        for _ in range(3):
+            readiness = await health.readiness()
+            assert (readiness.ready, readiness.checks) == (False, {"postgres": "read-only"})
+        kept.drop()
+    await set_read_only(empty_database, "off")
+    assert (await health.readiness()).ready
+    said = capsys.readouterr().out
+    assert (said.count("health.check_failed"), said.count("health.check_passed")) == (1, 1)
+    await database.close()

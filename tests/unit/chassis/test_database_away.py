@@ -109,7 +109,7 @@ async def test_an_address_that_cannot_be_right_is_not_tried_again() -> None:
         (AWAY, ("127.0.0.1", 1, "orders")),
         ("postgresql://db.example/orders?sslmode=verify-full", ("db.example", None, "orders")),
         (f"postgresql:///orders?host=/run/postgresql&user=a&password={SECRET}", ("/run/postgresql", None, "orders")),
-        (f"postgresql://a:{SECRET}@one:1,two:2/orders", ("one", None, "orders")),
+        (f"postgresql://a:{SECRET}@one:1,two:2/orders", ("one:1,two:2", None, "orders")),
         (f"postgresql://a:x/{SECRET}@db/orders", ("a", None, None)),
         (f"postgresql://a:{SECRET}#1@db/orders", ("a", None, None)),
     ],
