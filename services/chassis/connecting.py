@@ -36,6 +36,7 @@ _TRACKED: Final = {"timezone": "UTC"}  # a pooler hands these on with every tran
 _SESSION_SETTINGS: Final = {
     **_TRACKED,
     **LIMITS,
+    "idle_session_timeout": "0",  # a limit for people's sessions; those that are kept are idle most of the time
     "jit": "off",
     # What is run often is prepared, finds its rows by an index, and is planned once: planning costs more than running.
     # While a table is empty no index would be taken, and that plan would be kept until the table is analysed.

@@ -49,6 +49,11 @@ class Connection:
         self.is_server_lost = False
         """Whether what has closed it has most likely ended the other connections as well."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other end has closed it, as far as is known here; nobody has to be asked for that."""
+        return self._driver.is_closed()
+
     async def fetch(self, statement: Statement, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> Sequence[Row]:
         """Run a named statement, and return its rows."""
         try:

@@ -98,7 +98,7 @@ class Database:
         else:
             await self._places.acquire()
         try:
-            conn = self._idle.pop() if self._idle else await self._connect()
+            conn = self._take_idle() or await self._connect()
             try:
                 yield conn
             finally:
@@ -118,6 +118,15 @@ class Database:
         except TimeoutError:
             self._part_with_idle()
             raise
+
+    def _take_idle(self) -> Connection | None:
+        """Take the connection used last, but none that has ended since: at a restart of the server all have."""
+        while self._idle:
+            conn = self._idle.pop()
+            if not conn.has_ended:
+                return conn
+            conn.drop()
+        return None
 
     async def _connect(self) -> Connection:
         return Connection(await self._servers.connect(), self._close_soon)

@@ -9,6 +9,7 @@ _TRANSIENT_CLASSES: Final = (
     "08",  # connection lost
     "28",  # not let in: a password has been changed there, and not here yet
     "53",  # out of connections, memory or disk
+    "58",  # what the server itself stands on has failed, such as its disk
 )
 _TRANSIENT_STATES: Final = frozenset(
     {
@@ -21,7 +22,10 @@ _TRANSIENT_STATES: Final = frozenset(
         "57P03",  # starting up
         "57P05",  # idle session timeout
         "25P03",  # idle in transaction timeout
+        "25P04",  # transaction timeout
         "25006",  # read-only: the primary has moved
+        "55000",  # not in the state for it: the database is closed to connections for a while
+        "57P04",  # the database was dropped: it is being restored
         "3D000",  # no such database: it has yet to be made, or is being restored
         "42501",  # insufficient privilege: a grant is missing until somebody gives it
     },
@@ -37,7 +41,7 @@ _UNFIT_STATES: Final = frozenset(
 )
 _BARRED_CLASSES: Final = ("42", "3F")  # no right to it, or no such table, column, function or schema
 _LOST_CLASS: Final = "08"
-_LOST_STATES: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
+_LOST_STATES: Final = frozenset({"57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04", "25006"})
 _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nesting of JSON
 
 

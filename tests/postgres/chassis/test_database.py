@@ -24,6 +24,8 @@ from tests.support.clock import ManualClock
 
 ROOT = Path(__file__).parents[3]
 LOCK = Statement.of("lock table audit")
+PID = Statement.of("select pg_backend_pid()")
+END = Statement.of("select pg_terminate_backend(pid) from unnest(cast(:pids as integer[])) as pid")
 
 
 def test_the_migration_makes_what_the_modules_declare(chassis_url: str) -> None:
@@ -84,6 +86,9 @@ async def test_a_refused_value_is_a_data_error(database: Database, sql: str, val
         ("do $$ begin raise exception using errcode = '40P01'; end $$", True),
         ("do $$ begin raise exception using errcode = '53100'; end $$", True),
         ("do $$ begin raise exception using errcode = '57P01'; end $$", True),
+        ("do $$ begin raise exception using errcode = '25P04'; end $$", True),
+        ("do $$ begin raise exception using errcode = '55000'; end $$", True),
+        ("do $$ begin raise exception using errcode = '58030'; end $$", True),
         ("set local statement_timeout = 20; select pg_sleep(5)", True),
         ("select pg_terminate_backend(pg_backend_pid())", True),
         ("set local role pg_monitor; select count(*) from audit", True),
@@ -182,6 +187,31 @@ async def test_a_killed_connection_is_replaced(database: Database) -> None:
     assert len(failures) <= 1
     assert all(is_transient(error) for error in failures)
     await database.ping()
+
+
+async def test_a_connection_that_has_ended_is_lent_to_nobody(database: Database) -> None:
+    """What the server has ended while it was idle, as at a restart or by a timeout of its own, costs no request."""
+    async with database.autocommit() as one, database.autocommit() as other:
+        kept = {await one.scalar(PID): one, await other.scalar(PID): other}
+    killer = Database(database.url, application_name="killer")
+    async with killer.autocommit() as conn:
+        await conn.fetch(END, {"pids": list(kept)})
+    await killer.close()
+    async with asyncio.timeout(10):
+        while not all(conn.has_ended for conn in kept.values()):
+            await asyncio.sleep(0.01)
+    async with database.autocommit() as conn:
+        assert await conn.scalar(PID) not in kept
+
+
+async def test_a_server_may_not_end_what_is_idle(database: Database) -> None:
+    """A limit for idle sessions, which somebody has set on the server, does not hold for those that are kept."""
+    async with database.autocommit() as conn:
+        setting = await conn.first(
+            Statement.of("select setting, source from pg_settings where name = 'idle_session_timeout'")
+        )
+    assert setting is not None
+    assert tuple(setting) == ("0", "client"), "said by us, whatever is set elsewhere"
 
 
 async def test_connections_have_bounded_waits(database: Database) -> None:
