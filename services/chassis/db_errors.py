@@ -27,6 +27,8 @@ _TRANSIENT_STATES: Final = frozenset(
         "55000",  # not in the state for it: the database is closed to connections for a while
         "57P04",  # the database was dropped: it is being restored
         "3D000",  # no such database: it has yet to be made, or is being restored
+        "42P01",  # no such table: it is being restored
+        "3F000",  # no such schema, likewise
         "42501",  # insufficient privilege: a grant is missing until somebody gives it
     },
 )
@@ -46,7 +48,7 @@ _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nestin
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart, a right not given yet.
+    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart, a missing right or table.
 
     The statement may nevertheless have been applied: retry only what is idempotent.
     """

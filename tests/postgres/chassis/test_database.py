@@ -92,12 +92,14 @@ async def test_a_refused_value_is_a_data_error(database: Database, sql: str, val
         ("set local statement_timeout = 20; select pg_sleep(5)", True),
         ("select pg_terminate_backend(pg_backend_pid())", True),
         ("set local role pg_monitor; select count(*) from audit", True),
+        ("select count(*) from no_such_table", True),
+        ("select count(*) from no_such_schema.audit", True),
         ("select no_such_column", False),
         ("do $$ begin raise exception using errcode = '23505'; end $$", False),
     ],
 )
 async def test_what_may_pass_is_transient(database: Database, sql: str, transient: bool) -> None:
-    """Lost connections, deadlocks, timeouts, full disks and missing grants may pass; bugs do not."""
+    """Lost connections, deadlocks, timeouts, full disks, missing grants and tables may pass; bugs do not."""
     *first, last = sql.split("; ") if sql.startswith("set") else [sql]
     with pytest.raises(asyncpg.PostgresError) as caught:
         async with database.begin() as conn:
