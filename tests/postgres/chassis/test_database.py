@@ -1,7 +1,6 @@
-"""The database: what its errors mean and what it insists on; the inbox; the audit log; the migration."""
+"""The database: what its errors mean and what it insists on; the migration."""
 
 import asyncio
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,11 +11,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
-from services.chassis import audit, tables
+from services.chassis import tables
 from services.chassis.db import Database
 from services.chassis.db_errors import is_data_error, is_lost, is_transient
 from services.chassis.errors import DatabaseUnreachable, SettingsError
-from services.chassis.messaging import inbox
 from services.chassis.sql import Statement
 from tests.postgres.chassis.test_connections import ENDED
 from tests.support import alchemy
@@ -264,68 +262,3 @@ async def _setting(database: Database, name: str) -> str:
     async with database.autocommit() as conn:
         value: str = await conn.scalar(Statement.of(f"show {name}"))
     return value
-
-
-async def test_a_message_is_new_once(database: Database, clock: ManualClock) -> None:
-    """The second delivery is known; another source's equal id is not; a rolled-back first one leaves no trace."""
-    with pytest.raises(RuntimeError):
-        async with database.begin() as conn:
-            assert await inbox.first_time(conn, "session", "m1", now=clock.now())
-            raise RuntimeError
-    async with database.begin() as conn:
-        assert await inbox.first_time(conn, "session", "m1", now=clock.now())
-        assert not await inbox.first_time(conn, "session", "m1", now=clock.now())
-        assert await inbox.first_time(conn, "shipping", "m1", now=clock.now())
-
-
-async def test_a_second_delivery_at_the_same_time_waits_for_the_first(database: Database, clock: ManualClock) -> None:
-    """It is known if the first one commits, and new if that rolls back."""
-    for commits in (True, False):
-        name = f"m-{commits}"
-
-        async def second(message_id: str) -> bool:
-            async with database.begin() as conn:
-                return await inbox.first_time(conn, "session", message_id, now=clock.now())
-
-        with nullcontext() if commits else pytest.raises(RuntimeError):
-            async with database.begin() as conn:
-                assert await inbox.first_time(conn, "session", name, now=clock.now())
-                waiting = asyncio.create_task(second(name))
-                done, _ = await asyncio.wait([waiting], timeout=0.1)
-                assert not done
-                if not commits:
-                    raise RuntimeError
-        assert await waiting is not commits
-
-
-async def test_the_inbox_forgets_after_seven_days(database: Database, clock: ManualClock) -> None:
-    """Purging takes the old ones, a batch at a time, and leaves the others."""
-    async with database.begin() as conn:
-        for number in range(5):
-            await inbox.first_time(conn, "session", f"old-{number}", now=clock.now())
-        clock.advance(8 * 86_400)
-        await inbox.first_time(conn, "session", "new", now=clock.now())
-        assert [await inbox.purge(conn, limit=3, now=clock.now()) for _ in range(3)] == [3, 2, 0]
-        assert not await inbox.first_time(conn, "session", "new", now=clock.now())
-
-
-async def test_the_audit_log_pages_backwards(database: Database, clock: ManualClock) -> None:
-    """Entries come newest first, by subject if asked, from a cursor on."""
-    async with database.begin() as conn:
-        for number in range(5):
-            await audit.record(
-                conn,
-                action=f"a{number}",
-                subject_id="s" if number % 2 == 0 else "t",
-                actor="root",
-                reason="why",
-                details={"n": number},
-                now=clock.now(),
-            )
-        page = await audit.find(conn, limit=2)
-        assert [entry.action for entry in page] == ["a4", "a3"]
-        assert [entry.action for entry in await audit.find(conn, cursor=page[-1].id, limit=9)] == ["a2", "a1", "a0"]
-        found = await audit.find(conn, subject_id="s")
-        assert [(entry.action, entry.details["n"]) for entry in found] == [("a4", 4), ("a2", 2), ("a0", 0)]
-        assert found[0].at == clock.now()
-        assert (found[0].actor, found[0].reason) == ("root", "why")
