@@ -50,11 +50,11 @@ Server = postgres.Server | OtherServer
 
 def lead_run() -> Path:
     """Make this run's directory; whoever is started from here finds it in the environment."""
-    for base in _places():
+    for base in places():
         for left in base.glob(f"{PREFIX}*"):
             if not alive(int(left.name.removeprefix(PREFIX).split("-")[0])):
                 _clear(left)
-    run = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_places()[0]))
+    run = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=places()[0]))
     os.environ[RUN_VARIABLE] = str(run)
     return run
 
@@ -122,7 +122,8 @@ async def execute(running: Server, *statements: str) -> None:
         await connection.close()
 
 
-def _places() -> list[Path]:
+def places() -> list[Path]:
+    """Return where servers may have their data: in memory if there is room, as a disk that is shared may be slow."""
     temporary = Path(tempfile.gettempdir())
     roomy = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
     return [MEMORY, temporary] if roomy else [temporary]
