@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from migrations.runner import upgrade
+from services.chassis import health as health_module
 from services.chassis.db import Database
 from services.chassis.errors import DatabaseUnreachable
 from services.chassis.health import Health
@@ -104,9 +105,10 @@ async def test_who_is_kept_out_is_told_at_once(empty_database: str, change: dict
 @pytest.mark.scenario("G14")
 @pytest.mark.parametrize("servers", [1, 2])
 async def test_readiness_tells_of_a_server_that_takes_no_writes(
-    empty_database: str, servers: int, capsys: pytest.CaptureFixture[str]
+    empty_database: str, servers: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A running service says so, in one line, keeps no connection to it, and is ready again once writes are taken."""
+    monkeypatch.setattr(health_module, "_CHECK_TIMEOUT_S", PATIENCE_S)
     parts = urlsplit(empty_database)
     user, _, host = parts.netloc.rpartition("@")
     netloc = f"{user}@{','.join([host] * servers)}"
