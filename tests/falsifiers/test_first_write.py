@@ -10,10 +10,10 @@ import pytest
 
 from services.orchestrator.engine import (
     Operations,
+    SettledSignal,
     Settlement,
     SignalRejected,
     SignalTimeout,
-    Standing,
     WorkflowContext,
     workflow,
 )
@@ -137,6 +137,6 @@ def _contradictions(answers: list[tuple[str, Settlement]], winner: str, accepted
     return wrong
 
 
-def _named(stands: Standing | None) -> str:
+def _named(stands: SettledSignal | None) -> str:
     """Name the candidate that stands."""
     return "nothing" if stands is None else {"rejected": "reject", "expired": "timeout"}.get(stands.kind, stands.value)

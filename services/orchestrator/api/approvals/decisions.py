@@ -23,7 +23,7 @@ from services.orchestrator.api.errors import (
 )
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources
-from services.orchestrator.engine import PayloadError, SagaView, Standing, UnknownSaga
+from services.orchestrator.engine import PayloadError, SagaView, SettledSignal, UnknownSaga
 from services.orchestrator.workflows import ADMIN_APPROVAL, Approval, order
 
 Bearer = Annotated[HTTPAuthorizationCredentials | None, Security(auth.bearer, scopes=["admin"])]
@@ -84,7 +84,7 @@ async def decide(wired: Resources, case: Case, decision: Decision, *, reason: st
             )
     except NotFound:
         raise ApprovalUnknown from None
-    stands = what_stands(settled.standing)
+    stands = taken_decision(settled.standing)
     if settled.outcome == "accepted":
         get_logger("orchestrator").info(
             _DECIDED,
@@ -115,7 +115,7 @@ async def _audit(wired: Resources, case: Case, stands: Decided) -> None:
     )
 
 
-def what_stands(standing: Standing | None) -> Decided:
+def taken_decision(standing: SettledSignal | None) -> Decided:
     """The decision that was taken; ApprovalExpired or ApprovalClosed if none was and none can be. SagaUnreadable."""
     if standing is None or standing.at is None:
         raise ApprovalClosed

@@ -7,7 +7,7 @@ from fastapi import Response
 
 from services.chassis.errors import Conflict, Gone, Invalid, Malformed, RequestError
 from services.chassis.problems import headers_of, status_of
-from services.orchestrator.api.approvals.decisions import Case, Decided, in_words, what_stands
+from services.orchestrator.api.approvals.decisions import Case, Decided, in_words, taken_decision
 from services.orchestrator.api.approvals.pages import moment_words, order_shown, page
 from services.orchestrator.api.sign_in import SignedIn
 
@@ -15,7 +15,7 @@ from services.orchestrator.api.sign_in import SignedIn
 def outcome_page(case: Case, standing: Any, signed_in: SignedIn) -> Response:
     """What stands, or why there is nothing to decide."""
     try:
-        taken = what_stands(standing)
+        taken = taken_decision(standing)
     except (Conflict, Gone) as refusal:
         return refusal_page(refusal, signed_in, case)
     return decision_page(case, taken, signed_in)

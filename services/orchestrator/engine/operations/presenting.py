@@ -10,7 +10,7 @@ from services.orchestrator.engine.model.explain import Facts, explain
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import OPEN, Call, Kind, LogRecord, Signal, UndoStatus
 from services.orchestrator.engine.model.states import RunState, status_word
-from services.orchestrator.engine.operations.views import CompensationView, SagaEnd, SagaView, Standing, StepView
+from services.orchestrator.engine.operations.views import CompensationView, SagaEnd, SagaView, SettledSignal, StepView
 from services.orchestrator.engine.store.legible import json_of, legible, value_of
 from services.orchestrator.engine.store.views import SagaRow, UndoRow
 
@@ -131,7 +131,7 @@ def _under_way(call: Call) -> StepView:
     )
 
 
-def standing_of(signal: Signal) -> Standing | None:
+def settled_signal(signal: Signal) -> SettledSignal | None:
     """Return how a signal was settled, None while it is open; UnreadableSaga."""
     if signal.status is OPEN:
         return None
@@ -140,7 +140,7 @@ def standing_of(signal: Signal) -> Standing | None:
     value = legible(signal.value, json_of, None, f"value of {signal.name!r}", illegible)
     if illegible:
         raise UnreadableSaga(signal.saga_id, illegible)
-    return Standing(
+    return SettledSignal(
         kind=str(signal.status),
         value=value,
         code=None if error is None else error.code,

@@ -11,7 +11,7 @@ from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
 from services.orchestrator.engine.model.errors import UnknownSaga, WideSearch
 from services.orchestrator.engine.model.records import SignalKind
 from services.orchestrator.engine.model.saga_ids import read_saga_id, saga_id_of
-from services.orchestrator.engine.operations.presenting import end_by_row, saga_view, standing_of, step_views
+from services.orchestrator.engine.operations.presenting import end_by_row, saga_view, settled_signal, step_views
 from services.orchestrator.engine.operations.views import (
     OpenPromise,
     PromiseView,
@@ -129,7 +129,7 @@ class Reading:
             self._registry.require_promise(row.workflow, row.version, name)
         if signal is None:
             return PromiseView("open", None, None, None)
-        return PromiseView(str(signal.status), standing_of(signal), signal.opened_at, signal.until)
+        return PromiseView(str(signal.status), settled_signal(signal), signal.opened_at, signal.until)
 
     async def count_waiting(self, name: str) -> int:
         """Count the sagas that wait for a promise."""

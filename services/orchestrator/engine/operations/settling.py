@@ -23,7 +23,7 @@ from services.orchestrator.engine.model.errors import (
 from services.orchestrator.engine.model.records import OPEN, PROMISE, Saga, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.saga_ids import read_saga_id, saga_of
 from services.orchestrator.engine.model.states import FORWARD
-from services.orchestrator.engine.operations.presenting import standing_of
+from services.orchestrator.engine.operations.presenting import settled_signal
 from services.orchestrator.engine.operations.proposals import Proposal, Request, mismatches, repeats
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement
@@ -93,7 +93,7 @@ class Settling:
         if not await self._active.hand(run, settled).wait_until_written():
             return None
         self._hooks.signal_settled(settled)
-        return Settlement("accepted", str(request.saga_id), saga.key, standing_of(settled))
+        return Settlement("accepted", str(request.saga_id), saga.key, settled_signal(settled))
 
     async def _settle_many(self, requests: Sequence[Request]) -> Sequence[Settlement | Exception]:
         """Settle what is open in one statement; whatever that statement finds changed is decided under the lock."""
@@ -116,7 +116,7 @@ class Settling:
             done = None if index in answers or saga is None else settled.pop(request.place, None)
             if done is not None and saga is not None:
                 self._hooks.signal_settled(done)
-                answers[index] = Settlement("accepted", str(request.saga_id), saga.key, standing_of(done))
+                answers[index] = Settlement("accepted", str(request.saga_id), saga.key, settled_signal(done))
         return [
             answers[index] if index in answers else await self._settle_one(request)
             for index, request in enumerate(requests)
@@ -212,20 +212,20 @@ class Settling:
         saga_id = str(signal.saga_id)
         differing = mismatches(signal, proposal.facts)
         if differing:
-            return Settlement("mismatch", saga_id, key, standing_of(signal), mismatches=differing), None
+            return Settlement("mismatch", saga_id, key, settled_signal(signal), mismatches=differing), None
         if signal.status is not OPEN and repeats(signal, proposed, self._codec):
-            return Settlement("repeat", saga_id, key, standing_of(signal)), None
+            return Settlement("repeat", saga_id, key, settled_signal(signal)), None
         if signal.status is OPEN and saga is not None and saga.phase is FORWARD:
             at = await signals.settle_held(conn, proposed, now=self._clock.sql_now())
             settled = proposed._replace(settled_at=at)
             self._hooks.signal_before(settled)
-            return Settlement("accepted", saga_id, key, standing_of(settled)), settled
+            return Settlement("accepted", saga_id, key, settled_signal(settled)), settled
         settled_by_value = signal.status in (SignalStatus.RESOLVED, SignalStatus.REJECTED)
         outcome = "conflict" if settled_by_value else "late"
         started = None
         if proposal.otherwise is not None:
             started = await self._starting.start_unleased(conn, proposal.otherwise)
-        return Settlement(outcome, saga_id, key, standing_of(signal), started=started), None
+        return Settlement(outcome, saga_id, key, settled_signal(signal), started=started), None
 
     def _proposed(self, signal: Signal, proposal: Proposal, shape: Any) -> Signal:
         value = proposal.written

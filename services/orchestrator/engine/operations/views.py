@@ -131,7 +131,7 @@ class SagaPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SettledSignal:
     """How a signal was settled: `kind` is `resolved`, `rejected` or `expired`."""
 
     kind: str
@@ -154,7 +154,7 @@ class Settlement:
     outcome: str
     saga_id: str
     key: str | None
-    standing: Standing | None
+    standing: SettledSignal | None
     started: Started | None = None
     mismatches: Mapping[str, Any] | None = None
 
@@ -164,7 +164,7 @@ class PromiseView:
     """How a promise stands: `open`, `resolved`, `rejected` or `expired`; `since` is None until it is waited for."""
 
     status: str
-    standing: Standing | None
+    standing: SettledSignal | None
     since: datetime | None
     until: datetime | None
 
