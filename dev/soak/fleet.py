@@ -30,7 +30,8 @@ NAMED = "orchestrator-1"
 """The one replica whose name outlives its process."""
 IDLE = 300
 OTHERS = 140
-READY_LINE = '"event": "service.ready"'
+UNEXPECTED = ('"event": "service.ready"', "Traceback")
+"""What a log says of a process that must not end by itself: it was at work, or it did not understand its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ def _reporter(fleet: Fleet, name: str) -> Callable[[str, str], None]:
     def report(kind: str, text: str) -> None:
         nonlocal seen
         lived = log.read_bytes()[seen:].decode(errors="replace")
-        if kind == "fail" and "SIGKILL" not in text and READY_LINE in lived:
+        if kind == "fail" and "SIGKILL" not in text and any(sign in lived for sign in UNEXPECTED):
             fleet.surprises.append(f"{text}\n{lived[-1_500:]}")
             tell.fail(text)
         if kind == "done":

@@ -5,7 +5,7 @@ a lock for ever and a retry does not block on its own ghost.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -183,10 +183,20 @@ class Database:
         if (revision or "") < schema:
             raise NotYetUsable(f"it is not migrated: its schema is {revision or 'empty'}, this release needs {schema}")
 
-    async def wait_until_usable(self, clock: Clock, *, setting: str, schema: str, patience_s: float = 60) -> None:
-        """Return once Postgres takes writes and has the schema of revision `schema`, telling of every try that fails.
+    async def wait_until_usable(
+        self,
+        clock: Clock,
+        *,
+        setting: str,
+        schema: str,
+        first: Callable[[], Awaitable[None]] | None = None,
+        patience_s: float = 60,
+    ) -> None:
+        """Return once Postgres takes writes, has the schema of revision `schema`, and has set the clock.
 
-        DatabaseUnreachable, naming the `setting` to look at, when patience ends, or at once for what no waiting mends.
+        So is done what a service has to write `first`. What fails for a while only is told of, and all is done again.
+        DatabaseUnreachable, naming the `setting` to look at, when patience ends, or at once for what no waiting mends;
+        SettingsError for a server that is not durable.
         """
         place = place_of(self.url)
         log = get_logger("chassis.db")
@@ -202,8 +212,18 @@ class Database:
             before_sleep=tell,
             reraise=True,
         )
+
+        async def begin() -> None:
+            await self.check_usable(schema)
+            await self.check_durability()
+            await self.calibrate(clock)
+            if first is not None:
+                await first()
+
         try:
-            await retrying(self.check_usable, schema)
+            await retrying(begin)
+        except SettingsError:
+            raise
         except Exception as error:
             raise DatabaseUnreachable(place, _kind_of(error), _advice(error).format(setting)) from error
 

@@ -111,8 +111,6 @@ def create_app(
             stack.push_async_callback(transactions_database.close)
             outbound = http if http is not None else await stack.enter_async_context(outbound_http(given))
             await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA)
-            await database.check_durability()
-            await database.calibrate(time)
             pools = Pools(database, engine_database, transactions_database)
             relay, engine = _wire(app, given, pools, time, outbound, hooks=hooks, engine_hooks=engine_hooks)
             for loop in _duties(app, relay, engine, time) if background else ():

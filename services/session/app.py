@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import httpx
@@ -73,11 +74,8 @@ def create_app(
         database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size, hooks=hooks)
         outbound = http if http is not None else outbound_http(given)
         try:
-            await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA)
-            await database.check_durability()
-            await database.calibrate(time)
-            if given.seeds_catalog:
-                await _seed(database)
+            seed = partial(_seed, database) if given.seeds_catalog else None
+            await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA, first=seed)
             sealer = Sealer([key.get_secret_value() for key in given.encryption_keys])
             relay = _relay(app, given, database, time, outbound, sealer, hooks)
             app.state.database, app.state.relay = database, relay

@@ -49,8 +49,6 @@ def create_app(
         outbound = http if http is not None else outbound_http(given)
         try:
             await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA)
-            await database.check_durability()
-            await database.calibrate(time)
             dispatch = _dispatch(app, given, database, time, outbound)
             app.state.database, app.state.dispatch = database, dispatch
             app.state.resources = Resources(database, time, dispatch)

@@ -9,7 +9,7 @@ import pytest
 from migrations.runner import upgrade
 from services.chassis import health as health_module
 from services.chassis.db import Database
-from services.chassis.errors import DatabaseUnreachable
+from services.chassis.errors import DatabaseUnreachable, SettingsError
 from services.chassis.health import Health
 from services.chassis.sql import Statement
 from tests.support.clock import ManualClock
@@ -18,6 +18,10 @@ NEEDED = "0002"
 OLDER = "0001"
 PATIENCE_S = 30
 NAME = Statement.of("select current_database()")
+END_ALL = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+"""
 
 
 class Mending(ManualClock):
@@ -127,3 +131,72 @@ async def test_readiness_tells_of_a_server_that_takes_no_writes(
     said = capsys.readouterr().out
     assert (said.count("health.check_failed"), said.count("health.check_passed")) == (1, 1)
     await database.close()
+
+
+class Cut(Database):
+    """A database whose server ends every connection once, as it is asked the second thing."""
+
+    cut = False
+
+    async def check_durability(self) -> None:
+        if not self.cut:
+            self.cut = True
+            async with self.autocommit() as conn:
+                connection = await asyncpg.connect(self.url)
+                await connection.execute(END_ALL)
+                await connection.close()
+                await conn.fetch(NAME)
+        await super().check_durability()
+
+
+async def test_a_connection_that_is_lost_during_the_start_is_tried_again(
+    empty_database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a start asks of Postgres after the first answer is asked again, all of it, until it is done once."""
+    await upgrade("shipping", empty_database)
+    database, clock, done = Cut(empty_database, application_name="test"), ManualClock(flowing=True), 0
+
+    async def write() -> None:
+        nonlocal done
+        await database.ping()
+        done += 1
+
+    try:
+        await database.wait_until_usable(clock, setting="X_URL", schema=NEEDED, first=write, patience_s=PATIENCE_S)
+    finally:
+        await database.close()
+    assert done == 1
+    assert len(clock.slept) == 1
+    assert "database.unreachable" in capsys.readouterr().out
+
+
+async def test_what_a_service_writes_first_is_written_again(database: Database) -> None:
+    """A service's own first write, lost with its connection, is tried again as well."""
+    await upgrade("shipping", database.url)
+    tries = 0
+
+    async def write() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ConnectionResetError
+
+    await database.wait_until_usable(ManualClock(flowing=True), setting="X_URL", schema=NEEDED, first=write)
+    assert tries == 2
+
+
+async def test_a_server_that_is_not_durable_is_not_waited_for(database: Database) -> None:
+    """What may lose what it has acknowledged is refused at once, by the names of its settings."""
+    await upgrade("shipping", database.url)
+    name = database.url.rpartition("/")[2]
+    connection = await asyncpg.connect(database.url)
+    await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await connection.close()
+    database_as_it_is = Database(database.url, application_name="test")
+    clock = ManualClock(flowing=True)
+    try:
+        with pytest.raises(SettingsError, match="synchronous_commit = off"):
+            await database_as_it_is.wait_until_usable(clock, setting="X_URL", schema=NEEDED)
+    finally:
+        await database_as_it_is.close()
+    assert not clock.slept

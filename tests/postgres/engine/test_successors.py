@@ -6,9 +6,12 @@ import pytest
 
 from services.chassis.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
+from services.orchestrator.engine.running.retrying import RETRY_S
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
 from tests.support.world import Gate, act, held
+
+END = Statement.of("select pg_terminate_backend(:pid)")
 
 
 @workflow("lonely", version=1)
@@ -48,6 +51,24 @@ async def test_the_next_of_the_name_goes_on_at_once(cluster_of: ClusterOf) -> No
     assert view.status == "completed"
     assert [call.attempt for call in cluster.world.calls] == [1, 2]
     assert len({call.key for call in cluster.world.calls}) == 1
+
+
+@only(ONE)
+@pytest.mark.scenario("RC1", "G14")
+async def test_a_successor_insists(cluster_of: ClusterOf) -> None:
+    """A connection that is lost as the successor ends the former leases does not end its start: it asks again."""
+    cluster = cluster_of(lonely)
+    saga_id, name = await killed_in_its_call(cluster)
+    successor = cluster.add(name=name)
+    async with successor.database.autocommit() as lost, successor.database.autocommit() as other:
+        await other.fetch(END, {"pid": await lost.scalar(Statement.of("select pg_backend_pid()"))})
+    starting = asyncio.create_task(successor.engine.start())
+    while not (starting.done() or cluster.clock.sleeping):
+        await asyncio.sleep(0)
+    cluster.clock.advance(RETRY_S)
+    await starting
+    view = await successor.engine.operations.result(saga_id, wait_s=LEASE_S)
+    assert view.status == "completed"
 
 
 @only(ONE)

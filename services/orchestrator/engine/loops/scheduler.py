@@ -7,6 +7,7 @@ from uuid import UUID
 from services.chassis.clock import Clock
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
+from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.hints import Hints
@@ -14,6 +15,7 @@ from services.orchestrator.engine.model.records import History, Saga
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.loader import Loader
+from services.orchestrator.engine.running.retrying import until_answered
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.store import sagas
 
@@ -69,8 +71,10 @@ class Scheduler:
 
     async def succeed(self) -> None:
         """End the leases that an earlier process of this replica's name has left, if it was given one."""
-        if not self._settings.replica:
-            return
+        if self._settings.replica:
+            await until_answered(self._end_leases, self._clock, _told)
+
+    async def _end_leases(self) -> None:
         async with self._database.once() as conn:
             await sagas.end_leases(conn, self._active.owner, lease_s=self._settings.lease_s, now=self._clock.sql_now())
 
@@ -152,3 +156,7 @@ class Scheduler:
         known = {saga_id: run.log.signal_no for saga_id, run in kept.items()}
         signals_of = [saga.id for saga in claimed if saga.signal_no > known.get(saga.id, 0)]
         return await self._loader.histories(logs_of, signals_of)
+
+
+def _told(error: Exception) -> None:
+    get_logger("engine.scheduler").warning("engine.succession_retried", error=str(error)[:200])
