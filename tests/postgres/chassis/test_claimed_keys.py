@@ -67,6 +67,26 @@ async def test_a_claimed_key_is_kept_from_another_content(work: Work) -> None:
     assert await work.effects() == ["one", "one"]
 
 
+@pytest.mark.scenario("I2")
+async def test_a_key_found_free_may_be_taken_by_the_first_write(
+    work: Work, database: Database, clock: ManualClock
+) -> None:
+    """Who has looked before another content claimed the key finds it taken when it writes, answered or not."""
+
+    async def claim(key: IdempotencyKey) -> None:
+        async with database.begin() as conn:
+            await claiming(key, clock)(conn)
+
+    await claim(KEY)
+    with pytest.raises(KeyReused):
+        await claim(OTHER)
+    await claim(KEY)
+    assert await work.ask(KEY) == (201, False)
+    with pytest.raises(KeyReused):
+        await claim(OTHER)
+    assert await work.ask(KEY) == (201, True)
+
+
 async def test_a_claim_goes_with_its_transaction(work: Work, database: Database, clock: ManualClock) -> None:
     """What is rolled back has claimed nothing."""
     with pytest.raises(ZeroDivisionError):

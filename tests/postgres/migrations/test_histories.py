@@ -118,7 +118,8 @@ async def test_nobody_waits_long_behind_a_migration(empty_database: str, monkeyp
         async with reader.transaction():
             await reader.execute("SELECT count(*) FROM sagas")
             with pytest.raises(runner.MigrationError, match=r"orchestrator was in use .* nothing was changed"):
-                await upgrade("orchestrator", empty_database)
+                async with asyncio.timeout(20):
+                    await upgrade("orchestrator", empty_database)
             assert await reader.fetchval("SELECT version_num FROM alembic_version") == "0007"
     finally:
         await reader.close()

@@ -96,6 +96,17 @@ async def test_shipping_sells_what_was_held(shop: Shop) -> None:
     assert await shop.rows("SELECT id FROM audit WHERE action LIKE 'alarm.%'") == []
 
 
+async def test_what_is_told_as_shipped_again_is_sold_once(shop: Shop) -> None:
+    """Another event of the same sale takes nothing more from the stock, and nothing from what other orders hold."""
+    await placed(shop)
+    await shop.ordered("bob", "order-2", {"book": 1})
+    await shop.reserve("order-2", {"book": 1})
+    for _ in range(2):
+        assert (await shop.tell("order-1", "shipped")).status_code == 204
+    (row,) = await shop.rows("SELECT on_hand, held FROM products WHERE sku = 'book'")
+    assert (row["on_hand"], row["held"]) == (9, 1)
+
+
 @pytest.mark.parametrize("released", [False, True])
 async def test_a_sale_without_a_reservation_is_alarmed(shop: Shop, *, released: bool) -> None:
     """What is shipped without a held reservation raises an alarm and is never taken from free stock."""

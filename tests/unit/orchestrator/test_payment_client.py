@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.chassis.errors import RemoteUnknown
+from services.chassis.errors import RemoteRefused, RemoteUnknown
 from services.chassis.http import ServiceClient
 from services.orchestrator.clients import Payment, PaymentClient
 from tests.support.clock import ManualClock
@@ -51,6 +51,23 @@ async def test_only_a_payment_that_holds_nothing_more_is_given_back(clock: Manua
         with pytest.raises(RemoteUnknown):
             await payments.refund(PAYMENT, deadline=deadline)
     async with calling(saying(GIVEN_BACK), clock) as payments:
+        await payments.refund(PAYMENT, deadline=deadline)
+
+
+@pytest.mark.scenario("C16")
+async def test_a_refused_refund_is_done_if_nothing_is_left(clock: ManualClock) -> None:
+    """A processor that refuses may have given the money back already, or hold it still: it is asked which."""
+
+    def refusing(held: dict[str, Any]) -> Processor:
+        refused = httpx.Response(409, json={"code": "not-now", "detail": "no"})
+        return lambda request: refused if request.method == "POST" else httpx.Response(200, json=held)
+
+    deadline = clock.monotonic() + 1
+    for held in (HELD, HELD | {"refunded_minor": 500}):
+        async with calling(refusing(held), clock) as payments:
+            with pytest.raises(RemoteRefused):
+                await payments.refund(PAYMENT, deadline=deadline)
+    async with calling(refusing(GIVEN_BACK), clock) as payments:
         await payments.refund(PAYMENT, deadline=deadline)
 
 
