@@ -122,7 +122,7 @@ async def test_signals_do_not_move_a_saga_on_that_is_stuck(cluster_of: ClusterOf
 @workflow("keyed", version=1)
 async def keyed(ctx: WorkflowContext, _: None) -> str:
     """A step that is retried every hour, and another behind it."""
-    return f"{await ctx.run(act, 'a', retry=HOURLY)} {await ctx.run(act, 'b')}"
+    return f"{await ctx.run(act, 'a', retry=HOURLY)} {await ctx.run(act, 'b', retry=HOURLY)}"
 
 
 async def with_an_expired_key(cluster_of: ClusterOf) -> tuple[Cluster, str]:
@@ -149,6 +149,26 @@ async def test_what_a_step_was_skipped_with_can_be_corrected(cluster_of: Cluster
     with pytest.raises(CannotOperate):
         await skip(saga_id, "2", by="ann", reason="never asked for", output="b#1")
     await skip(saga_id, "1", by="ann", reason="now right", output="a#1")
+    assert (await cluster.finish(saga_id)).output == "a#1 b#1"
+
+
+@only(ONE)
+@pytest.mark.scenario("V13")
+async def test_what_its_code_has_gone_on_from_is_not_corrected(cluster_of: ClusterOf) -> None:
+    """What is called behind it was asked for with that output: under its key it must not be asked for with another."""
+    cluster, saga_id = await with_an_expired_key(cluster_of)
+    skip = cluster.operations.skip
+    cluster.world.script("b", *[unreachable()] * 3)
+    await skip(saga_id, "1", by="ann", reason="found there", output="a#1")
+    await cluster.settle()
+    for _ in range(2):
+        await cluster.advance(HOUR_S + 1)
+    stuck = await cluster.view(saga_id)
+    assert stuck.attention is not None
+    assert (stuck.attention.reason, stuck.attention.position) == ("key-expired", "2")
+    with pytest.raises(CannotOperate):
+        await skip(saga_id, "1", by="ann", reason="another one after all", output="a#2")
+    await skip(saga_id, "2", by="ann", reason="found there", output="b#1")
     assert (await cluster.finish(saga_id)).output == "a#1 b#1"
 
 

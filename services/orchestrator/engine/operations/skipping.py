@@ -66,11 +66,15 @@ def _may_skip(saga: Saga, call: Call) -> bool:
 
 
 async def _correct(conn: Connection, saga: Saga, position: str, output: str) -> bool:
-    """Give a step that was skipped another output, unless its saga has gone on from there."""
+    """Give a step that was skipped another output, unless its saga has gone on from there, to a call as well.
+
+    That call, its key and its undo were asked for with what the code had then.
+    """
     if not await _was_skipped(conn, saga, position):
         return False
-    log = [record for _, record in await steps.of_sagas(conn, [saga.id])]
-    if any(positions.is_after(record.position, position) for record in log):
+    reached = [record.position for _, record in await steps.of_sagas(conn, [saga.id])]
+    reached += [call.position for call in saga.calls]
+    if any(positions.is_after(place, position) for place in reached):
         return False
     return await steps.correct(conn, saga.id, position, output)
 
