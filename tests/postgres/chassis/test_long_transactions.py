@@ -12,8 +12,8 @@ from services.chassis.messaging.relay import Relay
 from services.chassis.sql import Statement
 from tests.postgres.chassis.receiver import Gate, Received, Receiver
 from tests.postgres.chassis.test_outbox import message, rows, waiting, write
-from tests.postgres.chassis.test_relay_commits import until_somebody_waits
 from tests.support.clock import ManualClock
+from tests.support.waiters import until_somebody_waits
 
 pytestmark = pytest.mark.usefixtures("quiet")
 OLD = Statement.of("select count(*), pg_current_xact_id() from outbox")

@@ -11,16 +11,9 @@ from services.chassis.messaging.relay import Relay
 from tests.postgres.chassis.receiver import Gate, Received, Receiver
 from tests.postgres.chassis.test_outbox import message, rows, waiting, write
 from tests.support.clock import ManualClock
+from tests.support.waiters import until_somebody_waits
 
 pytestmark = pytest.mark.usefixtures("quiet")
-SOMEBODY_WAITS = "select count(*) from pg_locks where not granted and pid in (select pid from pg_stat_activity"
-
-
-async def until_somebody_waits(database: Database) -> None:
-    """Wait until a statement in this database waits for a lock."""
-    query = f"{SOMEBODY_WAITS} where datname = current_database())"
-    while (await rows(database, query))[0][0] == 0:
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.scenario("C9", "C10", "G15")

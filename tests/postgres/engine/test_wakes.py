@@ -198,8 +198,9 @@ async def claimed_after(
     monkeypatch.setattr(sagas, "claim", claiming)
     slept = len(cluster.clock.slept)
     waiting = asyncio.create_task(resolved(replica.engine.operations, saga_id))
-    while not waiting.done() and not any(0 < seconds <= pause_s for seconds in cluster.clock.slept[slept:]):
-        await asyncio.sleep(0)  # until the loop waits for the clock
+    async with asyncio.timeout(PATIENCE_S):  # until the loop waits for the clock
+        while not waiting.done() and not any(0 < seconds <= pause_s for seconds in cluster.clock.slept[slept:]):
+            await asyncio.sleep(0)
     assert not claims
     cluster.clock.advance(pause_s)
     assert (await asyncio.wait_for(waiting, PATIENCE_S)).status == "completed"

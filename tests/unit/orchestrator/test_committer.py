@@ -22,6 +22,7 @@ from services.orchestrator.engine.running.committer import CROWD, Committer
 from services.orchestrator.engine.store import flushes
 
 LIMIT = 500
+PATIENCE_S = 15.0
 
 
 class Postgres:
@@ -218,18 +219,19 @@ async def test_who_needs_what_is_locked_holds_nobody_up(postgres: Postgres, writ
     """Whoever shares a batch with such flushes is written without them; they are written once the lock is gone."""
     postgres.locked = {flush(1).saga_id, flush(2).saga_id}
     futures = submitted(writing, 4)
-    for free in (0, 3):
-        while len(postgres.answers) < (1 if free == 0 else 2):
-            await asyncio.sleep(0)
-        postgres.answers[-1].set_result(None)
-        assert await futures[free] is APPLIED
-    assert not any(futures[number].done() for number in (1, 2))
-    postgres.locked.clear()
-    for number in (1, 2):
-        while len(postgres.answers) < 2 + number:
-            await asyncio.sleep(0.01)
-        postgres.answers[-1].set_result(None)
-        assert await futures[number] is APPLIED
+    async with asyncio.timeout(PATIENCE_S):
+        for free in (0, 3):
+            while len(postgres.answers) < (1 if free == 0 else 2):
+                await asyncio.sleep(0)
+            postgres.answers[-1].set_result(None)
+            assert await futures[free] is APPLIED
+        assert not any(futures[number].done() for number in (1, 2))
+        postgres.locked.clear()
+        for number in (1, 2):
+            while len(postgres.answers) < 2 + number:
+                await asyncio.sleep(0.01)
+            postgres.answers[-1].set_result(None)
+            assert await futures[number] is APPLIED
     await writing.stop()
 
 
