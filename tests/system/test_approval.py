@@ -1,7 +1,10 @@
 """Orders and the administrator's decision: taken once, by a person, in time."""
 
+from functools import partial
+
 import pytest
 
+from tests.postgres.orchestrator.browser import Browser
 from tests.support.figures import figure, trials
 from tests.support.system import System
 from tests.system.steps import ended, paid, refunded
@@ -57,10 +60,15 @@ async def test_opening_the_link_never_decides(system: System) -> None:
     """Scanners may open the link a hundred times, signed in or not: the order still waits."""
     await paid(system, "order-1")
     path = await system.approval_path("order-1")
-    ways = [(method, headers) for method in ("GET", "HEAD") for headers in ({}, system.admin)]
+    browser = Browser(system)
+    await browser.sign_in()
+    assert "csrf" in (await browser.get(path)).text
+    ways = [partial(browser.get, path, method) for method in ("GET", "HEAD")]
+    for headers in ({}, system.admin):
+        ways += [partial(system.call, method, "orchestrator", path, headers=headers) for method in ("GET", "HEAD")]
     for _ in range(OPENINGS):
-        for method, headers in ways:
-            assert (await system.call(method, "orchestrator", path, headers=headers)).status_code < 500
+        for opened in ways:
+            assert (await opened()).status_code < 500
     await system.settle()
     decided = await system.status("order-1") != "awaiting_approval"
     what = "openings of an approval link, by GET and HEAD, signed in and not: none decides"

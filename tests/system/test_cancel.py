@@ -64,6 +64,7 @@ async def test_cancelled_while_the_carrier_does_not_answer(system: System) -> No
     assert (await system.cancel("DEAD_SHIP-1")).status_code == 202
     assert await ended(system, "DEAD_SHIP-1") == "cancelled"
     assert await refunded(system, "DEAD_SHIP-1")
+    assert await system.calls("carrier", "/parcels/cancel", order_id="DEAD_SHIP-1")
 
 
 @pytest.mark.scenario("K18")

@@ -139,6 +139,7 @@ async def test_a_dead_carrier_ends_in_a_cancel_by_reference_and_a_refund(system:
         ("void_or_refund", "done"),
         ("cancel_shipment", "done"),
     ]
+    assert await system.calls("carrier", "/parcels/cancel", order_id="DEAD_SHIP-1")
     await system.check_balance()
 
 
