@@ -241,7 +241,8 @@ class Committer:
             if is_statement_timeout(error) and len(batch) > 1:
                 raise error
             patience_s *= 2
-            self._log.warning("engine.flush_retried", error=str(error)[:200], sagas=len(batch))
+            what = f"{type(error).__name__}: {error}"  # some have no words of their own
+            self._log.warning("engine.flush_retried", error=what[:200], sagas=len(batch))
 
         answers, seconds = await until_answered(write, self._clock, on_retry)
         self._hooks.flushed(batch, seconds)
