@@ -16,8 +16,8 @@ from dev.layout import HOST
 
 CHUNK = 65_536
 CONNECT_S = 3.0
-COMMIT = b"COMMIT;"
-"""How the driver ends a transaction, in a simple query."""
+COMMIT = b"commit\x00"
+"""How a service ends a transaction, in a simple query."""
 
 Lost = Literal["commit", "commit-answer", "answer", "request"]
 """`commit`, `request`: what was sent never arrives. `commit-answer`, `answer`: it arrives, and nobody is told."""

@@ -18,7 +18,7 @@ from dev.soak.checks import CHECKS
 from dev.soak.evidence import Evidence
 from dev.soak.parts import EVERYTHING, PARTS
 from dev.soak.plans import STOCK, plans
-from dev.soak.proxy import Line, Proxy
+from dev.soak.proxy import COMMIT, Line, Proxy
 from dev.soak.shopper import Journal
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -227,12 +227,12 @@ async def test_the_proxy_loses_a_commit_or_its_answer() -> None:
     """A lost COMMIT never arrives; a lost answer leaves it done and its sender in the dark; the next one passes."""
     async with echo() as (proxy, line, heard):
         proxy.lose("commit", postgres=True)
-        assert await say(line, b"BEGIN;", b"COMMIT;") == [b"ok\n", b""]
-        assert heard == [b"BEGIN;\n"]
+        assert await say(line, b"begin", COMMIT) == [b"ok\n", b""]
+        assert heard == [b"begin\n"]
         proxy.lose("commit-answer", postgres=True)
-        assert await say(line, b"BEGIN;", b"COMMIT;") == [b"ok\n", b""]
-        assert heard[-1] == b"COMMIT;\n"
-        assert await say(line, b"COMMIT;") == [b"ok\n"]
+        assert await say(line, b"begin", COMMIT) == [b"ok\n", b""]
+        assert heard[-1] == COMMIT + b"\n"
+        assert await say(line, COMMIT) == [b"ok\n"]
         assert proxy.hits == {"postgres lost commit": 1, "postgres lost commit-answer": 1}
 
 
