@@ -278,7 +278,7 @@ async def test_after_the_point_of_no_return_nothing_is_undone(cluster_of: Cluste
     """An error in the delivery window leaves the saga stuck in its forward phase, for a human; no undo runs."""
     cluster = cluster_of(delivery)
     view = await cluster.run(delivery, True)
-    assert view.status == "stuck"
+    assert (view.status, view.attention and view.attention.reason) == ("stuck", "failed-after-no-return")
     assert "lost" in view.explanation
     assert [call.name for call in cluster.world.calls] == ["ship"]
     whole = await cluster.run(delivery, False, key="whole")

@@ -107,13 +107,16 @@ async def test_a_users_token_with_a_bad_claim_is_refused(clock: ManualClock, cha
 
 
 async def test_tokens_end_by_our_clock(clock: ManualClock) -> None:
-    """A token holds until its `exp` of our clock, and not longer."""
+    """A token holds until its `exp` of our clock, and not longer, also where its signature is remembered."""
     token = mint_user_token(USERS, sub="alice", scope="customer", clock=clock, life_s=60)
     clock.advance(59)
-    await authenticator(clock).principal(token, None)
+    remembering = authenticator(clock)
+    await remembering.principal(token, None)
     clock.advance(1)
-    with pytest.raises(Unauthenticated):
-        await authenticator(clock).principal(token, None)
+    for reader in (remembering, authenticator(clock)):
+        for _ in range(2):
+            with pytest.raises(Unauthenticated):
+                await reader.principal(token, None)
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "é.é.é", "e30.e30.", "." * 9_000, "eyJhbGciOiJub25lIn0.e30."])

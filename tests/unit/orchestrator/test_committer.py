@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 import structlog
-from asyncpg import LockNotAvailableError, QueryCanceledError
+from asyncpg import DataError, LockNotAvailableError, QueryCanceledError
 
 from services.chassis.clock import Clock
 from services.chassis.db import Database
@@ -32,6 +32,7 @@ class Postgres:
         self.batches: list[Sequence[Flush]] = []
         self.answers: list[asyncio.Future[None]] = []
         self.locked: set[UUID] = set()
+        self.refused: set[UUID] = set()
         self.in_time_at_most = LIMIT
 
     @asynccontextmanager
@@ -48,6 +49,9 @@ class Postgres:
         if any(flush.saga_id in self.locked for flush in batch):
             await asyncio.sleep(0)
             raise LockNotAvailableError("locked by somebody")
+        if any(flush.saga_id in self.refused for flush in batch):
+            await asyncio.sleep(0)
+            raise DataError("no column holds that")
         if len(batch) > self.in_time_at_most:
             await asyncio.sleep(0)
             raise QueryCanceledError("canceling statement due to statement timeout")
@@ -257,4 +261,19 @@ async def test_what_is_too_much_for_one_statement_is_written_in_parts(postgres: 
         answered = len(postgres.answers)
     assert [await future for future in futures] == [APPLIED] * 10
     assert postgres.sizes == [2, 3, 2, 3]
+    await writing.stop()
+
+
+async def test_what_postgres_refuses_fails_alone(postgres: Postgres, writing: Committer) -> None:
+    """Whoever shares a batch with a flush that cannot be written is written without it; whose that is is told."""
+    postgres.refused = {flush(2).saga_id}
+    futures = submitted(writing, 4)
+    async with asyncio.timeout(PATIENCE_S):
+        while not all(future.done() for future in futures):
+            await turns_of_the_loop()
+            for answer in postgres.answers:
+                if not answer.done():
+                    answer.set_result(None)
+    assert [futures[number].result() for number in (0, 1, 3)] == [APPLIED] * 3
+    assert isinstance(futures[2].exception(), DataError)
     await writing.stop()
