@@ -7,6 +7,7 @@ any more, or if a falsifier is red without its bug.
 import argparse
 import asyncio
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -29,6 +30,11 @@ CLEAN_S = 60.0
 SHARE = 10
 """Falsifiers in one run without bugs, so that one that breaks its run takes few with it."""
 CAUGHT, SURVIVED = "caught", "SURVIVED"
+CLUMSY = re.compile(
+    r"(NameError|UnboundLocalError|ImportError|ModuleNotFoundError|AttributeError: (?!'NoneType'))"
+    r"|asyncpg\.exceptions\.(Undefined|Ambiguous|PostgresSyntax)"
+)
+"""How a test goes red on an edit that names what is not there: any test would, whatever it looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ def verdict_of(falsifier: str, found: Trial, red: dict[str, str]) -> Verdict:
         return Verdict("is red without its bug", red[falsifier])
     why = found.caught_by(falsifier)
     if why is not None:
-        return Verdict(CAUGHT, why)
+        return Verdict("breaks the code" if CLUMSY.match(why) else CAUGHT, why)
     if not found.in_time:
         return Verdict("no answer in time")
     return Verdict(SURVIVED) if found.ran(falsifier) else Verdict("did not run", _last_word(found))

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 
 from dev.mutants.mutant import Mutant
+from dev.mutants.planted.authors import AUTHORS
+from dev.mutants.planted.beliefs import BELIEFS
 from dev.mutants.planted.branches import BRANCHES
+from dev.mutants.planted.callers import CALLERS
 from dev.mutants.planted.calls import CALLS
 from dev.mutants.planted.edges import EDGES
+from dev.mutants.planted.goods import GOODS
 from dev.mutants.planted.holding import HOLDING
 from dev.mutants.planted.leases import LEASES
 from dev.mutants.planted.messages import MESSAGES
@@ -28,5 +32,9 @@ ALL: Sequence[Mutant] = (
     *CALLS,
     *STATE,
     *SIGNALS,
+    *AUTHORS,
+    *BELIEFS,
+    *GOODS,
     *EDGES,
+    *CALLERS,
 )

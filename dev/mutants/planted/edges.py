@@ -125,7 +125,10 @@ EDGES = (
                 "    return page(\n",
             ),
         ),
-        (f"{ORCHESTRATOR}/test_approval_pages.py::test_opening_a_link_never_decides",),
+        (
+            f"{ORCHESTRATOR}/test_approval_pages.py::test_opening_a_link_never_decides",
+            "tests/system/test_approval.py::test_opening_the_link_never_decides",
+        ),
     ),
     Mutant(
         "anybody-is-the-owner",

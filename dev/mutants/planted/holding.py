@@ -92,7 +92,7 @@ HOLDING = (
                 HEARTBEAT, "self._database.in_time(min(pause_s, self._ends_in_s()))", "self._database.in_time(pause_s)"
             ),
         ),
-        (f"{ENGINE}/test_beats.py::test_a_beat_that_hangs_outlasts_no_lease",),
+        ("tests/unit/orchestrator/test_heartbeat.py::test_a_beat_is_given_up_as_a_lease_ends",),
     ),
     Mutant(
         "a-batch-waits-for-a-lock",

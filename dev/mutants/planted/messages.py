@@ -31,7 +31,11 @@ MESSAGES = (
                 "    select key, due_at as was\n    from outbox_keys\n    where due_at >= cast(:after as timestamptz)\n"
                 "      and due_at <=",
             ),
-            Edit(QUERIES, "returning k.key, k.epoch, k.attempts", "returning k.key, k.epoch, k.attempts, due.was"),
+            Edit(
+                QUERIES,
+                "returning k.key, k.epoch, k.attempts",
+                "returning k.key, k.epoch, k.attempts, (select was from due where due.key = k.key) as was",
+            ),
             Edit(RELAY, '{"limit": limit,', '{"after": Relay._after, "limit": limit,'),
             Edit(
                 RELAY,
@@ -119,20 +123,14 @@ MESSAGES = (
     Mutant(
         "sent-before-commit",
         "G15",
-        "A message is written in a transaction of its own: it leaves although its cause is rolled back.",
+        "A message is committed as it is written: it leaves although its cause is rolled back.",
         (
-            Edit(
-                "services/chassis/messaging/outbox.py",
-                '    await conn.fetch(\n        queries()["enqueue"],\n        {\n            "now": now,',
-                "    other = await Connection.of(conn._conn.engine)\n"
-                "    await other.fetch(\n"
-                '        queries()["enqueue"],\n        {\n            "now": now,',
-            ),
             Edit(
                 "services/chassis/messaging/outbox.py",
                 '            "traceparents": [m.traceparent for m in messages],\n        },\n    )\n',
                 '            "traceparents": [m.traceparent for m in messages],\n        },\n    )\n'
-                "    await other.close()\n",
+                '    await conn._command("commit")\n'
+                '    await conn._command("begin")\n',
             ),
         ),
         ("tests/postgres/chassis/test_outbox.py::test_a_rolled_back_message_is_nowhere",),

@@ -56,7 +56,7 @@ STEPS = (
             Edit(
                 STEPS_PY,
                 "calls[command.position] = known.next_attempt()",
-                "calls[command.position] = replace(known, retry_at=None)",
+                "calls[command.position] = known._replace(retry_at=None)",
             ),
         ),
         (f"{ENGINE}/test_retries.py::test_attempts_are_counted_on_after_a_restart[C1]",),

@@ -1,6 +1,8 @@
 """Every planted bug can still be planted, and its falsifiers are there; how a run of them is judged."""
 
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,8 +48,21 @@ def test_every_mutant_can_be_planted(mutant: Mutant) -> None:
     assert not mutant.faults(ROOT)
     assert mutant.edits
     assert mutant.falsifiers
-    assert all(edit.path.startswith("services/") and edit.old != edit.new for edit in mutant.edits)
+    assert all(edit.path.startswith(("services/", "migrations/")) and edit.old != edit.new for edit in mutant.edits)
     assert all(falsifier.startswith("tests/") for falsifier in mutant.falsifiers)
+
+
+def test_no_mutant_names_what_is_not_there(tmp_path: Path) -> None:
+    """An edit with a name that nobody defines is no bug of its kind: whatever runs that line would see it."""
+    for mutant in ALL:
+        tree = tmp_path / mutant.name
+        for path in {edit.path for edit in mutant.edits}:
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, tree / path)
+        mutant.plant(tree)
+    words = ("check", "--isolated", "--no-cache", "--select", "F821", "--output-format", "concise", "--quiet", tmp_path)
+    found = subprocess.run((sys.executable, "-m", "ruff", *words), check=False, capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, "")
 
 
 def test_the_page_lists_what_is_planted() -> None:
@@ -117,12 +132,17 @@ def test_a_snapshot_has_a_commit_or_what_stands_now(
         (Trial(green=frozenset({FALSIFIER})), {}, "SURVIVED"),
         (Trial(red={f"{FALSIFIER}_too": "lost"}, green=frozenset({FALSIFIER})), {}, "SURVIVED"),
         (Trial(red={FALSIFIER: "lost"}), {FALSIFIER: "lost"}, "is red without its bug"),
+        (Trial(red={FALSIFIER: "NameError: name 'other' is not defined"}), {}, "breaks the code"),
+        (Trial(red={FALSIFIER: "AttributeError: 'Run' object has no attribute 'other'"}), {}, "breaks the code"),
+        (Trial(red={FALSIFIER: 'asyncpg.exceptions.UndefinedTableError: missing "due"'}), {}, "breaks the code"),
+        (Trial(red={FALSIFIER: "AttributeError: 'NoneType' object has no attribute 'other'"}), {}, "caught"),
+        (Trial(red={FALSIFIER: "AssertionError: NameError"}), {}, "caught"),
         (Trial(said="ImportError"), {}, "did not run"),
         (Trial(in_time=False), {}, "no answer in time"),
     ],
 )
 def test_only_a_test_that_the_bug_turns_red_catches_it(found: Trial, red: dict[str, str], word: str) -> None:
-    """A green test, one that is red anyway, one that never ran and one that never ended have caught nothing."""
+    """A green test, one that is red anyway, one that never ran or ended, and any at all by broken code: no catch."""
     verdict = mutants.verdict_of(FALSIFIER, found, red)
     assert verdict.word == word
     assert mutants.Row(mutant_of(), {FALSIFIER: verdict}).caught == (word == "caught")
