@@ -39,7 +39,14 @@ AUTHORS = (
         "turn-is-the-codes-task",
         "G19",
         "A timeout of asyncio in workflow code cancels the turn of its saga, which counts as the death of a replica.",
-        (Edit(f"{RUNNING}/driver.py", "        task = leave_task()\n", "        task = None\n"),),
+        (
+            Edit(
+                f"{RUNNING}/driver.py",
+                "        leave_task(task)\n        try:\n            self.advance()\n"
+                "        finally:\n            enter_task(task)\n",
+                "        del task\n        self.advance()\n",
+            ),
+        ),
         (f"{TESTS}/test_cancelled_within.py::test_a_bug_of_the_code_is_seen_as_one",),
     ),
     Mutant(

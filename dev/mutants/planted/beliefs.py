@@ -113,7 +113,7 @@ BELIEFS = (
         (
             Edit(
                 "services/orchestrator/app.py",
-                "        beliefs={name_of(status): takes_events for status in get_args(OrderStatus)},\n",
+                "        answer_checks={event_name(status): takes_events for status in get_args(OrderStatus)},\n",
                 "",
             ),
         ),

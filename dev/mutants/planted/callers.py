@@ -9,7 +9,7 @@ CHASSIS = "tests/postgres/chassis"
 UNIT = "tests/unit/chassis"
 CANCELS = "tests/postgres/session/test_cancel.py"
 HOLDS = (
-    "            self._believed[token] = believed\n        if not believed.holds_at(self._clock.now().timestamp()):\n"
+    "            self._verified[token] = verified\n        if not verified.holds_at(self._clock.now().timestamp()):\n"
 )
 
 CALLERS = (
@@ -86,13 +86,13 @@ CALLERS = (
         "A form's token of any sign-in decides in the name of another one.",
         (
             Edit(
-                "services/orchestrator/api/signin.py",
+                "services/orchestrator/api/sign_in.py",
                 "return nonce is not None and hmac.compare_digest(nonce, signed_in.nonce.encode())",
                 "return nonce is not None and bool(signed_in.nonce)",
             ),
         ),
         (
-            "tests/unit/orchestrator/test_signin.py::test_a_csrf_token_belongs_to_one_sign_in",
+            "tests/unit/orchestrator/test_sign_in.py::test_a_csrf_token_belongs_to_one_sign_in",
             "tests/postgres/orchestrator/test_approval_pages.py::test_a_form_needs_cookie_token_and_origin",
         ),
     ),
@@ -130,8 +130,8 @@ CALLERS = (
         (
             Edit(
                 "services/session/domain/checkout.py",
-                "        if standing.attempt >= TRIES_MAX:\n",
-                "        if standing.attempt < 1:\n",
+                "        if present.attempt >= ORDER_ATTEMPTS_MAX:\n",
+                "        if present.attempt < 1:\n",
             ),
         ),
         ("tests/unit/session/test_checkout.py::test_attempts_end_where_services_stop_counting",),
@@ -143,8 +143,8 @@ CALLERS = (
         (
             Edit(
                 "services/session/store/orders.py",
-                '        if last is not None and last["times"] >= len(wishes) * WISHES_MAX:\n',
-                '        if last is not None and last["times"] < len(wishes) // WISHES_MAX:\n',
+                '        if last is not None and last["times"] >= len(both) * CANCEL_REQUESTS_MAX:\n',
+                '        if last is not None and last["times"] < len(both) // CANCEL_REQUESTS_MAX:\n',
             ),
         ),
         (f"{CANCELS}::test_a_cancellation_is_refused_so_often",),
@@ -172,8 +172,8 @@ CALLERS = (
         (
             Edit(
                 "services/chassis/db.py",
-                '            if standing is None or standing["read_only"]:\n',
-                "            if standing is None:\n",
+                '            raise NotYetUsable("it takes no writes: a standby, or read-only") from None\n',
+                "            pass\n",
             ),
         ),
         (f"{CHASSIS}/test_usable.py::test_a_service_waits_for_a_server_that_takes_writes",),
