@@ -3,11 +3,13 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import pytest
+from asyncpg import LockNotAvailableError
 
 from services.chassis.connecting import connect
 from services.chassis.connection import Connection
@@ -21,6 +23,7 @@ from services.session.domain.order import Address, OrderUpdate
 from services.session.store import carts, checkouts, erasure, orders, stock
 from services.session.store.queries import queries
 from tests.support import plans
+from tests.support.waiters import until_somebody_waits
 
 FOLDER = Path(store.__file__).parent
 NOW: Final = datetime(2026, 11, 24, tzinfo=UTC)
@@ -156,3 +159,38 @@ async def test_pairs_of_transactions_never_deadlock(session_database: Database) 
         for second in WORKS:
             ended = await asyncio.gather(*(run(work) for work in (first, second) * 2))
             assert set(ended) <= refusals, (first.__name__, second.__name__, ended)
+
+
+async def has_taken(database: Database, sku: str) -> bool:
+    """Say whether somebody has locked a product."""
+    try:
+        async with database.begin() as conn:
+            await conn.fetch(Statement.of("select from products where sku = :sku for update nowait"), {"sku": sku})
+    except LockNotAvailableError:
+        return True
+    return False
+
+
+@pytest.mark.scenario("X13")
+@pytest.mark.parametrize("work", [reserve_another, release, ship])
+async def test_products_are_locked_by_their_skus(session_database: Database, work: Work) -> None:
+    """Who waits for a product has locked those before it, and none behind it: no two can wait for each other."""
+    async with session_database.begin() as conn:
+        for sku in ("book", "mug"):
+            await stock.put_product(conn, Product(sku, sku, 1999, "USD", 0), on_hand=100)
+        await reserve(conn)
+
+    async def run() -> None:
+        """Do it, and take it back."""
+        with suppress(ZeroDivisionError):
+            async with session_database.begin() as conn:
+                await work(conn)
+                raise ZeroDivisionError
+
+    for sku, other, is_taken in (("mug", "book", True), ("book", "mug", False)):
+        async with session_database.begin() as conn:
+            await conn.fetch(Statement.of("select from products where sku = :sku for update"), {"sku": sku})
+            working = asyncio.create_task(run())
+            await until_somebody_waits(session_database)
+            assert await has_taken(session_database, other) == is_taken
+        await working
