@@ -4,25 +4,22 @@ Every wait has an end (statements, locks, idle transactions, dead peers), so tha
 a lock for ever and a retry does not block on its own ghost.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
-from services.chassis.connecting import LIMITS, Driver, close, is_pooled, place_of
+from services.chassis.connecting import LIMITS, is_pooled, place_of
 from services.chassis.connection import Connection
 from services.chassis.db_errors import is_kept_out, is_transient, takes_no_writes
 from services.chassis.errors import DatabaseUnreachable, SettingsError
 from services.chassis.health import NotReady
 from services.chassis.hooks import ChassisHooks
 from services.chassis.logs import get_logger
-from services.chassis.servers import Servers
+from services.chassis.pool import ConnectionPool
 from services.chassis.sql import Statement
-
-_QUEUE_TIMEOUT_S: Final = 10.0
 
 _PING: Final = Statement.of("select 1")
 _READ_ONLY: Final = Statement.of("select current_setting('transaction_read_only') = 'on'")
@@ -36,8 +33,6 @@ _DURABLE: Final = {
     "full_page_writes": {"on"},
     "synchronous_commit": {"on", "remote_apply"},
 }
-
-
 _KEPT_OUT: Final = {
     "28P01": "it knows no such user, or another password",
     "28000": "it does not let this user in from here",
@@ -58,12 +53,8 @@ class Database:
     ) -> None:
         is_pooled(url)  # who has misspelt it hears of it now
         self.url: Final = url
-        self._servers = Servers(url, application_name)
+        self._pool = ConnectionPool(url, application_name, pool_size)
         self._hooks = hooks
-        self._idle: list[Connection] = []
-        self._places = asyncio.Semaphore(pool_size)
-        self._closing: set[asyncio.Task[None]] = set()
-        self._closed = False
 
     @asynccontextmanager
     async def begin(self, *, alone: int | None = None) -> AsyncIterator[Connection]:
@@ -89,67 +80,13 @@ class Database:
             if self._hooks is not None:
                 self._hooks.commit_unseen()
 
-    @asynccontextmanager
-    async def autocommit(self) -> AsyncIterator[Connection]:
+    def autocommit(self) -> AbstractAsyncContextManager[Connection]:
         """Every statement its own commit; whoever finds all connections in use queues for one."""
-        if self._places.locked():
-            async with asyncio.timeout(_QUEUE_TIMEOUT_S):
-                await self._places.acquire()
-        else:
-            await self._places.acquire()
-        try:
-            conn = self._take_idle() or await self._connect()
-            try:
-                yield conn
-            finally:
-                self._put_back(conn)
-        finally:
-            self._places.release()
+        return self._pool.connection()
 
-    @asynccontextmanager
-    async def in_time(self, seconds: float) -> AsyncIterator[None]:
-        """Bound what is done with connections, by a TimeoutError.
-
-        The connections that are idle then are parted with: they may be as dead as the one that did not answer.
-        """
-        try:
-            async with asyncio.timeout(seconds):
-                yield
-        except TimeoutError:
-            self._part_with_idle()
-            raise
-
-    def _take_idle(self) -> Connection | None:
-        """Take the connection used last, but none that has ended since: at a restart of the server all have."""
-        while self._idle:
-            conn = self._idle.pop()
-            if not conn.has_ended:
-                return conn
-            conn.drop()
-        return None
-
-    async def _connect(self) -> Connection:
-        return Connection(await self._servers.connect(), self._close_soon)
-
-    def _put_back(self, conn: Connection) -> None:
-        if conn.is_server_lost:
-            self._part_with_idle()
-        elif conn.is_lost:
-            pass  # the next in the queue makes another
-        elif self._closed:
-            conn.drop()
-        else:
-            self._idle.append(conn)
-
-    def _part_with_idle(self) -> None:
-        idle, self._idle = self._idle, []
-        for conn in idle:
-            conn.drop()
-
-    def _close_soon(self, driver: Driver) -> None:
-        closing = asyncio.create_task(close(driver), name="closing a connection")
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+    def in_time(self, seconds: float) -> AbstractAsyncContextManager[None]:
+        """Bound what is done with connections, by a TimeoutError; those that may be as dead are not kept."""
+        return self._pool.in_time(seconds)
 
     async def ping(self) -> None:
         """Ask for the simplest answer; a readiness check."""
@@ -166,7 +103,7 @@ class Database:
                 if not await conn.scalar(_READ_ONLY):
                     return
                 conn.drop()
-                self._part_with_idle()
+                self._pool.part_with_idle()
         except Exception as error:
             if not takes_no_writes(error):
                 raise
@@ -253,9 +190,7 @@ class Database:
             clock.calibrate(db_now, clock.monotonic())
 
     async def close(self) -> None:
-        self._closed = True
-        self._part_with_idle()
-        await asyncio.gather(*self._closing)
+        await self._pool.close()
 
 
 def _kind_of_failure(state: RetryCallState) -> str:

@@ -10,8 +10,7 @@ from services.chassis.db_errors import is_kept_out, is_transient, takes_no_write
 class Servers:
     """Connects to one of the servers of an address: first to the one that served last, then to the others in turn.
 
-    One that does not answer in its part of the time is passed by, and comes last from then on. It is also passed by if
-    whoever asked could not wait that long: the next one who asks begins with another.
+    One that does not answer in its part of the time is passed by, and comes last from then on.
     """
 
     def __init__(self, url: str, application_name: str) -> None:
@@ -26,13 +25,17 @@ class Servers:
         for server in list(self._servers):
             try:
                 return await connect(self._url, self._application_name, server=server, among=len(self._servers))
-            except BaseException as error:
+            except Exception as error:
                 self._pass_by(server)
-                if not isinstance(error, Exception) or is_kept_out(error) or not is_transient(error):
+                if is_kept_out(error) or not is_transient(error):
                     raise
                 failure = error if failure is None or takes_no_writes(failure) else failure
         assert failure is not None  # noqa: S101 - there is one server at least
         raise failure
+
+    def begin_with_another(self) -> None:
+        """Let whoever connects next ask another server first: the one that is being asked takes too long."""
+        self._servers.rotate(-1)
 
     def _pass_by(self, server: str | None) -> None:
         if self._servers[0] == server:  # and nobody else has passed it by meanwhile

@@ -157,7 +157,7 @@ async def _raced(
 
 
 def _in_use(database: Database) -> bool:
-    return database._places._value < DOORS.pool_size
+    return database._pool._lent > 0
 
 
 async def _saga_client(clients: Clients, who: str, doors: list[Operations]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.chassis import db
+from services.chassis import pool
 from services.chassis.connection import Connection, RolledBack, Taken
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
@@ -195,7 +195,7 @@ async def test_whoever_queues_is_served(chassis_url: str) -> None:
 
 async def test_whoever_queues_too_long_is_told(chassis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a passing trouble; who gives up leaves no place taken, and neither does a connection that is lost."""
-    monkeypatch.setattr(db, "_QUEUE_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(pool, "_QUEUE_TIMEOUT_S", 0.02)
     narrow = Database(chassis_url, application_name="narrow", pool_size=1)
     try:
         async with narrow.autocommit() as conn:

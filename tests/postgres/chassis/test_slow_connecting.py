@@ -1,0 +1,100 @@
+"""Connecting that takes longer than whoever needs a connection has time: it goes on, for whoever comes next."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+
+from services.chassis.connection import Connection
+from services.chassis.db import Database
+from services.chassis.pool import ConnectionPool
+from services.chassis.sql import Statement
+
+SOON_S: Final = 0.05
+PATIENCE_S: Final = 20
+NAME: Final = "slow"
+PING: Final = Statement.of("select 1")
+COUNT: Final = Statement.of(
+    "select count(*) from pg_stat_activity where application_name = :name and datname = current_database()"
+)
+
+
+class Slow(ConnectionPool):
+    """Each connection is made once the test lets it, in the order in which they were begun."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, NAME, size=1)
+        self.begun: list[asyncio.Future[None]] = []
+
+    async def _connect(self) -> Connection:
+        self.begun.append(asyncio.get_running_loop().create_future())
+        await self.begun[-1]
+        return await super()._connect()
+
+    async def ping(self) -> None:
+        async with self.connection() as conn:
+            await conn.fetch(PING)
+
+    async def begin_for(self, waiting: "asyncio.Task[None]", count: int) -> None:
+        """Wait until so many connections are being made."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.begun) < count:
+                assert not waiting.done()
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def slow(chassis_url: str) -> AsyncIterator[Slow]:
+    pool = Slow(chassis_url)
+    yield pool
+    await pool.close()
+
+
+async def given_up(pool: Slow) -> None:
+    """Need a connection, and have no time to wait for it."""
+    with pytest.raises(TimeoutError):
+        async with pool.in_time(SOON_S):
+            await pool.ping()
+
+
+@pytest.mark.scenario("G14", "CC13")
+async def test_what_one_has_no_time_to_wait_for_is_there_for_the_next(slow: Slow) -> None:
+    """Where every try would have to begin anew, none would ever be connected: no heartbeat would come through."""
+    await given_up(slow)
+    next_one = asyncio.create_task(slow.ping())
+    await slow.begin_for(next_one, 2)
+    slow.begun[0].set_result(None)
+    async with asyncio.timeout(PATIENCE_S):
+        await next_one
+    await slow.ping()
+    assert len(slow.begun) == 2
+
+
+async def test_what_was_left_and_has_no_place_any_more_is_closed(slow: Slow, chassis_url: str) -> None:
+    """However many connections were begun, no more are kept than there are places."""
+    await given_up(slow)
+    next_one = asyncio.create_task(slow.ping())
+    await slow.begin_for(next_one, 2)
+    for begun in slow.begun:
+        begun.set_result(None)
+    await next_one
+    watch = Database(chassis_url, application_name="watch")
+    try:
+        async with asyncio.timeout(PATIENCE_S), watch.autocommit() as conn:
+            while await conn.scalar(COUNT, {"name": NAME}) != 1:
+                await asyncio.sleep(0.01)
+    finally:
+        await watch.close()
+
+
+async def test_a_failure_that_nobody_waits_for_is_nobodys(slow: Slow) -> None:
+    """What was left and fails costs whoever comes next nothing: it has begun one of its own."""
+    await given_up(slow)
+    next_one = asyncio.create_task(slow.ping())
+    await slow.begin_for(next_one, 2)
+    slow.begun[0].set_exception(ConnectionRefusedError())
+    await asyncio.sleep(0)
+    slow.begun[1].set_result(None)
+    async with asyncio.timeout(PATIENCE_S):
+        await next_one
