@@ -249,7 +249,7 @@ SIGNALS = (
         "wake-forgotten",
         "G2",
         "A signal is settled, but the saga that waits for it is not made due.",
-        (Edit(QUERIES, "when news.waits then moment.at else s.due_at end", "else s.due_at end"),),
+        (Edit(QUERIES, "case when news.waits then moment.at else s.due_at end", "s.due_at"),),
         (f"{ENGINE}/test_signals.py::test_a_callback_reaches_its_waiter[C1]",),
     ),
 )
