@@ -156,6 +156,8 @@ async def test_another_host_name_is_refused_in_production(clock: ManualClock, ho
     async with asking(clock, **values, trusted_hosts="shop.example", session_url="http://session:8001") as http:
         check_problem(await http.get("/lines/a", headers={"Host": host}), 400, "unknown-host")
         assert (await http.get("/healthz", headers={"Host": host})).status_code == 200
+        doubled = [("Host", "shop.example"), ("Host", host)]
+        check_problem(await http.get("/lines/a", headers=doubled), 400, "unknown-host")
         for known in ("shop.example", "SHOP.example:443", "session:8001"):
             answer = await http.get("/lines/a", headers={"Host": known})
             assert answer.status_code == 200

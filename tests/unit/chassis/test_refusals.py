@@ -71,6 +71,13 @@ async def test_a_parameter_is_given_once(client: httpx.AsyncClient) -> None:
         assert document["errors"] == [{"where": "query.limit", "why": "is given more than once"}], query
 
 
+@pytest.mark.parametrize("target", ["/lines/a%00b", "/lines/a?limit=%00", "/nowhere?a%00"])
+async def test_a_nul_in_an_address_reaches_no_route(client: httpx.AsyncClient, target: str) -> None:
+    """It is refused before anything is asked for it, whatever a route would say of its parameters."""
+    document = check_problem(await client.get(target), 422, "invalid")
+    assert document["errors"] == [{"where": "path or query", "why": "holds a NUL"}]
+
+
 async def test_a_good_body_passes(client: httpx.AsyncClient) -> None:
     """A body within the rules reaches its route, chunked or not, with or without a charset."""
     assert (await client.post("/lines", json=GOOD)).status_code == 200
