@@ -4,6 +4,7 @@ from dev.mutants.mutant import Edit, Mutant
 
 QUERIES = "services/chassis/messaging/queries.sql"
 RELAY = "services/chassis/messaging/relay.py"
+DELIVERY = "services/chassis/messaging/delivery.py"
 COMMITS = "tests/postgres/chassis/test_relay_commits.py"
 FAULTS = "tests/postgres/chassis/test_relay_faults.py"
 DEAD_LETTERS = "tests/postgres/chassis/test_dead_letters.py"
@@ -113,12 +114,38 @@ MESSAGES = (
         "A refused message does not stop those behind it in its key.",
         (
             Edit(
-                "services/chassis/messaging/delivery.py",
+                DELIVERY,
                 '{refusal.message}", message.id\n            )\n            return False',
                 '{refusal.message}", message.id\n            )\n            return True',
             ),
         ),
         (f"{DEAD_LETTERS}::test_a_definite_refusal_is_a_dead_letter_and_blocks_only_its_key",),
+    ),
+    Mutant(
+        "failed-send-skipped",
+        "G15",
+        "A message whose sending has failed unforeseen does not stop those behind it in its key.",
+        (
+            Edit(
+                DELIVERY,
+                '            log.exception("outbox.send_failed", attempt=attempt)\n            return False',
+                '            log.exception("outbox.send_failed", attempt=attempt)\n            return True',
+            ),
+        ),
+        ("tests/unit/chassis/test_delivery.py::test_what_fails_unforeseen_holds_its_key_up",),
+    ),
+    Mutant(
+        "sent-past-its-lease",
+        "G15",
+        "A send is waited for although the lease of its key ends meanwhile, and another relay sends what is behind it.",
+        (
+            Edit(
+                DELIVERY,
+                "min(self.clock.monotonic() + SEND_TIMEOUT_S, lease.until - MARGIN_S)",
+                "self.clock.monotonic() + SEND_TIMEOUT_S",
+            ),
+        ),
+        ("tests/unit/chassis/test_delivery.py::test_no_send_outlasts_its_lease",),
     ),
     Mutant(
         "sent-before-commit",
