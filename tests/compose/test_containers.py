@@ -18,6 +18,7 @@ from tests.support.composed import Composed
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(900)]
 
 BASE = 28_500
+DOUBLED_BASE = 28_700
 
 
 def test_everything_is_healthy(composed: Composed) -> None:
@@ -40,6 +41,34 @@ def test_the_image_holds_no_secret(composed: Composed) -> None:
     words = ("docker", "image", "inspect", "--format", "{{json .Config.Env}} {{json .History}}", "order-saga")
     described = subprocess.run(words, capture_output=True, text=True, check=False).stdout.lower()
     assert not [word for word in ("password", "secret", "_key") if word in described]
+
+
+@pytest.fixture
+def doubled(engine: None) -> Iterator[Composed]:
+    """A stack of its own with two ports for orchestrators, as the page about operations says."""
+    layout = Layout.at(ports.free_base(DOUBLED_BASE), Layout.read().data)
+    first = layout.part("carrier").port + 1
+    env = {"ORCHESTRATOR_PORT": f"{first}-{first + 1}", "PUBLIC_URL": f"http://127.0.0.1:{first}"}
+    stack = Composed(f"order-saga-two-{os.getpid()}", layout, files=("docker-compose.yml",), env=env)
+    try:
+        yield stack
+    finally:
+        stack.remove()
+
+
+def test_two_orchestrators_are_told_apart(doubled: Composed) -> None:
+    """Scaled to two, each is reached on a port of its own, bears a name of its own, and prints the same links."""
+    doubled.up("--scale", "orchestrator=2")
+    names, links = set(), set()
+    for index in ("1", "2"):
+        place = doubled.run("port", "--index", index, "orchestrator", "8000").strip()
+        assert httpx.get(f"http://{place}/readyz", trust_env=False).status_code == 200
+        environment = doubled.run("exec", "-T", "--index", index, "orchestrator", "cat", "/proc/1/environ")
+        settings = dict(pair.partition("=")[::2] for pair in environment.split("\0"))
+        names.add(settings["REPLICA"])
+        links.add(settings["PUBLIC_URL"])
+    assert len(names) == 2
+    assert len(links) == 1
 
 
 @pytest.fixture

@@ -54,10 +54,10 @@ class Composed:
             raise AssertionError(f"{' '.join(words)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
         return done.stdout
 
-    def up(self) -> None:
+    def up(self, *more: str) -> None:
         """Build and start everything; return once all is healthy."""
         try:
-            self.run("up", "--build", "--detach", "--wait", "--wait-timeout", "300")
+            self.run("up", "--build", "--detach", "--wait", "--wait-timeout", "300", *more)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.ran('logs', '--tail', '30').stdout}") from None
 
