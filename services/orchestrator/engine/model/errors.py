@@ -258,3 +258,16 @@ class Overtaken(BaseException):
 
 class BranchClosed(BaseException):
     """This branch of the workflow is closed; let this exception pass, nothing can be recorded any more."""
+
+
+def leave_frames(error: BaseException) -> None:
+    """Take the tracebacks off an error that is kept, and off what has led to it.
+
+    Since Python 3.12 the frames in them hold on to their callers, whose variables hold the error: only the garbage
+    collector would free all of it, and the saga with it.
+    """
+    chain = [error]
+    for link in chain:
+        link.__traceback__ = None
+        before = (link.__cause__, link.__context__)
+        chain += [one for one in before if one is not None and all(one is not known for known in chain)]

@@ -15,7 +15,7 @@ from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfig
 from services.chassis.texts import without_unstorable
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.errors import TerminalError
+from services.orchestrator.engine.model.errors import TerminalError, leave_frames
 from services.orchestrator.engine.model.records import ErrorInfo, Saga
 
 MESSAGE_LENGTH_MAX = 2_000
@@ -191,6 +191,7 @@ def _go_on(code: Coroutine[Any, Any, Any], waited: Any) -> Generator[Any, Any, A
 
 
 def _failed(error: Exception) -> Attempted:
+    leave_frames(error)
     return Attempted(verdict=_verdict(error), error=error, retry_after_s=_retry_after_s(error))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import Gather, Map, RunStep, Select, WaitSignal, WaitTimer
-from services.orchestrator.engine.model.errors import ForeignAwait, TerminalError
+from services.orchestrator.engine.model.errors import ForeignAwait, TerminalError, leave_frames
 from services.orchestrator.engine.model.records import Kind
 from services.orchestrator.engine.running.log import Line, RunLog
 from services.orchestrator.engine.running.taskless import enter_task, leave_task
@@ -223,9 +223,9 @@ class Driver:
         self._runnable.append(child)
 
     def _ended(self, branch: Branch, value: Any, error: BaseException | None) -> None:
-        """Take in how a branch has ended; a terminal error leaves its traceback, which would hold on to this driver."""
+        """Take in how a branch has ended; a terminal error leaves its frames, which would hold on to this driver."""
         if isinstance(error, TerminalError):
-            error.__traceback__ = None
+            leave_frames(error)
         branch.value, branch.error = value, error
         join = branch.parent
         if join is None:
