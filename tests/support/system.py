@@ -47,7 +47,8 @@ class System(Outside):
 
     prices: dict[str, int] = field(default_factory=dict)
     shelved: dict[str, int] = field(default_factory=dict)
-    placed: list[str] = field(default_factory=list)
+    placed: dict[str, str] = field(default_factory=dict)
+    """Whose each order is."""
 
     async def shelve(self, sku: str, pieces: int, *, price: Mapping[str, Any] = PRICE) -> None:
         """Put pieces of a product on sale."""
@@ -62,8 +63,7 @@ class System(Outside):
         wanted = {"shipping_address": ADDRESS, "order_id": order_id} | body
         answer = await self.call("POST", "session", f"/users/{user}/checkout", json=wanted, headers=headers)
         assert answer.status_code == 202, answer.text
-        if order_id not in self.placed:
-            self.placed.append(order_id)
+        self.placed[order_id] = user
         return answer.json()
 
     async def place(
@@ -138,9 +138,9 @@ class System(Outside):
         items = (await self.call("GET", "session", "/catalog")).json()
         return int(next(item["available"] for item in items if item["sku"] == sku))
 
-    async def check_balance(self, *, user: str = "alice") -> None:
+    async def check_balance(self) -> None:
         """No half-saga: money kept is the price of what was shipped, stock neither sold nor held, one parcel each."""
-        orders = [await self.order(order_id, user=user) for order_id in self.placed]
+        orders = [await self.order(order_id, user=user) for order_id, user in self.placed.items()]
         shipped = [order for order in orders if order["status"] in {"shipped", "completed"}]
         paying = {"awaiting_approval", "approved"}
         due = sum(order["total"]["amount_minor"] for order in shipped)
