@@ -35,7 +35,7 @@ async def delivered(receiver: Receiver, clock: ManualClock, *, left_s: float = 3
         sealer=None,
         hooks=ChassisHooks(),
         stopping=lambda: False,
-        beliefs={},
+        answer_checks={},
     )
     messages = [Message(service="there", path=path, key="k", body="{}", name="said", id=path) for path in ("/1", "/2")]
     return await courier.deliver(Lease("k", 1, 0, clock.monotonic() + left_s), messages)
