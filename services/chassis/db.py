@@ -21,7 +21,6 @@ from services.chassis.logs import get_logger
 from services.chassis.pool import ConnectionPool
 from services.chassis.sql import Statement
 
-_PING: Final = Statement.of("select 1")
 _READ_ONLY: Final = Statement.of("select current_setting('transaction_read_only') = 'on'")
 _MIGRATED: Final = Statement.of("select to_regclass('alembic_version') is not null")
 _REVISION: Final = Statement.of("select max(version_num) from alembic_version")
@@ -87,11 +86,6 @@ class Database:
     def in_time(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """Bound what is done with connections, by a TimeoutError; those that may be as dead are not kept."""
         return self._pool.in_time(seconds)
-
-    async def ping(self) -> None:
-        """Ask for the simplest answer; a readiness check."""
-        async with self.autocommit() as conn:
-            await conn.fetch(_PING)
 
     async def check_writable(self) -> None:
         """Raise NotReady where nothing can be written; a readiness check.

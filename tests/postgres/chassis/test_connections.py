@@ -13,6 +13,7 @@ from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
 from services.chassis.hooks import ChassisHooks
 from services.chassis.sql import Statement
+from tests.support.ping import ping
 
 PID = Statement.of("select pg_backend_pid() as pid")
 SLEEP = Statement.of("select pg_sleep(30)")
@@ -200,10 +201,10 @@ async def test_whoever_queues_too_long_is_told(chassis_url: str, monkeypatch: py
     try:
         async with narrow.autocommit() as conn:
             with pytest.raises(TimeoutError) as told:
-                await narrow.ping()
+                await ping(narrow)
             conn.drop()
         assert is_transient(told.value)
-        await narrow.ping()
+        await ping(narrow)
     finally:
         await narrow.close()
 

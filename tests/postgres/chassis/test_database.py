@@ -19,6 +19,7 @@ from services.chassis.sql import Statement
 from tests.postgres.chassis.test_connections import ENDED
 from tests.support import alchemy
 from tests.support.clock import ManualClock
+from tests.support.ping import ping
 
 ROOT = Path(__file__).parents[3]
 LOCK = Statement.of("lock table audit")
@@ -161,14 +162,14 @@ async def test_not_being_let_in_may_pass(
     url = parts._replace(**{name: value.format(host=host) for name, value in change.items()}).geturl()
     away = Database(url, application_name="test")
     with pytest.raises(error) as caught:
-        await away.ping()
+        await ping(away)
     assert is_transient(caught.value)
     await away.close()
 
 
 async def test_a_killed_connection_is_replaced(database: Database) -> None:
     """After the server has ended every connection, the pool serves again after one failure at most."""
-    await database.ping()
+    await ping(database)
     killer = Database(database.url, application_name="killer")
     async with killer.autocommit() as conn:
         await conn.fetch(
@@ -181,12 +182,12 @@ async def test_a_killed_connection_is_replaced(database: Database) -> None:
     failures: list[Exception] = []
     for _ in range(2):
         try:
-            await database.ping()
+            await ping(database)
         except ENDED as error:
             failures.append(error)
     assert len(failures) <= 1
     assert all(is_transient(error) for error in failures)
-    await database.ping()
+    await ping(database)
 
 
 async def test_a_connection_that_has_ended_is_lent_to_nobody(database: Database) -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
 from tests.support.half_open import way_to
+from tests.support.ping import ping
 
 KEPT: Final = 5
 SOON_S: Final = 0.1
@@ -29,8 +30,8 @@ async def test_who_notices_a_dead_connection_waits_for_the_end_of_none(chassis_u
             async with asyncio.timeout(PATIENCE_S):
                 with pytest.raises(TimeoutError) as noticed:
                     async with database.in_time(SOON_S):
-                        await database.ping()
-                await database.ping()
+                        await ping(database)
+                await ping(database)
             assert is_transient(noticed.value)
         finally:
             await database.close()

@@ -15,6 +15,7 @@ from services.chassis.connecting import address_of, servers_of
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient, is_unfit
 from tests.postgres.chassis.test_usable import set_read_only
+from tests.support.ping import ping
 
 HOST: Final = "127.0.0.1"
 BRIEF_S: Final = 0.2
@@ -45,10 +46,10 @@ async def test_a_silent_server_is_passed_by(empty_database: str, silent: int, mo
     monkeypatch.setattr(connecting, "_CONNECT_TIMEOUT_S", 2 * GENEROUS_S)
     database = behind(silent, empty_database)
     async with asyncio.timeout(3 * GENEROUS_S):
-        await database.ping()
+        await ping(database)
     await database.close()
     async with asyncio.timeout(GENEROUS_S):
-        await database.ping()
+        await ping(database)
     await database.close()
 
 
@@ -58,9 +59,9 @@ async def test_who_cannot_wait_for_a_silent_server_leaves_it_behind(empty_databa
     database = behind(silent, empty_database)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(BRIEF_S):
-            await database.ping()
+            await ping(database)
     async with asyncio.timeout(GENEROUS_S):
-        await database.ping()
+        await ping(database)
     await database.close()
 
 
@@ -70,15 +71,15 @@ async def test_where_no_server_takes_writes_all_may_be_well_soon(empty_database:
         listener.bind((HOST, 0))
         refusing: int = listener.getsockname()[1]
     database = behind(refusing, empty_database)
-    await database.ping()
+    await ping(database)
     await database.close()
     await set_read_only(empty_database, "on")
     with pytest.raises((ConnectionRefusedError, asyncpg.TargetServerAttributeNotMatched)) as caught:
-        await database.ping()
+        await ping(database)
     assert is_transient(caught.value)
     assert is_unfit(asyncpg.TargetServerAttributeNotMatched())
     await set_read_only(empty_database, "off")
-    await database.ping()
+    await ping(database)
     await database.close()
 
 

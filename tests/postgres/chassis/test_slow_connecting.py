@@ -10,11 +10,11 @@ from services.chassis.connection import Connection
 from services.chassis.db import Database
 from services.chassis.pool import ConnectionPool
 from services.chassis.sql import Statement
+from tests.support.ping import PING
 
 SOON_S: Final = 0.05
 PATIENCE_S: Final = 20
 NAME: Final = "slow"
-PING: Final = Statement.of("select 1")
 COUNT: Final = Statement.of(
     "select count(*) from pg_stat_activity where application_name = :name and datname = current_database()"
 )

@@ -11,6 +11,7 @@ from dev.soak.proxy import Line, Lost, Proxy
 from services.chassis.db import Database
 from services.chassis.db_errors import is_transient
 from services.chassis.sql import Statement
+from tests.support.ping import ping
 
 ADD: Final = Statement.of("insert into inbox (source, message_id, received_at) values ('s', :id, now())")
 COUNT: Final = Statement.of("select count(*) from inbox where message_id = :id")
@@ -28,7 +29,7 @@ async def test_a_commit_or_its_answer_is_lost(database: Database, lost: Lost, th
     url = parts._replace(netloc=f"{user}@{HOST}:{line.port}", query="sslmode=disable").geturl()
     beyond = Database(url, application_name="beyond")
     try:
-        await beyond.ping()
+        await ping(beyond)
         proxy.lose(lost, postgres=True)
         with pytest.raises(Exception) as caught:  # noqa: PT011 - which one depends on how much of the end is seen
             async with beyond.begin() as conn:

@@ -13,6 +13,7 @@ from services.chassis.errors import DatabaseUnreachable, SettingsError
 from services.chassis.health import Health
 from services.chassis.sql import Statement
 from tests.support.clock import ManualClock
+from tests.support.ping import ping
 
 NEEDED = "0002"
 OLDER = "0001"
@@ -158,7 +159,7 @@ async def test_a_connection_that_is_lost_during_the_start_is_tried_again(
 
     async def write() -> None:
         nonlocal done
-        await database.ping()
+        await ping(database)
         done += 1
 
     try:
