@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from services.chassis.clock import Clock
+from services.chassis.security.tokens import SERVICE_TOKEN_LIFE_S, mint_token, mint_user_token
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import SERVICE_TOKEN_LIFE_S, mint_token, mint_user_token
 from services.orchestrator.settings import DEVELOPMENT_ADMIN, DEVELOPMENT_WEBHOOK_SECRET
 
 ADMIN = DEVELOPMENT_ADMIN

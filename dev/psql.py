@@ -14,7 +14,7 @@ from dev.databases import provided
 from dev.holding import only_one
 from dev.layout import Layout
 from dev.postgres import binary
-from services.chassis.connecting import address_of
+from services.chassis.postgres.connecting import address_of
 
 SERVICES = ("orchestrator", "session", "shipping")
 BOUNDS = "-c lock_timeout=3s -c idle_in_transaction_session_timeout=60s"

@@ -7,7 +7,7 @@ import sys
 from dev import record, tool
 from dev.credentials import TOKEN_LIFE_S, secrets_of, service_token, user_token
 from dev.layout import Layout
-from services.chassis.tokens import USER_AUDIENCE
+from services.chassis.security.tokens import USER_AUDIENCE
 
 SCOPES = frozenset({"customer", "admin", "service"})
 USAGE = 'make token ARGS="[--sub ID] [--scope SCOPE] [--aud AUDIENCE] [--life-s SECONDS]"'

@@ -15,7 +15,7 @@ import httpx
 from dev import record, tool
 from dev.credentials import secrets_of, webhook_secret
 from dev.layout import Layout
-from services.chassis.signing import sign
+from services.chassis.security.signing import sign
 
 USAGE = (
     'make webhook ARGS="--order-id ID [--outcome succeeded|failed] [--attempt N] [--amount-minor N] [--event-id ID]"'

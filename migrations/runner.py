@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from services.chassis.connecting import address_of
+from services.chassis.postgres.connecting import address_of
 
 INI = Path(__file__).parent.parent / "alembic.ini"
 

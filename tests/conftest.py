@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from tests.support import figures, leaks, rows, server
 from tests.support.bookings import CREATE, DROP, SCRIPT, Bookings
 from tests.support.clock import ManualClock

@@ -11,9 +11,9 @@ from bench.apps.options import Options
 from bench.steplog import StepLog
 from services.chassis import garbage, loading, logs
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.http import ServiceClient, outbound_http
 from services.chassis.ids import derived_uuid
+from services.chassis.outbound.http import ServiceClient, outbound_http
+from services.chassis.postgres.database import Database
 from services.chassis.settings import ChassisSettings
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, EngineSettings, Operations, Registry, StartRequest

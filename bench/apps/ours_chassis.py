@@ -13,8 +13,8 @@ from bench.apps.front import ten_steps
 from bench.apps.options import Options
 from bench.apps.ours import Orders, running, settings_of
 from services.chassis.app import build_app
-from services.chassis.auth import authenticated
 from services.chassis.clock import Clock
+from services.chassis.inbound.auth import authenticated
 
 
 async def _orders(request: Request) -> Orders:

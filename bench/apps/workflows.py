@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from bench.steplog import StepLog
-from services.chassis.http import ServiceClient
+from services.chassis.outbound.http import ServiceClient
 from services.orchestrator.engine import Step, WorkflowContext, workflow
 
 STEPS = 10

@@ -8,8 +8,8 @@ from bench.arena import Arena
 from bench.contenders.contender import Contender
 from bench.processes import python_of
 from migrations import runner
+from services.chassis.security.tokens import mint_token, service_audience
 from services.chassis.settings import DEVELOPMENT_SERVICE_SECRET
-from services.chassis.tokens import mint_token, service_audience
 
 
 class Ours(Contender):

@@ -12,7 +12,7 @@ from bench.contenders.ours import Ours
 from bench.workloads import orders, ten_steps
 from bench.workloads.measures import Figures
 from services.chassis.clock import Clock
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine import EngineSettings
 from services.orchestrator.engine.loops.janitor import BATCH, Janitor
 

@@ -19,7 +19,7 @@ from dev.credentials import service_token, user_token, webhook_secret
 from dev.demo.stage import own_stack
 from dev.figures import figure
 from dev.fuzz.core import WEBHOOK, Headers, Send, Tally, Target, Values, request_words
-from services.chassis.signing import sign
+from services.chassis.security.signing import sign
 
 SERVICES = ("session", "shipping", "orchestrator")
 SHOWN = 12

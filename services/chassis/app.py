@@ -14,20 +14,21 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from structlog.typing import FilteringBoundLogger
 
-from services.chassis import docs, errors, idempotency, logs, metrics, problems, routes
-from services.chassis.auth import Authenticator
+from services.chassis import errors, logs, metrics
 from services.chassis.clock import Clock
-from services.chassis.fingerprints import Fingerprints
-from services.chassis.gate import Gate
 from services.chassis.health import Health
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import outbound_http
-from services.chassis.ingress import Ingress
-from services.chassis.jwks import KeySet
-from services.chassis.limits import Limits
+from services.chassis.inbound import docs, idempotency, problems, routes
+from services.chassis.inbound.auth import Authenticator
+from services.chassis.inbound.gate import Gate
+from services.chassis.inbound.ingress import Ingress
+from services.chassis.inbound.limits import Limits
 from services.chassis.metrics import Metrics
+from services.chassis.outbound.http import outbound_http
+from services.chassis.security.fingerprints import Fingerprints
+from services.chassis.security.jwks import KeySet
+from services.chassis.security.tokens import ServiceTokens
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import ServiceTokens
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _JSON: Final = "application/json"

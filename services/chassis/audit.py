@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.chassis.connection import Connection
-from services.chassis.sql import Queries
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.sql import Queries
 
 SYSTEM = "system"
 """The actor of what no person asked for."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from services.chassis import ids
 from services.chassis.clock import Clock
-from services.chassis.db_errors import is_transient
 from services.chassis.logs import get_logger
+from services.chassis.postgres.errors import is_transient
 
 _BACKOFF_S = 0.1
 _BACKOFF_MAX_S = 5.0

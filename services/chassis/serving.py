@@ -15,7 +15,7 @@ from uvicorn.lifespan.on import LifespanOn, LifespanSendMessage
 from services.chassis import garbage, logs
 from services.chassis.errors import OrderSagaError, SettingsError
 from services.chassis.health import Health
-from services.chassis.protocol import bounded
+from services.chassis.inbound.protocol import bounded
 from services.chassis.settings import ChassisSettings
 
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from services.chassis.connecting import is_pooled
 from services.chassis.errors import SettingsError
+from services.chassis.postgres.connecting import is_pooled
 
 DEVELOPMENT: Final = "development-only-"
 """Every secret's development default begins with this, so that production can refuse it."""

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
 from services.chassis.loop import Loop
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
 
 JANITOR_S: Final = 60.0
 CALIBRATION_S: Final = 60.0

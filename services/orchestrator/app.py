@@ -9,17 +9,18 @@ from typing import Final, NamedTuple, get_args
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import idempotency, upkeep
+from services.chassis import upkeep
 from services.chassis.app import Chassis, build_app
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.inbound import idempotency
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.relay import Relay
-from services.chassis.sealing import Sealer
+from services.chassis.outbound.http import ServiceClient, outbound_http
+from services.chassis.postgres.database import Database
+from services.chassis.security.sealing import Sealer
 from services.contracts.events import OrderStatus
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api import audit, erasure, operations, sagas, signals, webhooks

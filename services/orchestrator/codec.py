@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from services.chassis.errors import Unsealable
-from services.chassis.faults import faults_of
-from services.chassis.sealing import Sealer
+from services.chassis.inbound.faults import faults_of
+from services.chassis.security.sealing import Sealer
 from services.contracts.base import SEALED, SEALS
 from services.orchestrator.engine import PayloadError
 

@@ -8,19 +8,20 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import idempotency, upkeep
+from services.chassis import upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import Answer, ServiceClient, outbound_http
+from services.chassis.inbound import idempotency
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.relay import Relay
-from services.chassis.sealing import Sealer
+from services.chassis.outbound.http import Answer, ServiceClient, outbound_http
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.security.sealing import Sealer
 from services.session.api import carts, catalog, checkouts, erasure, events, orders, reservations
 from services.session.api.resources import Resources
 from services.session.domain.cart import Product

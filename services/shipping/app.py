@@ -7,13 +7,14 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import idempotency, upkeep
+from services.chassis import upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.inbound import idempotency
 from services.chassis.loop import Loop
+from services.chassis.outbound.http import ServiceClient, outbound_http
+from services.chassis.postgres.database import Database
 from services.shipping.api import shipments
 from services.shipping.api.resources import Resources
 from services.shipping.clients.carrier import CarrierClient

@@ -11,13 +11,13 @@ from typing import Final, NoReturn
 
 from services.chassis import audit, ids
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
 from services.chassis.errors import InFlight, RemoteError, RemoteMisconfigured, RemoteUnknown
-from services.chassis.fingerprints import Fingerprints
-from services.chassis.idempotency import Claiming
+from services.chassis.inbound.idempotency import Claiming
 from services.chassis.logs import get_logger
 from services.chassis.metrics import Metrics
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.security.fingerprints import Fingerprints
 from services.contracts.shipping import CreateShipment
 from services.shipping.clients.carrier import (
     MISCONFIGURED_RETRY_S,

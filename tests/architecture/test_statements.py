@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.chassis.sql import Queries
+from services.chassis.postgres.sql import Queries
 from tests.support.tree import ROOT
 
 MODULES = {
     "chassis/audit.sql": "audit.py",
-    "chassis/idempotency.sql": "idempotency.py",
+    "chassis/inbound/idempotency.sql": "idempotency.py",
     "chassis/messaging/queries.sql": "*.py",
     "session/store/queries.sql": "*.py",
     "shipping/store/queries.sql": "*.py",

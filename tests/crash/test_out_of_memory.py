@@ -11,8 +11,8 @@ from typing import Final
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import StartRequest, WorkflowDefinition
 from tests.support.hungry_replica import Ledger, engine_on, greedy, greedy_once, modest
 from tests.support.tree import ROOT

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
 from services.orchestrator.engine import Operations, SagaView, StartRequest, WorkflowDefinition
 from tests.falsifiers.wire import Fate, Wire
 from tests.support.clock import ManualClock

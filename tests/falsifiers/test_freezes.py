@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import structlog
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
 from tests.falsifiers.wire import Fate, Wire
 from tests.support.clock import ManualClock

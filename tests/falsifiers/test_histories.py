@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from services.chassis.db import Database
 from services.chassis.ids import derived_uuid
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine import (
     CannotCancel,
     Operations,

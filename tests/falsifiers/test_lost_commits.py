@@ -7,9 +7,9 @@ from random import Random
 import pytest
 import structlog
 
-from services.chassis.db import Database
 from services.chassis.messaging.outbox import Message
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import (
     SagaView,
     TerminalError,

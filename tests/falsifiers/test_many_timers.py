@@ -10,8 +10,8 @@ from random import Random
 import pytest
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import StartRequest, Step, WorkflowContext, workflow
 from tests.support.clock import ManualClock
 from tests.support.engine import THREE, Cluster, Replica

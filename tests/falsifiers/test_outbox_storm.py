@@ -11,12 +11,12 @@ import pytest
 import structlog
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.http import ServiceClient
 from services.chassis.messaging.outbox import Message, enqueue
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
-from services.chassis.sql import Statement
+from services.chassis.outbound.http import ServiceClient
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.support.figures import dice, figure, trials
 
 WRITERS = 16

@@ -10,10 +10,10 @@ import pytest
 
 from dev import pgbouncer
 from dev.pgbouncer import Pooler
-from services.chassis.connecting import LIMITS, is_pooled
-from services.chassis.db import Database
 from services.chassis.errors import SettingsError
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import LIMITS, is_pooled
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.support import server
 from tests.support.clock import ManualClock
 from tests.support.system import System, running

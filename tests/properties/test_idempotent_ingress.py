@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from tests.postgres.session.shop import Shop, opened
 from tests.support.clock import ManualClock
 from tests.support.figures import dice, figure, trials

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import (
     Engine,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, EngineSettings, Registry, Step, WorkflowContext, workflow
 

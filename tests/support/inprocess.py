@@ -10,7 +10,7 @@ import httpx
 from fastapi import FastAPI
 
 from services.chassis.clock import Clock
-from services.chassis.tokens import ServiceTokens, mint_user_token
+from services.chassis.security.tokens import ServiceTokens, mint_user_token
 from tests.support.clock import ManualClock
 
 ROUNDS_MAX = 50

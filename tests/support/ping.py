@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 
 PING: Final = Statement.of("select 1")
 

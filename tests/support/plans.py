@@ -11,7 +11,7 @@ from typing import Any, Final
 import asyncpg
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 
 Plan = dict[str, Any]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from services.chassis.db import Database
 from services.chassis.logs import get_logger
-from services.chassis.sealing import Sealer
+from services.chassis.postgres.database import Database
+from services.chassis.security.sealing import Sealer
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import NewSaga, Registry, Signal, TerminalError, WorkflowContext
 from services.orchestrator.engine.model.errors import Divergence

@@ -17,12 +17,12 @@ import asyncpg
 import orjson
 from pydantic import BaseModel
 
-from services.chassis.db import Database
 from services.chassis.errors import RemoteRefused, RemoteUnknown
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import Answer, ServiceClient
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.outbound.http import Answer, ServiceClient
+from services.chassis.postgres.database import Database
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.clients import Clients, OrderTerms, PaymentClient, SessionClient, ShippingClient
 from services.orchestrator.codec import PydanticCodec

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from services.chassis.db_errors import is_transient
+from services.chassis.postgres.errors import is_transient
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import Address, OrderItem

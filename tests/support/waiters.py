@@ -2,8 +2,8 @@
 
 import asyncio
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 
 _WAITERS = Statement.of(
     "select count(*) from pg_locks where not granted"

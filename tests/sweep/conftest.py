@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import structlog
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from tests.support.clock import ManualClock
 from tests.support.sweep_process import Ground
 from tests.support.sweep_report import Report

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from tests.support.system import ADDRESS, System
 
 _STICK = Statement.of(

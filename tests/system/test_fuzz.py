@@ -10,7 +10,7 @@ import pytest
 import schemathesis
 
 from dev.fuzz.core import WEBHOOK, Headers, Send, Target, request_words
-from services.chassis.signing import sign
+from services.chassis.security.signing import sign
 from services.orchestrator.settings import DEVELOPMENT_WEBHOOK_SECRET
 from services.session.domain.checkout import saga_id
 from tests.support.figures import figure

@@ -2,9 +2,9 @@
 
 from dev.mutants.mutant import Edit, Mutant
 
-IDEMPOTENCY = "services/chassis/idempotency.py"
-AUTH = "services/chassis/auth.py"
-STRICT_JSON = "services/chassis/strict_json.py"
+IDEMPOTENCY = "services/chassis/inbound/idempotency.py"
+AUTH = "services/chassis/inbound/auth.py"
+STRICT_JSON = "services/chassis/inbound/strict_json.py"
 CHASSIS = "tests/postgres/chassis"
 UNIT = "tests/unit/chassis"
 CANCELS = "tests/postgres/session/test_cancel.py"
@@ -26,7 +26,7 @@ CALLERS = (
         "A key that is claimed for one content, and has no answer yet, is claimed for another one.",
         (
             Edit(
-                "services/chassis/idempotency.sql",
+                "services/chassis/inbound/idempotency.sql",
                 " and i.fingerprint = any(cast(:fingerprints as text[]))",
                 "",
             ),
@@ -102,7 +102,7 @@ CALLERS = (
         "A large body is parsed before anybody knows who sends it.",
         (
             Edit(
-                "services/chassis/routes.py",
+                "services/chassis/inbound/routes.py",
                 "            if guarded:\n                await current_principal(request, await bearer(request))\n",
                 "",
             ),
@@ -171,7 +171,7 @@ CALLERS = (
         "A service begins on a database that takes no writes, and ends by an error of its first one.",
         (
             Edit(
-                "services/chassis/db.py",
+                "services/chassis/postgres/database.py",
                 '            raise NotYetUsable("it takes no writes: a standby, or read-only") from None\n',
                 "            pass\n",
             ),
@@ -182,7 +182,13 @@ CALLERS = (
         "begins-before-its-migration",
         "G14",
         "A service begins on a schema that is older than its code.",
-        (Edit("services/chassis/db.py", '        if (revision or "") < schema:\n', "        if revision is None:\n"),),
+        (
+            Edit(
+                "services/chassis/postgres/database.py",
+                '        if (revision or "") < schema:\n',
+                "        if revision is None:\n",
+            ),
+        ),
         (f"{CHASSIS}/test_usable.py::test_a_service_waits_for_the_migration",),
     ),
 )

@@ -2,7 +2,7 @@
 
 from dev.mutants.mutant import Edit, Mutant
 
-IDEMPOTENCY = "services/chassis/idempotency.py"
+IDEMPOTENCY = "services/chassis/inbound/idempotency.py"
 WEBHOOKS = "services/orchestrator/api/webhooks.py"
 APPROVALS = "services/orchestrator/api/approvals/deciding.py"
 CHASSIS = "tests/postgres/chassis"
@@ -15,7 +15,7 @@ EDGES = (
         "An idempotency key is remembered for five minutes instead of seven days.",
         (
             Edit(
-                "services/chassis/idempotency.sql",
+                "services/chassis/inbound/idempotency.sql",
                 "clock_timestamp()) - :kept_days * interval '1 day'\n\n-- name: store",
                 "clock_timestamp()) - :kept_days * interval '5 minutes' / 7\n\n-- name: store",
             ),
@@ -26,7 +26,7 @@ EDGES = (
         "key-without-lock",
         "G16",
         "Two requests under one key run beside each other.",
-        (Edit("services/chassis/answering.py", "begin(alone=lock_number_of(key))", "begin()"),),
+        (Edit("services/chassis/inbound/answering.py", "begin(alone=lock_number_of(key))", "begin()"),),
         (f"{CHASSIS}/test_idempotency.py::test_of_concurrent_requests_one_runs",),
     ),
     Mutant(
@@ -35,7 +35,7 @@ EDGES = (
         "Of two requests under one key whose work holds no transaction, each gets an answer of its own.",
         (
             Edit(
-                "services/chassis/answering.py",
+                "services/chassis/inbound/answering.py",
                 "    if is_first:\n        return None\n",
                 "    if not is_first:\n        return None\n",
             ),
@@ -93,7 +93,7 @@ EDGES = (
         "stale-webhook-believed",
         "G21",
         "A webhook is believed however old it is.",
-        (Edit("services/chassis/signing.py", "> TOLERANCE_S:", "> TOLERANCE_S * 10**6:"),),
+        (Edit("services/chassis/security/signing.py", "> TOLERANCE_S:", "> TOLERANCE_S * 10**6:"),),
         (
             f"{ORCHESTRATOR}/test_webhook_adversary.py::test_a_changed_body_or_an_old_event_is_401",
             "tests/unit/chassis/test_signing.py::test_a_stale_or_future_webhook_is_refused",
@@ -136,7 +136,7 @@ EDGES = (
         "A customer may use another customer's routes.",
         (
             Edit(
-                "services/chassis/auth.py",
+                "services/chassis/inbound/auth.py",
                 'if request.path_params.get("user_id") != principal.subject:',
                 'if not request.path_params.get("user_id"):',
             ),
@@ -147,7 +147,7 @@ EDGES = (
         "nul-accepted",
         "G24",
         "Text that Postgres cannot store is let in.",
-        (Edit("services/chassis/strict_json.py", "    if _SUSPICIOUS.search(text):\n", "    if not text:\n"),),
+        (Edit("services/chassis/inbound/strict_json.py", "    if _SUSPICIOUS.search(text):\n", "    if not text:\n"),),
         (
             "tests/unit/chassis/test_refusals.py::test_a_bad_body_is_a_problem",
             "tests/unit/chassis/test_strict_json.py::test_what_cannot_be_stored_is_invalid",
@@ -157,7 +157,13 @@ EDGES = (
         "no-bound-on-requests",
         "G20",
         "However many requests there are, all are answered at once.",
-        (Edit("services/chassis/limits.py", "        if self._free <= 0:\n", "        if self._free is None:\n"),),
+        (
+            Edit(
+                "services/chassis/inbound/limits.py",
+                "        if self._free <= 0:\n",
+                "        if self._free is None:\n",
+            ),
+        ),
         ("tests/unit/chassis/test_limits.py::test_only_so_many_requests_are_answered_at_once",),
     ),
     Mutant(

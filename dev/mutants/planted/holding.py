@@ -82,7 +82,9 @@ HOLDING = (
         "Whoever was not answered in time gives one connection up, and keeps the others that are as dead.",
         (
             Edit(
-                "services/chassis/pool.py", "            self._part_with(idle)\n            raise", "            raise"
+                "services/chassis/postgres/pool.py",
+                "            self._part_with(idle)\n            raise",
+                "            raise",
             ),
         ),
         ("tests/postgres/chassis/test_half_open.py::test_who_notices_a_dead_connection_waits_for_the_end_of_none",),

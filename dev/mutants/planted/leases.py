@@ -204,7 +204,7 @@ LEASES = (
         "A service starts on a Postgres that may lose what it has acknowledged.",
         (
             Edit(
-                "services/chassis/db.py",
+                "services/chassis/postgres/database.py",
                 '    "synchronous_commit": {"on", "remote_apply"},\n',
                 '    "synchronous_commit": {"on", "remote_apply", "off", "local"},\n',
             ),
@@ -217,7 +217,7 @@ LEASES = (
         "A transaction in which a statement has failed unheeded is taken for committed.",
         (
             Edit(
-                "services/chassis/connection.py",
+                "services/chassis/postgres/connection.py",
                 '            if await self._command("commit") != "COMMIT":\n                raise RolledBack\n',
                 '            await self._command("commit")\n',
             ),
@@ -230,7 +230,7 @@ LEASES = (
         "A request that ends between two statements leaves its transaction open, and whoever comes next commits it.",
         (
             Edit(
-                "services/chassis/connection.py",
+                "services/chassis/postgres/connection.py",
                 "            if not self.is_lost:\n",
                 "            if not self.is_lost and isinstance(error, Exception):\n",
             ),

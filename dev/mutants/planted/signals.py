@@ -221,7 +221,7 @@ SIGNALS = (
         "A clock is set as if the way to the database took as long as the way back.",
         (
             Edit(
-                "services/chassis/db.py",
+                "services/chassis/postgres/database.py",
                 "            db_now = await conn.scalar(_MOMENT)\n"
                 "            clock.calibrate(db_now, clock.monotonic())\n",
                 "            sent_at = clock.monotonic()\n"

@@ -5,7 +5,7 @@ from dev.mutants.planted.restarts import KINDS, RESTARTING
 
 TRANSACTIONS_PY = "services/orchestrator/engine/running/transactions.py"
 FLUSHES = "services/orchestrator/engine/store/flushes.py"
-LENDING = "services/chassis/lending.py"
+LENDING = "services/chassis/postgres/lending.py"
 ENGINE = "tests/postgres/engine"
 FAULTS = f"{ENGINE}/test_transaction_faults.py"
 LEASES = f"{ENGINE}/test_transaction_leases.py"

@@ -8,9 +8,9 @@ from services.chassis import ids, logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown, Unsealable
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import Answer, ServiceClient
 from services.chassis.messaging.outbox import Message
-from services.chassis.sealing import Sealer, is_sealed
+from services.chassis.outbound.http import Answer, ServiceClient
+from services.chassis.security.sealing import Sealer, is_sealed
 
 SEND_TIMEOUT_S: Final = 5.0
 MARGIN_S: Final = 1.0

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from services.chassis.connection import Connection
 from services.chassis.messaging.queries import queries
+from services.chassis.postgres.connection import Connection
 
 KEPT_DAYS = 7
 

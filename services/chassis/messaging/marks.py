@@ -11,15 +11,15 @@ from typing import Final, NamedTuple
 
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
-from services.chassis.http import Answer
 from services.chassis.logs import get_logger
 from services.chassis.messaging.delivery import MISCONFIGURED_PAUSE_S, Alarm, Outcome, backoff_s
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.queries import queries
 from services.chassis.metrics import Metrics
+from services.chassis.outbound.http import Answer
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
 
 AnswerHandler = Callable[[Connection, Message, Answer], Awaitable[None]]
 """What to do with a message's answer, in the transaction of its mark; locks rows of its own, enqueues nothing."""

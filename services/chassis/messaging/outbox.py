@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.chassis import ids
-from services.chassis.connection import Connection
 from services.chassis.messaging.queries import queries
+from services.chassis.postgres.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The named statements of `queries.sql`."""
 
-from services.chassis.sql import Queries
+from services.chassis.postgres.sql import Queries
 
 queries = Queries.beside(__file__)
 """Read them, once."""

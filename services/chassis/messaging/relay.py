@@ -6,16 +6,16 @@ from itertools import groupby
 from typing import Final
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import ServiceClient
 from services.chassis.loop import Loop
 from services.chassis.messaging.delivery import ALARMS, AnswerCheck, Courier, Lease, Outcome
 from services.chassis.messaging.marks import AnswerHandler, Marks
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.queries import queries
 from services.chassis.metrics import Metrics
-from services.chassis.sealing import Sealer
+from services.chassis.outbound.http import ServiceClient
+from services.chassis.postgres.database import Database
+from services.chassis.security.sealing import Sealer
 
 LEASE_S: Final = 10.0
 POLL_S: Final = 0.5

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from services.chassis.errors import NotFound
-from services.chassis.signed_tokens import read_token, sign_token
+from services.chassis.security.signed_tokens import read_token, sign_token
 
 _PURPOSE = b"approval\x00"
 _ROUND_BYTES = 2

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
 from services.chassis import audit
-from services.chassis.auth import authenticated
-from services.chassis.requests import WHOLE, Limit
+from services.chassis.inbound.auth import authenticated
+from services.chassis.inbound.requests import WHOLE, Limit
 from services.orchestrator.api.resources import Wired
 
 router = APIRouter(tags=["operations"])

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from pydantic import TypeAdapter, ValidationError
 
 from services.chassis.errors import Invalid, Malformed, TooLarge
-from services.chassis.faults import faults_of
+from services.chassis.inbound.faults import faults_of
 
 T = TypeVar("T")
 _FIELDS_MAX = 10

@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict
 
-from services.chassis.auth import Principal, authenticated
 from services.chassis.errors import Invalid, KeyReused
-from services.chassis.idempotency import StoredAnswer
-from services.chassis.problems import problem_responses
-from services.chassis.requests import IDENTIFIER
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.idempotency import StoredAnswer
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import IDENTIFIER
 from services.contracts.orchestrator import EraseUser
 from services.orchestrator.api.errors import UserLive
 from services.orchestrator.api.keyed import Keyed

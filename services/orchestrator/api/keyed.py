@@ -10,9 +10,15 @@ from typing import Annotated
 
 from fastapi import Depends, Response
 
-from services.chassis.answering import answer_once, answer_without_transaction
-from services.chassis.connection import Connection
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key, request_name_of
+from services.chassis.inbound.answering import answer_once, answer_without_transaction
+from services.chassis.inbound.idempotency import (
+    IdempotencyKey,
+    StoredAnswer,
+    claiming,
+    idempotency_key,
+    request_name_of,
+)
+from services.chassis.postgres.connection import Connection
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import Once
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Protocol
 from fastapi import APIRouter, Depends, Response
 from pydantic import ConfigDict, Field, StringConstraints
 
-from services.chassis.auth import Principal, authenticated
 from services.chassis.errors import Invalid, KeyReused
-from services.chassis.idempotency import StoredAnswer
-from services.chassis.problems import problem_responses
-from services.chassis.requests import RequestModel
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.idempotency import StoredAnswer
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import RequestModel
 from services.contracts.orchestrator import CancelSaga
 from services.contracts.texts import KeptReason, Reason
 from services.orchestrator.api.errors import (

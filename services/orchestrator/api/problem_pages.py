@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.errors import UnknownRoute
-from services.chassis.problems import MEDIA_TYPE
+from services.chassis.inbound.problems import MEDIA_TYPE
 from services.orchestrator.api.approvals.pages import names_html, page
 
 _HOME: Final = "/approvals"

@@ -9,10 +9,10 @@ from prometheus_client import Counter
 
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.errors import Forbidden
 from services.chassis.messaging import inbox
 from services.chassis.metrics import Metrics
+from services.chassis.postgres.database import Database
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.api.approval_links import ApprovalLinks
 from services.orchestrator.api.sign_in import SignIn, same_origin

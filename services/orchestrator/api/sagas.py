@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.chassis.auth import Principal, authenticated
-from services.chassis.connection import Connection
 from services.chassis.errors import Fault, Forbidden, InFlight, Invalid, KeyReused
-from services.chassis.idempotency import StoredAnswer
-from services.chassis.limits import Limits
-from services.chassis.problems import problem_responses
-from services.chassis.requests import NUMBER, WHOLE
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.idempotency import StoredAnswer
+from services.chassis.inbound.limits import Limits
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import NUMBER, WHOLE
+from services.chassis.postgres.connection import Connection
 from services.chassis.tracing import current_traceparent
 from services.contracts.moments import Moment
 from services.contracts.orchestrator import SagaStarted, StartSaga

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from fastapi import Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.chassis.auth import Principal
 from services.chassis.errors import Fault, Invalid
+from services.chassis.inbound.auth import Principal
 from services.contracts.base import SEALED
 from services.contracts.orchestrator import CancelSaga, EraseUser
 from services.contracts.texts import readable_lines

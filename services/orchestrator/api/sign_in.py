@@ -14,8 +14,8 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from services.chassis import ids
 from services.chassis.clock import Clock
 from services.chassis.errors import NotFound, TooManyRequests
-from services.chassis.limits import Budgets
-from services.chassis.signed_tokens import read_token, sign_token
+from services.chassis.inbound.limits import Budgets
+from services.chassis.security.signed_tokens import read_token, sign_token
 
 _SESSION = b"sign-in\x00"
 _CSRF = b"csrf\x00"

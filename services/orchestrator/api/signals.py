@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from services.chassis.auth import Principal, authenticated
 from services.chassis.errors import Conflict, Invalid, KeyReused
-from services.chassis.idempotency import StoredAnswer
-from services.chassis.problems import problem_of, problem_responses
-from services.chassis.requests import RequestModel
-from services.chassis.strict_json import canonical
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.idempotency import StoredAnswer
+from services.chassis.inbound.problems import problem_of, problem_responses
+from services.chassis.inbound.requests import RequestModel
+from services.chassis.inbound.strict_json import canonical
 from services.contracts.texts import Remark
 from services.orchestrator.api.errors import (
     InvalidPayload,

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
-from services.chassis import signing
 from services.chassis.errors import RequestError, Unauthenticated, UnsupportedMedia
-from services.chassis.limits import vouch
+from services.chassis.inbound.limits import vouch
+from services.chassis.inbound.problems import problem_responses
 from services.chassis.logs import get_logger
-from services.chassis.problems import problem_responses
+from services.chassis.security import signing
 from services.contracts.base import Identifier
 from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_json

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from services.chassis.errors import RemoteUnknown
-from services.chassis.http import Answer
+from services.chassis.outbound.http import Answer
 
 T = TypeVar("T")
 

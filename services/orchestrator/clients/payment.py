@@ -7,7 +7,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.chassis.errors import RemoteRefused, RemoteUnknown
-from services.chassis.http import Answer, ServiceClient
+from services.chassis.outbound.http import Answer, ServiceClient
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.clients.answers import read

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from services.chassis.errors import RemoteUnknown
-from services.chassis.http import Answer, ServiceClient
 from services.chassis.messaging.outbox import Message
+from services.chassis.outbound.http import Answer, ServiceClient
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import CheckoutExecuted, MarkExecuted, Reservation, ReservedItem, ReserveStock
 from services.orchestrator.clients.answers import read_of

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.http import ServiceClient
+from services.chassis.outbound.http import ServiceClient
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import ReservedItem
 from services.contracts.shipping import (

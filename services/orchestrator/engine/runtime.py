@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.child_ends import ChildEnds

@@ -7,14 +7,14 @@ from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from services.chassis.answering import answer_once
-from services.chassis.auth import Principal, owner
-from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.answering import answer_once
+from services.chassis.inbound.auth import Principal, owner
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import Identifier, PathId, RequestModel
 from services.chassis.logs import get_logger
-from services.chassis.problems import problem_responses
-from services.chassis.requests import Identifier, PathId, RequestModel
+from services.chassis.postgres.connection import Connection
 from services.contracts.base import Contract
 from services.contracts.money import Money
 from services.session.api.resources import Wired

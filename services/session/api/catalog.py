@@ -6,9 +6,9 @@ from fastapi import APIRouter, Body, Depends
 from pydantic import Field
 
 from services.chassis import audit
-from services.chassis.auth import Principal, authenticated
-from services.chassis.problems import problem_responses
-from services.chassis.requests import PathId, RequestModel
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import PathId, RequestModel
 from services.contracts.base import Contract
 from services.contracts.money import Money
 from services.contracts.texts import Title

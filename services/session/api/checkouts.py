@@ -10,18 +10,18 @@ from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
-from services.chassis.answering import answer_once
-from services.chassis.auth import Principal, authenticated, owner
-from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
-from services.chassis.http import Answer
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.answering import answer_once
+from services.chassis.inbound.auth import Principal, authenticated, owner
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import Identifier, PathId, RequestModel
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message
-from services.chassis.problems import problem_responses
-from services.chassis.requests import Identifier, PathId, RequestModel
-from services.chassis.sealing import Sealer
+from services.chassis.outbound.http import Answer
+from services.chassis.postgres.connection import Connection
+from services.chassis.security.sealing import Sealer
 from services.chassis.tracing import current_traceparent
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder, StartSaga

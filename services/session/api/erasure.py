@@ -7,17 +7,17 @@ from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
 
 from services.chassis import audit
-from services.chassis.answering import answer_once
-from services.chassis.auth import Principal, authenticated
-from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, Invalid, KeyReused
-from services.chassis.http import Answer
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.answering import answer_once
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import IDENTIFIER, PathId, RequestModel
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message
-from services.chassis.problems import problem_responses
-from services.chassis.requests import IDENTIFIER, PathId, RequestModel
+from services.chassis.outbound.http import Answer
+from services.chassis.postgres.connection import Connection
 from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
 from services.contracts.orchestrator import EraseUser

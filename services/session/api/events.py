@@ -5,14 +5,14 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Body, Depends
 from fastapi.responses import Response
 
-from services.chassis.answering import answer_once
-from services.chassis.auth import Principal, authenticated
-from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.answering import answer_once
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.problems import problem_responses
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import inbox
-from services.chassis.problems import problem_responses
+from services.chassis.postgres.connection import Connection
 from services.contracts.events import CloudEvent, OrderEvent
 from services.session.api.resources import Resources, Wired, alarm
 from services.session.domain.order import AppliedUpdate, OrderUpdate, Payment, Shipment

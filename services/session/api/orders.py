@@ -10,18 +10,18 @@ from fastapi import APIRouter, Body, Depends, Query
 from fastapi.responses import Response
 from pydantic import Field
 
-from services.chassis.answering import answer_once
-from services.chassis.auth import Principal, owner
 from services.chassis.clock import in_utc
-from services.chassis.connection import Connection
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
-from services.chassis.http import Answer
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.answering import answer_once
+from services.chassis.inbound.auth import Principal, owner
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import Limit, PathId, RequestModel
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message
-from services.chassis.problems import problem_responses
-from services.chassis.requests import Limit, PathId, RequestModel
+from services.chassis.outbound.http import Answer
+from services.chassis.postgres.connection import Connection
 from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
 from services.contracts.events import OrderStatus, PaymentSummary, ShipmentSummary

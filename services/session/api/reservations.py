@@ -5,11 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Query
 
-from services.chassis.auth import Principal, authenticated
-from services.chassis.connection import Connection
+from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import WHOLE, PathId
 from services.chassis.logs import bind, get_logger
-from services.chassis.problems import problem_responses
-from services.chassis.requests import WHOLE, PathId
+from services.chassis.postgres.connection import Connection
 from services.contracts.session import ATTEMPTS_MAX, Reservation, ReserveStock
 from services.session.api.resources import Resources, Wired
 from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased, StockSold

@@ -7,11 +7,11 @@ from fastapi import Depends, Request
 
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
-from services.chassis.sealing import Sealer
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.security.sealing import Sealer
 from services.session.settings import SessionSettings
 
 

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 from typing import Final, NamedTuple
 
-from services.chassis.connection import Connection
 from services.chassis.errors import Unsealable
-from services.chassis.sealing import Sealer
+from services.chassis.postgres.connection import Connection
+from services.chassis.security.sealing import Sealer
 from services.session.domain.order import Address
 from services.session.store.queries import queries
 

@@ -1,6 +1,6 @@
 """Baskets: locked before they change, so that each user has one writer."""
 
-from services.chassis.connection import Connection
+from services.chassis.postgres.connection import Connection
 from services.session.domain.cart import Basket, Line, Product
 from services.session.domain.errors import UnknownSku
 from services.session.store.queries import queries

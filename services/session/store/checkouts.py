@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
-from services.chassis.connection import Connection
 from services.chassis.errors import NotFound
-from services.chassis.sealing import Sealer
+from services.chassis.postgres.connection import Connection
+from services.chassis.security.sealing import Sealer
 from services.session.domain.cart import Basket, Line
 from services.session.domain.checkout import CheckoutRequest, ExecutionMark, PlacedAttempt, PresentAttempt, next_attempt
 from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderIdTaken

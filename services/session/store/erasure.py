@@ -1,6 +1,6 @@
 """Erasing a customer: basket, addresses and words go; orders, their statuses and their keys stay."""
 
-from services.chassis.connection import Connection
+from services.chassis.postgres.connection import Connection
 from services.session.domain.errors import OrdersOpen
 from services.session.domain.order import ENDED
 from services.session.store import carts

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from services.chassis.connection import Connection, Row
 from services.chassis.errors import NotFound
-from services.chassis.sealing import Sealer
+from services.chassis.postgres.connection import Connection, Row
+from services.chassis.security.sealing import Sealer
 from services.session.domain.errors import CancelRefused
 from services.session.domain.order import (
     CANCEL_REFUSED,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from services.chassis.connection import Connection
+from services.chassis.postgres.connection import Connection
 from services.session.domain.cart import Product
 from services.session.domain.errors import (
     CurrencyFixed,

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from services.chassis.tables import HISTORY, UNCHANGING, add_audit, add_idempotency, add_inbox, add_outbox
+from services.chassis.postgres.tables import HISTORY, UNCHANGING, add_audit, add_idempotency, add_inbox, add_outbox
 
 metadata = MetaData()
 

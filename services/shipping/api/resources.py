@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.shipping.dispatch import Dispatch
 
 

@@ -7,13 +7,13 @@ from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from services.chassis.answering import answer_without_transaction
-from services.chassis.auth import authenticated
 from services.chassis.errors import InFlight, Invalid, KeyReused
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
+from services.chassis.inbound.answering import answer_without_transaction
+from services.chassis.inbound.auth import authenticated
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.requests import Identifier, PathId, RequestModel
 from services.chassis.logs import bound
-from services.chassis.problems import problem_responses
-from services.chassis.requests import Identifier, PathId, RequestModel
 from services.contracts.session import Address, Attempt, Quantity, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
 from services.contracts.shipping import ShipmentCancelled as Cancelled

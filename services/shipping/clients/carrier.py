@@ -8,8 +8,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from services.chassis.clock import Clock
 from services.chassis.errors import KeyReused, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.http import Answer, ServiceClient
-from services.chassis.texts import storable
+from services.chassis.outbound.http import Answer, ServiceClient
+from services.chassis.postgres.texts import storable
 from services.contracts.shipping import CreateShipment
 from services.shipping.domain.shipment import Parcel
 

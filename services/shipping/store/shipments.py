@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from services.chassis.connection import Connection, Row
+from services.chassis.postgres.connection import Connection, Row
 from services.shipping.domain.shipment import Parcel, StoredShipment
 from services.shipping.store.queries import queries
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from services.chassis.tables import HISTORY, add_audit, add_idempotency
+from services.chassis.postgres.tables import HISTORY, add_audit, add_idempotency
 
 metadata = MetaData()
 

@@ -11,9 +11,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 
 from migrations import chassis
-from services.chassis.db import Database
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.postgres.database import Database
 from tests.conftest import clean_database
 from tests.postgres.chassis.receiver import Receiver
 from tests.postgres.chassis.shop import Shop

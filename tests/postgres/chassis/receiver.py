@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from services.chassis.clock import Clock
-from services.chassis.http import ServiceClient
+from services.chassis.outbound.http import ServiceClient
 
 Script = Callable[["Received"], Awaitable[httpx.Response | None]]
 

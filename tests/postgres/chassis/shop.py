@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.responses import Response
 
 from services.chassis import audit
-from services.chassis.answering import answer_once
 from services.chassis.app import build_app
-from services.chassis.connection import Connection
-from services.chassis.db import Database
 from services.chassis.errors import Conflict, Invalid
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
-from services.chassis.requests import RequestModel
+from services.chassis.inbound.answering import answer_once
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.requests import RequestModel
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.security.tokens import mint_user_token
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import mint_user_token
 from tests.postgres.chassis.receiver import Gate
 from tests.support.clock import ManualClock
 

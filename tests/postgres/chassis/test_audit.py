@@ -1,7 +1,7 @@
 """The audit log: what is recorded is found, newest first."""
 
 from services.chassis import audit
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from tests.support.clock import ManualClock
 
 

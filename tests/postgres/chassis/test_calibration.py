@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 
 MOMENT = Statement.of("select clock_timestamp()")
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from services.chassis.answering import answer_without_transaction
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.errors import KeyReused, Unavailable
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, claiming, purge
-from services.chassis.sql import Statement
+from services.chassis.inbound.answering import answer_without_transaction
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, claiming, purge
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.support.clock import ManualClock
 
 KEY = IdempotencyKey("service:x", "POST /y", "k", "one")

@@ -7,12 +7,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.chassis import pool
-from services.chassis.connection import Connection, RolledBack, Taken
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
 from services.chassis.hooks import ChassisHooks
-from services.chassis.sql import Statement
+from services.chassis.postgres import pool
+from services.chassis.postgres.connection import Connection, RolledBack, Taken
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
+from services.chassis.postgres.sql import Statement
 from tests.support.ping import ping
 
 PID = Statement.of("select pg_backend_pid() as pid")

@@ -11,11 +11,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
-from services.chassis import tables
-from services.chassis.db import Database
-from services.chassis.db_errors import is_data_error, is_lost, is_transient
 from services.chassis.errors import DatabaseUnreachable, SettingsError
-from services.chassis.sql import Statement
+from services.chassis.postgres import tables
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_data_error, is_lost, is_transient
+from services.chassis.postgres.sql import Statement
 from tests.postgres.chassis.test_connections import ENDED
 from tests.support import alchemy
 from tests.support.clock import ManualClock

@@ -10,11 +10,11 @@ import pytest
 
 from dev import psql
 from services.chassis import audit
-from services.chassis.connecting import connect
-from services.chassis.db import Database
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import connect
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.chassis.receiver import Received, Receiver, problem
 from tests.postgres.chassis.test_outbox import message, rows, waiting, write
 from tests.support import pages

@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
+from services.chassis.postgres.sql import Statement
 from tests.postgres.chassis.test_connections import ENDED
 
 SHORT = Statement.of("set local idle_in_transaction_session_timeout = '50ms'")

@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
 from tests.support.half_open import way_to
 from tests.support.ping import ping
 

@@ -8,12 +8,12 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from services.chassis import idempotency
-from services.chassis.answering import answer_without_transaction
-from services.chassis.db import Database
 from services.chassis.errors import Conflict, KeyReused
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer
-from services.chassis.sql import Statement
+from services.chassis.inbound import idempotency
+from services.chassis.inbound.answering import answer_without_transaction
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.chassis.receiver import Gate
 from tests.postgres.chassis.shop import Shop, SoldOut, headers
 from tests.postgres.chassis.test_outbox import rows

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from services.chassis.db import Database
 from services.chassis.messaging import inbox
+from services.chassis.postgres.database import Database
 from tests.support.clock import ManualClock
 
 

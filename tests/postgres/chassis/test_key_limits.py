@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from services.chassis import idempotency
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.limits import Budgets
+from services.chassis.inbound import idempotency
+from services.chassis.inbound.limits import Budgets
+from services.chassis.postgres.database import Database
 from tests.postgres.chassis import shop as shops
 from tests.postgres.chassis.shop import Shop, headers
 from tests.postgres.chassis.test_outbox import rows

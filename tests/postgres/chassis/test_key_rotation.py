@@ -6,8 +6,8 @@ import json
 import httpx
 import pytest
 
-from services.chassis import strict_json
-from services.chassis.db import Database
+from services.chassis.inbound import strict_json
+from services.chassis.postgres.database import Database
 from tests.postgres.chassis import shop as shops
 from tests.postgres.chassis.shop import Shop, headers
 from tests.postgres.chassis.test_outbox import rows

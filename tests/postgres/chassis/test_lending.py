@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.lending import NotLent, lent
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.lending import NotLent, lent
+from services.chassis.postgres.sql import Statement
 
 INSERT = Statement.of("insert into lent_rows values (:value) returning value")
 COUNT = Statement.of("select count(*) from lent_rows")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from services.chassis import audit
-from services.chassis.db import Database
 from services.chassis.messaging.outbox import enqueue
 from services.chassis.messaging.relay import Relay
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.chassis.receiver import Gate, Received, Receiver
 from tests.postgres.chassis.test_outbox import message, rows, waiting, write
 from tests.support.clock import ManualClock

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from services.chassis.db import Database
 from services.chassis.messaging.outbox import Message, enqueue
 from services.chassis.messaging.queries import queries
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.support.clock import ManualClock
 
 

@@ -2,11 +2,12 @@
 
 import pytest
 
-from services.chassis import audit, idempotency
-from services.chassis.connecting import connect
-from services.chassis.db import Database
+from services.chassis import audit
+from services.chassis.inbound import idempotency
 from services.chassis.messaging.queries import queries
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import connect
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.support import plans
 
 FILL = """

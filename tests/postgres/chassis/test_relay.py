@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from services.chassis import audit
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.http import Answer
 from services.chassis.messaging.outbox import Message, enqueue
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.outbound.http import Answer
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
 from tests.postgres.chassis.receiver import Gate, Received, Receiver, problem
 from tests.postgres.chassis.test_outbox import message, rows, waiting, write
 from tests.support.clock import ManualClock

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from services.chassis.db import Database
 from services.chassis.messaging.outbox import enqueue
 from services.chassis.messaging.relay import Relay
+from services.chassis.postgres.database import Database
 from tests.postgres.chassis.receiver import Gate, Received, Receiver
 from tests.postgres.chassis.test_outbox import message, rows, waiting, write
 from tests.support.clock import ManualClock

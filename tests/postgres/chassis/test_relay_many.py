@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.messaging.outbox import enqueue
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.chassis.receiver import Received, Receiver
 from tests.postgres.chassis.test_outbox import message, waiting, write
 from tests.support.clock import ManualClock

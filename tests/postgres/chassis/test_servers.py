@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from services.chassis import connecting
-from services.chassis.connecting import address_of, servers_of
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient, is_unfit
+from services.chassis.postgres import connecting
+from services.chassis.postgres.connecting import address_of, servers_of
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient, is_unfit
 from tests.postgres.chassis.test_usable import set_read_only
 from tests.support.ping import ping
 

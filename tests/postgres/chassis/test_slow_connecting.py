@@ -6,10 +6,10 @@ from typing import Final
 
 import pytest
 
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.pool import ConnectionPool
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.pool import ConnectionPool
+from services.chassis.postgres.sql import Statement
 from tests.support.ping import PING
 
 SOON_S: Final = 0.05

@@ -8,9 +8,9 @@ import pytest
 
 from dev.postgres import HOST, free_port
 from dev.soak.proxy import Line, Lost, Proxy
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
+from services.chassis.postgres.sql import Statement
 from tests.support.ping import ping
 
 ADD: Final = Statement.of("insert into inbox (source, message_id, received_at) values ('s', :id, now())")

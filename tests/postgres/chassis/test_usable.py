@@ -8,10 +8,10 @@ import pytest
 
 from migrations.runner import upgrade
 from services.chassis import health as health_module
-from services.chassis.db import Database
 from services.chassis.errors import DatabaseUnreachable, SettingsError
 from services.chassis.health import Health
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.support.clock import ManualClock
 from tests.support.ping import ping
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from services.chassis.ids import derived_uuid
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import SagaView, Step, TerminalError, WorkflowContext, WorkflowDefinition, workflow
 from tests.support.engine import Cluster
 from tests.support.world import HOUR, HOUR_S, Clients, act, undo

@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import WorkflowDefinition
 from services.orchestrator.engine.model.records import Undo
 from services.orchestrator.engine.running.compensator import Compensator

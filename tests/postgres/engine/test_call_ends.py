@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import EngineSettings, Flush, UnknownSignal, WorkflowContext, workflow
 from services.orchestrator.engine.loops import child_ends
 from services.orchestrator.engine.loops.janitor import Janitor

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.store import awaiting
 from tests.postgres.engine.calling import AWAITED, child

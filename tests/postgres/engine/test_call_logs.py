@@ -9,9 +9,9 @@ import pytest
 from pydantic import BaseModel
 
 from services.chassis import ids
-from services.chassis.db import Database
-from services.chassis.sealing import Sealer
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
+from services.chassis.security.sealing import Sealer
 from services.contracts.base import Secret
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import (

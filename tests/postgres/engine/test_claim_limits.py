@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import StartRequest
 from services.orchestrator.engine.store.queries import queries
 from tests.postgres.engine.conftest import ClusterOf

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import SagaFilter, StartRequest, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.overslept import overslept

@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from services.chassis.db import Database
 from services.chassis.hooks import ChassisHooks
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import EngineSettings, TerminalError, WorkflowContext, workflow
 from services.orchestrator.engine.loops import janitor
 from services.orchestrator.engine.loops.janitor import Janitor

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, Registry, SagaView, StartRequest, TerminalError
 from tests.support.clock import ManualClock

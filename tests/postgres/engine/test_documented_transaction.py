@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy.schema import CreateTable
 
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import Engine, Registry, StartRequest
 from tests.support.clock import ManualClock

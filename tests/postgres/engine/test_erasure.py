@@ -4,9 +4,9 @@ import pytest
 
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import (
     Engine,

@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.clock import ManualClock

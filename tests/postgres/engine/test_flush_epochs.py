@@ -4,8 +4,8 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from services.orchestrator.engine.model.flush import Flush, FlushAnswer, Grant
 from services.orchestrator.engine.model.records import Attention, Kind, LogRecord, Signal, SignalKind, Undo

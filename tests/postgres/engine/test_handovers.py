@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import Flush, Operations, SagaEnd, Settlement, WorkflowContext, workflow
 from services.orchestrator.engine.model.states import RunState
 from services.orchestrator.engine.running import handover

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis.connection import Connection
+from services.chassis.postgres.connection import Connection
 from services.orchestrator.engine import Step, WorkflowContext, workflow
 from services.orchestrator.engine.model.records import LogRecord
 from services.orchestrator.engine.store import steps

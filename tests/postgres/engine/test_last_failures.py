@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from services.chassis.errors import RemoteMisconfigured, RemoteUnknown
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, Cluster, only

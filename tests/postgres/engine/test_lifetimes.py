@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import RetryPolicy, SagaFilter, UnknownSaga, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.payment import PAYMENT_WORKFLOWS, asked, late, money, payment

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from services.chassis.messaging.outbox import Message
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.test_stale_holders import beat

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from services.chassis.errors import RemoteMisconfigured
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import CannotOperate, RetryPolicy, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.postgres.engine.restarting import log_of

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import Operations, Settlement, WorkflowContext, workflow
 from services.orchestrator.engine.running.signal_listener import SignalListener
 from tests.postgres.engine.conftest import ClusterOf, Listeners

@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from bench.workloads import grown
-from services.chassis.connecting import connect
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import connect
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.codec import PydanticCodec
 from services.orchestrator.engine import (
     Engine,

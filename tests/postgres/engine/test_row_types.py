@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import Flush
 from services.orchestrator.engine.model.flush import Grant
 from services.orchestrator.engine.model.records import (

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from dev.soak import watch
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine import WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, only

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 from asyncpg import CheckViolationError
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.api import shapes
 from services.orchestrator.engine.model.states import STATUS_WORDS, Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store import views

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import WorkflowContext, workflow
 from services.orchestrator.engine.running.retrying import RETRY_S
 from tests.postgres.engine.conftest import ClusterOf

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import StartRequest
 from services.orchestrator.engine.model.records import Saga
 from services.orchestrator.engine.store import sagas

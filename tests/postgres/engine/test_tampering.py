@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 import structlog
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import SagaFilter, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import LEASE_S, ONE, SUSPENDING, Cluster, only

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from services.chassis import ids
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import NewSaga, WorkflowContext, workflow
 from services.orchestrator.engine.loops import hints
 from services.orchestrator.engine.store import sagas

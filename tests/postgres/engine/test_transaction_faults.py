@@ -8,7 +8,7 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import (
     RetryPolicy,
     SagaView,

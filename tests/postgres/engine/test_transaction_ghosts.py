@@ -7,9 +7,9 @@ from datetime import datetime
 
 import pytest
 
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import Flush, SagaView
 from services.orchestrator.engine.model.records import LogRecord
 from services.orchestrator.engine.running.transactions import Transactions

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import asyncpg
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import Transaction
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support import server

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from services.chassis import audit
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import Step, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import Cluster

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import SignalTimeout, WorkflowContext, WorkflowDefinition, workflow
 from tests.postgres.engine.conftest import ClusterOf, row_of
 from tests.postgres.engine.test_handovers import resolve, unwritten

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from services.chassis.connection import Connection
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.engine import (
     Operations,
     SagaEnd,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.tokens import mint_token
+from services.chassis.security.tokens import mint_token
 from services.orchestrator.telemetry import take_census
 from tests.postgres.orchestrator.acts import REFUND
 from tests.support.system import System

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.chassis.messaging import inbox
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from services.orchestrator.api.approval_links import ApprovalLink
 from tests.postgres.orchestrator.acts import (
     audited,

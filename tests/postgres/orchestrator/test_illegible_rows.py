@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.orchestrator.acts import waiting_for_approval
 from tests.postgres.orchestrator.browser import Browser
 from tests.support.system import System

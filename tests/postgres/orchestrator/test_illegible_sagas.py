@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.orchestrator.acts import steer, unpaid, waiting, waiting_for_approval
 from tests.postgres.orchestrator.browser import Browser
 from tests.support.system import System, succeeded

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from services.chassis import answering
-from services.chassis.sql import Statement
+from services.chassis.inbound import answering
+from services.chassis.postgres.sql import Statement
 from tests.postgres.orchestrator.acts import start, steer
 from tests.support.system import System
 

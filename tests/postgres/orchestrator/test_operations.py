@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.sql import Statement
+from services.chassis.postgres.sql import Statement
 from tests.postgres.orchestrator.acts import steer, waiting_for_approval
 from tests.support.system import System
 

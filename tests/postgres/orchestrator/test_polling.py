@@ -9,10 +9,10 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.limits import WAITING_SHARE
+from services.chassis.inbound.limits import WAITING_SHARE
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.chassis.settings import ChassisSettings
-from services.chassis.sql import Statement
 from tests.support.system import System
 from tests.system.steps import shipped
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from tests.postgres.orchestrator.acts import retried, waiting_for_approval
 from tests.support.recorded import FOLDER, read, replay, take_down
 from tests.support.system import System

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from services.chassis.limits import WAITING_SHARE
+from services.chassis.inbound.limits import WAITING_SHARE
 from services.chassis.settings import ChassisSettings
 from services.orchestrator.engine.operations import reading
 from tests.postgres.orchestrator.acts import (

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from tests.postgres.session.shop import Shop, opened
 from tests.support.clock import ManualClock
 

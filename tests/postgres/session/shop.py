@@ -8,10 +8,10 @@ import httpx
 from fastapi import FastAPI
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.sealing import is_sealed
-from services.chassis.sql import Statement
-from services.chassis.tokens import ServiceTokens, mint_user_token
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
+from services.chassis.security.sealing import is_sealed
+from services.chassis.security.tokens import ServiceTokens, mint_user_token
 from services.session.app import create_app
 from services.session.settings import SessionSettings
 

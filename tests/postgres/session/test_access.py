@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from services.chassis.tokens import ServiceTokens, mint_token
+from services.chassis.security.tokens import ServiceTokens, mint_token
 from tests.postgres.session.shop import ADDRESS, USD_19_99, Shop, check_refused
 from tests.support.clock import ManualClock
 

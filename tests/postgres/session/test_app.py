@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.tokens import mint_user_token
+from services.chassis.postgres.database import Database
+from services.chassis.security.tokens import mint_user_token
 from services.session.settings import SessionSettings
 from tests.postgres.session.conftest import SHELVES
 from tests.postgres.session.shop import Shop, opened

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.session.domain.checkout import id_of_saga
 from services.session.domain.order import CANCEL_REQUESTS_MAX
 from tests.postgres.session.conftest import SHELVES

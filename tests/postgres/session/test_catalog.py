@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from tests.postgres.session.shop import USD_19_99, Shop, check_refused, opened
 from tests.support.clock import ManualClock
 

@@ -11,11 +11,11 @@ from typing import Final
 import pytest
 from asyncpg import LockNotAvailableError
 
-from services.chassis.connecting import connect
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.sealing import Sealer
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import connect
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
+from services.chassis.security.sealing import Sealer
 from services.session import store
 from services.session.domain.cart import Product
 from services.session.domain.checkout import CheckoutRequest

@@ -3,9 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-from services.chassis.db import Database
-from services.chassis.idempotency import KEPT_DAYS
-from services.chassis.sealing import Sealer
+from services.chassis.inbound.idempotency import KEPT_DAYS
+from services.chassis.postgres.database import Database
+from services.chassis.security.sealing import Sealer
 from services.session.store import addresses, erasure
 from tests.postgres.session.shop import ADDRESS, opened
 from tests.support.clock import ManualClock

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from services.chassis.db import Database
-from services.chassis.tokens import ServiceTokens
+from services.chassis.postgres.database import Database
+from services.chassis.security.tokens import ServiceTokens
 from services.shipping.app import create_app
 from services.shipping.settings import ShippingSettings
 from simulators.carrier import create_app as create_carrier

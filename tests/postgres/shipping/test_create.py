@@ -7,10 +7,10 @@ import httpx
 import pytest
 
 from services.chassis import logs
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
+from services.chassis.security.tokens import mint_user_token
 from services.chassis.settings import DEVELOPMENT_USER_SECRET
-from services.chassis.sql import Statement
-from services.chassis.tokens import mint_user_token
 from tests.postgres.shipping.conftest import Replica, Shipping, shipment
 
 ALARMED_TWICE = 'order_saga_alarms_total{kind="carrier-misconfigured"} 2.0'

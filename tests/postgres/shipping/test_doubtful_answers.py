@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.shipping.conftest import Replica, Shipping, shipment
 
 OTHERS = {

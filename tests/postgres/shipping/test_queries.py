@@ -1,8 +1,8 @@
 """The statements of shipping that take locks: their plans on a large table."""
 
-from services.chassis.connecting import connect
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import connect
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from services.shipping.store.queries import queries
 from tests.support import plans
 

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
-from services.chassis.db import Database
-from services.chassis.sql import Statement
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.sql import Statement
 from tests.postgres.shipping.conftest import Replica, Shipping
 
 Moment = Callable[[Replica, "Stop"], None]

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.outbound.http import ServiceClient, outbound_http
+from services.chassis.security.tokens import ServiceTokens
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import ServiceTokens
 from tests.support.clock import ManualClock
 from tests.unit.chassis.scripted import serving
 

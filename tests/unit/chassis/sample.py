@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, FastAPI, Form, Request
 from pydantic import Field
 
 from services.chassis.app import build_app
-from services.chassis.auth import Principal, authenticated, owner
 from services.chassis.errors import Conflict, Gone, OrderSagaError, RemoteUnknown, TooManyRequests
+from services.chassis.inbound.auth import Principal, authenticated, owner
+from services.chassis.inbound.requests import Limit, PathId, RequestModel
 from services.chassis.logs import context
-from services.chassis.requests import Limit, PathId, RequestModel
 from services.chassis.settings import ChassisSettings
 from tests.support.clock import ManualClock
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from services.chassis.clock import Clock
-from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.outbound.http import ServiceClient, outbound_http
 from services.chassis.settings import ChassisSettings
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

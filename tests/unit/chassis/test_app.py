@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.chassis.security.tokens import ServiceTokens, mint_token, mint_user_token
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import ServiceTokens, mint_token, mint_user_token
 from tests.support.clock import ManualClock
 from tests.unit.chassis.sample import SERVICES, USERS, check_problem, new_app
 

@@ -11,10 +11,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from services.chassis.auth import Authenticator
 from services.chassis.errors import Malformed, Unauthenticated, Unavailable
-from services.chassis.jwks import KeySet
-from services.chassis.tokens import ServiceTokens, mint_token, mint_user_token
+from services.chassis.inbound.auth import Authenticator
+from services.chassis.security.jwks import KeySet
+from services.chassis.security.tokens import ServiceTokens, mint_token, mint_user_token
 from tests.support.clock import ManualClock
 
 USERS = "secret-of-users-" * 3

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from services.chassis import errors, ids, problems
+from services.chassis import errors, ids
 from services.chassis.clock import Clock
+from services.chassis.inbound import problems
 from services.chassis.loop import Loop
-from services.chassis.sql import Queries
+from services.chassis.postgres.sql import Queries
 from tests.support.clock import ManualClock
 
 

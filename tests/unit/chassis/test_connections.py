@@ -5,10 +5,10 @@ import asyncio
 import httpx
 import pytest
 
-from services.chassis import outbound
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteRefused, RemoteUnknown
-from services.chassis.outbound import OneTry, OutboundClient
+from services.chassis.outbound import transport
+from services.chassis.outbound.transport import OneTry, OutboundClient
 from tests.unit.chassis.scripted import OK, Server, calling, hang, serving
 
 WRONG = b'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"wrong"'
@@ -66,7 +66,7 @@ async def test_an_answer_may_come_before_the_body_is_read() -> None:
 
 async def test_silence_ends_a_call_before_a_late_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection on which nothing comes is given up, however long the caller would wait."""
-    monkeypatch.setattr(outbound, "SILENCE_S", 0.05)
+    monkeypatch.setattr(transport, "SILENCE_S", 0.05)
     async with serving(hang) as server, calling(server) as client:
         with pytest.raises(RemoteUnknown, match="ReadTimeout"):
             await client.request("POST", "/x", deadline=Clock().monotonic() + 60)

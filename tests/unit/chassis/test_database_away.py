@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.chassis.connecting import place_of
+from services.chassis.postgres.connecting import place_of
 from tests.support.tree import ROOT
 
 SECRET = "p4ssw0rd"
@@ -17,7 +17,7 @@ SERVICE = """
 import sys, types
 from contextlib import asynccontextmanager
 from services.chassis.app import build_app
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.chassis.serving import run
 from services.chassis.settings import ChassisSettings
 

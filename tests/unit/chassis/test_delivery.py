@@ -5,9 +5,9 @@ from typing import Any, cast
 import pytest
 
 from services.chassis.hooks import ChassisHooks
-from services.chassis.http import Answer, ServiceClient
 from services.chassis.messaging.delivery import MARGIN_S, SEND_TIMEOUT_S, Courier, Lease, Outcome
 from services.chassis.messaging.outbox import Message
+from services.chassis.outbound.http import Answer, ServiceClient
 from tests.support.clock import ManualClock
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteRefused, RemoteUnknown
-from services.chassis.exchange import Address, Site, origin
-from services.chassis.http import ServiceClient, outbound_http
+from services.chassis.outbound.exchange import Address, Site, origin
+from services.chassis.outbound.http import ServiceClient, outbound_http
 from services.chassis.settings import ChassisSettings
 from tests.support.clock import ManualClock
 from tests.unit.chassis.answers import WAYS, answered, answering, calling

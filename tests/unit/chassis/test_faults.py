@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from services.chassis.errors import Conflict
-from services.chassis.faults import faults_of
-from services.chassis.problems import problem_of
+from services.chassis.inbound.faults import faults_of
+from services.chassis.inbound.problems import problem_of
 
 CARD = "4111111111111111"
 

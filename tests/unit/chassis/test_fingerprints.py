@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from services.chassis.fingerprints import Fingerprints
+from services.chassis.security.fingerprints import Fingerprints
 
 OLD, NEW = "an-old-secret", "a-new-secret"
 CONTENT = b'{"name":"Ada","street":"1 Main St"}'

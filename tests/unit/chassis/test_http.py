@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from services.chassis import logs, tracing
 from services.chassis.errors import RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.exchange import origin
-from services.chassis.http import outbound_http
-from services.chassis.outbound import AllowList
+from services.chassis.outbound.exchange import origin
+from services.chassis.outbound.http import outbound_http
+from services.chassis.outbound.transport import AllowList
 from services.chassis.settings import ChassisSettings
 from tests.support.clock import ManualClock
 from tests.unit.chassis.answers import WAYS, answered, calling

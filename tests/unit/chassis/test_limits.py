@@ -10,9 +10,9 @@ import httpx
 import pytest
 from starlette.datastructures import Headers
 
-from services.chassis.limits import Budgets, Limits
+from services.chassis.inbound.limits import Budgets, Limits
+from services.chassis.security.tokens import ServiceTokens, mint_user_token
 from services.chassis.settings import ChassisSettings
-from services.chassis.tokens import ServiceTokens, mint_user_token
 from tests.support.clock import ManualClock
 from tests.unit.chassis.sample import SERVICES, USERS, check_problem, new_app
 

@@ -68,7 +68,7 @@ def test_who_runs_sagas_and_calls_services_loads_no_more(library: str) -> None:
     """The engine is for any process: FastAPI comes with the routes, and SQLAlchemy with the migrations."""
     loads = (
         "from services.chassis import loading; loading.begin(); "
-        "import services.orchestrator.engine, services.chassis.http, sys; print(sys.argv[1] in sys.modules)"
+        "import services.orchestrator.engine, services.chassis.outbound.http, sys; print(sys.argv[1] in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", loads, library], cwd=ROOT, capture_output=True, check=True)
     assert done.stdout.decode().strip() == "False"

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteUnknown
-from services.chassis.outbound import OneTry, OutboundClient, tls_to
+from services.chassis.outbound.transport import OneTry, OutboundClient, tls_to
 from tests.unit.chassis.scripted import OK, Talk, calling, hang, serving
 
 

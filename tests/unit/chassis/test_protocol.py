@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from services.chassis.protocol import HEAD_BYTES_MAX, bounded
+from services.chassis.inbound.protocol import HEAD_BYTES_MAX, bounded
 from services.chassis.settings import ChassisSettings
 from services.chassis.tracing import REQUEST_ID
 from tests.support.clock import ManualClock

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis.errors import Unsealable
-from services.chassis.sealing import Sealer, is_sealed
+from services.chassis.security.sealing import Sealer, is_sealed
 
 OLD, NEW, OTHER = "old-key-" * 5, "new-key-" * 5, "other-key-" * 5
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis.errors import NotFound
-from services.chassis.signed_tokens import read_token, sign_token
+from services.chassis.security.signed_tokens import read_token, sign_token
 
 
 @given(st.binary(max_size=100))

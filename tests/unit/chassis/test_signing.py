@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from services.chassis import signing
 from services.chassis.errors import Unauthenticated
+from services.chassis.security import signing
 
 SECRET = "whsec_" + base64.b64encode(b"the secret that the processor signs with").decode()
 OLD = "whsec_" + base64.b64encode(b"the secret that is being rotated out").decode()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.chassis import strict_json
 from services.chassis.errors import Invalid, Malformed
+from services.chassis.inbound import strict_json
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from dev.record import Record
 from dev.scenarios import catalogue, coverage
 from dev.webhook import body_of
 from dev.welcome import commands, settings
-from services.chassis.auth import Authenticator
 from services.chassis.clock import Clock
-from services.chassis.signing import sign
+from services.chassis.inbound.auth import Authenticator
+from services.chassis.security.signing import sign
 
 PAYMENT = {
     "payment_id": "pay_1",

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from services.chassis.errors import NotFound
-from services.chassis.signed_tokens import sign_token
+from services.chassis.security.signed_tokens import sign_token
 from services.orchestrator.api.approval_links import ApprovalLink, ApprovalLinks
 
 SAGA = "1f0c8f8e-6a5b-5d1e-9f0a-3c1f8d6f0b77"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.chassis.errors import RemoteUnknown
-from services.chassis.http import ServiceClient
+from services.chassis.outbound.http import ServiceClient
 from services.orchestrator.clients import SessionClient, ShippingClient
 from tests.support.clock import ManualClock
 from tests.support.system import placed_order

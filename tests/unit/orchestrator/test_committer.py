@@ -11,7 +11,7 @@ import structlog
 from asyncpg import DataError, LockNotAvailableError, QueryCanceledError
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.flush import APPLIED, Flush, FlushAnswer

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.chassis.errors import RemoteRefused, RemoteUnknown
-from services.chassis.http import ServiceClient
+from services.chassis.outbound.http import ServiceClient
 from services.orchestrator.clients import Payment, PaymentClient
 from tests.support.clock import ManualClock
 

@@ -6,7 +6,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.chassis import errors
-from services.chassis.problems import MEDIA_TYPE, response_of
+from services.chassis.inbound.problems import MEDIA_TYPE, response_of
 from services.orchestrator.api.problem_pages import ProblemPages
 
 PERSON = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

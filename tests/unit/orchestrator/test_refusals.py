@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.chassis.problems import status_of
+from services.chassis.inbound.problems import status_of
 from services.orchestrator.api.errors import VersionElsewhere
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.engine import UnknownVersion

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from services.chassis.sealing import Sealer
+from services.chassis.security.sealing import Sealer
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import Address
 from services.contracts.shipping import CreateShipment

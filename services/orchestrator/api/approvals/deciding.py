@@ -9,7 +9,6 @@ from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from services.chassis.auth import current_principal
 from services.chassis.errors import (
     Conflict,
     Forbidden,
@@ -20,10 +19,11 @@ from services.chassis.errors import (
     Unavailable,
     UnsupportedMedia,
 )
-from services.chassis.idempotency import PARAMETER, StoredAnswer, idempotency_key
-from services.chassis.limits import vouch
-from services.chassis.problems import problem_responses
-from services.chassis.routes import opened_by_link
+from services.chassis.inbound.auth import current_principal
+from services.chassis.inbound.idempotency import PARAMETER, StoredAnswer, idempotency_key
+from services.chassis.inbound.limits import vouch
+from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.routes import opened_by_link
 from services.contracts.texts import Remark
 from services.orchestrator.api.approvals.decisions import Bearer, Decision, case_of, decide
 from services.orchestrator.api.approvals.login import UNDECIDED

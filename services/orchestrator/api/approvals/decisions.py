@@ -8,8 +8,8 @@ from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import ValidationError
 
-from services.chassis import auth
 from services.chassis.errors import NotFound
+from services.chassis.inbound import auth
 from services.chassis.logs import get_logger
 from services.chassis.messaging import inbox
 from services.contracts.orchestrator import PlacedOrder

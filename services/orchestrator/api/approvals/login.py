@@ -15,10 +15,10 @@ from services.chassis.errors import (
     Unauthenticated,
     UnsupportedMedia,
 )
-from services.chassis.limits import vouch
+from services.chassis.inbound.limits import vouch
+from services.chassis.inbound.problems import headers_of, problem_responses, status_of
+from services.chassis.inbound.routes import opened_by_link
 from services.chassis.logs import get_logger
-from services.chassis.problems import headers_of, problem_responses, status_of
-from services.chassis.routes import opened_by_link
 from services.orchestrator.api.approvals.pages import asks_for_json, page, with_html
 from services.orchestrator.api.bodies import read_form
 from services.orchestrator.api.resources import Resources, Wired

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Response
 
 from services.chassis.errors import Conflict, Gone, Invalid, Malformed, RequestError
-from services.chassis.problems import headers_of, status_of
+from services.chassis.inbound.problems import headers_of, status_of
 from services.orchestrator.api.approvals.decisions import Case, Decided, in_words, taken_decision
 from services.orchestrator.api.approvals.pages import moment_words, order_shown, page
 from services.orchestrator.api.sign_in import SignedIn

@@ -11,12 +11,12 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import BaseModel, TypeAdapter
 
-from services.chassis.auth import current_principal
 from services.chassis.errors import Forbidden
-from services.chassis.limits import vouch
+from services.chassis.inbound.auth import current_principal
+from services.chassis.inbound.limits import vouch
+from services.chassis.inbound.problems import problem_responses, status_of
+from services.chassis.inbound.requests import Limit
 from services.chassis.logs import get_logger
-from services.chassis.problems import problem_responses, status_of
-from services.chassis.requests import Limit
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import OrderItem

@@ -1,6 +1,6 @@
 """Names and texts that an author gives: what no column can hold is refused where it is given, before any effect."""
 
-from services.chassis.texts import storable
+from services.chassis.postgres.texts import storable
 
 
 def checked_name(what: str, name: str) -> str:

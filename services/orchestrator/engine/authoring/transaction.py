@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from services.chassis.connection import Connection
+from services.chassis.postgres.connection import Connection
 
 
 class Transaction(NamedTuple):

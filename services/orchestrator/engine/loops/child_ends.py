@@ -7,9 +7,9 @@ from typing import Final
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.model.calls import ChildEnd
 from services.orchestrator.engine.model.records import Saga
 from services.orchestrator.engine.model.settings import EngineSettings

@@ -5,8 +5,8 @@ from collections.abc import Collection
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.loop import Loop
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.end_waiters import EndWaiters
 from services.orchestrator.engine.store import views

@@ -4,9 +4,9 @@ import math
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.active import ActiveSagas

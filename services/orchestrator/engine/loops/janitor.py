@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
 from services.chassis.loop import Loop
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.store import sagas
 

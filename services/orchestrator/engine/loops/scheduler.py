@@ -5,10 +5,10 @@ from datetime import datetime
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
-from services.chassis.db_errors import is_transient
 from services.chassis.logs import get_logger
 from services.chassis.loop import Loop
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_transient
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.hints import Hints
 from services.orchestrator.engine.model.records import History, Saga

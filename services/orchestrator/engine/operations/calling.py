@@ -4,7 +4,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.calls import Called
 from services.orchestrator.engine.model.codec import ERASED

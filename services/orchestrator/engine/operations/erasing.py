@@ -2,7 +2,7 @@
 
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.operations.requests import Once, OperationRequest
 from services.orchestrator.engine.operations.views import Erased
 from services.orchestrator.engine.store import erasure

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.chassis.db import Database
-from services.chassis.db_errors import is_statement_timeout
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_statement_timeout
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.model.cursor import read_cursor, write_cursor
 from services.orchestrator.engine.model.errors import UnknownSaga, WideSearch

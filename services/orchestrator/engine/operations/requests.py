@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from services.chassis.connection import Connection
+from services.chassis.postgres.connection import Connection
 
 
 class Once(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.calls import ChildEnd

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 
 from services.chassis import audit
-from services.chassis.connection import Connection
+from services.chassis.postgres.connection import Connection
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import CannotOperate, UnreadableSaga
 from services.orchestrator.engine.model.records import HAVE_RESULTS, Call, Carried, Kind, LogRecord, Saga

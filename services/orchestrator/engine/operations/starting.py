@@ -6,8 +6,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import ERASED, Codec, admitted

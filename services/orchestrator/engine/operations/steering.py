@@ -10,8 +10,8 @@ import orjson
 
 from services.chassis import audit
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.errors import CannotCancel, CannotOperate, UnknownSaga, UnreadableSaga

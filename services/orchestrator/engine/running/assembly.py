@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.chassis.db import Database
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.running.call_undos import StopCalled
 from services.orchestrator.engine.running.compensator import Compensator

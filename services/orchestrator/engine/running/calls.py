@@ -10,9 +10,9 @@ from types import CoroutineType
 from typing import Any, Final
 
 from services.chassis.clock import Clock
-from services.chassis.db_errors import is_barred
 from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.texts import without_unstorable
+from services.chassis.postgres.errors import is_barred
+from services.chassis.postgres.texts import without_unstorable
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import TerminalError, leave_frames

@@ -14,10 +14,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final, cast
 
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.db_errors import is_lock_timeout, is_statement_timeout
 from services.chassis.logs import get_logger
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_lock_timeout, is_statement_timeout
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken
 from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer

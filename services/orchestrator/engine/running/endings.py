@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.chassis.messaging.outbox import Message
-from services.chassis.texts import without_unstorable
+from services.chassis.postgres.texts import without_unstorable
 from services.orchestrator.engine.authoring.definition import Transition, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec

@@ -7,9 +7,9 @@ from typing import TypeVar
 from uuid import UUID
 
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
-from services.chassis.db import Database
 from services.chassis.logs import get_logger
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
 from services.orchestrator.engine.model.records import History, LogRecord, Signal, Undo
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.running.retrying import until_answered

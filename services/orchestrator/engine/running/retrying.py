@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from services.chassis.clock import Clock
-from services.chassis.db_errors import is_transient
+from services.chassis.postgres.errors import is_transient
 
 T = TypeVar("T")
 RETRY_S = 0.05

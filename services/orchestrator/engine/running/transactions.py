@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from services.chassis.connection import Connection
-from services.chassis.db import Database
-from services.chassis.db_errors import is_contention, is_transient, is_unfit
-from services.chassis.lending import lent
 from services.chassis.logs import get_logger
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.database import Database
+from services.chassis.postgres.errors import is_contention, is_transient, is_unfit
+from services.chassis.postgres.lending import lent
 from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.model.commands import RunTransaction
 from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, PayloadError

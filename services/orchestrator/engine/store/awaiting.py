@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from services.chassis.connection import Connection, Row
-from services.chassis.sql import Queries
+from services.chassis.postgres.connection import Connection, Row
+from services.chassis.postgres.sql import Queries
 from services.orchestrator.engine.model.calls import ChildEnd
 from services.orchestrator.engine.model.codec import ERASED
 from services.orchestrator.engine.model.records import ErrorInfo, NewSaga

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from services.chassis.connection import Row
+from services.chassis.postgres.connection import Row
 from services.orchestrator.engine.model.records import STEP, Attention, Call, Carried, ErrorInfo, Kind, ReadBack, Wait
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from services.chassis.connection import Connection, Row
+from services.chassis.postgres.connection import Connection, Row
 from services.orchestrator.engine.model.records import Undo, UndoStatus
 from services.orchestrator.engine.store.columns import error_of
 from services.orchestrator.engine.store.queries import queries, reads

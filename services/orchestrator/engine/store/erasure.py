@@ -1,7 +1,7 @@
 """Blanking the payloads of a subject's ended sagas."""
 
-from services.chassis.connection import Connection
-from services.chassis.sql import Queries
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.sql import Queries
 from services.orchestrator.engine.model.codec import ERASED
 
 queries = Queries.beside(__file__, "erasure.sql")

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from services.chassis import audit
-from services.chassis.connection import Connection
 from services.chassis.messaging import outbox
-from services.chassis.sql import Queries
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.sql import Queries
 from services.orchestrator.engine.model.flush import APPLIED, LOST, NEWS, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import LogRecord, Signal, Undo
 from services.orchestrator.engine.store import awaiting, sagas, signals

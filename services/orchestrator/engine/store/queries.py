@@ -1,6 +1,6 @@
 """The named statements of `queries.sql`, which lock, and of `reads.sql`, which do not."""
 
-from services.chassis.sql import Queries
+from services.chassis.postgres.sql import Queries
 
 queries = Queries.beside(__file__)
 """Read the statements that take locks, once."""

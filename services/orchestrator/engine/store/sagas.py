@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.chassis.connection import Connection, Row
 from services.chassis.logs import get_logger
+from services.chassis.postgres.connection import Connection, Row
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, write_calls

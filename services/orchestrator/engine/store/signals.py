@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from services.chassis.connection import Connection, Row
+from services.chassis.postgres.connection import Connection, Row
 from services.orchestrator.engine.model.records import Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import Phase
 from services.orchestrator.engine.store.columns import error_of

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from services.chassis.connection import Connection, Row
+from services.chassis.postgres.connection import Connection, Row
 from services.orchestrator.engine.model.records import Kind, LogRecord
 from services.orchestrator.engine.model.state import state_of
 from services.orchestrator.engine.store.columns import error_of

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from services.chassis.tables import HISTORY, PURGED, add_audit, add_idempotency, add_inbox, add_outbox
+from services.chassis.postgres.tables import HISTORY, PURGED, add_audit, add_idempotency, add_inbox, add_outbox
 
 metadata = MetaData()
 

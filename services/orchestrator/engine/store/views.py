@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from services.chassis.connection import Connection, Row
-from services.chassis.sql import Queries
+from services.chassis.postgres.connection import Connection, Row
+from services.chassis.postgres.sql import Queries
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, UndoStatus, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits

@@ -20,10 +20,10 @@ from pydantic import BaseModel
 from services.chassis import errors, logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Reply, Site, origin
-from services.chassis.outbound import AllowList, OneTry, OutboundClient, exchange_by, tls_to
+from services.chassis.outbound.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Reply, Site, origin
+from services.chassis.outbound.transport import AllowList, OneTry, OutboundClient, exchange_by, tls_to
+from services.chassis.postgres.texts import without_unstorable
 from services.chassis.settings import ChassisSettings
-from services.chassis.texts import without_unstorable
 from services.chassis.tracing import REQUEST_ID
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Never
 
-from services.chassis.connection import Connection, Row
-from services.chassis.sql import Statement
+from services.chassis.postgres.connection import Connection, Row
+from services.chassis.postgres.sql import Statement
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _FIRST_WORD: Final = re.compile(

@@ -3,8 +3,8 @@
 from collections import deque
 from typing import Final
 
-from services.chassis.connecting import Driver, connect, servers_of
-from services.chassis.db_errors import is_kept_out, is_transient, takes_no_writes
+from services.chassis.postgres.connecting import Driver, connect, servers_of
+from services.chassis.postgres.errors import is_kept_out, is_transient, takes_no_writes
 
 
 class Servers:

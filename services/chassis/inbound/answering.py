@@ -10,12 +10,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from services.chassis import problems
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection, Taken
-from services.chassis.db import Database
 from services.chassis.errors import InFlight, RequestError
-from services.chassis.idempotency import IdempotencyKey, StoredAnswer, lock_number_of, recall, store
+from services.chassis.inbound import problems
+from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, lock_number_of, recall, store
+from services.chassis.postgres.connection import Connection, Taken
+from services.chassis.postgres.database import Database
 
 _FIRST_NOT_OK: Final = 300
 

@@ -9,8 +9,9 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from services.chassis import errors, idempotency, problems
-from services.chassis.gate import PROBES
+from services.chassis import errors
+from services.chassis.inbound import idempotency, problems
+from services.chassis.inbound.gate import PROBES
 
 ASSETS: Final = "/docs-assets"
 _POLICY: Final = (

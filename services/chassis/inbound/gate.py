@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Scope
 
 from services.chassis import errors
-from services.chassis.limits import Limits, is_vouched
+from services.chassis.inbound.limits import Limits, is_vouched
 
 ADDRESS_BYTES_MAX: Final = 8_192
 HEADER_BYTES_MAX: Final = 32_768

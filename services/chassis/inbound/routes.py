@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.chassis import strict_json
-from services.chassis.auth import bearer, current_principal, is_guarded
 from services.chassis.errors import Fault, Invalid
+from services.chassis.inbound import strict_json
+from services.chassis.inbound.auth import bearer, current_principal, is_guarded
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., object])
 _OPENED_BY_LINK: set[Callable[..., object]] = set()

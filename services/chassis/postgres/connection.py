@@ -6,9 +6,9 @@ from typing import Any, Final, Protocol
 
 import asyncpg
 
-from services.chassis.connecting import Driver
-from services.chassis.db_errors import is_data_error, is_lost
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import Driver
+from services.chassis.postgres.errors import is_data_error, is_lost
+from services.chassis.postgres.sql import Statement
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _BEGIN: Final = "begin isolation level read committed"

@@ -11,10 +11,11 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.chassis import errors, ids, logs, problems, tracing
+from services.chassis import errors, ids, logs, tracing
 from services.chassis.clock import Clock
-from services.chassis.gate import PROBES, Gate
 from services.chassis.hooks import ChassisHooks
+from services.chassis.inbound import problems
+from services.chassis.inbound.gate import PROBES, Gate
 from services.chassis.metrics import Metrics
 from services.chassis.tracing import REQUEST_ID
 

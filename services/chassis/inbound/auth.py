@@ -19,12 +19,12 @@ from jwt.types import Options
 from services.chassis import logs
 from services.chassis.clock import Clock
 from services.chassis.errors import Forbidden, Malformed, NotFound, Unauthenticated
-from services.chassis.exchange import ACTING_USER
-from services.chassis.jwks import KeySet
-from services.chassis.limits import Limits, vouch
-from services.chassis.requests import IDENTIFIER
-from services.chassis.texts import storable
-from services.chassis.tokens import (
+from services.chassis.inbound.limits import Limits, vouch
+from services.chassis.inbound.requests import IDENTIFIER
+from services.chassis.outbound.exchange import ACTING_USER
+from services.chassis.postgres.texts import storable
+from services.chassis.security.jwks import KeySet
+from services.chassis.security.tokens import (
     ISSUER,
     SERVICE_SCOPE,
     SERVICE_TOKEN_LIFE_S,

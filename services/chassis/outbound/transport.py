@@ -16,8 +16,17 @@ import httpx
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from services.chassis.exchange import MAX_ANSWER_BYTES, Call, Exchange, Reply, address, by_httpx, compressed, origin
 from services.chassis.loading import without_certificates
+from services.chassis.outbound.exchange import (
+    MAX_ANSWER_BYTES,
+    Call,
+    Exchange,
+    Reply,
+    address,
+    by_httpx,
+    compressed,
+    origin,
+)
 
 with without_certificates():  # the contexts that aiohttp makes as it is loaded are not the one that we give it
     import aiohttp

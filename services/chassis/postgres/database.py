@@ -11,15 +11,15 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from services.chassis.clock import Clock
-from services.chassis.connecting import LIMITS, is_pooled, place_of
-from services.chassis.connection import Connection
-from services.chassis.db_errors import is_kept_out, is_transient, takes_no_writes
 from services.chassis.errors import DatabaseUnreachable, SettingsError
 from services.chassis.health import NotReady
 from services.chassis.hooks import ChassisHooks
 from services.chassis.logs import get_logger
-from services.chassis.pool import ConnectionPool
-from services.chassis.sql import Statement
+from services.chassis.postgres.connecting import LIMITS, is_pooled, place_of
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.errors import is_kept_out, is_transient, takes_no_writes
+from services.chassis.postgres.pool import ConnectionPool
+from services.chassis.postgres.sql import Statement
 
 _READ_ONLY: Final = Statement.of("select current_setting('transaction_read_only') = 'on'")
 _MIGRATED: Final = Statement.of("select to_regclass('alembic_version') is not null")

@@ -18,14 +18,14 @@ from fastapi import Header, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from services.chassis import problems, strict_json
-from services.chassis.auth import bearer, current_principal
 from services.chassis.clock import Clock
-from services.chassis.connection import Connection
 from services.chassis.errors import InFlight, KeyReused, Malformed
-from services.chassis.limits import Budgets, Limits
+from services.chassis.inbound import problems, strict_json
+from services.chassis.inbound.auth import bearer, current_principal
+from services.chassis.inbound.limits import Budgets, Limits
 from services.chassis.metrics import Metrics
-from services.chassis.sql import Queries
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.sql import Queries
 
 KEPT_DAYS: Final = 7
 _DAY_S: Final = 86_400

@@ -12,10 +12,12 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from services.chassis import db_errors, errors, strict_json
-from services.chassis.faults import faults_of
+from services.chassis import errors
+from services.chassis.inbound import strict_json
+from services.chassis.inbound.faults import faults_of
+from services.chassis.inbound.routes import methods_at
 from services.chassis.logs import context
-from services.chassis.routes import methods_at
+from services.chassis.postgres.errors import is_data_error, is_transient
 
 MEDIA_TYPE: Final = "application/problem+json"
 INTERNAL: Final = "internal"
@@ -141,9 +143,9 @@ def as_known(error: Exception) -> errors.OrderSagaError | None:
     """Return what an exception from below means to the caller; None: a bug of ours."""
     if isinstance(error, errors.OrderSagaError):
         return error if status_of(type(error)) != 500 else None
-    if db_errors.is_data_error(error):
+    if is_data_error(error):
         return errors.Invalid("The request holds a value that cannot be stored.")
-    if db_errors.is_transient(error):
+    if is_transient(error):
         return errors.Unavailable()
     return None
 

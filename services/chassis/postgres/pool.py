@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
-from services.chassis.connecting import Driver, close
-from services.chassis.connection import Connection
-from services.chassis.servers import Servers
+from services.chassis.postgres.connecting import Driver, close
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.servers import Servers
 
 _QUEUE_TIMEOUT_S: Final = 10.0
 

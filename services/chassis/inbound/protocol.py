@@ -10,7 +10,8 @@ from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from services.chassis import errors, ids, logs, problems
+from services.chassis import errors, ids, logs
+from services.chassis.inbound import problems
 from services.chassis.tracing import REQUEST_ID
 
 HEAD_BYTES_MAX: Final = 65_536

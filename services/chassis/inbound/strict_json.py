@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from services.chassis.errors import Fault, Invalid, Malformed
-from services.chassis.texts import storable
+from services.chassis.postgres.texts import storable
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 10_000

@@ -1,0 +1,1 @@
+"""Postgres: connections with bounded waits, named statements, and what an error of either means."""

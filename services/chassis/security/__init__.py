@@ -1,0 +1,1 @@
+"""What proves where something comes from, and hides it: tokens, key sets, signatures, seals, fingerprints."""
