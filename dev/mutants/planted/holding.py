@@ -10,6 +10,8 @@ SCHEDULER = "services/orchestrator/engine/loops/scheduler.py"
 RUNNING = "services/orchestrator/engine/running"
 ACTIVE, COMMITTER, EXECUTOR, STEPS = (f"{RUNNING}/{name}.py" for name in ("active", "committer", "executor", "steps"))
 UNTAKEN = f"{ENGINE}/test_untaken_leases.py"
+EXCUSES = f"{ENGINE}/test_excuses.py"
+QUARANTINE = f"{RUNNING}/quarantine.py"
 
 HOLDING = (
     Mutant(
@@ -127,5 +129,58 @@ HOLDING = (
         "Attempts that a target did not let in use up those of the policy, so that a wrong secret unwinds a saga.",
         (Edit(STEPS, "call.uncounted()._replace(", "call._replace("),),
         (f"{ENGINE}/test_mended.py::test_attempts_that_were_not_let_in_use_up_none",),
+    ),
+    Mutant(
+        "cut-off-is-blamed",
+        "G19",
+        "A saga is blamed for replicas that were cut off from Postgres: outages make it a suspect, and park it.",
+        (Edit(HEARTBEAT, "if self._excused and (count :=", "if not self._excused and (count :="),),
+        (
+            f"{EXCUSES}::test_who_was_cut_off_takes_its_loss_back[cut off-C1]",
+            f"{EXCUSES}::test_nobody_is_parked_for_replicas_that_were_cut_off",
+        ),
+    ),
+    Mutant(
+        "standstill-is-excused",
+        "G19",
+        "A saga whose code holds its replica up for longer than a lease is excused each time, and never parked.",
+        (Edit(HEARTBEAT, "                if not self._stood_still:\n", "                if self._heard_at:\n"),),
+        (f"{EXCUSES}::test_who_was_cut_off_takes_its_loss_back[stood still-C1]",),
+    ),
+    Mutant(
+        "excused-twice",
+        "G19",
+        "A loss is taken back each time that is sent, and whether it was counted or not: deaths are forgotten.",
+        (
+            Edit(
+                QUERIES, "where s.epoch = h.epoch + 1 and s.takeovers = h.takeovers + 1\n", "where s.epoch > h.epoch\n"
+            ),
+            Edit(QUERIES, "set takeovers = held.takeovers\n", "set takeovers = greatest(s.takeovers - 1, 0)\n"),
+        ),
+        (f"{EXCUSES}::test_only_what_was_counted_is_excused_and_once",),
+    ),
+    Mutant(
+        "excused-loss-comes-back",
+        "G19",
+        "A holder that has read a loss before it was excused writes it back.",
+        (Edit(FLUSH, "takeovers = least(s.takeovers, f.takeovers),", "takeovers = f.takeovers,"),),
+        (f"{EXCUSES}::test_an_excused_loss_is_not_written_back",),
+    ),
+    Mutant(
+        "never-alone",
+        "G19",
+        "A suspect runs beside others before its last loss too: those are parked with the guilty one.",
+        (Edit(QUARANTINE, "    return max(1, room)", "    return 1"),),
+        (
+            f"{ENGINE}/test_suspects.py::test_who_waits_beside_a_poisonous_saga_is_not_parked_with_it",
+            f"{ENGINE}/test_quarantine.py::test_a_suspect_without_progress_has_the_replica_for_itself",
+        ),
+    ),
+    Mutant(
+        "one-by-one",
+        "G2",
+        "Suspects run one by one from the beginning: twenty innocent ones wait for the call of one that hangs.",
+        (Edit(QUARANTINE, "    return max(1, room)", "    return ROOM"),),
+        (f"{ENGINE}/test_quarantine.py::test_suspects_do_not_wait_for_each_other_at_once",),
     ),
 )

@@ -29,7 +29,7 @@ class EngineHooks:
         """A saga is leased to this replica and about to be replayed."""
 
     def isolate_before(self, saga: Saga) -> None:
-        """A saga that has lost several replicas is about to be noted as running with no other suspect beside it."""
+        """A saga that has lost several replicas is about to be noted as running in the quarantine."""
 
     def flush_before(self, flushes: Sequence[Flush]) -> None:
         """A batch is about to be written."""

@@ -35,7 +35,7 @@ class EngineSettings:
     max_takeovers: int = 5
     """How often a saga may lose its replica without progress before it is parked as poison."""
     suspect_takeovers: int = 2
-    """From so many takeovers on it runs with no other suspect beside it, so that the guilty one shows."""
+    """From so many takeovers on it runs with ever fewer suspects beside it, at last with none: the guilty one shows."""
     max_faults: int = 3
     """How often workflow code may fail with a bug before the saga is stuck: a new release may have mended it."""
     fault_pause_s: float = 1.0

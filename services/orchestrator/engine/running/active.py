@@ -118,7 +118,7 @@ class ActiveSagas:
         yet to be taken, by the turn's first flush.
         """
         self._hooks.claimed(saga)
-        lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s, grant)
+        lease = Lease(saga.id, saga.epoch, sent_at + self._settings.lease_s, grant, saga.takeovers)
         turn = self._turns.run(saga, history, lease, kept)
         task = asyncio.create_task(turn, name=f"saga {saga.id} epoch {saga.epoch}")
         self.turns[task] = lease

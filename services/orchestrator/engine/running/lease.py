@@ -16,12 +16,14 @@ class Lease:
     `until` is an instant of the monotonic clock, in seconds, counted from before the claim or the heartbeat was
     sent; the database counts from when it received it, so the holder always stops first.
     `grant` is what the turn's next flush takes it with; None once it is taken. Until then no row knows of it.
+    `takeovers` are the saga's losses, as far as they were heard of last.
     """
 
     saga_id: UUID
     epoch: int
     until: float
     grant: Grant | None = None
+    takeovers: int = 0
 
     def valid(self, monotonic: float) -> bool:
         """Say whether the lease still holds."""

@@ -57,7 +57,7 @@ class Loader:
         return [news.get(saga_id, (0, ())) for saga_id in saga_ids]
 
     async def isolate(self, saga_id: UUID, epoch: int) -> bool:
-        """Note that a suspect is about to run alone; False if its lease is lost."""
+        """Note that a suspect is about to run in the quarantine; False if its lease is lost."""
 
         async def isolate() -> bool:
             async with self._connection() as conn:

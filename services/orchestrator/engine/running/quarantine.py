@@ -1,31 +1,70 @@
-"""Where sagas that are suspected of killing their replicas run, one at a time."""
+"""Where sagas that are suspected of killing their replicas run: in ever smaller company, at last alone."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 from uuid import UUID
+
+ROOM: Final = 16
+"""So many suspects run at once while each has three losses to go before it is parked: most of them are innocent."""
+SHRINKING: Final = 4
+"""After each loss a suspect runs with so many times fewer; before the last, alone, so that the guilty one shows."""
+
+
+def room_of(losses_left: int) -> int:
+    """Return how much of the room a suspect takes that is parked after so many more losses; if after one, all of it."""
+    room = ROOM
+    for _ in range(losses_left - 1):
+        room //= SHRINKING
+    return max(1, room)
 
 
 class Quarantine:
-    """Has one suspect in it at a time; one that has made progress is cleared, and lets the next one in."""
+    """Lets suspects in as they come, as far as there is room; one that has made progress is cleared and leaves."""
 
     def __init__(self) -> None:
         """Nobody is in it."""
-        self._free = asyncio.Lock()
-        self._inside: UUID | None = None
+        self._free = ROOM
+        self._inside: dict[UUID, int] = {}
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @asynccontextmanager
-    async def of(self, saga_id: UUID) -> AsyncIterator[None]:
-        """Wait until the suspects before this one are gone; keep the next ones out for as long as the block lasts."""
-        await self._free.acquire()
-        self._inside = saga_id
+    async def of(self, saga_id: UUID, losses_left: int) -> AsyncIterator[None]:
+        """Wait for room, behind those that wait already; have it until the end of the block, or until it is cleared."""
+        room = room_of(losses_left)
+        await self._take(room)
+        self.clear(saga_id)
+        self._inside[saga_id] = room
         try:
             yield
         finally:
             self.clear(saga_id)
 
     def clear(self, saga_id: UUID) -> None:
-        """Let the next suspect in if it is this one that keeps it out."""
-        if self._inside == saga_id:
-            self._inside = None
-            self._free.release()
+        """Let the next ones have the room of this one, if it is in."""
+        self._give(self._inside.pop(saga_id, 0))
+
+    async def _take(self, room: int) -> None:
+        if not self._waiting and room <= self._free:
+            self._free -= room
+            return
+        let_in: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((room, let_in))
+        try:
+            await let_in
+        except asyncio.CancelledError:
+            self._give(0 if let_in.cancelled() else room)
+            raise
+
+    def _give(self, room: int) -> None:
+        self._free += room
+        while self._waiting:
+            wanted, let_in = self._waiting[0]
+            if not let_in.done():
+                if wanted > self._free:
+                    return
+                self._free -= wanted
+                let_in.set_result(None)
+            self._waiting.popleft()

@@ -52,7 +52,7 @@ def _silence(*_: object, **__: object) -> None:
 class Turns:
     """Runs turns. All of a replica share these parts.
 
-    Suspects of killing their replicas pass the `quarantine` one by one, each until its turn ends or has made progress.
+    Suspects of killing their replicas run in the `quarantine`, each until its turn ends or has made progress.
     """
 
     tools: Tools
@@ -76,7 +76,7 @@ class Turns:
         if not settings.suspect_takeovers <= saga.takeovers < settings.max_takeovers:
             await self._run(saga, history, lease, kept)
             return
-        async with self.quarantine.of(saga.id):
+        async with self.quarantine.of(saga.id, settings.max_takeovers - saga.takeovers):
             self.tools.hooks.isolate_before(saga)
             if await self.tools.loader.isolate(saga.id, saga.epoch):
                 await self._run(saga, history, lease, kept)

@@ -7,7 +7,7 @@
 -- names its flush's place, and not its saga. What became of an undo finds its row only if an earlier flush has registered it: as
 -- every undo is registered before the effect that it undoes, one has. With `lease_s` a flush names the epoch before its own, since
 -- which the saga waits, and takes the lease; sent again it finds another. A signal that it settles is open still: that `knows`
--- agrees with signal_no says so.
+-- agrees with signal_no says so. A loss that was excused meanwhile stays excused: the holder may not know of it.
 with held as materialized (
     select s.flush_no as stands, s.signal_no as counted, f.*, f.ordinality as no
     from sagas s
@@ -73,7 +73,7 @@ with held as materialized (
                       else moment.at + f.lease_s * interval '1 second' end,
         owner = case when f.run_state = 'leased' then coalesce(f.owner, s.owner) end,
         undo_no = f.undo_no,
-        takeovers = f.takeovers,
+        takeovers = least(s.takeovers, f.takeovers),
         alone = s.alone and f.takeovers > 0,
         faults = f.faults,
         no_return = f.no_return,

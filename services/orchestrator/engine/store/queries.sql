@@ -33,7 +33,8 @@ returning id, created_at
 
 -- name: claim
 -- Leases up to :limit that are due and in a version this replica has, longest due first. A lease that has run out counts against
--- its saga; once it is suspect, only if it ran alone, so that a saga cannot be blamed for another that killed the replica.
+-- its saga; once it is suspect, only if it ran and did not wait in the quarantine, where it is alone before its last loss: so none is
+-- parked for another that killed the replica.
 with moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), due as materialized (
@@ -60,13 +61,13 @@ returning s.id, s.workflow, s.version, s.key, s.subject, s.input, s.phase, s.run
           s.error_code, s.error_message, s.attention, s.progress, s.traceparent, s.awaited
 
 -- name: isolate
--- Notes that a suspect is about to run with no other suspect beside it; gives nothing if the lease is lost.
+-- Notes that a suspect is about to run, with as many others as the quarantine has room for; gives nothing if the lease is lost.
 update sagas set alone = true
 where id = :id and epoch = :epoch and run_state = 'leased'
 returning id
 
 -- name: heartbeat
--- Extends leases; gives the sagas whose epoch still stands (one that has just been suspended among them), and the time. It waits for
+-- Extends leases; gives the sagas whose epoch still stands (one that has just been suspended among them), their losses, and the time. It waits for
 -- nobody: a row that somebody holds is passed by, so that it cannot cost the leases of all the others.
 with held as materialized (
     select s.id, s.run_state
@@ -83,7 +84,7 @@ with held as materialized (
     from held cross join moment
     where s.id = held.id and held.run_state = 'leased'
 )
-select s.id, held.id is null as locked, coalesce(held.run_state = 'leased', false) as extended, moment.at
+select s.id, s.takeovers, held.id is null as locked, coalesce(held.run_state = 'leased', false) as extended, moment.at
 from sagas s
 join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[])) as h(id, epoch) on h.id = s.id and h.epoch = s.epoch
 left join held on held.id = s.id
@@ -103,6 +104,24 @@ with held as materialized (
 update sagas s
 set run_state = 'ready', owner = null,
     due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+from held
+where s.id = held.id
+returning s.id
+
+-- name: excuse
+-- Takes a loss back from sagas whose holder was only cut off, and lives: that of the claim right behind its own, if that has counted
+-- it. Sent again it finds it taken back. Whoever waits for nobody costs nobody time: a row that somebody holds is passed by.
+with held as materialized (
+    select s.id, h.takeovers
+    from sagas s
+    join unnest(cast(:ids as uuid[]), cast(:epochs as bigint[]), cast(:takeovers as integer[])) as h(id, epoch, takeovers)
+        on h.id = s.id
+    where s.epoch = h.epoch + 1 and s.takeovers = h.takeovers + 1
+    order by s.id
+    for no key update of s skip locked
+)
+update sagas s
+set takeovers = held.takeovers
 from held
 where s.id = held.id
 returning s.id

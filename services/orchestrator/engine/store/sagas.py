@@ -91,17 +91,17 @@ async def claim(
 
 
 async def isolate(conn: Connection, saga_id: UUID, epoch: int) -> bool:
-    """Note that a suspect runs alone; False if its lease is lost."""
+    """Note that a suspect runs in the quarantine; False if its lease is lost."""
     return await conn.first(queries()["isolate"], {"id": saga_id, "epoch": epoch}) is not None
 
 
 class Beat(NamedTuple):
-    """What came of extending leases: `standing` have their epoch still, `extended` their lease anew.
+    """What came of extending leases: `standing` have their epoch still, and so many losses; `extended`, their lease.
 
     It `is_partial` if rows were locked by somebody; `at` is the database's time, if anything stands.
     """
 
-    standing: frozenset[UUID]
+    standing: Mapping[UUID, int]
     extended: frozenset[UUID]
     is_partial: bool
     at: datetime | None
@@ -114,7 +114,7 @@ async def heartbeat(conn: Connection, leases: Mapping[UUID, int], *, lease_s: fl
         {"ids": list(leases), "epochs": list(leases.values()), "lease_s": lease_s, "now": now},
     )
     return Beat(
-        standing=frozenset(row["id"] for row in rows),
+        standing={row["id"]: row["takeovers"] for row in rows},
         extended=frozenset(row["id"] for row in rows if row["extended"]),
         is_partial=any(row["locked"] for row in rows),
         at=rows[0]["at"] if rows else None,
@@ -125,6 +125,25 @@ async def release(conn: Connection, leases: Mapping[UUID, int], owner: str, *, n
     """Give leases of a replica back, given as epochs by saga; return how many it still held."""
     return await conn.affect(
         queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "owner": owner, "now": now}
+    )
+
+
+class Loss(NamedTuple):
+    """A lease that ran out while its holder lived: its epoch, and the losses of its saga before it."""
+
+    epoch: int
+    takeovers: int
+
+
+async def excuse(conn: Connection, losses: Mapping[UUID, Loss]) -> int:
+    """Take back what the next claims have counted against sagas whose holder was only cut off; return of how many."""
+    return await conn.affect(
+        queries()["excuse"],
+        {
+            "ids": list(losses),
+            "epochs": [loss.epoch for loss in losses.values()],
+            "takeovers": [loss.takeovers for loss in losses.values()],
+        },
     )
 
 
