@@ -17,7 +17,11 @@ Quantity = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class Address(Contract):
-    """Where an order goes, as it is stored and passed on; `country` is ISO 3166-1 alpha-2, `ZZ` once it is erased."""
+    """Where an order goes, as it is stored and passed on.
+
+    `country` is ISO 3166-1 alpha-2, or `ZZ` where there is no address: every other field is `erased` once its customer
+    has been, and `unreadable` while its sealing key is not at hand.
+    """
 
     name: Line
     street: Line

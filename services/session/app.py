@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import upkeep
+from services.chassis import audit, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.hooks import ChassisHooks
@@ -52,6 +52,7 @@ ROUTERS: Final = (
 RESEALED_AT_ONCE: Final = 200
 A_DAY_S: Final = 86_400.0
 BEFORE_ALL: Final = ("", 0)
+ADDRESSES_UNREADABLE: Final = "addresses-unreadable"
 
 
 def create_app(
@@ -81,14 +82,14 @@ def create_app(
             relay = _relay(app, given, database, time, outbound, sealer, hooks)
             app.state.database, app.state.relay = database, relay
             app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
-            app.state.chassis.metrics.expect_alarms(*events.ALARMS)
+            app.state.chassis.metrics.expect_alarms(*events.ALARMS, ADDRESSES_UNREADABLE)
             app.state.chassis.health.add("postgres", database.check_writable)
             duties = [
                 relay.loop,
                 upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
                 upkeep.calibration(database, time),
             ]
-            loops = [*duties, _resealing(database, sealer, time)] if background else []
+            loops = [*duties, resealing(app.state.resources)] if background else []
             for loop in loops:
                 loop.start()
             try:
@@ -148,24 +149,38 @@ def _relay(
     )
 
 
-def _resealing(database: Database, sealer: Sealer, clock: Clock) -> Loop:
-    """After a start, seal with the newest key what older ones have sealed, a batch at a time."""
+def resealing(wired: Resources) -> Loop:
+    """After a start, seal with the newest key what older ones have sealed, batch by batch; then alarm of lost keys."""
     after: tuple[str, int] | None = BEFORE_ALL
+    first_lost, lost = "", 0
 
     async def reseal() -> float:
-        nonlocal after
+        nonlocal after, first_lost, lost
         if after is None:
+            if lost:
+                await _alarm_of_lost_keys(wired, first_lost, lost)
+                lost = 0
             return A_DAY_S
-        async with database.autocommit() as conn:  # a row at a time: nobody waits for more than one
-            after, changed, lost = await addresses.reseal(conn, sealer, after=after, limit=RESEALED_AT_ONCE)
-        log = get_logger("session.sealing")
-        if changed:
-            log.info("addresses.resealed", count=changed)
-        if lost:
-            log.error("addresses.unsealable", count=lost, before=None if after is None else after[0])
-        return 0 if after is not None else A_DAY_S
+        async with wired.database.autocommit() as conn:  # a row at a time: nobody waits for more than one
+            done = await addresses.reseal(conn, wired.sealer, after=after, limit=RESEALED_AT_ONCE)
+        if done.changed:
+            get_logger("session.sealing").info("addresses.resealed", count=done.changed)
+        if done.lost:
+            first_lost, lost = first_lost or done.lost[0], lost + len(done.lost)
+        after = done.after
+        return 0
 
-    return Loop("resealing", reseal, clock=clock)
+    return Loop("resealing", reseal, clock=wired.clock)
+
+
+async def _alarm_of_lost_keys(wired: Resources, order_id: str, count: int) -> None:
+    """Raise one alarm for all addresses that cannot be opened, about the first order of them."""
+    reason = f"addresses of {count} attempts at orders were sealed with a key that is not among ENCRYPTION_KEYS"
+    async with wired.database.begin() as conn:
+        await audit.alarm_once(
+            conn, ADDRESSES_UNREADABLE, subject_id=order_id, reason=reason, now=wired.clock.sql_now()
+        )
+    wired.metrics.alarm(ADDRESSES_UNREADABLE, order_id=order_id, reason=reason)
 
 
 async def _seed(database: Database) -> None:

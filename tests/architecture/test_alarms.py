@@ -4,7 +4,9 @@ import re
 
 from tests.support.tree import ROOT
 
-KIND = re.compile(r"""(?:\balarm\(|\bAlarm\(|alarm=|MISCONFIGURED: Final = |wired, )\s*"([^"]+)\"""")
+KIND = re.compile(
+    r"""(?:\balarm\(|\bAlarm\(|alarm=|(?:MISCONFIGURED|ADDRESSES_UNREADABLE): Final = |wired, )\s*"([^"]+)\""""
+)
 ALARMED = re.compile(r"^_ALARMED = \{(.+)\}$", re.MULTILINE)
 LINE = re.compile(r"^\| (`[^|]+`) \|", re.MULTILINE)
 

@@ -39,7 +39,14 @@ from services.session.domain.checkout import (
     id_of_saga,
     saga_key,
 )
-from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderConflict, OrderIdTaken
+from services.session.domain.errors import (
+    AddressUnreadable,
+    CartEmpty,
+    CheckoutInProgress,
+    NotReserved,
+    OrderConflict,
+    OrderIdTaken,
+)
 from services.session.settings import SessionSettings
 from services.session.store import checkouts
 
@@ -76,7 +83,15 @@ class Checkout(RequestModel):
     status_code=202,
     response_model=OrderPlaced,
     responses=problem_responses(
-        NotFound, CartEmpty, CheckoutInProgress, OrderConflict, OrderIdTaken, InFlight, Invalid, KeyReused
+        NotFound,
+        CartEmpty,
+        CheckoutInProgress,
+        OrderConflict,
+        OrderIdTaken,
+        InFlight,
+        Invalid,
+        KeyReused,
+        AddressUnreadable,
     ),
 )
 async def check_out(

@@ -32,7 +32,7 @@ from services.contracts.texts import Reason
 from services.session.api.resources import Wired
 from services.session.domain.checkout import saga_id
 from services.session.domain.errors import CancelRefused, OrderEnded, OrderShipped
-from services.session.domain.order import CANCEL_REFUSED, DETAILS, Order, Position, is_cancellable
+from services.session.domain.order import CANCEL_REFUSED, DETAILS, UNREADABLE, Order, Position, is_cancellable
 from services.session.store import orders
 
 router = APIRouter(prefix="/users/{user_id}/orders", tags=["orders"])
@@ -110,6 +110,8 @@ def links(user_id: str, order_id: str, status: str) -> Links:
 def order_view(order: Order) -> OrderView:
     """Return an order as its customer sees it; the payment token is not part of it."""
     address, payment, shipment = order.address, order.payment, order.shipment
+    if address == UNREADABLE:
+        get_logger("session.orders").error("order.address_unreadable", order_id=order.order_id)
     return OrderView(
         order_id=order.order_id,
         attempt=order.attempt,

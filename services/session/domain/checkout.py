@@ -5,12 +5,14 @@ from hashlib import sha256
 
 from services.chassis.ids import derived_uuid
 from services.session.domain.cart import Line
-from services.session.domain.errors import OrderConflict, OrderIdTaken
-from services.session.domain.order import RETRYABLE, Address
+from services.session.domain.errors import AddressUnreadable, OrderConflict, OrderIdTaken
+from services.session.domain.order import RETRYABLE, UNREADABLE, Address
 
 WORKFLOW = "order"
 ORDER_ATTEMPTS_MAX = 1_000
 """How often an order may be tried: its history, which is read as a whole, has the lines of all attempts."""
+A_PERSON_ACTS_S = 60.0
+"""What to wait where only an operator can help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +66,21 @@ class ExecutionMark:
 
 
 def next_attempt(request: CheckoutRequest, present: PresentAttempt | None) -> int | None:
-    """Return the attempt that the request starts; None if it means the attempt that stands."""
+    """Return the attempt that the request starts; None if it means the attempt that stands, AddressUnreadable."""
     if present is None:
         return 1
     if present.user_id != request.user_id:
         raise OrderIdTaken
-    same = present.address == request.address and present.token_hash == request.token_hash
     repeated = present.key_hash == request.key_hash
     if present.status in RETRYABLE and not repeated:
         if present.attempt >= ORDER_ATTEMPTS_MAX:
             raise OrderConflict("This order was tried too often; place another one.")
         return present.attempt + 1
-    if not same:
+    if present.token_hash != request.token_hash:
+        raise OrderConflict
+    if present.address == UNREADABLE:
+        raise AddressUnreadable(retry_after_s=A_PERSON_ACTS_S)
+    if present.address != request.address:
         raise OrderConflict
     return None
 

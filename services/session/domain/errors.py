@@ -17,16 +17,18 @@ RequestError
 │   ├── StockHeld
 │   ├── OrdersOpen
 │   └── CurrencyFixed
-└── Invalid
-    ├── UnknownSku
-    ├── LineLimit
-    ├── BasketFull
-    └── MixedCurrencies
+├── Invalid
+│   ├── UnknownSku
+│   ├── LineLimit
+│   ├── BasketFull
+│   └── MixedCurrencies
+└── Unavailable
+    └── AddressUnreadable
 """
 
 from typing import ClassVar
 
-from services.chassis.errors import Conflict, Invalid
+from services.chassis.errors import Conflict, Invalid, Unavailable
 
 
 class CartEmpty(Conflict):
@@ -142,3 +144,9 @@ class MixedCurrencies(Invalid):
     """All products of a basket must have the same currency."""
 
     code: ClassVar[str] = "mixed-currencies"
+
+
+class AddressUnreadable(Unavailable):
+    """The address of this order cannot be read now, so that nobody can tell whether this repeats it."""
+
+    code: ClassVar[str] = "address-unreadable"

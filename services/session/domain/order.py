@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
+from typing import Final
 
 from services.session.domain.cart import Line
 from services.session.domain.errors import OrderEnded, OrderShipped
@@ -52,6 +53,12 @@ class Address:
     city: str
     postal_code: str
     country: str
+
+
+ERASED: Final = Address(name="erased", street="erased", city="erased", postal_code="erased", country="ZZ")
+"""What is shown of an address once its customer has been erased; `ZZ` is a country that ISO 3166 will never assign."""
+UNREADABLE: Final = Address("unreadable", "unreadable", "unreadable", "unreadable", "ZZ")
+"""What is shown in the place of an address whose sealing key is not at hand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,15 @@
-"""Addresses as they stand in the table: sealed; and what is left of one whose customer has been erased."""
+"""Addresses as they stand in the table, sealed; how they are opened, and sealed anew."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from services.chassis.errors import Unsealable
 from services.chassis.postgres.connection import Connection
 from services.chassis.security.sealing import Sealer
-from services.session.domain.order import Address
+from services.session.domain.order import ERASED, UNREADABLE, Address
 from services.session.store.queries import queries
-
-ERASED: Final = Address(name="erased", street="erased", city="erased", postal_code="erased", country="ZZ")
-"""`ZZ` is a country that ISO 3166 will never give away."""
 
 
 def sealed(address: Address, sealer: Sealer) -> str:
@@ -20,17 +18,25 @@ def sealed(address: Address, sealer: Sealer) -> str:
 
 
 def opened(stored: str, sealer: Sealer) -> Address:
-    """Return an address as it was, from the JSON text in its column; null is all that an erasure leaves."""
+    """Return an address as it was, from the JSON text in its column; null is all that an erasure leaves.
+
+    Without its key it is UNREADABLE, so that whatever else is known of its order can be read all the same.
+    """
     text = json.loads(stored)
-    return ERASED if text is None else Address(**json.loads(sealer.open(text)))
+    if text is None:
+        return ERASED
+    try:
+        return Address(**json.loads(sealer.open(text)))
+    except Unsealable:
+        return UNREADABLE
 
 
 class Resealed(NamedTuple):
-    """Where to go on (None at the end), how many addresses were sealed anew, and how many could not be opened."""
+    """Where to go on (None at the end), how many addresses were sealed anew, and whose could not be opened."""
 
     after: tuple[str, int] | None
     changed: int
-    lost: int
+    lost: Sequence[str]
 
 
 async def reseal(conn: Connection, sealer: Sealer, *, after: tuple[str, int], limit: int) -> Resealed:
@@ -40,7 +46,7 @@ async def reseal(conn: Connection, sealer: Sealer, *, after: tuple[str, int], li
     """
     order_id, attempt = after
     rows = await conn.fetch(queries()["addresses_behind"], {"order_id": order_id, "attempt": attempt, "limit": limit})
-    changed = lost = 0
+    changed, lost = 0, []
     for row in rows:
         text = json.loads(row["address"])
         if text is None or sealer.is_newest(text):
@@ -48,7 +54,7 @@ async def reseal(conn: Connection, sealer: Sealer, *, after: tuple[str, int], li
         try:
             clear = sealer.open(text)
         except Unsealable:
-            lost += 1
+            lost.append(row["order_id"])
             continue
         anew = {**dict(row), "anew": json.dumps(sealer.seal(clear))}
         changed += await conn.affect(queries()["reseal_address"], anew)
