@@ -18,6 +18,7 @@ from services.orchestrator.engine.running.messages import addressed
 from services.orchestrator.engine.running.pending import Pending
 
 TRACE_LENGTH_MAX = 4_000
+REFUSAL_LENGTH_MAX = 300
 
 
 class Endings:
@@ -85,7 +86,14 @@ class Endings:
             messages=messages,
             knows_signals=knows_signals,
         )
-        is_stuck = await self._write(pending, flush, attention.reason)
+        try:
+            is_stuck = await self._write(pending, flush, attention.reason)
+        except Exception as refused:
+            pending.alarms.remove(alarm)
+            if not messages:
+                raise
+            told = replace(attention, message=f"{attention.message}; announcing it was refused: {_words_of(refused)}")
+            return await self.get_stuck(definition, pending, told, announce=False, knows_signals=knows_signals)
         if not is_stuck:
             pending.alarms.remove(alarm)
         return is_stuck
@@ -131,6 +139,12 @@ def describe(error: BaseException) -> str:
     """Return an exception of an author's code with the last part of its traceback."""
     lines = traceback.format_exception(error)
     return without_unstorable("".join(lines)[-TRACE_LENGTH_MAX:]).strip()
+
+
+def _words_of(refused: Exception) -> str:
+    """Return why Postgres has refused something, without its details, which quote what was to be written."""
+    first = str(refused).partition("\n")[0]
+    return without_unstorable(f"{type(refused).__name__}: {first}"[:REFUSAL_LENGTH_MAX])
 
 
 def encode_output(codec: Codec, value: Any, shape: Any) -> tuple[str | None, ErrorInfo | None]:

@@ -144,10 +144,18 @@ class Turns:
         await self.executor.give_back(_as_written(saga, pending))
 
     async def _give_up(self, definition: WorkflowDefinition, pending: Pending, error: Exception) -> None:
+        """Show a fault on its saga; where even that cannot be written, sound its alarm, and let its lease run out.
+
+        Given back at once it would be claimed, and fail again, without a pause.
+        """
         try:
             await self.tools.endings.get_stuck(definition, pending, Attention("engine-error", describe(error)))
         except LeaseLost:
             return
+        except Exception as refused:  # noqa: BLE001 - nobody waits for a turn: what it raises would be lost
+            saga = pending.saga
+            get_logger("engine.turns").error("saga.not_stuck", saga_id=str(saga.id), error=repr(refused)[:500])
+            self.tools.hooks.alarm("saga-stuck", saga, "engine-error, and that could not be written; see the log")
 
     def _open(self, saga: Saga, definition: WorkflowDefinition, history: History) -> Run:
         """Build a run from the log."""
