@@ -20,6 +20,8 @@ from services.orchestrator.engine.model.records import ErrorInfo, Saga
 
 MESSAGE_LENGTH_MAX = 2_000
 REASON_LENGTH_MAX = 200
+NOT_THE_CODES: Final = (KeyboardInterrupt, GeneratorExit)
+"""What comes over a code from outside: somebody ends the process, or nobody waits for the code any more."""
 
 
 class Verdict(StrEnum):
@@ -51,6 +53,18 @@ class CancelledWithin(Exception):
             "something that it awaited was cancelled (a task, a scope of a library), and not by the engine: "
             "catch asyncio.CancelledError where you wait for it, and say what it means"
         )
+
+
+class RaisedWithin(Exception):
+    """The attempt raised what is no Exception."""
+
+    def __init__(self, raised: BaseException) -> None:
+        """Take what it was, whose own words may fail."""
+        super().__init__(raised)
+        self._raised = raised
+
+    def __str__(self) -> str:
+        return f"it raised {type(self._raised).__name__}: {self._raised} (no Exception: it should catch that itself)"
 
 
 @dataclass(slots=True)
@@ -152,9 +166,13 @@ def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Atte
         except StopIteration as done:
             return Attempted(done.value)
     except asyncio.CancelledError as cancelled:  # nobody can cancel an attempt before it waits for the first time
-        return _cancelled_within(cancelled)
+        return _failed_within(CancelledWithin(), cancelled)
     except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
         return _failed(error)
+    except NOT_THE_CODES:
+        raise
+    except BaseException as raised:  # noqa: BLE001 - so does this
+        return _failed_within(RaisedWithin(raised), raised)
     return _go_on(work, waited)
 
 
@@ -167,11 +185,15 @@ async def _finish(work: Awaitable[Any], timeout_s: float) -> Attempted:
         attempt = asyncio.current_task()
         if attempt is None or attempt.cancelling():
             raise
-        return _cancelled_within(cancelled)
+        return _failed_within(CancelledWithin(), cancelled)
     except Exception as error:  # noqa: BLE001 - as above
         if limit.expired() and isinstance(error, TimeoutError):
             return Attempted(verdict=Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
         return _failed(error)
+    except NOT_THE_CODES:
+        raise
+    except BaseException as raised:  # noqa: BLE001 - as above
+        return _failed_within(RaisedWithin(raised), raised)
 
 
 @types.coroutine
@@ -195,9 +217,8 @@ def _failed(error: Exception) -> Attempted:
     return Attempted(verdict=_verdict(error), error=error, retry_after_s=_retry_after_s(error))
 
 
-def _cancelled_within(cancelled: asyncio.CancelledError) -> Attempted:
-    error = CancelledWithin()
-    error.__cause__ = cancelled
+def _failed_within(error: Exception, raised: BaseException) -> Attempted:
+    error.__cause__ = raised
     return _failed(error)
 
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import Gather, Map, RunStep, Select, WaitSignal, WaitTimer
@@ -20,8 +20,6 @@ from services.orchestrator.engine.running.log import Line, RunLog
 from services.orchestrator.engine.running.taskless import enter_task, leave_task
 
 Code = Coroutine[Any, Any, Any]
-_OF_THE_PROCESS: Final = (KeyboardInterrupt, SystemExit)
-"""What ends the process, wherever it is raised."""
 
 
 @dataclass(slots=True, eq=False)
@@ -112,7 +110,7 @@ class Driver:
                 command = branch.code.send(value) if error is None else branch.code.throw(error)
             except StopIteration as stop:
                 self._ended(branch, stop.value, None)
-            except _OF_THE_PROCESS:
+            except KeyboardInterrupt:
                 raise
             except BaseException as raised:  # noqa: BLE001 - the code's error is the code's result
                 self._ended(branch, None, raised)
@@ -290,7 +288,7 @@ def _close(code: Code) -> None:
     """Close a coroutine; a `finally` of the author that awaits again, or fails, changes nothing."""
     try:
         code.close()
-    except _OF_THE_PROCESS:
+    except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001, S110 - nobody asks any more what the code makes of its end
         pass
