@@ -4,6 +4,11 @@ Postgres first, then the newest schema, then the services and the simulators as 
 A process that dies is started again a second later. Ctrl-C, or SIGTERM, stops everything in the opposite order.
 """
 
+from services.chassis import loading
+
+if __name__ == "__main__":
+    loading.end_at_ctrl_c()
+
 import asyncio
 import contextlib
 import os

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -42,6 +43,8 @@ _FULL: Final = os.strerror(errno.ENOSPC)
 
 def run(main: Callable[[], int]) -> int:
     """Return a tool's exit code; what it prints for others to read stays free of complaints."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as it was while the tool was loaded
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return main()
     except KeyboardInterrupt:

@@ -1,5 +1,10 @@
 """Tell the chapters one after another; exit non-zero as soon as anything is not as it must be."""
 
+from services.chassis import loading
+
+if __name__ == "__main__":
+    loading.end_at_ctrl_c()
+
 import argparse
 import asyncio
 import secrets

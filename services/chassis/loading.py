@@ -5,6 +5,7 @@ away after a crash: half of it is libraries', and a fifth of that prepares what 
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +23,22 @@ NEVER_USED: Final = (
 
 def begin() -> None:
     """Load from here on only what is used; garbage is collected again once the service has started."""
+    end_at_ctrl_c()
     garbage.put_off()
     for name in NEVER_USED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to say that a module is not there
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+
+def end_at_ctrl_c() -> None:
+    """Let Ctrl-C end the process by the signal itself, and not by a traceback of the module that is being loaded.
+
+    Whoever serves or runs a loop takes the signal over. A process that ignores it, as a shell has its background jobs
+    do, goes on doing so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def begin_serving() -> None:
