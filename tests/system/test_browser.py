@@ -165,6 +165,8 @@ async def test_a_refused_form_keeps_what_was_typed_and_a_sign_out_ends_it(system
         assert "nothing was decided" in await page.get_by_role("alert").inner_text()
         await shot(page, "16-sign-in-ended")
         await sign_in(page)
+        assert (await page.get_by_label("Reason").input_value()).splitlines() == ["x" * 49] * 10
+        assert [cookie["name"] for cookie in await context.cookies()] == ["order_saga_admin"]
         await page.get_by_role("button", name="Reject").click()
         assert "rejected by admin" in await page.get_by_role("status").inner_text()
         assert [text for text in complaints if "403" not in text] == []

@@ -16,6 +16,7 @@ from services.chassis.errors import (
     Invalid,
     Malformed,
     NotFound,
+    TooLarge,
     Unavailable,
     UnsupportedMedia,
 )
@@ -25,6 +26,7 @@ from services.chassis.inbound.limits import vouch
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.routes import opened_by_link
 from services.contracts.texts import Remark
+from services.orchestrator.api.approvals import typed_reasons
 from services.orchestrator.api.approvals.decisions import Bearer, Decision, case_of, decide
 from services.orchestrator.api.approvals.login import UNDECIDED
 from services.orchestrator.api.approvals.order_pages import Refused, decision_page, outcome_page, refusal_page
@@ -109,11 +111,19 @@ _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
 async def show(token: str, request: Request, wired: Wired) -> Response:
     """Show what is to be decided, or what was."""
     signed_in = _signed_in(wired, request)
-    return _to_login(token) if signed_in is None else await _look(wired, token, signed_in)
+    if signed_in is None:
+        return _to_login(token)
+    reason = typed_reasons.read(request.cookies)
+    shown = await _look(wired, token, signed_in, reason=reason)
+    if reason:
+        typed_reasons.forget(shown, _path(token), secure=wired.sign_in.secure)
+    return shown
 
 
-async def _look(wired: Resources, token: str, signed_in: SignedIn, refused: Refused | None = None) -> Response:
-    """The page as things stand now, beside what was wrong with its form."""
+async def _look(
+    wired: Resources, token: str, signed_in: SignedIn, refused: Refused | None = None, *, reason: str = ""
+) -> Response:
+    """The page as things stand now, beside what was wrong with its form, and with the reason typed before."""
     try:
         case = await case_of(wired, token)
     except NotFound as unknown:
@@ -134,6 +144,7 @@ async def _look(wired: Resources, token: str, signed_in: SignedIn, refused: Refu
         csrf=wired.sign_in.csrf(signed_in),
         user=signed_in.user,
         refused=refused,
+        reason=refused.reason if refused else reason,
     )
 
 
@@ -200,10 +211,12 @@ async def _by_json(
 
 async def _by_form(token: str, request: Request, wired: Resources) -> Response:
     signed_in = _signed_in(wired, request)
-    if signed_in is None:
-        return _to_login(token, f"&{UNDECIDED}=1")
-    fields: dict[str, str] = {}
     body = await request.body()
+    if signed_in is None:
+        away = _to_login(token, f"&{UNDECIDED}=1")
+        typed_reasons.keep(away, _path(token), _typed(wired, request, body), secure=wired.sign_in.secure)
+        return away
+    fields: dict[str, str] = {}
     try:
         wired.check_origin(request.headers)
         fields = _fields(body)
@@ -213,7 +226,7 @@ async def _by_form(token: str, request: Request, wired: Resources) -> Response:
             raise
         # Not read: it may be a stranger's. Who came by another address than the public one is told that.
         is_foreign = isinstance(refusal, Forbidden) and not fields
-        address = f"{wired.public_url}/approvals/{token}" if is_foreign else None
+        address = f"{wired.public_url}{_path(token)}" if is_foreign else None
         refused = Refused(refusal, fields.get("reason", ""), address)
         return refused.on(await _look(wired, token, signed_in, refused))
     try:
@@ -225,7 +238,7 @@ async def _by_form(token: str, request: Request, wired: Resources) -> Response:
     except (Conflict, Gone, Unavailable) as refusal:
         return refusal_page(refusal, signed_in, case)
     if names_html(request.headers):  # so that who goes back, or loads it anew, is not asked to send the form again
-        return RedirectResponse(f"/approvals/{token}", status_code=303, headers={"Cache-Control": "no-store"})
+        return RedirectResponse(_path(token), status_code=303, headers={"Cache-Control": "no-store"})
     return decision_page(case, taken, signed_in)
 
 
@@ -233,6 +246,15 @@ def _fields(body: bytes) -> dict[str, str]:
     fields = read_form(body)
     reason = fields.get("reason", "").replace("\r\n", "\n").strip()  # as the page counts what is typed
     return {**fields, "reason": reason}
+
+
+def _typed(wired: Resources, request: Request, body: bytes) -> str:
+    """The reason of a form of ours; of a stranger's nothing is kept."""
+    try:
+        wired.check_origin(request.headers)
+        return _fields(body)["reason"]
+    except (Malformed, Forbidden, TooLarge):
+        return ""
 
 
 def _wanted(wired: Resources, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
@@ -253,6 +275,8 @@ def _signed_in(wired: Resources, request: Request) -> SignedIn | None:
 def _to_login(token: str, why: str = "") -> Response:
     if not _TOKEN.fullmatch(token):
         raise ApprovalUnknown
-    return RedirectResponse(
-        f"/login?next=/approvals/{token}{why}", status_code=303, headers={"Cache-Control": "no-store"}
-    )
+    return RedirectResponse(f"/login?next={_path(token)}{why}", status_code=303, headers={"Cache-Control": "no-store"})
+
+
+def _path(token: str) -> str:
+    return f"/approvals/{token}"

@@ -51,7 +51,7 @@ async def form(
     next: Annotated[str, Query(max_length=1024)] = "",  # noqa: A002 - the contract's word
 ) -> Response:
     """Show the form; who has signed in already is led on."""
-    target = local_path(next)
+    target = _page_at(next)
     signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
     if signed_in is not None:
         return RedirectResponse(target or _HOME, status_code=303)
@@ -82,7 +82,7 @@ async def form(
                         "required": ["username", "password"],
                         "properties": {name: {"type": "string"} for name in ("username", "password", "next")},
                     },
-                    "example": {"username": "admin", "password": "admin-development-only", "next": "/login"},
+                    "example": {"username": "admin", "password": "admin-development-only", "next": "/approvals"},
                 }
             }
         }
@@ -103,7 +103,7 @@ async def sign_in(request: Request, wired: Wired) -> Response:
         if asks_for_json(request.headers):
             raise
         return _form_again(wired, fields, refusal)
-    user, target = fields.get("username", ""), local_path(fields.get("next", ""))
+    user, target = fields.get("username", ""), _page_at(fields.get("next", ""))
     if not known:
         get_logger("orchestrator").warning("sign_in.refused")
         if asks_for_json(request.headers):
@@ -160,6 +160,12 @@ async def _known(wired: Resources, fields: Mapping[str, str], *, address: str) -
     return await wired.sign_in.knows(user, password, address=address)
 
 
+def _page_at(target: str) -> str | None:
+    """The target if it is an address of the pages that a sign-in is for, else None: `/logout` shows nothing."""
+    path = (local_path(target) or "").partition("?")[0]
+    return target if path == _HOME or path.startswith(f"{_HOME}/") else None
+
+
 def _away(target: str) -> Response:
     return RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
 
@@ -170,7 +176,7 @@ def _form_again(wired: Resources, fields: Mapping[str, str], refusal: RequestErr
     if isinstance(refusal, TooManyRequests):
         words = f"{refusal.message.partition(';')[0]}. Try again in {_duration(refusal.retry_after_s)}."
     shown = _form_page(
-        local_path(fields.get("next", "")),
+        _page_at(fields.get("next", "")),
         status=status_of(type(refusal)),
         told=words,
         username=fields.get("username", ""),
