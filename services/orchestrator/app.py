@@ -23,10 +23,9 @@ from services.chassis.postgres.database import Database
 from services.chassis.security.sealing import Sealer
 from services.contracts.events import OrderStatus
 from services.contracts.orchestrator import PlacedOrder
-from services.orchestrator.api import audit, erasure, operations, sagas, signals, webhooks
+from services.orchestrator.api import audit, erasure, operations, problem_pages, sagas, signals, webhooks
 from services.orchestrator.api.approval_links import ApprovalLinks
 from services.orchestrator.api.approvals import deciding, login, waiting
-from services.orchestrator.api.problem_pages import ProblemPages
 from services.orchestrator.api.resources import Resources
 from services.orchestrator.api.sign_in import SignIn
 from services.orchestrator.clients import (
@@ -133,7 +132,8 @@ def create_app(
         clock=time,
         hooks=hooks,
     )
-    app.add_middleware(ProblemPages)
+    app.add_middleware(problem_pages.ProblemPages)
+    problem_pages.describe(app)
     return app
 
 

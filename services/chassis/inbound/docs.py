@@ -86,11 +86,19 @@ def _describe_operation(path: str, operation: dict[str, Any]) -> None:
         responses["422"] = problems.problem_responses(422)[422]
     for status, response in problems.problem_responses(*_anywhere(path, operation)).items():
         response["content"][problems.MEDIA_TYPE].pop("examples")  # the same at every route: the words will do
-        responses.setdefault(str(status), response)
+        own = responses.setdefault(str(status), response)
+        own["description"] = _with_lines_of(own["description"], response["description"])
     for status, response in responses.items():
         if status.startswith(("4", "5")) and problems.MEDIA_TYPE in response.get("content", {}):
             response["content"].pop("application/json", None)
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _with_lines_of(own: str, other: str) -> str:
+    """Return a route's own description of a status, with what it may mean at any route."""
+    missing = [line for line in other.splitlines() if line.startswith("- ") and line not in own.splitlines()]
+    gap = [""] if missing and "\n" not in own else []
+    return "\n".join([own, *gap, *missing])
 
 
 def _require(parameter: dict[str, Any]) -> None:
@@ -103,12 +111,12 @@ def _require(parameter: dict[str, Any]) -> None:
 
 def _anywhere(path: str, operation: dict[str, Any]) -> list[type[errors.RequestError]]:
     """Return what a route may be refused with before, or beside, what it says itself."""
-    found: list[type[errors.RequestError]] = []
+    found: list[type[errors.RequestError]] = [errors.Malformed, errors.RequestTimedOut, errors.TooLarge]
     if path not in PROBES:
         found += [errors.UnknownHost, errors.AddressTooLong, errors.HeadersTooLarge]
         found += [errors.TooManyRequests, errors.Unavailable]
     if operation.get("security"):
         found += [errors.Unauthenticated, errors.Forbidden]
     if "requestBody" in operation:
-        found += [errors.Malformed, errors.RequestTimedOut, errors.TooLarge, errors.UnsupportedMedia, errors.Invalid]
+        found += [errors.UnsupportedMedia, errors.Invalid]
     return found

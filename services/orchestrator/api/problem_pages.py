@@ -6,6 +6,7 @@ A layer around everything else, so that a refusal at the door and a fault of our
 import json
 from typing import Any, Final
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +46,22 @@ class ProblemPages:
             await self.app(scope, receive, send)
             return
         await self.app(scope, receive, _SendPage(scope, receive, send))
+
+
+def describe(app: FastAPI) -> None:
+    """Have the app's document say where a problem may be a page."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        for path, item in document["paths"].items():
+            for operation in item.values() if _is_of_people(path) else ():
+                for response in operation["responses"].values():
+                    if MEDIA_TYPE in response.get("content", {}):
+                        response["content"].setdefault("text/html", {})
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
 class _SendPage:
