@@ -16,6 +16,8 @@ PYTHON ?= $(or $(shell for name in python3 python3.13 python3.12 python3.11 pyth
 $(shell test ! -e $(READY) || $(BIN)/python -c 'import pip' 2>/dev/null || rm -f $(READY))
 WORKERS ?= 2
 SOURCES := services simulators dev migrations bench tests
+# Compiled code is kept whatever the machine's settings: pytest would rewrite all assertions in every worker of every run.
+export PYTHONDONTWRITEBYTECODE :=
 ARGS ?=
 
 .PHONY: help

@@ -39,14 +39,12 @@ def program(place: Path, text: str) -> None:
     place.chmod(0o755)
 
 
-def make(tree: Path) -> subprocess.CompletedProcess[str]:
+def make(tree: Path, target: str = ".venv/.ready") -> subprocess.CompletedProcess[str]:
     found = shutil.which("make")
     assert found is not None
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "PYTHON"}
     env["PATH"] = str(tree / "bin")
-    return subprocess.run(
-        [found, ".venv/.ready"], cwd=tree, env=env, capture_output=True, text=True, check=False, timeout=60
-    )
+    return subprocess.run([found, target], cwd=tree, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.mark.parametrize("others", [(), ("python3",)])
@@ -88,3 +86,11 @@ def test_packages_that_cannot_be_had_are_told_with_what_to_look_at(tree: Path) -
     assert done.returncode != 0
     assert "http_proxy" in done.stderr
     assert not (tree / ".venv" / ".ready").exists()
+
+
+def test_what_was_compiled_is_kept(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the machine says otherwise: no run of the tests compiles all of them again."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    program(tree / ".venv" / "bin" / "python", '#!/bin/sh\necho "told: $PYTHONDONTWRITEBYTECODE."\n')
+    (tree / ".venv" / ".ready").touch()
+    assert make(tree, "test").stdout == "told: .\n"
