@@ -68,52 +68,65 @@ def database_url_of(worker_id: str) -> Callable[[str], str]:
     return address
 
 
+@pytest.fixture(scope="session")
+def cleaner() -> Iterator[rows.Cleaner]:
+    """What empties this worker's databases between tests."""
+    found = rows.Cleaner()
+    yield found
+    found.close()
+
+
+def cleaned(url: str, cleaner: rows.Cleaner) -> Iterator[str]:
+    """Lend an empty database to a test: its rows are deleted afterwards, and no connection to it may be left."""
+    yield url
+    left = cleaner.clean(url)
+    if left:
+        pytest.fail("the test left connections open: " + "; ".join(left))
+
+
+@pytest.fixture
+def session_url(database_url_of: Callable[[str], str], cleaner: rows.Cleaner) -> Iterator[str]:
+    """The address of an empty session database."""
+    yield from cleaned(database_url_of("session"), cleaner)
+
+
+@pytest.fixture
+def shipping_url(database_url_of: Callable[[str], str], cleaner: rows.Cleaner) -> Iterator[str]:
+    """The address of an empty shipping database."""
+    yield from cleaned(database_url_of("shipping"), cleaner)
+
+
+@pytest.fixture
+def orchestrator_url(database_url_of: Callable[[str], str], cleaner: rows.Cleaner) -> Iterator[str]:
+    """The address of an empty orchestrator database."""
+    yield from cleaned(database_url_of("orchestrator"), cleaner)
+
+
 @asynccontextmanager
-async def clean_database(url: str) -> AsyncIterator[Database]:
+async def opened(url: str) -> AsyncIterator[Database]:
+    """Open a database for as long as a test runs."""
     database = Database(url, application_name="test")
     try:
         yield database
     finally:
         await database.close()
-        left = await rows.left_open(url)
-        await rows.delete_all(url)
-        if left:
-            pytest.fail("the test left connections open: " + "; ".join(left))
-
-
-@pytest.fixture
-def session_url(database_url_of: Callable[[str], str]) -> str:
-    """The address of an empty session database."""
-    return database_url_of("session")
-
-
-@pytest.fixture
-def shipping_url(database_url_of: Callable[[str], str]) -> str:
-    """The address of an empty shipping database."""
-    return database_url_of("shipping")
-
-
-@pytest.fixture
-def orchestrator_url(database_url_of: Callable[[str], str]) -> str:
-    """The address of an empty orchestrator database."""
-    return database_url_of("orchestrator")
 
 
 @pytest.fixture
 async def session_database(session_url: str) -> AsyncIterator[Database]:
-    async with clean_database(session_url) as database:
+    async with opened(session_url) as database:
         yield database
 
 
 @pytest.fixture
 async def shipping_database(shipping_url: str) -> AsyncIterator[Database]:
-    async with clean_database(shipping_url) as database:
+    async with opened(shipping_url) as database:
         yield database
 
 
 @pytest.fixture
 async def orchestrator_database(orchestrator_url: str) -> AsyncIterator[Database]:
-    async with clean_database(orchestrator_url) as database:
+    async with opened(orchestrator_url) as database:
         yield database
 
 

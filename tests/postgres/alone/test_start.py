@@ -5,14 +5,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
 from dev.postgres import free_port
-from tests.support import rows
 from tests.support.tree import ROOT, SERVICES
 
 PATIENCE_S = 60
@@ -41,11 +39,8 @@ async def ready(url: str, process: asyncio.subprocess.Process) -> bool:
 
 
 @pytest.fixture
-async def addresses(session_url: str, shipping_url: str, orchestrator_url: str) -> AsyncIterator[dict[str, str]]:
-    urls = {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
-    yield urls
-    for url in urls.values():
-        await rows.delete_all(url)
+def addresses(session_url: str, shipping_url: str, orchestrator_url: str) -> dict[str, str]:
+    return {"session": session_url, "shipping": shipping_url, "orchestrator": orchestrator_url}
 
 
 @pytest.mark.parametrize("service", SERVICES)

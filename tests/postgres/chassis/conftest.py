@@ -1,7 +1,7 @@
 """A database that holds the chassis's tables and nothing else, made by their migration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -14,10 +14,10 @@ from migrations import chassis
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
 from services.chassis.postgres.database import Database
-from tests.conftest import clean_database
+from tests.conftest import cleaned, opened
 from tests.postgres.chassis.receiver import Receiver
 from tests.postgres.chassis.shop import Shop
-from tests.support import alchemy, server
+from tests.support import alchemy, rows, server
 from tests.support.clock import ManualClock
 
 
@@ -31,15 +31,20 @@ def create_all(connection: Connection) -> None:
 
 
 @pytest.fixture(scope="session")
-def chassis_url(worker_id: str) -> str:
+def chassis_made(worker_id: str) -> str:
     url = server.bare_database(f"chassis_{worker_id}")
     asyncio.run(alchemy.run(url, create_all))
     return url
 
 
 @pytest.fixture
+def chassis_url(chassis_made: str, cleaner: rows.Cleaner) -> Iterator[str]:
+    yield from cleaned(chassis_made, cleaner)
+
+
+@pytest.fixture
 async def database(chassis_url: str) -> AsyncIterator[Database]:
-    async with clean_database(chassis_url) as database:
+    async with opened(chassis_url) as database:
         yield database
 
 

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,6 @@ from services.chassis.security.tokens import mint_user_token
 from services.session.settings import SessionSettings
 from tests.postgres.session.conftest import SHELVES
 from tests.postgres.session.shop import Shop, opened
-from tests.support import rows
 from tests.support.clock import ManualClock
 
 ROOT = Path(__file__).parents[3]
@@ -96,19 +94,16 @@ async def test_two_replicas_are_one_service(session_database: Database, session_
 
 
 @pytest.mark.scenario("RC1")
-def test_the_process_lives_alone_and_keeps_what_it_acknowledged(
-    database_url_of: Callable[[str], str], tmp_path: Path
-) -> None:
+def test_the_process_lives_alone_and_keeps_what_it_acknowledged(session_url: str, tmp_path: Path) -> None:
     """`python -m services.session` runs without the other services' folders; after kill -9 nothing is lost."""
     for package in ("chassis", "contracts", "session"):
         shutil.copytree(ROOT / "services" / package, tmp_path / "services" / package)
     shutil.copy(ROOT / "services" / "__init__.py", tmp_path / "services")
-    url = database_url_of("session")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {"PATH": os.environ["PATH"], "SESSION_DATABASE_URL": url, "PORT": str(port)}
-    secret = SessionSettings.load(database_url=url).auth_jwt_secret.get_secret_value()
+    environment = {"PATH": os.environ["PATH"], "SESSION_DATABASE_URL": session_url, "PORT": str(port)}
+    secret = SessionSettings.load(database_url=session_url).auth_jwt_secret.get_secret_value()
     token = mint_user_token(secret, sub="alice", scope="customer", clock=Clock())
     quantities = []
     for added in (1, 2):
@@ -125,5 +120,4 @@ def test_the_process_lives_alone_and_keeps_what_it_acknowledged(
         finally:
             process.kill()
             process.wait()
-    asyncio.run(rows.delete_all(url))
     assert quantities == [1, 3]
