@@ -10,10 +10,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # The first that is new enough: the one called python3 may be older than others beside it, or not there at all.
 IS_NEW := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
-PYTHON ?= $(or $(shell for name in python3 python3.13 python3.12 python3.11 python3.14; do \
+PYTHON ?= $(or $(shell for name in python3 python3.13 python3.12 python3.11 python3.14 python3.15; do \
   if "$$name" $(IS_NEW) 2>/dev/null; then echo "$$name"; break; fi; done),python3)
-# A virtualenv whose Python is gone, or another one by now, is made anew.
-$(shell test ! -e $(READY) || $(BIN)/python -c 'import pip' 2>/dev/null || rm -f $(READY))
+# A virtualenv whose Python is gone, another one by now, or not the one that was asked for (make PYTHON=…) is made anew.
+KIND := -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))'
+IS_ASKED = $(if $(findstring command,$(origin PYTHON)),&& test "$$($(BIN)/python $(KIND))" = "$$($(PYTHON) $(KIND))")
+FITS = { $(BIN)/python -c 'import pip' $(IS_ASKED); } 2>/dev/null
+$(shell test ! -e $(READY) || $(FITS) || rm -f $(READY))
+# Nothing is compiled unasked: that takes a compiler, and build tools that no lock holds.
+ONLY_BINARY ?= :all:
 WORKERS ?= 2
 SOURCES := services simulators dev migrations bench tests
 # Compiled code is kept whatever the machine's settings: pytest would rewrite all assertions in every worker of every run.
@@ -144,11 +149,13 @@ lock: $(READY) ## Resolve the dependencies anew into the lock files (versions an
 $(READY): requirements.lock requirements-dev.lock
 	@$(PYTHON) $(IS_NEW) 2>/dev/null || { \
 	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1 || true). Try: make PYTHON=python3.12 …" >&2; exit 1; }
-	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	@$(FITS) || { \
 	  echo "making $(VENV) with $$($(PYTHON) -V)" >&2; $(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "the venv module is missing: on Debian, apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }; }
 	@echo "installing the packages of the lock (about half a minute the first time)" >&2
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock -r requirements-dev.lock || { \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary $(ONLY_BINARY) \
+	  -r requirements.lock -r requirements-dev.lock || { \
 	  echo "the packages cannot be installed: pip reaches its index by your network and its settings (http_proxy," \
-	    "PIP_INDEX_URL); say make again once it does" >&2; exit 1; }
+	    "PIP_INDEX_URL); say make again once it does. Where it does, one of them has no wheel for $$($(BIN)/python -V)" \
+	    "on this machine: take another Python (make PYTHON=python3.13 …) or compile it (make ONLY_BINARY=:none: …)" >&2; exit 1; }
 	@touch $(READY)
