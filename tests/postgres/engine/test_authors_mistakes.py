@@ -86,6 +86,21 @@ def saying(do: Callable[[WorkflowContext], object]) -> Code:
             "the read-back of 'act' would be called with 1",
             id="read-back-arguments",
         ),
+        pytest.param(
+            lambda ctx: ctx.run(act, "second", retry=3),
+            "retry= of a step must be a RetryPolicy, not 3",
+            id="retry",
+        ),
+        pytest.param(
+            lambda ctx: ctx.transaction(book, "second", retry=None),
+            "retry= of a transaction must be a RetryPolicy, not None",
+            id="transaction-retry",
+        ),
+        pytest.param(
+            lambda ctx: ctx.run(act, "second", timeout=30),
+            "timeout= must be a timedelta, not 30",
+            id="timeout",
+        ),
     ],
 )
 async def test_a_mistake_stops_before_it_does_harm(cluster_of: ClusterOf, code: Code, message: str) -> None:

@@ -53,6 +53,12 @@ def test_an_undo_is_a_coroutine_function(undo: Any) -> None:
         workflow("odd", undos=[undo])
 
 
+def test_the_retries_of_undos_are_a_policy() -> None:
+    """A number would be found out by an undo that has failed."""
+    with pytest.raises(TypeError, match="undo_retry= of workflow 'odd' must be a RetryPolicy, not 3"):
+        workflow("odd", undo_retry=3)  # type: ignore[arg-type]
+
+
 def named(name: str) -> Callable[..., Any]:
     """Make a coroutine function of a name."""
 

@@ -16,7 +16,7 @@ from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.authoring.values import Values
 from services.orchestrator.engine.model.commands import Gather, Map, Select
 from services.orchestrator.engine.model.records import PROMISE, Kind, SignalKind
-from services.orchestrator.engine.model.retry import DEFAULT_RETRY, RetryPolicy
+from services.orchestrator.engine.model.retry import DEFAULT_RETRY, RetryPolicy, checked_policy
 
 T = TypeVar("T")
 In = TypeVar("In")
@@ -81,9 +81,8 @@ class WorkflowContext(Calls, Values):
         there, None if it definitely is not, and raises like a step if it cannot tell. It gets the step's key, to look
         for it, and must change nothing at the target.
         """
-        return self._recorder.run_step(
-            _step_name(name, fn), fn, args, compensate, retry, timeout.total_seconds(), reconcile
-        )
+        step, policy = _step_name(name, fn), checked_policy("retry= of a step", retry)
+        return self._recorder.run_step(step, fn, args, compensate, policy, _seconds(timeout), reconcile)
 
     def transaction(
         self,
@@ -99,9 +98,8 @@ class WorkflowContext(Calls, Values):
         `fn` may be run more than once and is committed once, with `compensate`. StepFailed when it raises a
         TerminalError or its attempts are used up: then nothing of it is there. `timeout` bounds one attempt.
         """
-        return self._recorder.run_transaction(
-            _step_name(name, fn), fn, args, compensate, retry, timeout.total_seconds()
-        )
+        step, policy = _step_name(name, fn), checked_policy("retry= of a transaction", retry)
+        return self._recorder.run_transaction(step, fn, args, compensate, policy, _seconds(timeout))
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""
@@ -194,6 +192,13 @@ class WorkflowContext(Calls, Values):
     def deprecate_patch(self, name: str) -> None:
         """Stand where `patched` stood once only changed code is left: passes a marker that is there, records none."""
         self._recorder.deprecate_patch(checked_name("a version marker", name))
+
+
+def _seconds(timeout: timedelta) -> float:
+    """Return how long an attempt may take; TypeError for a number, of which nobody knows the unit."""
+    if not isinstance(timeout, timedelta):
+        raise TypeError(f"timeout= must be a timedelta, not {timeout!r}: timedelta(seconds=…)")
+    return timeout.total_seconds()
 
 
 def _step_name(name: str | None, fn: Callable[..., Any]) -> str:

@@ -12,7 +12,7 @@ from services.orchestrator.engine.authoring.signature import require_arguments, 
 from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownSignal, UnknownVersion, UnknownWorkflow
 from services.orchestrator.engine.model.records import ErrorInfo
-from services.orchestrator.engine.model.retry import UNDO_RETRY, RetryPolicy
+from services.orchestrator.engine.model.retry import UNDO_RETRY, RetryPolicy, checked_policy
 
 T = TypeVar("T")
 
@@ -137,14 +137,15 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     its callbacks, `undos` every function used as a compensation. When `undo_retry` gives up, the saga is stuck.
     `failure_alarm` calls a person when a saga fails whose failure nobody else deals with.
 
-    TypeError for what is no `async def` of the right parameters, ValueError for two things of one name, and for a name
-    that is empty or cannot be stored.
+    TypeError for what is no `async def` of the right parameters, or no RetryPolicy; ValueError for two things of one
+    name, and for a name that is empty or cannot be stored.
     """
     for undo in undos:
         _require_async(undo, f"the undo {getattr(undo, '__name__', undo)!r} of workflow {name!r}")
     named_undos = _by_name(name, "undos", ((undo.__name__, undo) for undo in undos))
     named_shapes = _by_name(name, "awakeables", ((shape_name(shape), shape) for shape in awakeables))
     checked_name("the name of a workflow", name)
+    checked_policy(f"undo_retry= of workflow {name!r}", undo_retry)
     for one in (*(promises or ()), *named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
         checked_name(f"a name that workflow {name!r} declares", one)
     if CANCEL_CALL in named_undos:

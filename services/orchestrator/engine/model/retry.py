@@ -47,6 +47,13 @@ class RetryPolicy:
         return self.max_attempts is None or attempt < self.max_attempts
 
 
+def checked_policy(what: str, policy: RetryPolicy) -> RetryPolicy:
+    """Return a policy; TypeError for anything else, which would be found out only when an attempt has failed."""
+    if not isinstance(policy, RetryPolicy):
+        raise TypeError(f"{what} must be a RetryPolicy, not {policy!r}: RetryPolicy(max_attempts=…)")
+    return policy
+
+
 DEFAULT_RETRY = RetryPolicy()
 """Retry for ever, from 0.2 s doubling to 30 s."""
 
