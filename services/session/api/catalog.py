@@ -1,14 +1,15 @@
 """The catalogue over HTTP: anyone may look, an administrator sets names, prices and stock."""
 
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body, Depends, Query, Response
 from pydantic import Field
 
 from services.chassis import audit
 from services.chassis.inbound.auth import Principal, authenticated
 from services.chassis.inbound.problems import problem_responses
-from services.chassis.inbound.requests import PathId, RequestModel
+from services.chassis.inbound.requests import Identifier, Limit, PathId, RequestModel
 from services.contracts.base import Contract
 from services.contracts.money import Money
 from services.contracts.texts import Title
@@ -20,6 +21,7 @@ from services.session.store import stock
 
 router = APIRouter(prefix="/catalog", tags=["catalog"])
 
+PAGE: Final = 200
 Admin = Annotated[Principal, Depends(authenticated("admin"))]
 
 
@@ -59,11 +61,26 @@ def catalog_item(product: Product) -> CatalogItem:
 BOOK = {"name": "The Book of Sagas", "price": {"amount_minor": 1999, "currency": "USD"}, "stock": 100}
 
 
-@router.get("", summary="What is for sale")
-async def read_catalog(wired: Wired) -> list[CatalogItem]:
-    """Return every product, by sku."""
+@router.get(
+    "",
+    summary="What is for sale",
+    responses={
+        200: {"headers": {"Link": {"description": "The next page, if there is one.", "schema": {"type": "string"}}}}
+    },
+)
+async def read_catalog(
+    wired: Wired,
+    response: Response,
+    cursor: Annotated[Identifier | None, Query(description="From the `Link` of the page before.")] = None,
+    limit: Limit = PAGE,
+) -> list[CatalogItem]:
+    """Return products by sku; where there are more, the header `Link` has the address of the next page."""
     async with wired.database.autocommit() as conn:
-        return [catalog_item(product) for product in await stock.catalog(conn)]
+        products, last = await stock.catalog(conn, behind=cursor or "", limit=limit)
+    if last is not None:
+        asked = {"cursor": last} | ({} if limit == PAGE else {"limit": limit})
+        response.headers["Link"] = f'<{router.prefix}?{urlencode(asked)}>; rel="next"'
+    return [catalog_item(product) for product in products]
 
 
 @router.put("/{sku}", summary="Create or change a product", responses=problem_responses(StockHeld, CurrencyFixed))

@@ -32,8 +32,7 @@ insert into carts (user_id) values (:user_id) on conflict (user_id) do nothing r
 -- name: read_cart
 -- One statement, so that version and lines belong together; a line of nulls for a basket that is empty.
 select carts.version, products.sku, products.name, cart_items.quantity, products.price_minor, products.currency
-from carts
-left join cart_items on cart_items.user_id = carts.user_id
+from carts left join cart_items on cart_items.user_id = carts.user_id
 left join products on products.sku = cart_items.sku
 where carts.user_id = :user_id
 order by products.sku collate "C"
@@ -284,7 +283,8 @@ select currency, held from products where sku = :sku for no key update
 update products set name = :name, price_minor = :price_minor, on_hand = :on_hand where sku = :sku
 
 -- name: read_catalog
-select sku, name, price_minor, currency, on_hand - held as available from products order by sku
+select sku, name, price_minor, currency, on_hand - held as available from products
+where sku > :behind order by sku limit :limit
 
 -- name: erase_user
 -- Erases what is known of a customer whose orders are locked and have ended: basket, addresses, tokens and words.

@@ -15,9 +15,11 @@ from services.session.domain.stock import HELD, REFUSED, RELEASED, SOLD, Hold, s
 from services.session.store.queries import queries
 
 
-async def catalog(conn: Connection) -> Sequence[Product]:
-    """Return every product, by sku."""
-    return [Product(**dict(row)) for row in await conn.fetch(queries()["read_catalog"])]
+async def catalog(conn: Connection, *, behind: str, limit: int) -> tuple[Sequence[Product], str | None]:
+    """Return products by sku, from behind one on (empty: from the first), and the sku to go on from."""
+    rows = await conn.fetch(queries()["read_catalog"], {"behind": behind, "limit": limit + 1})
+    products = [Product(**dict(row)) for row in rows[:limit]]
+    return products, products[-1].sku if len(rows) > limit else None
 
 
 async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Product:

@@ -101,3 +101,25 @@ async def test_production_seeds_nothing(session_database: Database, session_url:
         await shop.stock("book", 3)
         await shop.add("alice", "book")
         check_refused(await shop.check_out("alice"), 422, "invalid")  # no simulator's token to fall back to
+
+
+async def test_a_large_catalogue_is_read_page_by_page(shop: Shop) -> None:
+    """Following the links gives each product once, by sku; no answer is longer than a page."""
+    await shop.rows(
+        "INSERT INTO products (sku, name, price_minor, currency, on_hand, held)"
+        " SELECT 'sku-' || i, 'Product ' || i, 1999, 'USD', 1, 0 FROM generate_series(1, 448) i RETURNING sku"
+    )
+    for asked, sizes in (("/catalog", [200, 200, 50]), ("/catalog?limit=150", [150, 150, 150])):
+        seen: list[list[str]] = []
+        path: str | None = asked
+        while path is not None:
+            answer = await shop.client.get(path)
+            seen.append([item["sku"] for item in answer.json()])
+            path = answer.links.get("next", {}).get("url")
+        assert [len(page) for page in seen] == sizes
+        skus = [sku for page in seen for sku in page]
+        assert len(set(skus)) == 450
+        assert skus == [row["sku"] for row in await shop.rows("SELECT sku FROM products ORDER BY sku")]
+    assert (await shop.client.get("/catalog?cursor=zzz")).json() == []
+    for wrong in ("limit=0", "limit=201", "cursor=a%20b", f"cursor={'x' * 65}"):
+        check_refused(await shop.client.get(f"/catalog?{wrong}"), 422, "invalid")
