@@ -1,10 +1,8 @@
 """The approval page: opening it never decides, and a form needs cookie, token and origin."""
 
-import html
 import re
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from tests.postgres.orchestrator.acts import waiting
@@ -268,39 +266,6 @@ async def test_sign_in_fails_closed(system: System) -> None:
         assert (await browser.sign_in(then=elsewhere)).headers["location"] == "/approvals"
         form = await Browser(system).get(f"/login?next={quote(elsewhere, safe='')}")
         assert elsewhere not in form.text
-
-
-async def test_a_reason_outlives_the_sign_in_that_it_was_typed_under(system: System) -> None:
-    """It is in the form again after the next sign-in, once; a stranger's form leaves none, nor does a huge one."""
-    path = await waiting(system)
-    browser = Browser(system)
-    browser.accept = "text/html"
-    reason = "ein <guter> Kunde\n\U0001f600" + "é" * 480
-    for typed, origin, kept in (
-        (reason, ORIGIN, reason),
-        ("a stranger's", "http://evil.example", ""),
-        ("x" * 501, ORIGIN, ""),
-        ("", ORIGIN, ""),
-    ):
-        browser.cookies.clear()
-        fields = {"csrf": "of an old sign-in", "decision": "reject", "reason": typed}
-        asked = await browser.post(path, fields, origin=origin)
-        assert (asked.status_code, asked.headers["location"]) == (303, f"/login?next={path}&undecided=1")
-        cookie = asked.headers.get("set-cookie", "")
-        assert len(cookie) < 4_096
-        assert ("HttpOnly" in cookie, f"Path={path};" in cookie) == (bool(kept), bool(kept))
-        await browser.sign_in(then=path)
-        assert _reason_in(await browser.get(path)) == kept
-        browser.cookies["order_saga_reason"] = "gA=="
-        assert _reason_in(await browser.get(path)) == ""
-    assert (await system.order("order-1"))["status"] == "awaiting_approval"
-
-
-def _reason_in(page: httpx.Response) -> str:
-    assert page.status_code == 200
-    found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page.text, re.DOTALL)
-    assert found is not None
-    return html.unescape(found[1])
 
 
 async def test_a_sign_in_ends_after_eight_hours(system: System) -> None:
