@@ -7,6 +7,7 @@ CARRIER = "services/shipping/clients/carrier.py"
 PROCESSOR = "tests/unit/orchestrator/test_payment_client.py"
 CLIENTS = "tests/unit/orchestrator/test_clients.py::test_what_is_said_of_another_order_is_not_believed"
 CANCELS = "tests/postgres/session/test_cancel.py"
+LIES = "tests/postgres/orchestrator/test_lying_targets.py"
 DOUBTFUL = "tests/postgres/shipping/test_doubtful_answers.py"
 
 BELIEFS = (
@@ -37,6 +38,19 @@ BELIEFS = (
             ),
         ),
         (f"{PROCESSOR}::test_only_a_payment_that_holds_nothing_more_is_given_back",),
+    ),
+    Mutant(
+        "refunded-by-any-answer",
+        "G9",
+        "Whatever success a refund is answered with, of whatever, the money counts as given back.",
+        (
+            Edit(
+                PAYMENT,
+                "        owed_minor = _read_payment(answer, payment.payment_id).owed_minor\n        if owed_minor > 0:",
+                "        owed_minor = answer.status // 1_000\n        if owed_minor > 0:",
+            ),
+        ),
+        (f"{LIES}::test_no_lie_costs_money_or_a_parcel",),
     ),
     Mutant(
         "refund-refused-is-done",
