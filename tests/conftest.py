@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from services.chassis.postgres.database import Database
-from tests.support import figures, leaks, rows, server
+from tests.support import figures, leaks, rows, server, types
 from tests.support.bookings import CREATE, DROP, SCRIPT, Bookings
 from tests.support.clock import ManualClock
 
@@ -56,7 +56,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(scope="session")
-def database_url_of(worker_id: str) -> Callable[[str], str]:
+def database_url_of(worker_id: str) -> Iterator[Callable[[str], str]]:
     """Return the address of this worker's copy of a service's database, made when it is first asked for."""
     addresses: dict[str, str] = {}
 
@@ -65,7 +65,8 @@ def database_url_of(worker_id: str) -> Callable[[str], str]:
             addresses[service] = server.new_database(service, f"{service}_{worker_id}")
         return addresses[service]
 
-    return address
+    with types.remembered(addresses.values()):
+        yield address
 
 
 @pytest.fixture(scope="session")
