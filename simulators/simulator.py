@@ -69,9 +69,9 @@ def build_app(simulator: Simulator, *, title: str, routers: list[APIRouter]) -> 
     app.state.simulator = simulator
     problems.install(app)
     app.add_middleware(Wire, simulator=simulator)
-    app.include_router(_control(simulator))
-    for router in routers:
-        app.include_router(router)
+    for router in [_control(simulator), *routers]:
+        # Its routes as they are: FastAPI would make those of a router that is included anew, with the first request.
+        app.router.routes.extend(router.routes)
     return app
 
 
