@@ -88,7 +88,7 @@ def engine_on(database: Database, ledger: Ledger) -> Engine:
         clients=ledger,
         database=database,
         clock=Clock(),
-        settings=EngineSettings(replica=NAME, lease_s=1.0),
+        settings=EngineSettings(replica=NAME),
     )
 
 
