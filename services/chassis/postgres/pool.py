@@ -73,6 +73,11 @@ class ConnectionPool:
         await asyncio.gather(*left, return_exceptions=True)
         await asyncio.gather(*self._closing)
 
+    @property
+    def _is_full(self) -> bool:
+        """Say whether there is no place for one more connection."""
+        return len(self._idle) + self._lent >= self._size
+
     def _take_idle(self) -> Connection | None:
         """Take the connection used last, but none that has ended since: at a restart of the server all have."""
         while self._idle:
@@ -100,7 +105,10 @@ class ConnectionPool:
                 self._servers.begin_with_another()
             self._leave(own)
             raise
-        return own.result()
+        conn = own.result()
+        if self._is_full and self._idle:  # what was left has arrived in the same moment
+            self._idle.pop().drop()
+        return conn
 
     async def _connect(self) -> Connection:
         return Connection(await self._servers.connect(), self._close_soon)
@@ -115,7 +123,7 @@ class ConnectionPool:
         if connecting.cancelled() or connecting.exception() is not None:
             return
         conn = connecting.result()
-        if self._closed or len(self._idle) + self._lent >= self._size:
+        if self._closed or self._is_full:
             conn.drop()
         else:
             self._idle.append(conn)

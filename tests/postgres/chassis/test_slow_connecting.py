@@ -58,6 +58,17 @@ async def given_up(pool: Slow) -> None:
             await pool.ping()
 
 
+async def until_one_is_left(url: str) -> None:
+    """Wait until the pool has one connection only."""
+    watch = Database(url, application_name="watch")
+    try:
+        async with asyncio.timeout(PATIENCE_S), watch.autocommit() as conn:
+            while await conn.scalar(COUNT, {"name": NAME}) != 1:
+                await asyncio.sleep(0.01)
+    finally:
+        await watch.close()
+
+
 @pytest.mark.scenario("G14", "CC13")
 async def test_what_one_has_no_time_to_wait_for_is_there_for_the_next(slow: Slow) -> None:
     """Where every try would have to begin anew, none would ever be connected: no heartbeat would come through."""
@@ -79,13 +90,35 @@ async def test_what_was_left_and_has_no_place_any_more_is_closed(slow: Slow, cha
     for begun in slow.begun:
         begun.set_result(None)
     await next_one
-    watch = Database(chassis_url, application_name="watch")
+    await until_one_is_left(chassis_url)
+
+
+class Simultaneous(Slow):
+    """Each connection is made at once, and arrives once the test lets it: two of them in the same moment."""
+
+    async def _connect(self) -> Connection:
+        conn = await ConnectionPool._connect(self)
+        self.begun.append(asyncio.get_running_loop().create_future())
+        await self.begun[-1]
+        return conn
+
+
+async def test_what_was_left_and_arrives_in_the_same_moment_is_closed(chassis_url: str) -> None:
+    """It has come back before the other is lent, and still there is a place for one of them only."""
+    pool = Simultaneous(chassis_url)
     try:
-        async with asyncio.timeout(PATIENCE_S), watch.autocommit() as conn:
-            while await conn.scalar(COUNT, {"name": NAME}) != 1:
-                await asyncio.sleep(0.01)
+        first = asyncio.create_task(pool.ping())
+        await pool.begin_for(first, 1)
+        first.cancel()
+        await asyncio.wait({first})
+        next_one = asyncio.create_task(pool.ping())
+        await pool.begin_for(next_one, 2)
+        for begun in pool.begun:
+            begun.set_result(None)
+        await next_one
+        await until_one_is_left(chassis_url)
     finally:
-        await watch.close()
+        await pool.close()
 
 
 async def test_a_failure_that_nobody_waits_for_is_nobodys(slow: Slow) -> None:

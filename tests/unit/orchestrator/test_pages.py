@@ -43,9 +43,8 @@ def test_moments_are_utc() -> None:
 def test_a_page_shows_text_and_lets_nothing_run() -> None:
     """Names are escaped; the policy allows the page's own style and forms to ourselves, nothing else."""
     evil = PLACED.model_copy(update={"user_id": "<script>alert(1)</script>"})
-    shown = page(
-        "decide.html", order=order_shown(evil, since=None, until=None), token="t", csrf="c", user="root", refused=None
-    )
+    order = order_shown(evil, since=None, until=None)
+    shown = page("decide.html", order=order, token="t", csrf="c", user="root", refused=None, reason="")
     html = bytes(shown.body).decode()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
