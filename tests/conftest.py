@@ -1,5 +1,6 @@
 """Fixtures of every tier: databases, the clock, and the check that a test leaves nothing behind."""
 
+import asyncio
 import inspect
 import logging
 import os
@@ -77,30 +78,52 @@ def cleaner() -> Iterator[rows.Cleaner]:
     found.close()
 
 
-def cleaned(url: str, cleaner: rows.Cleaner) -> Iterator[str]:
-    """Lend an empty database to a test: its rows are deleted afterwards, and no connection to it may be left."""
+@asynccontextmanager
+async def cleaned(url: str, cleaner: rows.Cleaner) -> AsyncIterator[str]:
+    """Lend an empty database to a test: its rows are deleted afterwards, and no connection to it may be left.
+
+    Beside the test's loop, on which what it has closed may still be on its way.
+    """
     yield url
-    left = cleaner.clean(url)
+    left = await asyncio.to_thread(cleaner.clean, url)
     if left:
         pytest.fail("the test left connections open: " + "; ".join(left))
 
 
 @pytest.fixture
-def session_url(database_url_of: Callable[[str], str], cleaner: rows.Cleaner) -> Iterator[str]:
+def session_made(database_url_of: Callable[[str], str]) -> str:
+    return database_url_of("session")
+
+
+@pytest.fixture
+async def session_url(session_made: str, cleaner: rows.Cleaner) -> AsyncIterator[str]:
     """The address of an empty session database."""
-    yield from cleaned(database_url_of("session"), cleaner)
+    async with cleaned(session_made, cleaner) as url:
+        yield url
 
 
 @pytest.fixture
-def shipping_url(database_url_of: Callable[[str], str], cleaner: rows.Cleaner) -> Iterator[str]:
+def shipping_made(database_url_of: Callable[[str], str]) -> str:
+    return database_url_of("shipping")
+
+
+@pytest.fixture
+async def shipping_url(shipping_made: str, cleaner: rows.Cleaner) -> AsyncIterator[str]:
     """The address of an empty shipping database."""
-    yield from cleaned(database_url_of("shipping"), cleaner)
+    async with cleaned(shipping_made, cleaner) as url:
+        yield url
 
 
 @pytest.fixture
-def orchestrator_url(database_url_of: Callable[[str], str], cleaner: rows.Cleaner) -> Iterator[str]:
+def orchestrator_made(database_url_of: Callable[[str], str]) -> str:
+    return database_url_of("orchestrator")
+
+
+@pytest.fixture
+async def orchestrator_url(orchestrator_made: str, cleaner: rows.Cleaner) -> AsyncIterator[str]:
     """The address of an empty orchestrator database."""
-    yield from cleaned(database_url_of("orchestrator"), cleaner)
+    async with cleaned(orchestrator_made, cleaner) as url:
+        yield url
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """A database that holds the chassis's tables and nothing else, made by their migration."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -38,8 +38,9 @@ def chassis_made(worker_id: str) -> str:
 
 
 @pytest.fixture
-def chassis_url(chassis_made: str, cleaner: rows.Cleaner) -> Iterator[str]:
-    yield from cleaned(chassis_made, cleaner)
+async def chassis_url(chassis_made: str, cleaner: rows.Cleaner) -> AsyncIterator[str]:
+    async with cleaned(chassis_made, cleaner) as url:
+        yield url
 
 
 @pytest.fixture
