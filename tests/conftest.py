@@ -58,7 +58,10 @@ def clock() -> ManualClock:
 
 @pytest.fixture(scope="session")
 def database_url_of(worker_id: str) -> Iterator[Callable[[str], str]]:
-    """Return the address of this worker's copy of a service's database, made when it is first asked for."""
+    """Return the address of this worker's copy of a service's database.
+
+    It is made when it is first asked for, on an event loop of its own: not to be called within another.
+    """
     addresses: dict[str, str] = {}
 
     def address(service: str) -> str:
