@@ -15,6 +15,7 @@ from services.chassis.postgres.database import Database
 from tests.support import figures, leaks, rows, server, types
 from tests.support.bookings import CREATE, DROP, SCRIPT, Bookings
 from tests.support.clock import ManualClock
+from tests.support.events import leave_the_dead_unsaid
 
 RUN = pytest.StashKey[Path]()
 
@@ -44,6 +45,7 @@ def _nothing_left_running(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture
 async def _task_watch() -> AsyncIterator[None]:
+    leave_the_dead_unsaid(asyncio.get_running_loop())
     yield
     left = await leaks.left_running()
     if left:

@@ -15,7 +15,7 @@ from tests.support.figures import seed, trials
 from tests.support.tree import ROOT
 
 CHAOS_S = 75
-OVERLOAD_S = 8
+OVERLOAD_S = 4
 FIRST_PORT = 27_000
 WITHIN_S = 180
 """Three times what is promised: other tests run on the same two cores."""

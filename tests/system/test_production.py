@@ -27,7 +27,8 @@ from tests.support.figures import figure
 from tests.support.tree import ROOT
 
 GOOD = "a-secret-of-our-own-that-is-long-enough"
-ADMIN = "root:$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHRzb21lc2FsdA$4AZ3kbnZpRRHfDYyxYuHI6XhdVlTJyoEyV0q7kHD3UI"
+ADMIN = "root:$argon2id$v=19$m=8,t=1,p=1$MJDXJjiD2eEuKSp5fe1HpQ$WhhqeXRPOMOxnCh8QhbT4PXheKPIiKMcjKJ1GW6Idyw"
+"""With a hash of a password of our own that is checked in no time: the start checks it against the default one."""
 COMMON = {
     "AUTH_JWT_SECRET": f"{GOOD}-1",
     "SERVICE_TOKEN_SECRET": f"{GOOD}-2",
