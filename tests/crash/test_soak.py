@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -31,8 +31,8 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def soak(part: str, seconds: int, folder: Path, worker_id: str) -> dict[str, int]:
-    """Run one part as a person would, which also keeps its figures; no guarantee is broken. Trials of each."""
+def soak(part: str, seconds: int, folder: Path, worker_id: str) -> Sequence[tuple[str, int]]:
+    """Run one part as a person would, which also keeps its figures; no guarantee is broken. Trials of each verdict."""
     number = int(re.sub(r"\D", "", worker_id) or "0")
     found = folder / "verdicts.json"
     words = ("--part", part, "--minutes", str(seconds / 60), "--seed", seed(), "--data", str(folder / "data"))
@@ -49,13 +49,13 @@ def soak(part: str, seconds: int, folder: Path, worker_id: str) -> dict[str, int
     assert found.exists(), run.stdout[-3_000:]
     (verdicts,) = [part["verdicts"] for part in json.loads(found.read_text())]
     assert {guarantee: wrong for guarantee, _, wrong in verdicts if wrong} == {}, run.stdout[-6_000:]
-    return {guarantee: tried for guarantee, tried, _ in verdicts}
+    return [(guarantee, tried) for guarantee, tried, _ in verdicts]
 
 
 @pytest.mark.scenario("G1", "G2", "G3", "G4", "G6", "G8", "G9", "G10", "G14", "G15")
 def test_everything_fails_at_once_and_every_promise_holds(folder: Path, worker_id: str) -> None:
     """Replicas die and freeze, Postgres restarts, networks and the outside fail; whatever was accepted ends right."""
-    tried = soak("chaos", trials(CHAOS_S), folder, worker_id)
+    tried = dict(soak("chaos", trials(CHAOS_S), folder, worker_id))
     assert set(tried) >= CHECKED
     assert {guarantee for guarantee, count in tried.items() if not count} <= {"G6"}, "chance may freeze no holder"
 
@@ -64,4 +64,5 @@ def test_everything_fails_at_once_and_every_promise_holds(folder: Path, worker_i
 def test_too_many_customers_are_refused_before_anything_is_accepted(folder: Path, worker_id: str) -> None:
     """At 1.5 and 10 times the sustainable rate the refused are told when to come back, the accepted are delivered."""
     tried = soak("overload", trials(OVERLOAD_S), folder, worker_id)
-    assert tried["G20"] > 0
+    came, refused = (count for guarantee, count in tried if guarantee == "G20")
+    assert came > refused > 0
