@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+import uvloop
 
 from services.chassis.postgres.database import Database
 from tests.support import figures, leaks, rows, server, types
@@ -18,6 +19,11 @@ from tests.support.clock import ManualClock
 from tests.support.events import leave_the_dead_unsaid
 
 RUN = pytest.StashKey[Path]()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run tests on the event loop that the services run on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,15 +6,18 @@ The limits of `gate.py` are for requests that have arrived; these keep what neve
 
 import asyncio
 import json
-from typing import Final
+from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from services.chassis import errors, ids, logs
 from services.chassis.inbound import problems
+from services.chassis.inbound.lingering import LingeringTransport
 from services.chassis.tracing import REQUEST_ID
 
 HEAD_BYTES_MAX: Final = 65_536
+TOLD_MAX: Final = 100
+"""So many connections beyond those that may be stay until they have heard of it; it is said to others, and cut off."""
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Busy"}
 
 
@@ -29,8 +32,10 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(transport)
+        super().connection_made(cast("asyncio.Transport", self._lingering))
         if len(self.connections) > self.connections_max:
+            self._lingering.linger(wanted=len(self.connections) <= self.connections_max + TOLD_MAX)
             self._refuse(errors.Unavailable("There are too many connections; come back in a moment."))
             return
         self._await_head()
@@ -52,6 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0
+        self._lingering.linger(wanted=True)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -61,10 +67,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
+        self._lingering.linger(wanted=False)
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
+        self._lingering.linger(wanted=True)
         self._refuse(errors.Malformed(msg))
 
     def _await_head(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from services.chassis.inbound.lingering import LINGER_S
 from services.chassis.inbound.protocol import HEAD_BYTES_MAX, bounded
 from services.chassis.settings import ChassisSettings
 from services.chassis.tracing import REQUEST_ID
@@ -119,6 +120,46 @@ async def test_a_body_over_the_limit_ends_the_connection(served: Served) -> None
     chunked = b"POST /raw HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"1388\r\n" + b"x" * 5_000 + b"\r\n"
     assert problem(await served.say(chunked, chunk * 3)) == (413, "too-large")
+
+
+async def test_a_refusal_arrives_while_the_body_is_still_sent(served: Served) -> None:
+    """Who reads only once everything is said finds the answer, and not a reset connection."""
+    reader, writer = await served.open()
+    writer.write(b"POST /raw HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n")
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        writer.write(b"x" * 50_000)
+    await writer.drain()
+    assert problem(await asyncio.wait_for(reader.read(), LINGER_S / 2)) == (413, "too-large")
+    assert served.server.server_state.connections, "it stays while the other end has not hung up"
+    writer.close()
+    async with asyncio.timeout(LINGER_S / 2):
+        while served.server.server_state.connections:
+            await asyncio.sleep(0.01)
+
+
+async def test_who_never_stops_sending_is_cut_off(served: Served) -> None:
+    """A refused connection is listened to for a while, and no longer."""
+    _, writer = await served.open()
+    writer.write(b"POST /raw HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n")
+    with pytest.raises(ConnectionError):
+        async with asyncio.timeout(10 * LINGER_S):
+            while True:
+                writer.write(b"x" * 1_000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+    writer.close()
+
+
+async def test_who_has_said_everything_is_not_waited_for(served: Served) -> None:
+    """A connection whose request has arrived whole ends with its answer."""
+    reader, writer = await served.open()
+    writer.write(GET.replace(b"Host", b"Connection: close\r\nHost"))
+    assert (await asyncio.wait_for(reader.read(), LINGER_S / 2)).startswith(b"HTTP/1.1 200")
+    async with asyncio.timeout(LINGER_S / 2):
+        while served.server.server_state.connections:
+            await asyncio.sleep(0.01)
+    writer.close()
 
 
 async def test_what_is_no_http_is_a_problem_too(served: Served) -> None:
