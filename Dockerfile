@@ -7,7 +7,7 @@ ENV PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 WORKDIR /app
 
 COPY requirements.lock ./
-RUN pip install --quiet --no-cache-dir --require-hashes -r requirements.lock
+RUN pip install --quiet --no-cache-dir --require-hashes --only-binary :all: -r requirements.lock
 
 RUN useradd --system --uid 10001 --user-group --no-create-home app && mkdir /data && chown app:app /data
 
