@@ -13,6 +13,7 @@ from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.problems import problem_of, problem_responses
 from services.chassis.inbound.requests import RequestModel
 from services.chassis.inbound.strict_json import canonical
+from services.contracts.base import Identifier
 from services.contracts.texts import Remark
 from services.orchestrator.api.errors import (
     InvalidPayload,
@@ -62,6 +63,12 @@ class ResolveBody(RequestModel):
     value: Any
 
 
+class _Payment(PaymentCaptured):
+    """What settles a payment; the order is compared with the callback's, if it is named."""
+
+    order_id: Identifier | None = None
+
+
 class RejectBody(RequestModel):
     """Why there will be no value."""
 
@@ -90,7 +97,10 @@ class SignalSettled(BaseModel):
 async def resolve_awakeable(
     awakeable_id: AwakeableId, body: ResolveBody, caller: Service, wired: Wired, keyed: Keyed
 ) -> Response:
-    """For a payment the same checks as the webhook's: a late or second capture is refunded, a mismatch not believed."""
+    """For a payment the same checks as the webhook's: a late or second capture is refunded, a mismatch not believed.
+
+    A payment's value is `{payment_id, transaction_id, amount, order_id?}`.
+    """
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.value"):
@@ -159,10 +169,13 @@ async def reject_promise(
 
 async def _resolve(wired: Resources, awakeable_id: str, value: Any, *, by: str) -> Settlement:
     try:
-        money = PaymentCaptured.model_validate(value)
+        told = _Payment.model_validate(value)
     except ValidationError:
         return await wired.operations.resolve_awakeable(awakeable_id, value, by=by)
-    facts = {"amount_minor": money.amount.amount_minor, "currency": money.amount.currency}
+    facts = {"amount_minor": told.amount.amount_minor, "currency": told.amount.currency}
+    if told.order_id is not None:
+        facts["order_id"] = told.order_id
+    money = PaymentCaptured.model_validate(told.model_dump(exclude={"order_id"}))
     return await captured(wired.operations, awakeable_id, money, by=by, facts=facts)
 
 

@@ -73,6 +73,12 @@ class DeclinedPayment(PaymentData):
     message: _Text = ""
 
 
+class ReturnedPayment(PaymentData):
+    """A payment whose money was given back, or is not taken any more; the transaction is the one that took it."""
+
+    transaction_id: _Id | None = None
+
+
 class PaymentSucceeded(_Strict):
     """`payment.succeeded`: the money was captured."""
 
@@ -94,7 +100,7 @@ class PaymentReturned(_Strict):
 
     type: Literal["payment.refunded", "payment.voided"]
     timestamp: datetime
-    data: PaymentData
+    data: ReturnedPayment
 
 
 PaymentEvent = PaymentSucceeded | PaymentFailed | PaymentReturned

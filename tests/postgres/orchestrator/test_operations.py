@@ -85,16 +85,17 @@ async def test_who_cancels_an_order_knows_that_its_customer_reads_the_reason(sys
 
 
 async def test_a_service_settles_a_payment_by_the_same_checks(system: System) -> None:
-    """Another amount is not believed, the first value stands, late money is refunded."""
+    """Another amount or order is not believed, the first value stands, late money is refunded."""
     await system.place("order-1", payment_token="tok_manual")
     await system.settle()
     path = f"/awakeables/{await system.awakeable_id('order-1')}"
 
-    async def resolve(amount_minor: int, payment_id: str = "pay_a") -> Any:
+    async def resolve(amount_minor: int, payment_id: str = "pay_a", **more: str) -> Any:
         value = {
             "payment_id": payment_id,
             "transaction_id": "t",
             "amount": {"amount_minor": amount_minor, "currency": "USD"},
+            **more,
         }
         return await system.call(
             "POST", "orchestrator", f"{path}/resolve", json={"value": value}, headers=system.service()
@@ -102,11 +103,13 @@ async def test_a_service_settles_a_payment_by_the_same_checks(system: System) ->
 
     false = await resolve(5)
     assert (false.status_code, false.json()["code"]) == (409, "signal-mismatch")
+    of_another = await resolve(1999, order_id="order-2")
+    assert (of_another.status_code, of_another.json()["code"]) == (409, "signal-mismatch")
     shapeless = await system.call(
         "POST", "orchestrator", f"{path}/resolve", json={"value": "paid"}, headers=system.service()
     )
     assert shapeless.status_code == 422
-    assert (await resolve(1999)).status_code == 200
+    assert (await resolve(1999, order_id="order-1")).status_code == 200
     assert (await resolve(1999)).status_code == 200
     second = await resolve(1999, "pay_b")
     assert (second.status_code, second.json()["stands"]["value"]["payment_id"]) == (409, "pay_a")

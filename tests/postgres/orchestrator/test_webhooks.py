@@ -193,12 +193,15 @@ async def test_another_amount_currency_or_order_is_not_believed(system: System) 
     assert await system.status("order-1") == "awaiting_approval"
 
 
-async def test_refunds_and_voids_are_recorded_once(system: System) -> None:
-    """What the processor tells of our own wishes is on record and changes nothing."""
+@pytest.mark.parametrize("kind", ["payment.refunded", "payment.voided"])
+@pytest.mark.parametrize("with_transaction", [True, False])
+async def test_refunds_and_voids_are_recorded_once(system: System, kind: str, *, with_transaction: bool) -> None:
+    """What the processor tells of our own wishes is on record, with or without its transaction, and changes nothing."""
     payment = await unpaid(system)
-    event = succeeded(payment) | {"type": "payment.refunded"}
-    del event["data"]["transaction_id"]
+    event = succeeded(payment) | {"type": kind}
+    if not with_transaction:
+        del event["data"]["transaction_id"]
     for _ in range(2):
         assert (await system.deliver(event, event_id="evt_r")).status_code == 200
-    assert await audited(system) == ["payment.refunded"]
+    assert await audited(system) == [kind]
     assert await system.status("order-1") == "pending_payment"
