@@ -22,10 +22,14 @@ def interrupted(process: str, folder: Path, *, ignoring: bool = False) -> "subpr
     """Run a process with libraries in the place of the true ones that press Ctrl-C as they are loaded."""
     for library in LOADED_BY_ALL:
         (folder / f"{library}.py").write_text(INTERRUPTING.replace("30", "0") if ignoring else INTERRUPTING)
-    ignore = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if ignoring else None
+    handling = signal.SIG_IGN if ignoring else signal.SIG_DFL  # whatever these tests were started with is handed on
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, handling)
+
     command = [sys.executable, "-m", process]
     env = os.environ | {"PYTHONPATH": str(folder)}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False, timeout=60, preexec_fn=ignore)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False, timeout=60, preexec_fn=begin)
 
 
 @pytest.mark.parametrize("process", PROCESSES)
