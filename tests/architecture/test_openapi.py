@@ -129,3 +129,29 @@ def test_the_idempotency_key_is_documented_as_it_is_asked_for(service: str) -> N
         assert [(one["in"], one["required"]) for one in found] == [("header", path in required)], path
         if path in required:
             assert found[0]["schema"]["type"] == "string", path
+
+
+def _headers_of(path: str, method: str, status: str) -> set[str]:
+    """The headers that tell a caller what to do next, by route and status."""
+    keyed = method == "post" and path not in KEYED_OTHERWISE
+    made = method == "post" and (status == "202" or (status == "200" and path == "/sagas"))
+    ruled = {
+        "X-Request-Id": True,
+        "Location": status == "303" or (made and not path.endswith("/erase")),
+        "WWW-Authenticate": status == "401",
+        "Retry-After": status in {"429", "503"} or (keyed and status == "409"),
+        "Idempotent-Replayed": keyed and status in {"200", "201", "202", "204", "404", "409", "410", "422"},
+        "Link": method == "get" and status == "200" and path in {"/catalog", "/approvals"},
+    }
+    return {name for name, there in ruled.items() if there}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_headers_of_answers_are_documented(service: str) -> None:
+    """Where a caller finds what was made, when to come again, how to sign in, and what was answered before."""
+    document = DOCUMENTS[service]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            for status, response in operation["responses"].items():
+                assert response["headers"].keys() == _headers_of(path, method, status), (path, method, status)
+                assert response["headers"].keys() <= document["components"]["headers"].keys()

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.chassis.errors import Fault, Invalid
+from services.chassis.errors import Fault, Invalid, UnsupportedMedia
 from services.chassis.inbound import strict_json
 from services.chassis.inbound.auth import bearer, current_principal, is_guarded
 
@@ -48,7 +48,9 @@ def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
 def _strict(route: APIRoute) -> APIRoute:
     strict_one = copy.copy(route)
     guarded = is_guarded(route.dependant)
-    strict_one.app = _knowing(_reading(route.app, guarded=guarded), _query_names(route.dependant))
+    takes_body = route.body_field is not None or "requestBody" in (route.openapi_extra or {})
+    reading = _reading(route.app, guarded=guarded, takes_body=takes_body)
+    strict_one.app = _knowing(reading, _query_names(route.dependant))
     return strict_one
 
 
@@ -78,13 +80,15 @@ def _knowing(app: ASGIApp, names: frozenset[str]) -> ASGIApp:
     return knowing
 
 
-def _reading(app: ASGIApp, *, guarded: bool) -> ASGIApp:
+def _reading(app: ASGIApp, *, guarded: bool, takes_body: bool) -> ASGIApp:
     async def reading(scope: Scope, receive: Receive, send: Send) -> None:
         body: bytes = scope["state"]["body"]
         request = Request(scope)
         if body and strict_json.is_json(request.headers.get("content-type")):
             if guarded:
                 await current_principal(request, await bearer(request))
+            if takes_body and strict_json.is_encoded(request.headers.get("content-encoding")):
+                raise UnsupportedMedia("The request body must come as it is, without a Content-Encoding.")
             strict_json.loads(body)
         await app(scope, receive, send)
 

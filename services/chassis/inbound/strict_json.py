@@ -57,6 +57,11 @@ def is_json(content_type: str | None) -> bool:
     return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
+def is_encoded(content_encoding: str | None) -> bool:
+    """Whether a Content-Encoding header says that the body is packed."""
+    return any(coding.strip().lower() not in {"", "identity"} for coding in (content_encoding or "").split(","))
+
+
 def canonical(value: Any) -> str:
     """Return the same text for the same value, however it was written."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -12,6 +12,7 @@ from services.chassis.inbound.auth import Principal, authenticated
 from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import RequestModel
+from services.chassis.inbound.told_headers import LOCATION, with_header
 from services.contracts.orchestrator import CancelSaga
 from services.contracts.texts import KeptReason, Reason
 from services.orchestrator.api.errors import (
@@ -30,7 +31,11 @@ from services.orchestrator.api.shapes import SagaId, SagaShown, actor, reason_of
 from services.orchestrator.engine import Once
 
 router = APIRouter(
-    tags=["operations"], responses=problem_responses(SagaUnknown, StateConflict, SagaUnreadable, Invalid, KeyReused)
+    tags=["operations"],
+    responses={
+        202: with_header(LOCATION),
+        **problem_responses(SagaUnknown, StateConflict, SagaUnreadable, Invalid, KeyReused),
+    },
 )
 
 Admin = Annotated[Principal, Depends(authenticated("admin"))]

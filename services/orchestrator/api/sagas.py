@@ -12,6 +12,7 @@ from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.limits import Limits
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import NUMBER, WHOLE
+from services.chassis.inbound.told_headers import LOCATION, with_header
 from services.chassis.postgres.connection import Connection
 from services.chassis.tracing import current_traceparent
 from services.contracts.moments import Moment
@@ -61,7 +62,8 @@ class StartBody(StartSaga):
     summary="Start a saga, once per workflow and key",
     response_model=SagaStarted,
     responses={
-        200: {"description": "It was started before", "model": SagaStarted},
+        200: {"description": "It was started before", "model": SagaStarted} | with_header(LOCATION),
+        202: with_header(LOCATION),
         **problem_responses(WorkflowUnknown, SagaExists, InFlight, Invalid, KeyReused, InvalidPayload),
     },
 )

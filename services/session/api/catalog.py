@@ -10,6 +10,7 @@ from services.chassis import audit
 from services.chassis.inbound.auth import Principal, authenticated
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, Limit, PathId, RequestModel
+from services.chassis.inbound.told_headers import LINK, with_header
 from services.contracts.base import Contract
 from services.contracts.money import Money
 from services.contracts.texts import Title
@@ -64,9 +65,7 @@ BOOK = {"name": "The Book of Sagas", "price": {"amount_minor": 1999, "currency":
 @router.get(
     "",
     summary="What is for sale",
-    responses={
-        200: {"headers": {"Link": {"description": "The next page, if there is one.", "schema": {"type": "string"}}}}
-    },
+    responses={200: with_header(LINK)},
 )
 async def read_catalog(
     wired: Wired,

@@ -16,6 +16,7 @@ from services.chassis.inbound.auth import Principal, authenticated, owner
 from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
+from services.chassis.inbound.told_headers import LOCATION, with_header
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message
@@ -82,17 +83,20 @@ class Checkout(RequestModel):
     summary="Place an order",
     status_code=202,
     response_model=OrderPlaced,
-    responses=problem_responses(
-        NotFound,
-        CartEmpty,
-        CheckoutInProgress,
-        OrderConflict,
-        OrderIdTaken,
-        InFlight,
-        Invalid,
-        KeyReused,
-        AddressUnreadable,
-    ),
+    responses={
+        202: with_header(LOCATION),
+        **problem_responses(
+            NotFound,
+            CartEmpty,
+            CheckoutInProgress,
+            OrderConflict,
+            OrderIdTaken,
+            InFlight,
+            Invalid,
+            KeyReused,
+            AddressUnreadable,
+        ),
+    },
 )
 async def check_out(
     _: Customer,

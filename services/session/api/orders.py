@@ -17,6 +17,7 @@ from services.chassis.inbound.auth import Principal, owner
 from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Limit, PathId, RequestModel
+from services.chassis.inbound.told_headers import LOCATION, with_header
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.messaging.outbox import Message
@@ -174,7 +175,10 @@ async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wire
     summary="Cancel an order",
     status_code=202,
     response_model=OrderPlaced,
-    responses=problem_responses(NotFound, OrderShipped, OrderEnded, CancelRefused, InFlight, Invalid, KeyReused),
+    responses={
+        202: with_header(LOCATION),
+        **problem_responses(NotFound, OrderShipped, OrderEnded, CancelRefused, InFlight, Invalid, KeyReused),
+    },
 )
 async def cancel_order(
     _: Customer,

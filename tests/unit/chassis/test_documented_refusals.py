@@ -1,4 +1,4 @@
-"""Whatever a request is refused with at the door stands in the document of its route: its status, and its kind."""
+"""Whatever a request is refused with at the door stands in the document of its route: status, kind and headers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,6 +25,8 @@ SERVICES: Mapping[str, tuple[Callable[..., FastAPI], type[ChassisSettings]]] = {
 }
 ACCEPTS = ("*/*", "application/json", "text/html,application/xhtml+xml,*/*;q=0.8")
 BODY_MAX = 1_024
+TELLING = {"idempotent-replayed", "location", "retry-after", "www-authenticate", "x-request-id"}
+"""Headers that a caller acts on."""
 
 
 async def stalled() -> AsyncIterator[bytes]:
@@ -41,6 +43,7 @@ REFUSALS: Mapping[str, dict[str, Any]] = {
     "a body of another type": {"content": b"<x/>", "headers": {"content-type": "text/xml"}},
     "a body that is no JSON": {"content": b"{", "headers": {"content-type": "application/json"}},
     "a name twice in a body": {"content": b'{"a": 1, "a": 2}', "headers": {"content-type": "application/json"}},
+    "a packed body": {"content": b"{}", "headers": {"content-type": "application/json", "content-encoding": "gzip"}},
     "a form that is none": {"content": b"%", "headers": {"content-type": "application/x-www-form-urlencoded"}},
     "a parameter that nobody knows": {"params": {"nobody": "knows"}},
     "a NUL": {"params": {"status": "\0"}},
@@ -57,11 +60,13 @@ def built(service: str, **settings: Any) -> FastAPI:
 
 
 def described(answer: httpx.Response, operation: Mapping[str, Any]) -> bool:
-    """Whether an answer's status and kind are in the document."""
-    if answer.status_code < 400:
-        return True
+    """Whether an answer's status, kind and headers are in the document."""
     response = operation["responses"].get(str(answer.status_code), {})
-    return answer.headers["content-type"].partition(";")[0] in response.get("content", {})
+    told = {name.lower() for name in response.get("headers", {})}
+    if answer.status_code < 400:
+        return not response or TELLING & answer.headers.keys() <= told
+    kind = answer.headers["content-type"].partition(";")[0]
+    return kind in response.get("content", {}) and TELLING & answer.headers.keys() <= told
 
 
 @cache

@@ -1,5 +1,6 @@
 """Bad input of every kind: a problem with the right status, and never a 5xx."""
 
+import gzip
 import json
 from collections.abc import AsyncIterator
 
@@ -97,6 +98,18 @@ async def test_another_content_type_is_refused(client: httpx.AsyncClient, kind: 
     response = await client.post("/lines", content=body, headers={"Content-Type": kind})
     check_problem(response, 415, "unsupported-media-type")
     check_problem(await client.post("/lines", content=body), 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "identity, gzip", "x-unknown"])
+async def test_an_encoded_body_is_refused_as_what_it_is(client: httpx.AsyncClient, encoding: str) -> None:
+    """Nothing is unpacked here, and a body that says that it is packed is not read as if it were not."""
+    body = json.dumps(GOOD).encode()
+    for sent in (body, gzip.compress(body)):
+        response = await client.post("/lines", content=sent, headers=JSON | {"Content-Encoding": encoding})
+        problem = check_problem(response, 415, "unsupported-media-type")
+        assert "Content-Encoding" in problem["detail"]
+    plain = await client.post("/lines", content=body, headers=JSON | {"Content-Encoding": "Identity"})
+    assert plain.status_code == 200
 
 
 async def test_a_form_route_takes_a_form(client: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ from services.chassis.inbound.auth import current_principal
 from services.chassis.inbound.limits import vouch
 from services.chassis.inbound.problems import problem_responses, status_of
 from services.chassis.inbound.requests import Limit
+from services.chassis.inbound.told_headers import LINK, with_header
 from services.chassis.logs import get_logger
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
@@ -69,9 +70,7 @@ _PENDING: TypeAdapter[list[PendingApproval]] = TypeAdapter(list[PendingApproval]
         200,
         422,
         responses={
-            200: {
-                "headers": {"Link": {"description": "The next page, if there is one.", "schema": {"type": "string"}}}
-            },
+            200: with_header(LINK),
             303: {"description": "A browser: sign in first"},
             **problem_responses(InvalidPayload),
         },

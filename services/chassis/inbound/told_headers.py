@@ -1,0 +1,56 @@
+"""The headers of our answers that a caller acts on, as the OpenAPI documents tell of them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from services.chassis.inbound import idempotency
+
+LINK: Final = "Link"
+LOCATION: Final = "Location"
+_REQUEST_ID: Final = "X-Request-Id"
+_RETRY_AFTER: Final = "Retry-After"
+_WHY: Final[Mapping[str, str]] = {
+    LINK: "The next page, if there is one.",
+    LOCATION: "Where it is found.",
+    _REQUEST_ID: "Of the request: what it came with, else a new one. Logs have it, and problems as their `instance`.",
+    _RETRY_AFTER: "Seconds after which to ask again.",
+    idempotency.REPLAYED: "`true`: the first answer to this idempotency key, again.",
+    "WWW-Authenticate": "What credentials are asked for.",
+}
+_OF_STATUS: Final[Mapping[str, str]] = {
+    "303": LOCATION,
+    "401": "WWW-Authenticate",
+    "429": _RETRY_AFTER,
+    "503": _RETRY_AFTER,
+}
+_STORED: Final = frozenset({"200", "201", "202", "204", "404", "409", "410", "422"})
+"""What is stored under an idempotency key, and given again: successes and final refusals."""
+
+
+def with_header(name: str) -> dict[str, Any]:
+    """Return what a route's `responses=` say of a status whose answer has this header."""
+    return {"headers": {name: {"$ref": f"#/components/headers/{name}"}}}
+
+
+def components() -> dict[str, Any]:
+    """Return the descriptions that responses refer to."""
+    return {name: {"description": why, "schema": {"type": "string"}} for name, why in _WHY.items()}
+
+
+def tell(operation: Mapping[str, Any]) -> None:
+    """Add to an operation's responses the headers that follow from their status, and from its idempotency key."""
+    keyed = any(one["name"].lower() == "idempotency-key" for one in operation.get("parameters", ()))
+    for status, response in operation["responses"].items():
+        headers = response.setdefault("headers", {})
+        for name in _names(status, keyed=keyed):
+            headers.update(with_header(name)["headers"])
+
+
+def _names(status: str, *, keyed: bool) -> Iterator[str]:
+    yield _REQUEST_ID
+    if status in _OF_STATUS:
+        yield _OF_STATUS[status]
+    if keyed and status in _STORED:
+        yield idempotency.REPLAYED
+    if keyed and status == "409":
+        yield _RETRY_AFTER
