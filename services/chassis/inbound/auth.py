@@ -23,7 +23,7 @@ from services.chassis.inbound.limits import Limits, vouch
 from services.chassis.inbound.requests import IDENTIFIER
 from services.chassis.outbound.exchange import ACTING_USER
 from services.chassis.postgres.texts import storable
-from services.chassis.security.jwks import KeySet
+from services.chassis.security.jwks import ALGORITHMS, KeySet
 from services.chassis.security.tokens import (
     ISSUER,
     SERVICE_SCOPE,
@@ -117,7 +117,7 @@ class Authenticator:
     async def _verify_user(self, token: str, header: Mapping[str, Any]) -> VerifiedToken:
         if header.get("alg") == "HS256" and self._user_secret is not None:
             claims = _claims(token, self._user_secret, ["HS256"], USER_AUDIENCE, issuer=ISSUER)
-        elif header.get("alg") in ("RS256", "ES256") and self._key_set is not None:
+        elif header.get("alg") in ALGORITHMS and self._key_set is not None:
             key = await self._key_set.key(header.get("kid"))
             claims = _claims(token, key, [header["alg"]], USER_AUDIENCE, issuer=ISSUER)
         else:

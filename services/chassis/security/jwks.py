@@ -14,6 +14,8 @@ _KEPT_S: Final = 600.0
 _ASK_AGAIN_S: Final = 10.0
 _TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 262_144
+_MIN_RSA_BITS: Final = 2_048
+ALGORITHMS: Final = frozenset({"RS256", "ES256"})
 _AWAY: Final = "The identity provider does not answer."
 _AS_IT_IS: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
@@ -66,7 +68,7 @@ class KeySet:
                 self._outages += 1
                 raise Unavailable(_AWAY) from None
             return
-        self._keys = {key.key_id: key.key for key in found.keys if key.key_id is not None}
+        self._keys = {key.key_id: key.key for key in found.keys if key.key_id is not None and _verifies(key)}
         self._fetched_at = self._clock.monotonic()
 
     async def _fetch(self) -> str:
@@ -83,3 +85,10 @@ class KeySet:
                 if len(raw) > _MAX_BYTES:
                     raise ValueError("the answer is too large")
             return raw.decode()
+
+
+def _verifies(key: jwt.PyJWK) -> bool:
+    """Whether a key is for signatures, by an algorithm that we take, and long enough for it (RFC 7518, 3.3)."""
+    if key.public_key_use not in {None, "sig"} or key.algorithm_name not in ALGORITHMS:
+        return False
+    return key.key_type != "RSA" or key.key.key_size >= _MIN_RSA_BITS

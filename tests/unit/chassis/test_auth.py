@@ -180,10 +180,10 @@ class Provider:
         await self.answers.wait()
         return httpx.Response(200, json={"keys": self.keys}) if self.up else httpx.Response(503)
 
-    def publish(self, kid: str, public_key: Any) -> None:
+    def publish(self, kid: str, public_key: Any, **more: Any) -> None:
         algorithm: Any = jwt.algorithms.RSAAlgorithm if isinstance(public_key, rsa.RSAPublicKey) else None
         algorithm = algorithm or jwt.algorithms.ECAlgorithm
-        self.keys.append(json.loads(algorithm.to_jwk(public_key)) | {"kid": kid, "use": "sig"})
+        self.keys.append(json.loads(algorithm.to_jwk(public_key)) | {"kid": kid, "use": "sig"} | more)
 
 
 @asynccontextmanager
@@ -207,6 +207,23 @@ async def test_tokens_of_a_key_set_are_read(clock: ManualClock) -> None:
         for token in (forged, jwt.encode(claims(clock), ec_key, algorithm="ES256")):
             with pytest.raises(Unauthenticated):
                 await reading.principal(token, None)
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # the short key signs, here
+async def test_a_published_key_is_used_for_what_it_is_meant(clock: ManualClock) -> None:
+    """One for encryption, for another algorithm, or with fewer bits than RS256 asks for, verifies no token."""
+    provider = Provider()
+    key, short = rsa.generate_private_key(65_537, 2048), rsa.generate_private_key(65_537, 1024)
+    for kid, more in (("enc", {"use": "enc"}), ("other", {"alg": "PS256"}), ("good", {"alg": "RS256"})):
+        provider.publish(kid, key.public_key(), **more)
+    provider.publish("short", short.public_key())
+    async with with_keys(provider, clock) as reading:
+        for kid, signing in (("enc", key), ("other", key), ("short", short)):
+            token = jwt.encode(claims(clock), signing, algorithm="RS256", headers={"kid": kid})
+            with pytest.raises(Unauthenticated):
+                await reading.principal(token, None)
+        token = jwt.encode(claims(clock), key, algorithm="RS256", headers={"kid": "good"})
+        assert (await reading.principal(token, None)).subject == "alice"
 
 
 async def test_unknown_keys_do_not_storm_the_provider(clock: ManualClock) -> None:
