@@ -1,8 +1,8 @@
 """The processor's webhook: taken if its signature holds and is fresh, believed if order, amount and currency fit.
 
 Whatever is genuine and about a payment that we asked for is answered by 200, so that it is not sent again: late,
-conflicting and mismatching events too, which are recorded. What is not genuine, malformed, or about an awakeable that
-was never made is refused.
+conflicting and mismatching events too, which are recorded. What is not genuine, malformed, or the result of a payment
+for an awakeable that was never made is refused. Refunds and voids are only recorded, whatever awakeable they name.
 """
 
 from datetime import datetime
@@ -107,16 +107,20 @@ PaymentEvent = PaymentSucceeded | PaymentFailed | PaymentReturned
 _TAG: Final = "type"
 _EVENT: TypeAdapter[PaymentEvent] = TypeAdapter(Annotated[PaymentEvent, Field(discriminator=_TAG)])
 
-_EXAMPLE = {
-    "type": "payment.succeeded",
-    "timestamp": "2026-11-24T10:00:00Z",
-    "data": {
-        "payment_id": "pay_8kXo2mTfQvWc1sJ4",
-        "awakeable_id": "awk_Zk3qV0aXW9yQ2b7e",
-        "order_id": "order-123",
-        "transaction_id": "txn_19d0",
-        "amount": {"amount_minor": 10000, "currency": "USD"},
-    },
+_ABOUT = {
+    "payment_id": "pay_8kXo2mTfQvWc1sJ4",
+    "awakeable_id": "awk_Zk3qV0aXW9yQ2b7e",
+    "order_id": "order-123",
+    "amount": {"amount_minor": 10000, "currency": "USD"},
+}
+_EXAMPLES = {
+    kind: {"value": {"type": kind, "timestamp": "2026-11-24T10:00:00Z", "data": _ABOUT | more}}
+    for kind, more in (
+        ("payment.succeeded", {"transaction_id": "txn_19d0"}),
+        ("payment.failed", {"code": "card_declined", "message": "not enough funds"}),
+        ("payment.refunded", {"transaction_id": "txn_19d0"}),
+        ("payment.voided", {}),
+    )
 }
 
 
@@ -140,7 +144,7 @@ _EXAMPLE = {
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"type": "object"}, "example": _EXAMPLE}},
+            "content": {"application/json": {"schema": {"type": "object"}, "examples": _EXAMPLES}},
         },
     },
 )

@@ -193,6 +193,20 @@ async def test_another_amount_currency_or_order_is_not_believed(system: System) 
     assert await system.status("order-1") == "awaiting_approval"
 
 
+async def test_every_documented_event_is_one(system: System) -> None:
+    """The examples of the OpenAPI document are taken, sent about a payment that was asked for."""
+    payment = await unpaid(system)
+    document = (await system.call("GET", "orchestrator", "/openapi.json")).json()
+    body = document["paths"]["/webhooks/payments"]["post"]["requestBody"]["content"]["application/json"]
+    about = succeeded(payment)["data"]
+    for kind, example in body["examples"].items():
+        event = example["value"]
+        event["data"] |= {name: about[name] for name in ("payment_id", "awakeable_id", "order_id", "amount")}
+        answer = await system.deliver(event, event_id=f"evt_{kind}")
+        assert (event["type"], answer.status_code) == (kind, 200), answer.text
+    assert body["examples"].keys() == {f"payment.{end}" for end in ("succeeded", "failed", "refunded", "voided")}
+
+
 @pytest.mark.parametrize("kind", ["payment.refunded", "payment.voided"])
 @pytest.mark.parametrize("with_transaction", [True, False])
 async def test_refunds_and_voids_are_recorded_once(system: System, kind: str, *, with_transaction: bool) -> None:
