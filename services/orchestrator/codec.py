@@ -5,13 +5,14 @@ Fields that the contracts mark as Secret are sealed in that text, so that neithe
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic import PydanticUndefinedAnnotation, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaError
 
 from services.chassis.errors import Unsealable
 from services.chassis.inbound.faults import faults_of
@@ -20,6 +21,10 @@ from services.contracts.base import SEALED, SEALS
 from services.orchestrator.engine import PayloadError
 
 _FAULTS_TOLD = 5
+_UNKNOWN_TYPE: Final = "Unable to serialize unknown type"
+"""How pydantic begins the one error of writing that names a class and quotes no value."""
+_EXPECTED: Final = re.compile(r"Expected `[^`\[]*`")
+"""What a warning of its says before the value that it goes on to quote."""
 _JSON: Final = (dict, list, str, int, bool)
 _PLAIN: Final[Mapping[Any, tuple[type, ...]]] = {
     object: _JSON,
@@ -37,7 +42,16 @@ _AS_IT_STANDS: Final = (
 
 @lru_cache(maxsize=512)
 def _adapter(shape: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(shape)
+    """Return what writes and reads a type; PayloadError if pydantic has no schema for it."""
+    try:
+        adapter = TypeAdapter(shape)
+        adapter.rebuild()
+    except (PydanticUserError, PydanticUndefinedAnnotation, SchemaError) as error:
+        why = str(error).partition("\n")[0].partition(". ")[0]
+        raise PayloadError(
+            f"{_name(shape)} cannot be written as JSON and read back: a model, a dataclass or plain JSON can ({why})"
+        ) from error
+    return adapter
 
 
 @lru_cache(maxsize=512)
@@ -83,6 +97,10 @@ class PydanticCodec:
         self._sealer = sealer
         self._context = None if sealer is None else {SEALS: sealer}
 
+    def require(self, shape: Any) -> None:
+        """Make sure that pydantic has a schema for `shape`; PayloadError."""
+        _adapter(shape)
+
     def encode(self, value: object, shape: Any) -> str:
         """Write `value` as JSON text; PayloadError if it is not a `shape` or cannot be JSON."""
         if value is None and not _may_be_none(shape):
@@ -98,7 +116,7 @@ class PydanticCodec:
             return _adapter(shape).serializer.to_json(value, warnings="error", context=self._context).decode()
         except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
             raise PayloadError(
-                f"a {type(value).__name__} cannot be written as {_name(shape)}: {type(error).__name__}"
+                f"a {type(value).__name__} cannot be written as {_name(shape)}: {_unwritable(value, shape, error)}"
             ) from error
 
     def decode(self, text: str, shape: Any, *, strict: bool = False) -> Any:
@@ -115,9 +133,7 @@ class PydanticCodec:
         except Unsealable as error:
             raise PayloadError(f"this is a {_name(shape)} that cannot be opened: {error.message}") from None
         except ValidationError as error:
-            found = faults_of(error.errors(include_input=False, include_url=False))[:_FAULTS_TOLD]
-            faults = "; ".join(f"{fault.where or 'value'}: {fault.why}" for fault in found)
-            raise PayloadError(f"this is no {_name(shape)}: {faults}") from None
+            raise PayloadError(f"this is no {_name(shape)}: {_faults(error)}") from None
 
     def kept(self, value: object, shape: Any) -> tuple[str, Any]:
         """Write `value`, and return what is read back; PayloadError if either does not go."""
@@ -157,4 +173,27 @@ class PydanticCodec:
 
 
 def _name(shape: Any) -> str:
-    return getattr(shape, "__name__", None) or str(shape)
+    """Return a class by its name, and what a parametrised type is written as."""
+    name = getattr(shape, "__name__", None)
+    return str(shape) if name is None or get_origin(shape) is not None else str(name)
+
+
+def _faults(error: ValidationError) -> str:
+    found = faults_of(error.errors(include_input=False, include_url=False))[:_FAULTS_TOLD]
+    return "; ".join(f"{fault.where or 'value'}: {fault.why}" for fault in found)
+
+
+def _unwritable(value: object, shape: Any, error: Exception) -> str:
+    """Say what of a value is not of its type, or what it is that nobody can write; never what it holds."""
+    said = str(error)
+    if said.startswith(_UNKNOWN_TYPE):
+        return said
+    expected = _EXPECTED.search(said)
+    words = type(error).__name__ if expected is None else expected[0]
+    try:
+        _adapter(shape).validator.validate_python(value, strict=True)
+    except ValidationError as found:
+        return _faults(found)
+    except Exception:  # noqa: BLE001 - a validator of an author may raise anything
+        return words
+    return words

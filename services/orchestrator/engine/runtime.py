@@ -12,6 +12,7 @@ from services.chassis.loop import Loop
 from services.chassis.postgres.database import Database
 from services.chassis.postgres.errors import is_transient
 from services.orchestrator.engine.authoring.definition import Registry
+from services.orchestrator.engine.authoring.payloads import require_payloads
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.loops.child_ends import ChildEnds
 from services.orchestrator.engine.loops.end_poller import EndPoller
@@ -55,6 +56,8 @@ class Engine:
     ) -> None:
         """Take what it runs and runs on; `on_enqueued` is told when messages have been committed to the outbox.
 
+        TypeError for a workflow that declares a type which the codec cannot keep.
+
         With an `operations_database`, a pool of their own to the same database, however many requests wait for a
         connection, the engine's own work never waits behind them; so with a `transactions_database` behind authors.
         """
@@ -67,6 +70,8 @@ class Engine:
         self._end_waiters = EndWaiters()
         self._committer = Committer(database, clock, hooks, settings, on_applied=self._applied)
         codec = LimitedCodec(codec, settings.payload_limit)
+        for definition in registry:
+            require_payloads(definition, codec)
         self._turns = turns_of(
             self._tools_of(codec, clients, settings),
             registry=registry,

@@ -1,6 +1,7 @@
 """Payloads by pydantic: what goes in comes out in the declared type, what does not fit is refused."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -125,6 +126,51 @@ def test_what_does_not_fit_is_refused_without_quoting_it(text: str, shape: Any) 
         CODEC.decode(text, shape)
     assert "secret-word" not in refused.value.message
     assert "eve" not in refused.value.message
+
+
+class Opaque:
+    """A class that nobody has told pydantic of."""
+
+
+@dataclass(frozen=True)
+class Crate:
+    holds: Opaque
+
+
+@pytest.mark.parametrize("shape", [Opaque, list[Opaque], Opaque | None, Crate, "Nowhere"])
+def test_a_type_that_nothing_can_be_written_as_says_so(shape: Any) -> None:
+    """It is told before there is a value, and whoever writes or reads one all the same gets the same error."""
+    asked: list[Callable[[], object]] = [
+        lambda: CODEC.require(shape),
+        lambda: CODEC.encode(1, shape),
+        lambda: CODEC.decode("1", shape),
+        lambda: CODEC.kept(1, shape),
+    ]
+    for ask in asked:
+        with pytest.raises(PayloadError, match=r"cannot be written as JSON and read back: a model, a dataclass"):
+            ask()
+
+
+@pytest.mark.parametrize("shape", [Any, int, None, list[Point], OrderTerms, Approval | None])
+def test_any_other_type_is_fine(shape: Any) -> None:
+    """Nothing is asked of a type but that pydantic knows it."""
+    CODEC.require(shape)
+
+
+@pytest.mark.parametrize(
+    ("value", "shape", "told"),
+    [
+        ([Approval(approved=True), {"approved": "secret-word"}], list[Approval], r"list\[.*Approval\]: 1.approved: "),
+        ([{"approved": True, "reason": "secret-word"}], list[Approval], r"list\[.*Approval\]: Expected `Approval`"),
+        ("secret-word", int, r"a str cannot be written as int: value: Input should be a valid integer"),
+        ((1, Opaque()), tuple[Any, Any], r"Unable to serialize unknown type: <class '.*Opaque'>"),
+    ],
+)
+def test_what_cannot_be_written_says_where_and_why(value: Any, shape: Any, told: str) -> None:
+    """An author learns which part of a value is not of its type, and never what it was."""
+    with pytest.raises(PayloadError, match=told) as refused:
+        CODEC.encode(value, shape)
+    assert "secret-word" not in refused.value.message
 
 
 def test_no_recursion_escapes() -> None:

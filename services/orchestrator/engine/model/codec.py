@@ -9,6 +9,10 @@ ERASED = '"erased"'
 class Codec(Protocol):
     """Writes values as JSON text and reads them back by their declared type."""
 
+    def require(self, shape: Any) -> None:
+        """Make sure that there can be payloads of this type; PayloadError, which says why, if there cannot."""
+        ...
+
     def encode(self, value: object, shape: Any) -> str:
         """Write `value` as JSON text; PayloadError if it cannot be written as `shape`."""
         ...

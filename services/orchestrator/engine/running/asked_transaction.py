@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.payloads import require_payload
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.codec import Codec
@@ -34,6 +35,7 @@ class AskedTransaction(NamedTuple):
         if record is not None:
             return result_of(log, record, codec, signature)
         signature.require(len(self.args), f"the transaction {self.name!r}")
+        require_payload(signature.result, codec, f"the result of the transaction {self.name!r}")
         undo_name, undo_args = undo_of(log, definition, codec, self.undo, self.args, signature)
         if log.carried(position) is not None:
             self._take_up(log, codec, position, undo_name, undo_args)

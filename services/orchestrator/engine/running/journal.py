@@ -10,6 +10,7 @@ import orjson
 from services.chassis import ids
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.payloads import require_payload
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.calls import label_of
 from services.orchestrator.engine.model.codec import Codec
@@ -81,6 +82,7 @@ class Journal:
         if record is not None:
             return result_of(self._log, record, self._codec, signature)
         signature.require(len(args), f"the step {name!r}")
+        require_payload(signature.result, self._codec, f"the result of the step {name!r}")
         if reconcile is not None:
             signature_of(reconcile).require(len(args), f"the read-back of {name!r}")
         undo_name, undo_args = undo_of(self._log, self._definition, self._codec, undo, args, signature)

@@ -14,6 +14,10 @@ class LimitedCodec:
         self._codec = codec
         self._limit = limit
 
+    def require(self, shape: Any) -> None:
+        """Make sure that there can be payloads of this type; PayloadError."""
+        self._codec.require(shape)
+
     def encode(self, value: object, shape: Any) -> str:
         """Write `value` as JSON text; PayloadError if it cannot be written or is too large."""
         return self._bounded(self._codec.encode(value, shape))
