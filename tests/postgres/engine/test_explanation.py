@@ -6,6 +6,7 @@ import pytest
 
 from services.orchestrator.engine import TerminalError, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
+from tests.support.engine import ONE, SUSPENDING, only
 from tests.support.world import HOUR, Gate, act, held, undo, unreachable
 
 
@@ -59,3 +60,33 @@ async def test_every_saga_explains_itself(cluster_of: ClusterOf) -> None:
     view = await cluster.finish(saga_id)
     assert view.status == "failed"
     assert "it cannot be done" in view.explanation
+
+
+@workflow("undone", version=1, undos=[undo])
+async def undone(ctx: WorkflowContext, _: None) -> None:
+    """One step, and a failure."""
+    await ctx.run(act, "a", compensate=undo)
+    raise TerminalError("no-way", "it cannot be done")
+
+
+@only(ONE, SUSPENDING)
+@pytest.mark.scenario("G2")
+async def test_an_undo_that_does_not_succeed_explains_itself(cluster_of: ClusterOf) -> None:
+    """While an undo waits for its next attempt, the saga says which it is, when that is, and what the last one met."""
+    cluster = cluster_of(undone)
+    cluster.world.script("undo a", unreachable(), unreachable())
+    saga_id = await cluster.start(undone)
+    await cluster.settle()
+    for _ in range(2):
+        view = await cluster.view(saga_id)
+        (wait,) = view.waiting_on
+        assert wait.until is not None
+        until = wait.until.isoformat(timespec="seconds")
+        assert view.explanation.startswith(
+            "It is being undone (no-way: it cannot be done); it will try 'undo' again at "
+        )
+        assert f"again at {until}, because its last attempt did not succeed (ConnectionError: " in view.explanation
+        await cluster.advance_to_next(view)
+    assert (await cluster.view(saga_id)).explanation == (
+        "It has failed (no-way: it cannot be done); every undo owed was done."
+    )
