@@ -30,7 +30,7 @@ from services.orchestrator.api.payment_signals import captured
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.shapes import SagaId, actor
-from services.orchestrator.engine import Settlement
+from services.orchestrator.engine import PROMISE_NAME, Settlement
 from services.orchestrator.workflows import PaymentCaptured
 
 router = APIRouter(
@@ -52,7 +52,7 @@ router = APIRouter(
 Service = Annotated[Principal, Depends(authenticated("service"))]
 Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
 AwakeableId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,128}$", examples=["awk_Zk3qV0aXW9yQ2b7e"])]
-PromiseName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_.-]{1,100}$", examples=["admin_approval"])]
+PromiseName = Annotated[str, Path(pattern=f"^{PROMISE_NAME}$", examples=["admin_approval"])]
 
 
 class ResolveBody(RequestModel):

@@ -7,6 +7,7 @@ builds an `Engine` from a `Registry` and calls its `operations`. Telemetry and t
 from services.orchestrator.engine.authoring.context import SignalHandle, WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, Transition, WorkflowDefinition, workflow
 from services.orchestrator.engine.authoring.found import Found
+from services.orchestrator.engine.authoring.names import PROMISE_NAME
 from services.orchestrator.engine.authoring.state import State
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.authoring.transaction import Transaction
@@ -53,6 +54,7 @@ from services.orchestrator.engine.operations.views import (
 from services.orchestrator.engine.runtime import Engine
 
 __all__ = [
+    "PROMISE_NAME",
     "CannotCancel",
     "CannotOperate",
     "ChildFailed",

@@ -1,7 +1,7 @@
 """Mistakes of authors: each stops its saga before it does any harm, and says in plain words what is wrong."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ LATE = datetime(2026, 12, 24, 10, 0)  # noqa: DTZ001 - without a time zone, that
 def coded(code: Code) -> WorkflowDefinition:
     """Define a workflow of one step and then this code."""
 
-    @workflow("mistaken", version=1, promises={"go": int}, undos=[undo, put_back, call_off])
+    @workflow("mistaken", version=1, promises={"go": int}, undos=[undo, put_back, call_off, undo_number])
     async def mistaken(ctx: WorkflowContext, _: None) -> Any:
         await ctx.run(act, "first", compensate=undo)
         return await code(ctx)
@@ -32,6 +32,11 @@ def coded(code: Code) -> WorkflowDefinition:
 async def calls_itself(ctx: WorkflowContext) -> None:
     """Call the saga that is calling."""
     await ctx.call(coded(calls_itself), key=ctx.key, input=None)
+
+
+async def undo_number(step: Step[Clients], result: Any, number: int) -> None:
+    """An undo of something else."""
+    await undo(step, result, f"number {number}")
 
 
 def saying(do: Callable[[WorkflowContext], object]) -> Code:
@@ -100,6 +105,43 @@ def saying(do: Callable[[WorkflowContext], object]) -> Code:
             lambda ctx: ctx.run(act, "second", timeout=30),
             "timeout= must be a timedelta, not 30",
             id="timeout",
+        ),
+        pytest.param(
+            lambda ctx: ctx.run(act, "second", timeout=timedelta(0)),
+            "timeout= must be longer than nothing, not 0:00:00",
+            id="no-time",
+        ),
+        pytest.param(lambda ctx: ctx.sleep(30), "a sleep must be a timedelta, not 30", id="sleep"),
+        pytest.param(
+            lambda ctx: ctx.sleep_until("2026-12-24"), "sleep_until needs a datetime, not '2026-12-24'", id="until"
+        ),
+        pytest.param(
+            lambda ctx: ctx.promise("go").result(timeout=30), "timeout= must be a timedelta, not 30", id="wait"
+        ),
+        pytest.param(
+            lambda ctx: ctx.call(brief, key="c", input=None, timeout=30),
+            "timeout= must be a timedelta, not 30",
+            id="call",
+        ),
+        pytest.param(
+            saying(lambda ctx: ctx.start(brief, key="s", input=None, delay=30)),  # type: ignore[arg-type]
+            "delay= must be a timedelta, not 30",
+            id="delay",
+        ),
+        pytest.param(
+            lambda ctx: ctx.gather([ctx]),
+            "gather takes coroutines, as ctx.run(…) gives them, not a list: gather(*branches)",
+            id="gather",
+        ),
+        pytest.param(
+            lambda ctx: ctx.select(ctx.promise("go").result),
+            "select takes coroutines, as ctx.run(…) gives them, not a method",
+            id="select",
+        ),
+        pytest.param(
+            lambda ctx: ctx.run(act, "second", compensate=undo_number),
+            "the undo 'undo_number' could not read the arguments of 'act': this is no tuple[int]: 0: Input should be",
+            id="undo-types",
         ),
     ],
 )

@@ -148,6 +148,10 @@ def test_what_takes_nothing_by_position_fits_nothing(fn: Any) -> None:
             signature_of(fn).require(count, "it")
 
 
+async def undo_later(step: Any, value: "Undefined") -> None:  # type: ignore[name-defined]  # noqa: F821 - likewise
+    del step, value
+
+
 async def later(ctx: Any, value: "Undefined") -> None:  # type: ignore[name-defined]  # noqa: F821 - that is the point
     del ctx, value
 
@@ -157,6 +161,16 @@ def test_annotations_are_read_when_a_replica_begins() -> None:
     definition = workflow("odd")(later)
     with pytest.raises(TypeError, match=r"annotations of workflow 'odd' cannot be read.*TYPE_CHECKING"):
         Registry([definition])
+    undone = workflow("odd", undos=[undo_later])(fine)
+    with pytest.raises(TypeError, match=r"annotations of the undo 'undo_later' of workflow 'odd' cannot be read"):
+        Registry([undone])
+
+
+@pytest.mark.parametrize("version", [0, -1, 2**31, True, "1", 1.0])
+def test_a_version_is_a_number_that_a_row_can_hold(version: Any) -> None:
+    """Anything else would be found out by its first saga."""
+    with pytest.raises((TypeError, ValueError), match="the version of workflow 'odd' must be a whole number from 1 on"):
+        workflow("odd", version=version)
 
 
 def test_one_version_is_registered_once() -> None:

@@ -21,3 +21,18 @@ def test_a_definition_has_names_that_can_be_stored(name: str) -> None:
     _undo.__name__ = name
     with pytest.raises(ValueError, match=r"declares"):
         workflow("good", undos=[_undo])
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "é", "a" * 101, "a\n"])
+def test_a_promise_has_a_name_that_an_address_can_hold(name: str) -> None:
+    """Whoever settles it names it in an address; under another name nobody could."""
+    with pytest.raises(ValueError, match=r"promise .* of workflow 'good' has 1 to 100 letters, digits"):
+        workflow("good", promises={name: str})
+    workflow("good", promises={"A-z_0.9": str, "a" * 100: str})
+
+
+def test_a_workflow_has_a_name_that_a_request_can_hold() -> None:
+    """Who starts a saga gives its workflow's name, of at most 100 characters."""
+    workflow("é" * 100)
+    with pytest.raises(ValueError, match="the name of a workflow has at most 100 characters"):
+        workflow("a" * 101)

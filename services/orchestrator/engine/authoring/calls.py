@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.durations import checked_timeout
 from services.orchestrator.engine.authoring.names import checked_name, checked_text
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.step import Step
@@ -33,4 +34,4 @@ class Calls:
         """
         checked_name("the key of a saga", key)
         checked_text("the subject of a saga", subject or "")
-        return await self._recorder.call(definition, key, input, subject, timeout, compensate)
+        return await self._recorder.call(definition, key, input, subject, checked_timeout(timeout), compensate)

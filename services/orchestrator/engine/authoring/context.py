@@ -1,12 +1,18 @@
 """The context of a workflow: the primitives by which its code does everything that lasts."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.calls import Calls
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.durations import (
+    attempt_s,
+    checked_duration,
+    checked_moment,
+    checked_timeout,
+)
 from services.orchestrator.engine.authoring.found import Found
 from services.orchestrator.engine.authoring.names import checked_name, checked_text
 from services.orchestrator.engine.authoring.recorder import Recorder
@@ -40,7 +46,7 @@ class SignalHandle(Generic[T]):
 
     async def result(self, timeout: timedelta | None = None) -> T:
         """Wait for the value. SignalRejected if it was rejected; SignalTimeout after `timeout`, which closes it."""
-        value: T = await self._recorder.wait_signal(self.id, self._kind, self._shape, timeout)
+        value: T = await self._recorder.wait_signal(self.id, self._kind, self._shape, checked_timeout(timeout))
         return value
 
     def peek(self) -> T | None:
@@ -82,7 +88,7 @@ class WorkflowContext(Calls, Values):
         for it, and must change nothing at the target.
         """
         step, policy = _step_name(name, fn), checked_policy("retry= of a step", retry)
-        return self._recorder.run_step(step, fn, args, compensate, policy, _seconds(timeout), reconcile)
+        return self._recorder.run_step(step, fn, args, compensate, policy, attempt_s(timeout), reconcile)
 
     def transaction(
         self,
@@ -99,7 +105,7 @@ class WorkflowContext(Calls, Values):
         TerminalError or its attempts are used up: then nothing of it is there. `timeout` bounds one attempt.
         """
         step, policy = _step_name(name, fn), checked_policy("retry= of a transaction", retry)
-        return self._recorder.run_transaction(step, fn, args, compensate, policy, _seconds(timeout))
+        return self._recorder.run_transaction(step, fn, args, compensate, policy, attempt_s(timeout))
 
     def add_compensation(self, fn: Callable[[Step[Any], *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Register an undo that belongs to no step; it gets `args` as they are now."""
@@ -107,13 +113,11 @@ class WorkflowContext(Calls, Values):
 
     async def sleep(self, duration: timedelta) -> None:
         """Sleep durably; the moment of waking is fixed when the sleep begins."""
-        await self._recorder.sleep(duration, None)
+        await self._recorder.sleep(checked_duration("a sleep", duration), None)
 
     async def sleep_until(self, moment: datetime) -> None:
         """Sleep durably until a moment of the database's clock; ValueError if it does not name its time zone."""
-        if moment.utcoffset() is None:
-            raise ValueError(f"sleep_until needs a moment with a time zone, not {moment!r}: datetime(…, tzinfo=UTC)")
-        await self._recorder.sleep(None, moment.astimezone(UTC))
+        await self._recorder.sleep(None, checked_moment("sleep_until", moment))
 
     def awakeable(self, shape: type[T], *, expects: Mapping[str, Any] | None = None) -> SignalHandle[T]:
         """Open a callback with a random id; settling facts that contradict `expects` are not believed."""
@@ -131,6 +135,7 @@ class WorkflowContext(Calls, Values):
         The winner is recorded before the code goes on. Losers are closed: a wait that lost leaves its signal
         open, a call that lost counts as unknown, so that its undo is owed.
         """
+        _require_coroutines("select", branches)
         position = self._recorder.next_position()
         record = self._recorder.recorded(position, Kind.SELECT, str(len(branches)))
         winner = None if record is None else int(record)
@@ -139,6 +144,7 @@ class WorkflowContext(Calls, Values):
 
     async def gather(self, *branches: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
         """Run several side by side; when all have settled give their values, or raise the first one's error."""
+        _require_coroutines("gather", branches)
         values: tuple[Any, ...] = await Gather(self._recorder.next_position(), branches)
         return values
 
@@ -167,7 +173,8 @@ class WorkflowContext(Calls, Values):
         """Start another saga and do not wait for it; return its id. The same workflow and key start it once."""
         checked_name("the key of a saga", key)
         checked_text("the subject of a saga", subject or "")
-        return self._recorder.start(definition, key, input, subject, delay.total_seconds())
+        delay_s = checked_duration("delay=", delay).total_seconds()
+        return self._recorder.start(definition, key, input, subject, delay_s)
 
     def send(self, message: Message) -> None:
         """Send a message through the outbox, at least once, in order with the others of its key."""
@@ -194,11 +201,13 @@ class WorkflowContext(Calls, Values):
         self._recorder.deprecate_patch(checked_name("a version marker", name))
 
 
-def _seconds(timeout: timedelta) -> float:
-    """Return how long an attempt may take; TypeError for a number, of which nobody knows the unit."""
-    if not isinstance(timeout, timedelta):
-        raise TypeError(f"timeout= must be a timedelta, not {timeout!r}: timedelta(seconds=…)")
-    return timeout.total_seconds()
+def _require_coroutines(what: str, branches: Iterable[object]) -> None:
+    """Make sure that branches can be run; TypeError for a list of them, a function, a value."""
+    for branch in branches:
+        if not isinstance(branch, Coroutine):
+            raise TypeError(
+                f"{what} takes coroutines, as ctx.run(…) gives them, not a {type(branch).__name__}: {what}(*branches)"
+            )
 
 
 def _step_name(name: str | None, fn: Callable[..., Any]) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar, get_origin
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.authoring.names import checked_name
+from services.orchestrator.engine.authoring.names import checked_name, checked_promise, checked_workflow
 from services.orchestrator.engine.authoring.signature import require_arguments, signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownSignal, UnknownVersion, UnknownWorkflow
@@ -138,16 +138,19 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     `failure_alarm` calls a person when a saga fails whose failure nobody else deals with.
 
     TypeError for what is no `async def` of the right parameters, or no RetryPolicy; ValueError for two things of one
-    name, and for a name that is empty or cannot be stored.
+    name, for a name that is empty or cannot be stored, for one of a promise that no address can hold, and for a version
+    that is no whole number from 1 on.
     """
     for undo in undos:
         _require_async(undo, f"the undo {getattr(undo, '__name__', undo)!r} of workflow {name!r}")
     named_undos = _by_name(name, "undos", ((undo.__name__, undo) for undo in undos))
     named_shapes = _by_name(name, "awakeables", ((shape_name(shape), shape) for shape in awakeables))
-    checked_name("the name of a workflow", name)
+    checked_workflow(name, version)
     checked_policy(f"undo_retry= of workflow {name!r}", undo_retry)
     for one in (*(promises or ()), *named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
         checked_name(f"a name that workflow {name!r} declares", one)
+    for promise in promises or ():
+        checked_promise(name, promise)
     if CANCEL_CALL in named_undos:
         raise ValueError(f"workflow {name!r} has an undo {CANCEL_CALL!r}, which is the engine's own name")
 
@@ -182,13 +185,16 @@ def _require_async(fn: Callable[..., Any], what: str) -> None:
 
 
 def _require_readable(definition: WorkflowDefinition) -> None:
-    try:
-        signature_of(definition.fn)
-    except NameError as error:
-        raise TypeError(
-            f"the annotations of workflow {definition.name!r} cannot be read ({error}): "
-            "import what they name outside of `if TYPE_CHECKING`"
-        ) from error
+    workflow_words = f"workflow {definition.name!r}"
+    undos = {f"the undo {name!r} of {workflow_words}": undo for name, undo in definition.undos.items()}
+    for what, fn in {workflow_words: definition.fn, **undos}.items():
+        try:
+            signature_of(fn)
+        except NameError as error:
+            raise TypeError(
+                f"the annotations of {what} cannot be read ({error}): "
+                "import what they name outside of `if TYPE_CHECKING`"
+            ) from error
 
 
 def _by_name(workflow_name: str, what: str, pairs: Iterable[tuple[str, T]]) -> dict[str, T]:

@@ -1,6 +1,16 @@
 """Names and texts that an author gives: what no column can hold is refused where it is given, before any effect."""
 
+import re
+from typing import Final
+
 from services.chassis.postgres.texts import storable
+
+PROMISE_NAME: Final = "[A-Za-z0-9_.-]{1,100}"
+"""The names that a promise may have: whoever settles it names it in an address."""
+WORKFLOW_NAME_MAX: Final = 100
+"""How many characters of a workflow's name a request to start it may hold."""
+VERSION_MAX: Final = 2**31 - 1
+"""The largest version that a row can hold."""
 
 
 def checked_name(what: str, name: str) -> str:
@@ -17,3 +27,20 @@ def checked_text(what: str, text: str) -> str:
     if not storable(text):
         raise ValueError(f"{what} holds a NUL or half a surrogate pair, which cannot be stored: {text[:200]!r}")
     return text
+
+
+def checked_workflow(name: str, version: int) -> None:
+    """Make sure that there can be sagas of a workflow of this name and version; as `checked_name`, and ValueError."""
+    if len(checked_name("the name of a workflow", name)) > WORKFLOW_NAME_MAX:
+        raise ValueError(f"the name of a workflow has at most {WORKFLOW_NAME_MAX} characters, not {len(name)}")
+    if type(version) is not int or not 1 <= version <= VERSION_MAX:
+        raise ValueError(f"the version of workflow {name!r} must be a whole number from 1 on, not {version!r}")
+
+
+def checked_promise(workflow: str, name: str) -> None:
+    """Make sure that a promise can be settled by its name; ValueError."""
+    if re.fullmatch(PROMISE_NAME, name) is None:
+        raise ValueError(
+            f"the promise {name!r} of workflow {workflow!r} has 1 to 100 letters, digits, '_', '.' and '-' in its "
+            "name: whoever settles it names it in an address"
+        )

@@ -1,6 +1,13 @@
 """When a failed attempt is tried again: a pure policy."""
 
 from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+
+PAUSE_MAX_S: Final = 366 * 86_400.0
+FACTOR_MAX: Final = 1_000.0
+JITTER_MAX: Final = 10.0
+"""With these no pause is too long for a moment that can be written, however many attempts there were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,7 +16,8 @@ class RetryPolicy:
 
     `max_attempts` None retries for ever. An error of a type in `give_up_on`, or of none in `only_on`, is not
     retried. `jitter` spreads each delay by up to that share, so that sagas failing together do not retry together.
-    ValueError for fewer attempts than one or a negative pause, TypeError for what are no tuples of error types.
+    ValueError for fewer attempts than one, a negative pause or one of more than a year; TypeError for what are no
+    tuples of error types.
     """
 
     max_attempts: int | None = None
@@ -22,10 +30,19 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         """Refuse what would be found out only when a step has failed."""
+        if self.max_attempts is not None and not isinstance(self.max_attempts, int):
+            raise TypeError(f"max_attempts is a whole number, or None for no limit, not {self.max_attempts!r}")
         if self.max_attempts is not None and self.max_attempts < 1:
             raise ValueError(f"a step is attempted at least once, not {self.max_attempts} times")
+        if not all(map(isfinite, (self.initial_s, self.max_s, self.factor, self.jitter))):
+            raise ValueError(f"a pause between attempts is a number of seconds: {self}")
         if min(self.initial_s, self.max_s, self.jitter) < 0 or self.factor <= 0:
             raise ValueError(f"a pause between attempts is never negative: {self}")
+        if max(self.initial_s, self.max_s) > PAUSE_MAX_S or self.factor > FACTOR_MAX or self.jitter > JITTER_MAX:
+            raise ValueError(
+                f"a pause between attempts is a year at most, its factor {FACTOR_MAX:g} and its jitter {JITTER_MAX:g}: "
+                f"{self}"
+            )
         for name in ("give_up_on", "only_on"):
             types = getattr(self, name)
             if not isinstance(types, tuple) or not all(isinstance(one, type) for one in types):

@@ -6,7 +6,7 @@ from typing import Any
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.signature import Signature, signature_of
 from services.orchestrator.engine.model.codec import Codec
-from services.orchestrator.engine.model.errors import StepFailed
+from services.orchestrator.engine.model.errors import PayloadError, StepFailed
 from services.orchestrator.engine.model.records import LogRecord
 from services.orchestrator.engine.running.log import RunLog
 
@@ -25,10 +25,23 @@ def undo_of(
     undo: Callable[..., Awaitable[None]] | None,
     args: tuple[Any, ...],
     signature: Signature,
+    step: str,
 ) -> tuple[str | None, str | None]:
-    """Return the declared name of an undo, and its arguments as they are written; nothing if there is none."""
+    """Return the declared name of a step's undo, and its arguments as they are written; nothing if there is none."""
     if undo is None:
         return None, None
     name = log.declared(lambda: definition.undo_name(undo))
-    signature_of(undo).require(1 + len(args), f"the undo {name!r}")
-    return name, codec.encode(args, signature.shape_of_args(len(args)))
+    undoing, count = signature_of(undo), len(args)
+    undoing.require(1 + count, f"the undo {name!r}")
+    encoded = codec.encode(args, signature.shape_of_args(count))
+    if undoing.params[1 : 1 + count] != signature.params[:count]:
+        _require_readable(codec, encoded, undoing.shape_of_args(count, skip=1), f"the undo {name!r}", step)
+    return name, encoded
+
+
+def _require_readable(codec: Codec, args: str, shape: Any, undo: str, step: str) -> None:
+    """Make sure that an undo can read arguments that are written by other types than its own; TypeError."""
+    try:
+        codec.decode(args, shape)
+    except PayloadError as error:
+        raise TypeError(f"{undo} could not read the arguments of {step!r}: {error.message}") from error

@@ -36,7 +36,7 @@ class AskedTransaction(NamedTuple):
             return result_of(log, record, codec, signature)
         signature.require(len(self.args), f"the transaction {self.name!r}")
         require_payload(signature.result, codec, f"the result of the transaction {self.name!r}")
-        undo_name, undo_args = undo_of(log, definition, codec, self.undo, self.args, signature)
+        undo_name, undo_args = undo_of(log, definition, codec, self.undo, self.args, signature, self.name)
         if log.carried(position) is not None:
             self._take_up(log, codec, position, undo_name, undo_args)
             what = f"{Kind.TRANSACTION} {self.name!r}"

@@ -85,7 +85,7 @@ class Journal:
         require_payload(signature.result, self._codec, f"the result of the step {name!r}")
         if reconcile is not None:
             signature_of(reconcile).require(len(args), f"the read-back of {name!r}")
-        undo_name, undo_args = undo_of(self._log, self._definition, self._codec, undo, args, signature)
+        undo_name, undo_args = undo_of(self._log, self._definition, self._codec, undo, args, signature, name)
         return await RunStep(
             position, name, fn, args, signature.result, retry, timeout_s, undo_name, undo_args, reconcile
         )
