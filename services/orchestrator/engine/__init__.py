@@ -34,7 +34,7 @@ from services.orchestrator.engine.model.errors import (
 )
 from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import ErrorInfo, NewSaga, Saga, Signal
-from services.orchestrator.engine.model.retry import RetryPolicy
+from services.orchestrator.engine.model.retry import Interrupted, RetryPolicy
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.operations import Operations
 from services.orchestrator.engine.operations.requests import Once
@@ -66,6 +66,7 @@ __all__ = [
     "ErrorInfo",
     "Flush",
     "Found",
+    "Interrupted",
     "InvalidValue",
     "NewSaga",
     "Once",

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.orchestrator.engine import RetryPolicy, StepFailed, WorkflowContext, workflow
+from services.orchestrator.engine import Interrupted, RetryPolicy, StepFailed, WorkflowContext, workflow
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, THREE, only
 from tests.support.events import AtPoint
@@ -35,6 +35,27 @@ async def choosy(ctx: WorkflowContext, _: None) -> str:
         return await ctx.run(act, "a", retry=RetryPolicy(max_attempts=9, give_up_on=(ConnectionError,)))
     except StepFailed as error:
         return error.code
+
+
+@workflow("picky", version=1, undos=[undo])
+async def picky(ctx: WorkflowContext, listed: bool) -> str:
+    """A step that is tried again after the errors that it lists, and perhaps after a crash."""
+    errors = (ConnectionError, Interrupted) if listed else (ConnectionError,)
+    return await ctx.run(act, "a", compensate=undo, retry=RetryPolicy(only_on=errors))
+
+
+@pytest.mark.scenario("R4")
+@pytest.mark.parametrize(("listed", "happened"), [(True, ["a"]), (False, ["a", "undo a"])])
+async def test_a_crash_is_an_error_that_a_policy_may_list(
+    cluster_of: ClusterOf, listed: bool, happened: list[str]
+) -> None:
+    """What a crash has cut off is called again if the policy lists that; otherwise it fails, and its undo is owed."""
+    cluster = cluster_of(picky)
+    cluster.world.script("a", unreachable(), dies(applied=True))
+    view = await cluster.run(picky, listed)
+    assert view.status == ("completed" if listed else "failed")
+    assert cluster.world.happened() == happened
+    assert len(cluster.world.called("a")) == (3 if listed else 2)
 
 
 @pytest.mark.scenario("R1")

@@ -10,12 +10,17 @@ JITTER_MAX: Final = 10.0
 """With these no pause is too long for a moment that can be written, however many attempts there were."""
 
 
+class Interrupted(Exception):
+    """The replica stopped during the attempt, whose outcome nobody has seen."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Exponential backoff, in seconds, for attempts whose outcome is unknown.
 
     `max_attempts` None retries for ever. An error of a type in `give_up_on`, or of none in `only_on`, is not
-    retried. `jitter` spreads each delay by up to that share, so that sagas failing together do not retry together.
+    retried; an attempt without an answer in time is a `TimeoutError`, one that a crash has cut off `Interrupted`.
+    `jitter` spreads each delay by up to that share, so that sagas failing together do not retry together.
     ValueError for fewer attempts than one, a negative pause or one of more than a year; TypeError for what are no
     tuples of error types.
     """

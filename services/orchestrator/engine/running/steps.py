@@ -19,17 +19,13 @@ from services.orchestrator.engine.model.records import (
     Undo,
     UndoStatus,
 )
-from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
+from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY, Interrupted
 from services.orchestrator.engine.running import read_backs
 from services.orchestrator.engine.running.calls import Attempted, Verdict
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.undo_rows import is_registered
 
 INTERRUPTED = ErrorInfo("interrupted", "the replica stopped during the attempt; its outcome is unknown")
-
-
-class Interrupted(Exception):
-    """The replica stopped during the attempt."""
 
 
 class StepBook:
