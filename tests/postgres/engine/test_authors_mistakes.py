@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -127,6 +128,31 @@ def saying(do: Callable[[WorkflowContext], object]) -> Code:
             saying(lambda ctx: ctx.start(brief, key="s", input=None, delay=30)),  # type: ignore[arg-type]
             "delay= must be a timedelta, not 30",
             id="delay",
+        ),
+        pytest.param(
+            lambda ctx: ctx.run(partial(act, name="second")),
+            "a step, a transaction or a side effect is a function with a name, not a partial",
+            id="partial",
+        ),
+        pytest.param(
+            saying(lambda ctx: ctx.side_effect(partial(str))),
+            "a step, a transaction or a side effect is a function with a name, not a partial",
+            id="partial-side-effect",
+        ),
+        pytest.param(
+            saying(lambda ctx: ctx.start("brief", key="s", input=None)),  # type: ignore[arg-type]
+            "what is started must be a definition, as @workflow makes it, not a str",
+            id="start-of-what",
+        ),
+        pytest.param(
+            lambda ctx: ctx.call(act, key="c", input=None),
+            "what is called must be a definition, as @workflow makes it, not a function",
+            id="call-of-what",
+        ),
+        pytest.param(
+            saying(lambda ctx: ctx.state.set(7, 1)),  # type: ignore[arg-type]
+            "a name in the state must be a str, not a int",
+            id="state",
         ),
         pytest.param(
             lambda ctx: ctx.gather([ctx]),

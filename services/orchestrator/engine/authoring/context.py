@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.calls import Calls
-from services.orchestrator.engine.authoring.definition import WorkflowDefinition
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition, checked_definition
 from services.orchestrator.engine.authoring.durations import (
     attempt_s,
     checked_duration,
@@ -14,7 +14,7 @@ from services.orchestrator.engine.authoring.durations import (
     checked_timeout,
 )
 from services.orchestrator.engine.authoring.found import Found
-from services.orchestrator.engine.authoring.names import checked_name, checked_text
+from services.orchestrator.engine.authoring.names import checked_name, checked_text, name_of
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.state import State
 from services.orchestrator.engine.authoring.step import Step
@@ -171,6 +171,7 @@ class WorkflowContext(Calls, Values):
         delay: timedelta = timedelta(0),
     ) -> str:
         """Start another saga and do not wait for it; return its id. The same workflow and key start it once."""
+        checked_definition("what is started", definition)
         checked_name("the key of a saga", key)
         checked_text("the subject of a saga", subject or "")
         delay_s = checked_duration("delay=", delay).total_seconds()
@@ -212,4 +213,4 @@ def _require_coroutines(what: str, branches: Iterable[object]) -> None:
 
 def _step_name(name: str | None, fn: Callable[..., Any]) -> str:
     """Return the name that a step is given, or that of its function."""
-    return checked_name("the name of a step", name) if name else fn.__name__
+    return checked_name("the name of a step", name) if name else name_of(fn)

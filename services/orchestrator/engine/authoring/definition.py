@@ -173,6 +173,12 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     return define
 
 
+def checked_definition(what: str, definition: WorkflowDefinition) -> None:
+    """Make sure that something is a definition of a workflow; TypeError, for a name or a function."""
+    if not isinstance(definition, WorkflowDefinition):
+        raise TypeError(f"{what} must be a definition, as @workflow makes it, not a {type(definition).__name__}")
+
+
 def shape_name(shape: Any) -> str:
     """Return the stable name of a type: that of a class, and what a parametrised one or a union is written as."""
     is_class = isinstance(shape, type) and get_origin(shape) is None

@@ -1,6 +1,7 @@
 """Names and texts that an author gives: what no column can hold is refused where it is given, before any effect."""
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from services.chassis.postgres.texts import storable
@@ -27,6 +28,14 @@ def checked_text(what: str, text: str) -> str:
     if not storable(text):
         raise ValueError(f"{what} holds a NUL or half a surrogate pair, which cannot be stored: {text[:200]!r}")
     return text
+
+
+def name_of(fn: Callable[..., object]) -> str:
+    """Return the name of a function of an author; TypeError for what has none."""
+    name = getattr(fn, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"a step, a transaction or a side effect is a function with a name, not a {type(fn).__name__}")
+    return name
 
 
 def checked_workflow(name: str, version: int) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from services.orchestrator.engine.authoring.names import checked_name
+from services.orchestrator.engine.authoring.names import checked_name, name_of
 from services.orchestrator.engine.authoring.recorder import Recorder
 
 T = TypeVar("T")
@@ -33,5 +33,5 @@ class Values:
 
     def side_effect(self, fn: Callable[[Any], T]) -> T:
         """Record what a cheap, local, non-deterministic read gives; `fn` gets the clients."""
-        value: T = self._recorder.value(checked_name("the name of a side effect", fn.__name__), fn)
+        value: T = self._recorder.value(checked_name("the name of a side effect", name_of(fn)), fn)
         return value
