@@ -1,12 +1,24 @@
 """Names that a definition gives: what no column can hold is refused before there is any saga."""
 
+from typing import cast
+
 import pytest
 
 from services.orchestrator.engine import Step, workflow
+from services.orchestrator.engine.authoring.names import name_of
 
 
 async def _undo(_step: Step[None]) -> None:
     """Do nothing."""
+
+
+def test_a_step_that_was_called_already_has_no_name() -> None:
+    """A coroutine in the place of its function is told as what it is."""
+    called = _undo(cast("Step[None]", None))
+    with pytest.raises(TypeError, match="is a function with a name, not a coroutine"):
+        name_of(called)
+    called.close()
+    assert name_of(_undo) == _undo.__name__
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "a\ud800"])

@@ -1,7 +1,6 @@
 """Names and texts that an author gives: what no column can hold is refused where it is given, before any effect."""
 
 import re
-from collections.abc import Callable
 from typing import Final
 
 from services.chassis.postgres.texts import storable
@@ -30,10 +29,10 @@ def checked_text(what: str, text: str) -> str:
     return text
 
 
-def name_of(fn: Callable[..., object]) -> str:
-    """Return the name of a function of an author; TypeError for what has none."""
+def name_of(fn: object) -> str:
+    """Return the name of a function of an author; TypeError for what is none, or has none."""
     name = getattr(fn, "__name__", None)
-    if not isinstance(name, str):
+    if not callable(fn) or not isinstance(name, str):
         raise TypeError(f"a step, a transaction or a side effect is a function with a name, not a {type(fn).__name__}")
     return name
 
