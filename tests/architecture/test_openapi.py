@@ -134,7 +134,7 @@ def test_the_idempotency_key_is_documented_as_it_is_asked_for(service: str) -> N
 def _headers_of(path: str, method: str, status: str) -> set[str]:
     """The headers that tell a caller what to do next, by route and status."""
     keyed = method == "post" and path not in KEYED_OTHERWISE
-    made = method == "post" and (status == "202" or (status == "200" and path == "/sagas"))
+    made = method == "post" and (status in {"201", "202"} or (status == "200" and path in {"/sagas", "/shipments"}))
     ruled = {
         "X-Request-Id": True,
         "Location": status == "303" or (made and not path.endswith("/erase")),

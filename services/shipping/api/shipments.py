@@ -13,6 +13,7 @@ from services.chassis.inbound.auth import authenticated
 from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
+from services.chassis.inbound.told_headers import LOCATION, with_header
 from services.chassis.logs import bound
 from services.contracts.session import Address, Attempt, Quantity, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
@@ -68,7 +69,8 @@ class ShipmentRequest(RequestModel):
     summary="Hand an order to the carrier",
     response_model=Shipment,
     responses={
-        200: {"model": Shipment, "description": "The shipment was there"},
+        200: {"model": Shipment, "description": "The shipment was there"} | with_header(LOCATION),
+        201: with_header(LOCATION),
         **problem_responses(
             ShipmentCancelled,
             ShipmentConflict,
@@ -94,7 +96,8 @@ async def create(
 
     async def handle() -> StoredAnswer:
         made = await wired.dispatch.create(wanted.contract(), claiming(key, wired.clock))
-        return StoredAnswer.of(201 if made.created else 200, view(made.shipment))
+        where = {"Location": f"/shipments/{wanted.order_id}"}
+        return StoredAnswer.of(201 if made.created else 200, view(made.shipment), where)
 
     with bound(order_id=wanted.order_id):
         return await answer_without_transaction(wired.database, wired.clock, key, handle)

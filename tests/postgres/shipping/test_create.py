@@ -31,6 +31,7 @@ async def test_an_order_becomes_one_shipment(shipping: Shipping, replica: Replic
         "tracking_number": parcel.tracking_number,
         "status": "registered",
     }
+    assert made.headers["Location"] == "/shipments/order-1"
     found = await replica.get("order-1")
     assert (found.status_code, found.json()) == (200, body)
     assert (await replica.get("order-2")).status_code == 404
@@ -44,6 +45,7 @@ async def test_the_same_key_gives_the_first_answer_again(shipping: Shipping, rep
     assert (again.status_code, again.json(), again.headers["Idempotent-Replayed"]) == (201, first.json(), "true")
     other = await replica.create("order-1", key="k2")
     assert (other.status_code, other.json()) == (200, first.json())
+    assert {answer.headers["Location"] for answer in (first, again, other)} == {"/shipments/order-1"}
     assert shipping.keys() == ["shipment:order-1"]
 
 
