@@ -51,11 +51,11 @@ def _stack_env(layout: Layout) -> dict[str, str]:
 
 
 @pytest.fixture
-def stack(tmp_path: Path, worker_id: str) -> Iterator[Stack]:
+def stack(folder: Path, worker_id: str) -> Iterator[Stack]:
     """`make run`, on ports and data of its own, stopped by Ctrl-C at the end."""
     number = int(re.sub(r"\D", "", worker_id) or "0")
-    layout = Layout.at(ports.free_base(24_000 + 1_000 * number), tmp_path / "data")
-    with (tmp_path / "stack.log").open("wb") as output:
+    layout = Layout.at(ports.free_base(24_000 + 1_000 * number), folder / "data")
+    with (folder / "stack.log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "dev.stack"],
             cwd=ROOT,
@@ -65,7 +65,7 @@ def stack(tmp_path: Path, worker_id: str) -> Iterator[Stack]:
             start_new_session=True,
         )
     try:
-        running = _until(lambda: _record(layout, process, tmp_path / "stack.log"), "the stack runs")
+        running = _until(lambda: _record(layout, process, folder / "stack.log"), "the stack runs")
         yield Stack(layout, running.secrets, running.urls)
     finally:
         process.send_signal(signal.SIGINT)

@@ -5,8 +5,7 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,6 @@ WITHIN_S = 180
 CHECKED = {"G1", "G2", "G3", "G4", "G6", "G8", "G9", "G10", "G14", "G15", "G16"}
 
 pytestmark = pytest.mark.timeout(1_200)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder through which Postgres may pass: pytest closes its own whenever another pytest starts."""
-    with tempfile.TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as path:
-        yield Path(path)
 
 
 def soak(part: str, seconds: int, folder: Path, worker_id: str) -> Sequence[tuple[str, int]]:

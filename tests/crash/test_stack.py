@@ -42,9 +42,9 @@ class Running:
 
 
 @pytest.fixture
-def layout(tmp_path: Path, worker_id: str) -> Layout:
+def layout(folder: Path, worker_id: str) -> Layout:
     number = int(re.sub(r"\D", "", worker_id) or "0")
-    return Layout.at(ports.free_base(FIRST_PORT + 1_000 * number), tmp_path / "data")
+    return Layout.at(ports.free_base(FIRST_PORT + 1_000 * number), folder / "data")
 
 
 @asynccontextmanager
