@@ -55,6 +55,19 @@ CALLERS = (
         (f"{UNIT}/test_auth.py::test_a_users_key_never_grants_service",),
     ),
     Mutant(
+        "any-published-key-verifies",
+        "G23",
+        "A token is believed by a key that its provider publishes for something else, or by one that is too short.",
+        (
+            Edit(
+                "services/chassis/security/jwks.py",
+                "if key.key_id is not None and _verifies(key)}",
+                "if key.key_id is not None or _verifies(key)}",
+            ),
+        ),
+        (f"{UNIT}/test_auth.py::test_a_published_key_is_used_for_what_it_is_meant",),
+    ),
+    Mutant(
         "remembered-past-its-end",
         "G23",
         "A token that is remembered is believed after it has ended.",
@@ -108,6 +121,26 @@ CALLERS = (
             ),
         ),
         (f"{UNIT}/test_app.py::test_nobody_has_a_body_read_who_is_not_known",),
+    ),
+    Mutant(
+        "refusal-lost-in-a-reset",
+        "G20",
+        "A connection is closed while its request still arrives: it is reset, and the refusal with it.",
+        (
+            Edit(
+                "services/chassis/inbound/lingering.py",
+                "        if self._lingers and not self.is_closing():\n",
+                "        if self._end is not None and not self.is_closing():\n",
+            ),
+        ),
+        (f"{UNIT}/test_protocol.py::test_a_refusal_arrives_while_the_body_is_still_sent",),
+    ),
+    Mutant(
+        "lingers-for-ever",
+        "G20",
+        "Who has been refused and never stops sending keeps its connection.",
+        (Edit("services/chassis/inbound/lingering.py", "call_later(LINGER_S,", "call_later(1_000 * LINGER_S,"),),
+        (f"{UNIT}/test_protocol.py::test_who_never_stops_sending_is_cut_off",),
     ),
     Mutant(
         "commas-make-no-values",
