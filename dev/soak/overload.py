@@ -172,7 +172,7 @@ async def run(*, seed: int, seconds: float, data: Path, base: int) -> Outcome:
             "G20",
             sum(crowd.came for crowd in crowds),
             (*dropped, *grown, *fleet.surprises),
-            "customers at 1.5 and 10 times the sustainable rate: refused, or completed",
+            "customers at 1.5 and 10 times the sustainable rate: refused with Retry-After, or completed",
         ),
         Verdict(
             "G20",
