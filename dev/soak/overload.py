@@ -126,10 +126,11 @@ class Rush:
             async with self._http.post(url, json=body, headers=headers) as answer:
                 status = answer.status
                 crowd.answers[f"{what} {status}"] += 1
-                crowd.refused += status in REFUSALS
-                if status in REFUSALS and "Retry-After" not in answer.headers:
-                    crowd.wrong.append(f"{what} {status} without Retry-After")
-                if status >= 300 and status not in REFUSALS:
+                if status in REFUSALS:
+                    crowd.refused += 1
+                    if "Retry-After" not in answer.headers:
+                        crowd.wrong.append(f"{what} {status} without Retry-After")
+                elif status >= 300:
                     crowd.wrong.append(f"{what} {status}: {(await answer.text())[:200]}")
                 return status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

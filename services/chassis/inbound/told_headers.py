@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from services.chassis.inbound import idempotency
+from services.chassis.tracing import REQUEST_ID
 
 LINK: Final = "Link"
 LOCATION: Final = "Location"
-_REQUEST_ID: Final = "X-Request-Id"
 _RETRY_AFTER: Final = "Retry-After"
 _WHY: Final[Mapping[str, str]] = {
     LINK: "The next page, if there is one.",
     LOCATION: "Where it is found.",
-    _REQUEST_ID: "Of the request: what it came with, else a new one. Logs have it, and problems as their `instance`.",
+    REQUEST_ID: "Of the request: what it came with, else a new one. Logs have it, and problems as their `instance`.",
     _RETRY_AFTER: "Seconds after which to ask again.",
     idempotency.REPLAYED: "`true`: the first answer to this idempotency key, again.",
     "WWW-Authenticate": "What credentials are asked for.",
@@ -47,7 +47,7 @@ def tell(operation: Mapping[str, Any]) -> None:
 
 
 def _names(status: str, *, keyed: bool) -> Iterator[str]:
-    yield _REQUEST_ID
+    yield REQUEST_ID
     if status in _OF_STATUS:
         yield _OF_STATUS[status]
     if keyed and status in _STORED:

@@ -175,7 +175,7 @@ async def _resolve(wired: Resources, awakeable_id: str, value: Any, *, by: str) 
     facts = {"amount_minor": told.amount.amount_minor, "currency": told.amount.currency}
     if told.order_id is not None:
         facts["order_id"] = told.order_id
-    money = PaymentCaptured.model_validate(told.model_dump(exclude={"order_id"}))
+    money = PaymentCaptured(payment_id=told.payment_id, transaction_id=told.transaction_id, amount=told.amount)
     return await captured(wired.operations, awakeable_id, money, by=by, facts=facts)
 
 

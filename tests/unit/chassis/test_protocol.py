@@ -53,6 +53,12 @@ class Served:
         finally:
             writer.close()
 
+    async def ended(self, *, within_s: float) -> None:
+        """Wait until no connection is left."""
+        async with asyncio.timeout(within_s):
+            while self.server.server_state.connections:
+                await asyncio.sleep(0.01)
+
 
 @pytest.fixture
 async def served(clock: ManualClock) -> AsyncIterator[Served]:
@@ -133,9 +139,7 @@ async def test_a_refusal_arrives_while_the_body_is_still_sent(served: Served) ->
     assert problem(await asyncio.wait_for(reader.read(), LINGER_S / 2)) == (413, "too-large")
     assert served.server.server_state.connections, "it stays while the other end has not hung up"
     writer.close()
-    async with asyncio.timeout(LINGER_S / 2):
-        while served.server.server_state.connections:
-            await asyncio.sleep(0.01)
+    await served.ended(within_s=LINGER_S / 2)
 
 
 async def test_who_never_stops_sending_is_cut_off(served: Served) -> None:
@@ -156,9 +160,7 @@ async def test_who_has_said_everything_is_not_waited_for(served: Served) -> None
     reader, writer = await served.open()
     writer.write(GET.replace(b"Host", b"Connection: close\r\nHost"))
     assert (await asyncio.wait_for(reader.read(), LINGER_S / 2)).startswith(b"HTTP/1.1 200")
-    async with asyncio.timeout(LINGER_S / 2):
-        while served.server.server_state.connections:
-            await asyncio.sleep(0.01)
+    await served.ended(within_s=LINGER_S / 2)
     writer.close()
 
 

@@ -147,7 +147,7 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     named_shapes = _by_name(name, "awakeables", ((shape_name(shape), shape) for shape in awakeables))
     checked_workflow(name, version)
     checked_policy(f"undo_retry= of workflow {name!r}", undo_retry)
-    for one in (*(promises or ()), *named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
+    for one in (*named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
         checked_name(f"a name that workflow {name!r} declares", one)
     for promise in promises or ():
         checked_promise(name, promise)

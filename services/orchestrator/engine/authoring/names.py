@@ -46,8 +46,8 @@ def checked_workflow(name: str, version: int) -> None:
 
 
 def checked_promise(workflow: str, name: str) -> None:
-    """Make sure that a promise can be settled by its name; ValueError."""
-    if re.fullmatch(PROMISE_NAME, name) is None:
+    """Make sure that a promise can be settled by its name; as `checked_name`, and ValueError."""
+    if re.fullmatch(PROMISE_NAME, checked_name(f"a name that workflow {workflow!r} declares", name)) is None:
         raise ValueError(
             f"the promise {name!r} of workflow {workflow!r} has 1 to 100 letters, digits, '_', '.' and '-' in its "
             "name: whoever settles it names it in an address"

@@ -2,6 +2,7 @@
 
 from typing import Any, Final, TypeVar, overload
 
+from services.orchestrator.engine.authoring.names import checked_text
 from services.orchestrator.engine.authoring.recorder import StateRecorder
 
 T = TypeVar("T")
@@ -56,9 +57,6 @@ class State:
 
 
 def _checked(name: str) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"a name in the state must be a str, not a {type(name).__name__}")
-    if not 1 <= len(name) <= NAME_MAX or "\x00" in name:
-        raise ValueError(f"a name in the state has 1 to {NAME_MAX} characters and no NUL, not {name[:NAME_MAX]!r}")
-    name.encode()  # what no text can hold is a ValueError too
+    if not 1 <= len(checked_text("a name in the state", name)) <= NAME_MAX:
+        raise ValueError(f"a name in the state has 1 to {NAME_MAX} characters, not {name[:NAME_MAX]!r}")
     return name

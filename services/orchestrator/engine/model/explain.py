@@ -39,7 +39,7 @@ def explain(facts: Facts) -> str:
         "waiting": f"It {waits}." if waits else f"It waits{due} before its code is tried again.",
         "paused": "An operator has paused it; resume moves it on.",
         "stuck": _stuck(facts),
-        "compensating": f"It is being undone{_undoing(facts)}; it ends when every undo owed is done.",
+        "compensating": f"It is being undone{_undoing(facts, doing, why)}; it ends when every undo owed is done.",
         "completed": "It has completed; nothing will happen any more.",
         "failed": f"It has failed{why}; {_undone(facts.skipped)}.",
         "cancelled": f"It has been cancelled{why}; {_undone(facts.skipped)}.",
@@ -57,13 +57,11 @@ def _stuck(facts: Facts) -> str:
     return f"It is stuck{why}. An operator can retry it{skip}{restart}{cancel}."
 
 
-def _undoing(facts: Facts) -> str:
+def _undoing(facts: Facts, doing: str, why: str) -> str:
     """Say which undo is under way, or when it is tried again and why, and for the end of whom the undos wait."""
-    why = f" ({_error_words(facts.error)})" if facts.error else ""
     retries = [wait for wait in facts.waits if wait.kind == "retry"]
-    doing = f" with {', '.join(facts.calls)}" if facts.calls and not retries else ""
     later = "".join(f"; it {_waiting(wait, facts.failures)}" for wait in retries)
-    return f"{doing}{why}{later}{_held_up(facts)}"
+    return f"{'' if retries else doing}{why}{later}{_held_up(facts)}"
 
 
 def _held_up(facts: Facts) -> str:
