@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import audit, upkeep
+from services.chassis import audit, dead_letters, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.hooks import ChassisHooks
@@ -48,6 +48,7 @@ ROUTERS: Final = (
     erasure.router,
     reservations.router,
     events.router,
+    dead_letters.router,
 )
 RESEALED_AT_ONCE: Final = 200
 A_DAY_S: Final = 86_400.0

@@ -21,10 +21,10 @@ from services.chassis.postgres.connection import Connection
 from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
 from services.contracts.orchestrator import EraseUser
-from services.contracts.texts import Reason
 from services.session.api.resources import Wired
 from services.session.domain.errors import OrdersOpen
 from services.session.store import erasure
+from services.texts import Reason
 
 router = APIRouter(tags=["customers"])
 
