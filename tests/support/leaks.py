@@ -2,15 +2,16 @@
 
 import asyncio
 
-ENDING_TURNS = 20
-"""How many turns of the loop a cancelled task may take to end."""
+ENDING_S = 2.0
+"""How long a task may take to end by itself: work that nobody waits for any more may still be asking the database."""
 
 
 async def left_running() -> list[str]:
-    """Return the tasks, other than this one, that are still running after a few turns of the loop."""
-    for _ in range(ENDING_TURNS):
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task() and not task.done()]
-        if not tasks:
-            return []
-        await asyncio.sleep(0)
-    return [f"{task.get_name()}: {task.get_coro()}" for task in tasks]
+    """Return the tasks, other than this one, that do not end by themselves, nor those that they start."""
+    try:
+        async with asyncio.timeout(ENDING_S):
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others)
+    except TimeoutError:
+        pass
+    return [f"{task.get_name()}: {task.get_coro()}" for task in asyncio.all_tasks() - {asyncio.current_task()}]

@@ -130,7 +130,8 @@ async def test_a_lease_that_was_never_taken_is_not_given_back_by_its_own_replica
             cluster.clock.advance(LATE_S - LEASE_S)
             await until(lambda: claims(cluster) > begun)
         await gate.reached.wait()
-        await beat(replica)
+        for _ in range(3):  # a beat that is not answered in time gives nothing back
+            await beat(replica)
         assert await row_of(cluster, saga_id) == ("leased", 2)
         assert not gate.abandoned.is_set()
         gate.open()
