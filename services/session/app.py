@@ -26,7 +26,7 @@ from services.session.api.resources import Resources
 from services.session.domain.cart import Product
 from services.session.resealing import ADDRESSES_UNREADABLE, resealing
 from services.session.settings import SessionSettings
-from services.session.store import stock
+from services.session.store import products
 
 NAME: Final = "session"
 DATABASE_SETTING: Final = "SESSION_DATABASE_URL"
@@ -146,4 +146,4 @@ async def _seed(database: Database) -> None:
     """Put a few products into the catalogue, for development; what is there stays as it is."""
     async with database.begin() as conn:
         for product in SEED:
-            await stock.insert_product(conn, product, on_hand=product.available)
+            await products.insert(conn, product, on_hand=product.available)

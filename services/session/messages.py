@@ -123,7 +123,7 @@ async def record_refused_cancel(conn: Connection, message: Message, given: Answe
     if latest is None:
         return
     attempt = _attempt_of(message, latest)
-    await orders.record(conn, order_id, attempt, CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now)
+    await orders.add_entry(conn, order_id, attempt, CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now)
     get_logger("session.orders").info("order.cancel_refused", order_id=order_id)
 
 

@@ -20,7 +20,7 @@ from services.contracts.money import Money
 from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_QUANTITY, Basket
 from services.session.domain.errors import BasketFull, LineLimit, MixedCurrencies, UnknownSku
-from services.session.store import carts
+from services.session.store import carts, products
 
 router = APIRouter(prefix="/users/{user_id}/cart", tags=["cart"])
 
@@ -125,7 +125,7 @@ async def add_item(
     async def add(conn: Connection) -> StoredAnswer:
         nonlocal added
         before = await carts.lock(conn, user_id)
-        product = await carts.product(conn, item.sku)
+        product = await products.get(conn, item.sku)
         after = before.with_quantity(product, before.quantity(item.sku) + item.quantity)
         await carts.save(conn, before, after)
         added = after
@@ -151,7 +151,7 @@ async def set_quantity(
     """Set a line of the basket; idempotent by nature."""
     async with wired.database.begin() as conn:
         before = await carts.lock(conn, user_id)
-        after = before.with_quantity(await carts.product(conn, sku), wanted.quantity)
+        after = before.with_quantity(await products.get(conn, sku), wanted.quantity)
         await carts.save(conn, before, after)
     return cart(after, currency=wired.settings.currency)
 

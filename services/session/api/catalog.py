@@ -18,7 +18,7 @@ from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_PRICE_MINOR, Product
 from services.session.domain.errors import CurrencyFixed, StockHeld
 from services.session.domain.stock import MAX_STOCK
-from services.session.store import stock
+from services.session.store import products
 
 router = APIRouter(prefix="/catalog", tags=["catalog"])
 
@@ -75,11 +75,11 @@ async def read_catalog(
 ) -> list[CatalogItem]:
     """Return products by sku; where there are more, the header `Link` has the address of the next page."""
     async with wired.database.autocommit() as conn:
-        products, last = await stock.catalog(conn, behind=cursor or "", limit=limit)
+        found, last = await products.page(conn, behind=cursor or "", limit=limit)
     if last is not None:
         asked = {"cursor": last} | ({} if limit == PAGE else {"limit": limit})
         response.headers["Link"] = f'<{router.prefix}?{urlencode(asked)}>; rel="next"'
-    return [catalog_item(product) for product in products]
+    return [catalog_item(product) for product in found]
 
 
 @router.put("/{sku}", summary="Create or change a product", responses=problem_responses(StockHeld, CurrencyFixed))
@@ -92,7 +92,7 @@ async def put_product(
     """Create a product or change it; `stock` sets what is on hand, so a repeat changes nothing."""
     wanted = Product(sku, product.name, product.price.amount_minor, product.price.currency, 0)
     async with wired.database.begin() as conn:
-        saved = await stock.put_product(conn, wanted, on_hand=product.stock)
+        saved = await products.put(conn, wanted, on_hand=product.stock)
         await audit.record(
             conn,
             action="catalog.put",

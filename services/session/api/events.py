@@ -16,7 +16,7 @@ from services.chassis.postgres.connection import Connection
 from services.contracts.events import CloudEvent, OrderEvent
 from services.session.api.resources import Resources, Wired, alarm
 from services.session.domain.order import AppliedUpdate, OrderUpdate, Payment, Shipment
-from services.session.store import orders, stock
+from services.session.store import orders, reservations
 
 router = APIRouter(tags=["events"])
 
@@ -75,7 +75,7 @@ async def receive(
 async def _apply(conn: Connection, wired: Resources, data: OrderEvent) -> AppliedUpdate:
     now = wired.clock.sql_now()
     applied = await orders.apply(conn, _update_of(data), now=now)
-    if data.status == "shipped" and not await stock.sell(conn, data.order_id, data.attempt, now=now):
+    if data.status == "shipped" and not await reservations.sell(conn, data.order_id, data.attempt, now=now):
         reason = f"attempt {data.attempt} was shipped without a held reservation; nothing was taken from the stock"
         await alarm(conn, wired, "sale-without-reservation", order_id=data.order_id, reason=reason)
     if not applied.known:
