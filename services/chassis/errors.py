@@ -2,7 +2,7 @@
 
 The errors of the chassis, and the roots of all others: those of session and shipping are in their `domain/errors.py`,
 the orchestrator's in `api/errors.py` and `engine/model/errors.py`. An exception that only steers our own code, such as
-`Taken` of `connection.py`, is no part of the tree and stands where it is raised.
+`LockTaken` of `connection.py`, is no part of the tree and stands where it is raised.
 
 OrderSagaError
 ├── SettingsError                 the service may not start

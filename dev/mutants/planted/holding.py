@@ -85,7 +85,7 @@ HOLDING = (
         (
             Edit(
                 "services/chassis/postgres/pool.py",
-                "            self._part_with(idle)\n            raise",
+                "            self._drop_all(idle)\n            raise",
                 "            raise",
             ),
         ),

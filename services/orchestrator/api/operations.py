@@ -12,7 +12,7 @@ from services.chassis.inbound.auth import Principal, authenticated
 from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import RequestModel
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.contracts.orchestrator import CancelSaga
 from services.contracts.texts import KeptReason, Reason
 from services.orchestrator.api.errors import (

@@ -12,7 +12,7 @@ from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.limits import Limits
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import NUMBER, WHOLE
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.chassis.postgres.connection import Connection
 from services.chassis.tracing import current_traceparent
 from services.contracts.moments import Moment

@@ -10,7 +10,7 @@ from services.chassis import audit
 from services.chassis.inbound.auth import Principal, authenticated
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, Limit, PathId, RequestModel
-from services.chassis.inbound.told_headers import LINK, with_header
+from services.chassis.inbound.response_headers import LINK, with_header
 from services.contracts.base import Contract
 from services.contracts.money import Money
 from services.contracts.texts import Title

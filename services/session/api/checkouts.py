@@ -16,7 +16,7 @@ from services.chassis.inbound.auth import Principal, authenticated, owner
 from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.postgres.connection import Connection

@@ -192,7 +192,6 @@ from attempts
 where order_id = :order_id and attempt = :attempt and payment is not null
 
 -- name: last_entry
--- Reads the newest entry with one of these statuses, and how many entries there are with any of them.
 select status, count(*) over () as times
 from order_history
 where order_id = :order_id and attempt = :attempt and status = any(cast(:statuses as text[]))

@@ -13,7 +13,7 @@ from services.chassis.inbound.auth import authenticated
 from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.chassis.logs import bound
 from services.contracts.session import Address, Attempt, Quantity, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment

@@ -16,7 +16,7 @@ from services.chassis.inbound.auth import current_principal
 from services.chassis.inbound.limits import vouch
 from services.chassis.inbound.problems import problem_responses, status_of
 from services.chassis.inbound.requests import Limit
-from services.chassis.inbound.told_headers import LINK, with_header
+from services.chassis.inbound.response_headers import LINK, with_header
 from services.chassis.logs import get_logger
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder

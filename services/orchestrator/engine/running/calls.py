@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from services.chassis.clock import Clock
 from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.postgres.errors import is_barred
+from services.chassis.postgres.errors import is_misconfigured
 from services.chassis.postgres.texts import without_unstorable
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
@@ -20,7 +20,7 @@ from services.orchestrator.engine.model.records import ErrorInfo, Saga
 
 MESSAGE_LENGTH_MAX = 2_000
 REASON_LENGTH_MAX = 200
-NOT_THE_CODES: Final = (KeyboardInterrupt, GeneratorExit)
+NOT_OF_THE_CODE: Final = (KeyboardInterrupt, GeneratorExit)
 """What comes over a code from outside: somebody ends the process, or nobody waits for the code any more."""
 
 
@@ -150,7 +150,7 @@ class Caller:
 
 def rolled_back(error: Exception | None) -> Verdict:
     """Return what a transaction's failure means: a table or a right that is missing is for a person to mend."""
-    return Verdict.MISCONFIGURED if is_barred(error) else Verdict.ROLLED_BACK
+    return Verdict.MISCONFIGURED if is_misconfigured(error) else Verdict.ROLLED_BACK
 
 
 def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Attempted | Awaitable[Any]:
@@ -169,7 +169,7 @@ def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Atte
         return _failed_within(CancelledWithin(), cancelled)
     except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
         return _failed(error)
-    except NOT_THE_CODES:
+    except NOT_OF_THE_CODE:
         raise
     except BaseException as raised:  # noqa: BLE001 - so does this
         return _failed_within(RaisedWithin(raised), raised)
@@ -190,7 +190,7 @@ async def _finish(work: Awaitable[Any], timeout_s: float) -> Attempted:
         if limit.expired() and isinstance(error, TimeoutError):
             return Attempted(verdict=Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
         return _failed(error)
-    except NOT_THE_CODES:
+    except NOT_OF_THE_CODE:
         raise
     except BaseException as raised:  # noqa: BLE001 - as above
         return _failed_within(RaisedWithin(raised), raised)
