@@ -239,3 +239,10 @@ async def owner(
     if request.path_params.get("user_id") != principal.subject:
         raise NotFound
     return principal
+
+
+Customer = Annotated[Principal, Depends(owner)]
+"""The customer whose `{user_id}` the path names."""
+Admin = Annotated[Principal, Depends(authenticated("admin"))]
+Service = Annotated[Principal, Depends(authenticated("service"))]
+AdminOrService = Annotated[Principal, Depends(authenticated("admin", "service"))]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, overload
 
-from fastapi import Header, Request
+from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -125,6 +125,10 @@ def idempotency_key(*, required: bool) -> Callable[..., Awaitable[IdempotencyKey
         return IdempotencyKey(principal.caller, route, key, fingerprint, tuple(former), metrics, limits)
 
     return key_of_request
+
+
+RequiredKey = Annotated[IdempotencyKey, Depends(idempotency_key(required=True))]
+OptionalKey = Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
 
 
 def _unquoted(values: list[str]) -> str:

@@ -11,13 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Response
 
 from services.chassis.inbound.answering import answer_once, answer_without_transaction
-from services.chassis.inbound.idempotency import (
-    IdempotencyKey,
-    StoredAnswer,
-    claiming,
-    idempotency_key,
-    request_name_of,
-)
+from services.chassis.inbound.idempotency import IdempotencyKey, OptionalKey, StoredAnswer, claiming, request_name_of
 from services.chassis.postgres.connection import Connection
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import Once
@@ -44,9 +38,7 @@ class KeyedAnswers:
         return await answer_once(self.wired.database, self.wired.clock, self.key, work)
 
 
-async def _keyed(
-    wired: Wired, key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
-) -> KeyedAnswers:
+async def _keyed(wired: Wired, key: OptionalKey) -> KeyedAnswers:
     return KeyedAnswers(wired, key)
 
 

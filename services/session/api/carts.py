@@ -2,15 +2,15 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, owner
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Customer
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
 from services.chassis.logs import get_logger
@@ -25,7 +25,6 @@ from services.session.store import carts, products
 router = APIRouter(prefix="/users/{user_id}/cart", tags=["cart"])
 
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2])]
-Customer = Annotated[Principal, Depends(owner)]
 BASKET_REFUSALS: Final = (UnknownSku, LineLimit, BasketFull, MixedCurrencies)
 
 
@@ -114,7 +113,7 @@ async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
 )
 async def add_item(
     _: Customer,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     user_id: PathId,
     item: Annotated[AddItem, Body(openapi_examples={"a book": {"value": {"sku": "book", "quantity": 2}}})],
     wired: Wired,

@@ -3,11 +3,11 @@
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Query, Response
 from pydantic import Field
 
 from services.chassis import audit
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import Admin
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, Limit, PathId, RequestModel
 from services.chassis.inbound.response_headers import LINK, with_header
@@ -23,7 +23,6 @@ from services.session.store import products
 router = APIRouter(prefix="/catalog", tags=["catalog"])
 
 PAGE: Final = 200
-Admin = Annotated[Principal, Depends(authenticated("admin"))]
 
 
 class Price(RequestModel):

@@ -6,14 +6,14 @@ attempt written, and the start of the saga put into the outbox.
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, authenticated, owner
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Customer, Service
+from services.chassis.inbound.idempotency import OptionalKey, RequiredKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
 from services.chassis.inbound.response_headers import LOCATION, with_header
@@ -45,8 +45,6 @@ from services.session.store import checkouts
 
 router = APIRouter(tags=["checkout"])
 
-Customer = Annotated[Principal, Depends(owner)]
-Service = Annotated[Principal, Depends(authenticated("service"))]
 
 ADA = {
     "name": "Ada Lovelace",
@@ -91,7 +89,7 @@ class Checkout(RequestModel):
 )
 async def check_out(
     _: Customer,
-    key: Annotated[IdempotencyKey, Depends(idempotency_key(required=True))],
+    key: RequiredKey,
     user_id: PathId,
     checkout: Annotated[Checkout, Body(openapi_examples=CHECKOUTS)],
     wired: Wired,
@@ -135,7 +133,7 @@ async def check_out(
 )
 async def mark_executed(
     _: Service,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     order_id: PathId,
     mark: Annotated[MarkExecuted, Body(openapi_examples={"the first attempt": {"value": {"attempt": 1}}})],
     wired: Wired,

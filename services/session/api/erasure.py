@@ -2,14 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
 from services.chassis import audit
 from services.chassis.errors import InFlight, Invalid, KeyReused
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, authenticated
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Admin
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import PathId, RequestModel
 from services.chassis.logs import bind, get_logger
@@ -24,7 +24,6 @@ from services.session.store import erasure
 
 router = APIRouter(tags=["customers"])
 
-Admin = Annotated[Principal, Depends(authenticated("admin"))]
 ASKED_FOR = {"value": {"reason": "asked for by the customer, ticket 4711"}}
 
 
@@ -50,7 +49,7 @@ class CustomerErased(Contract):
 )
 async def erase(
     admin: Admin,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     user_id: PathId,
     body: Annotated[EraseCustomer, Body(openapi_examples={"a customer's request": ASKED_FOR})],
     wired: Wired,

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, authenticated
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Service
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import inbox
@@ -20,7 +20,6 @@ from services.session.store import orders, reservations
 
 router = APIRouter(tags=["events"])
 
-Service = Annotated[Principal, Depends(authenticated("service"))]
 ALARMS: Final = ("sale-without-reservation", "event-of-unknown-order")
 SHIPPED = {
     "value": {
@@ -47,7 +46,7 @@ SHIPPED = {
 )
 async def receive(
     _: Service,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     event: Annotated[CloudEvent, Body(openapi_examples={"an order was shipped": SHIPPED})],
     wired: Wired,
 ) -> Response:

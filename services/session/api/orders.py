@@ -6,15 +6,15 @@ from binascii import Error as Base64Error
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 from pydantic import Field
 
 from services.chassis.clock import in_utc
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, owner
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Customer
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Limit, PathId, RequestModel
 from services.chassis.inbound.response_headers import LOCATION, with_header
@@ -33,9 +33,6 @@ from services.session.messages import cancel_saga, order_items
 from services.session.store import orders
 
 router = APIRouter(prefix="/users/{user_id}/orders", tags=["orders"])
-
-Customer = Annotated[Principal, Depends(owner)]
-Key = Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
 
 
 def _is_none(value: object) -> bool:
@@ -168,7 +165,7 @@ async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wire
 )
 async def cancel_order(
     _: Customer,
-    key: Key,
+    key: OptionalKey,
     user_id: PathId,
     order_id: PathId,
     wired: Wired,

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Query
 
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import Service
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import WHOLE, PathId
 from services.chassis.logs import bind, get_logger
@@ -19,7 +19,6 @@ from services.session.store import checkouts, orders, reservations
 
 router = APIRouter(prefix="/reservations", tags=["reservations"])
 
-Service = Annotated[Principal, Depends(authenticated("service"))]
 TWO_BOOKS = {"value": {"attempt": 1, "items": [{"sku": "book", "quantity": 2}]}}
 
 
