@@ -1,4 +1,4 @@
-"""What the parts of a turn share: one value for all turns of a replica."""
+"""What all turns of a replica share: its committer, its codec, its clock and so on."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from services.orchestrator.engine.running.loader import Loader
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """How a turn writes, calls out, ends a saga and reads what is known of it; by which clock, within which limits."""
+    """The shared parts of a replica's turns."""
 
     committer: Committer
     caller: Caller
