@@ -1,4 +1,4 @@
-"""Who calls: users by JWT (a shared secret or a key set), services by short-lived tokens; and what a route asks for.
+"""Authentication: users by JWT (a shared secret or a key set), services by short tokens; and who may call a route.
 
 A user's key never grants the scope `service`, and `X-Acting-User` is believed from a service only.
 """

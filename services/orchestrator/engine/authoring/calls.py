@@ -1,4 +1,4 @@
-"""What workflow code may ask of other sagas besides starting them: their results."""
+"""The primitive that calls another saga and waits for its result."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The context of a workflow: the primitives by which its code does everything that lasts."""
+"""The context of a workflow: the primitives that its code is written with."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
