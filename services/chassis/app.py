@@ -31,6 +31,7 @@ from services.chassis.security.tokens import ServiceTokens
 from services.chassis.settings import ChassisSettings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+VERSION: Final = "1.0.0"
 _JSON: Final = "application/json"
 _ALIVE: Final = {"status": "ok"}
 _COME_BACK: Final = {"Retry-After": "1"}
@@ -59,7 +60,6 @@ def build_app(
     routers: Sequence[APIRouter],
     lifespan: Lifespan,
     description: str,
-    version: str = "1.0.0",
     clock: Clock | None = None,
     hooks: ChassisHooks | None = None,
 ) -> FastAPI:
@@ -69,7 +69,7 @@ def build_app(
     app = FastAPI(
         title=f"Order Saga: {name}",
         description=description,
-        version=version,
+        version=VERSION,
         lifespan=_whole_life(chassis, lifespan, keys_http),
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         docs_url=None,

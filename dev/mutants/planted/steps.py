@@ -38,7 +38,7 @@ STEPS = (
         "Every attempt of a step carries a key of its own.",
         (
             Edit(
-                "services/orchestrator/engine/running/calls.py",
+                "services/orchestrator/engine/running/attempts.py",
                 'key, deadline = f"{saga_id}:{position}",',
                 'key, deadline = f"{saga_id}:{position}:{number}",',
             ),

@@ -219,16 +219,9 @@ def key_budgets(most: int, clock: Clock) -> Budgets:
     return Budgets(per_s=(most - at_once) / (KEPT_DAYS * _DAY_S), burst=at_once, clock=clock)
 
 
-async def purge(
-    conn: Connection,
-    *,
-    older_than_days: int = KEPT_DAYS,
-    limit: int = 1_000,
-    now: datetime | None,
-) -> int:
-    """Forget answers that nobody may ask for any more; return how many."""
-    values = {"older_than_days": older_than_days, "limit": limit, "now": now}
-    return await conn.affect(queries()["purge"], values)
+async def purge(conn: Connection, *, limit: int = 1_000, now: datetime | None) -> int:
+    """Delete up to `limit` answers that are older than KEPT_DAYS; return how many."""
+    return await conn.affect(queries()["purge"], {"kept_days": KEPT_DAYS, "limit": limit, "now": now})
 
 
 def _scope(key: IdempotencyKey) -> dict[str, Any]:

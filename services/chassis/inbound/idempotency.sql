@@ -31,7 +31,7 @@ returning key
 with old as materialized (
     select ctid
     from idempotency
-    where created_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :older_than_days * interval '1 day'
+    where created_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :kept_days * interval '1 day'
     order by created_at
     limit :limit
     for update skip locked

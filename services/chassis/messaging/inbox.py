@@ -17,13 +17,6 @@ async def first_time(conn: Connection, source: str, message_id: str, *, now: dat
     return await conn.first(queries()["first_time"], values) is not None
 
 
-async def purge(
-    conn: Connection,
-    *,
-    older_than_days: int = KEPT_DAYS,
-    limit: int = 1_000,
-    now: datetime | None,
-) -> int:
-    """Delete ids of messages that no sender repeats any more; return how many."""
-    values = {"older_than_days": older_than_days, "limit": limit, "now": now}
-    return await conn.affect(queries()["purge_inbox"], values)
+async def purge(conn: Connection, *, limit: int = 1_000, now: datetime | None) -> int:
+    """Delete up to `limit` ids that are older than KEPT_DAYS, which no sender repeats any more; return how many."""
+    return await conn.affect(queries()["purge_inbox"], {"kept_days": KEPT_DAYS, "limit": limit, "now": now})

@@ -166,7 +166,7 @@ returning message_id
 with old as materialized (
     select ctid
     from inbox
-    where received_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :older_than_days * interval '1 day'
+    where received_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :kept_days * interval '1 day'
     order by received_at
     limit :limit
     for update skip locked

@@ -27,7 +27,7 @@ from services.orchestrator.engine.operations import Operations
 from services.orchestrator.engine.operations.called_sagas import CalledSagas
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.assembly import turns_of
-from services.orchestrator.engine.running.calls import Caller
+from services.orchestrator.engine.running.attempts import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.end_waiters import EndWaiters
 from services.orchestrator.engine.running.endings import Endings

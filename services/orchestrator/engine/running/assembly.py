@@ -1,4 +1,4 @@
-"""Puts together what a turn of a saga needs."""
+"""Builds the parts of a replica that run turns."""
 
 from typing import Any
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+BATCH_MAX: Final = 100
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -15,12 +17,9 @@ class Batcher(Generic[Item, Answer]):
     itself raises, the items are tried one by one, so that one bad item does not fail the others.
     """
 
-    def __init__(
-        self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]], *, limit: int = 100
-    ) -> None:
-        """Take the work, and how many items it gets at once."""
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]) -> None:
+        """Take the work; it gets `BATCH_MAX` items at most."""
         self._work = work
-        self._limit = limit
         self._queue: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._working: asyncio.Task[None] | None = None
 
@@ -35,7 +34,7 @@ class Batcher(Generic[Item, Answer]):
     async def _run(self) -> None:
         try:
             while self._queue:
-                batch, self._queue = self._queue[: self._limit], self._queue[self._limit :]
+                batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
                 await self._answer(batch)
         finally:
             self._working = None

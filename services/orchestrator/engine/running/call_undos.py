@@ -16,7 +16,7 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import TerminalError
 from services.orchestrator.engine.model.records import Saga, Undo, Wait
 from services.orchestrator.engine.model.states import Outcome
-from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict
+from services.orchestrator.engine.running.attempts import Attempted, Caller, Verdict
 from services.orchestrator.engine.running.lease import now_of
 from services.orchestrator.engine.running.retrying import until_answered
 

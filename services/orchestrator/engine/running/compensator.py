@@ -14,8 +14,8 @@ from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.records import Alarm, Attention, Saga, Undo, UndoStatus, Wait
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
 from services.orchestrator.engine.model.states import COMPENSATING, LEASED, Outcome, RunState
+from services.orchestrator.engine.running.attempts import OK, Attempted, Verdict, error_info
 from services.orchestrator.engine.running.call_undos import CalledSagaLives, CallUndos, CancelCalled
-from services.orchestrator.engine.running.calls import OK, Attempted, Verdict, error_info
 from services.orchestrator.engine.running.lease import Lease, now_of
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.tools import Tools

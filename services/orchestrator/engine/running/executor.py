@@ -29,7 +29,7 @@ from services.orchestrator.engine.model.errors import Divergence, EngineError, L
 from services.orchestrator.engine.model.flush import NEWS
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import FORWARD, LEASED, WAITING, Outcome, RunState
-from services.orchestrator.engine.running.calls import Attempted, error_info
+from services.orchestrator.engine.running.attempts import Attempted, error_info
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.endings import describe, encode_output
 from services.orchestrator.engine.running.lease import now_of

@@ -1,4 +1,4 @@
-"""Limits how many sagas run that may kill their replicas run at once; before its last loss, one runs alone."""
+"""Limits how many sagas that may kill their replicas run at once; before its last loss, such a saga runs alone."""
 
 import asyncio
 from collections import deque

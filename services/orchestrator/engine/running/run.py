@@ -9,7 +9,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import RunStep, WaitChild, WaitSignal
 from services.orchestrator.engine.model.errors import Divergence, StepBarred
 from services.orchestrator.engine.model.records import LogRecord, Saga, Signal, SignalKind, Wait
-from services.orchestrator.engine.running.calls import Attempted, error_info
+from services.orchestrator.engine.running.attempts import Attempted, error_info
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease

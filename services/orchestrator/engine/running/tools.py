@@ -6,7 +6,7 @@ from services.chassis.clock import Clock
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.settings import EngineSettings
-from services.orchestrator.engine.running.calls import Caller
+from services.orchestrator.engine.running.attempts import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.endings import Endings
 from services.orchestrator.engine.running.loader import Loader

@@ -20,7 +20,7 @@ from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, Payl
 from services.orchestrator.engine.model.flush import APPLIED, LOST, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Call, LogRecord, Undo
 from services.orchestrator.engine.model.states import FORWARD, LEASED
-from services.orchestrator.engine.running.calls import Attempted, Verdict, rolled_back
+from services.orchestrator.engine.running.attempts import Attempted, Verdict, rolled_back
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.retrying import RETRY_MAX_S, RETRY_S, until_answered
 from services.orchestrator.engine.running.run import Run
