@@ -1,7 +1,7 @@
-"""Idempotency keys: the first answer is given again, word for word.
+"""Answering requests with an idempotency key: a repeat gets the first answer, word for word.
 
-A start is written in one transaction with its answer. Everything else the engine settles in transactions of its own, so
-none is held over the work here: what it does once for a request claims the key in there.
+A start is written in one transaction with its answer. All other operations run in transactions of the engine, which
+claim the key in there; the answer is stored afterwards.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ class KeyedAnswers:
 
     @property
     def once(self) -> Once | None:
-        """Return what the engine knows the request by, when it is sent again; None if it has no key."""
+        """Return what the engine recognises a repeat of the request by; None if it has no key."""
         return None if self.key is None else Once(request_name_of(self.key), claiming(self.key, self.wired.clock))
 
     async def answer(self, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:

@@ -26,7 +26,7 @@ from services.orchestrator.api.errors import (
     VersionElsewhere,
 )
 from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.payment_signals import captured
+from services.orchestrator.api.payment_signals import settle_captured
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.shapes import SagaId, actor
@@ -174,7 +174,7 @@ async def _resolve(wired: Resources, awakeable_id: str, value: Any, *, by: str) 
     if told.order_id is not None:
         facts["order_id"] = told.order_id
     money = PaymentCaptured(payment_id=told.payment_id, transaction_id=told.transaction_id, amount=told.amount)
-    return await captured(wired.operations, awakeable_id, money, by=by, facts=facts)
+    return await settle_captured(wired.operations, awakeable_id, money, by=by, facts=facts)
 
 
 def _answer(settled: Settlement) -> StoredAnswer:

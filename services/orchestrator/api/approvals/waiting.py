@@ -1,4 +1,4 @@
-"""What waits for a decision: a list for programs as JSON, and the same list as a page for people."""
+"""The list of orders that wait for a decision: as JSON for programs, as a page for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,7 +107,7 @@ async def _listed(wired: Resources, cursor: str | None, limit: int) -> _Listed:
 
 
 def _legible(wired: Resources, promise: OpenPromise) -> PlacedOrder | None:
-    """Read the order that waits; one that cannot be read must not hide those beside it."""
+    """Return the waiting order, None if it is unreadable: it must not hide the others."""
     try:
         return wired.read_order(promise.input)
     except PayloadError as error:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar, get_origin
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.authoring.names import checked_name, checked_promise, checked_workflow
+from services.orchestrator.engine.authoring.names import checked_name, require_promise_name, require_workflow_name
 from services.orchestrator.engine.authoring.signature import require_arguments, signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownSignal, UnknownVersion, UnknownWorkflow
@@ -146,12 +146,12 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
         _require_async(undo, f"the undo {getattr(undo, '__name__', undo)!r} of workflow {name!r}")
     named_undos = _by_name(name, "undos", ((undo.__name__, undo) for undo in undos))
     named_shapes = _by_name(name, "awakeables", ((shape_name(shape), shape) for shape in awakeables))
-    checked_workflow(name, version)
+    require_workflow_name(name, version)
     checked_policy(f"undo_retry= of workflow {name!r}", undo_retry)
     for one in (*named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
         checked_name(f"a name that workflow {name!r} declares", one)
     for promise in promises or ():
-        checked_promise(name, promise)
+        require_promise_name(name, promise)
     if CANCEL_CALL in named_undos:
         raise ValueError(f"workflow {name!r} has an undo {CANCEL_CALL!r}, which is the engine's own name")
 
@@ -174,7 +174,7 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     return define
 
 
-def checked_definition(what: str, definition: WorkflowDefinition) -> None:
+def require_definition(what: str, definition: WorkflowDefinition) -> None:
     """TypeError unless `definition` is one: authors also pass a name or a function."""
     if not isinstance(definition, WorkflowDefinition):
         raise TypeError(f"{what} must be a definition, as @workflow makes it, not a {type(definition).__name__}")

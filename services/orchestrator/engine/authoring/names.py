@@ -37,7 +37,7 @@ def name_of(fn: object) -> str:
     return name
 
 
-def checked_workflow(name: str, version: int) -> None:
+def require_workflow_name(name: str, version: int) -> None:
     """Check the name and the version of a workflow; errors as of `checked_name`, and ValueError."""
     if len(checked_name("the name of a workflow", name)) > WORKFLOW_NAME_MAX:
         raise ValueError(f"the name of a workflow has at most {WORKFLOW_NAME_MAX} characters, not {len(name)}")
@@ -45,7 +45,7 @@ def checked_workflow(name: str, version: int) -> None:
         raise ValueError(f"the version of workflow {name!r} must be a whole number from 1 on, not {version!r}")
 
 
-def checked_promise(workflow: str, name: str) -> None:
+def require_promise_name(workflow: str, name: str) -> None:
     """Check the name of a promise; errors as of `checked_name`, and ValueError if it cannot be in a URL."""
     if re.fullmatch(PROMISE_NAME, checked_name(f"a name that workflow {workflow!r} declares", name)) is None:
         raise ValueError(

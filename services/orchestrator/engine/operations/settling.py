@@ -12,7 +12,7 @@ from services.chassis.postgres.database import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.calls import ChildEnd
-from services.orchestrator.engine.model.codec import Codec, admitted
+from services.orchestrator.engine.model.codec import Codec, canonical
 from services.orchestrator.engine.model.errors import (
     EngineError,
     InvalidValue,
@@ -231,7 +231,7 @@ class Settling:
         value = proposal.written
         if proposal.error is None and value is None:
             try:
-                value = admitted(self._codec, proposal.value, shape)
+                value = canonical(self._codec, proposal.value, shape)
             except PayloadError as error:
                 raise InvalidValue(f"the value does not have the declared shape: {error.message}") from None
         return signal._replace(

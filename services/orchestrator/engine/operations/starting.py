@@ -10,7 +10,7 @@ from services.chassis.postgres.connection import Connection
 from services.chassis.postgres.database import Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.codec import ERASED, Codec, admitted
+from services.orchestrator.engine.model.codec import ERASED, Codec, canonical
 from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, SagaConflict
 from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.model.saga_ids import saga_id_of
@@ -156,6 +156,6 @@ class Starting:
 
     def _canonical(self, definition: WorkflowDefinition, request: StartRequest) -> str:
         try:
-            return admitted(self._codec, request.input, definition.input_type)
+            return canonical(self._codec, request.input, definition.input_type)
         except PayloadError as error:
             raise InvalidValue(f"the input does not fit workflow {definition.name!r}: {error.message}") from None
