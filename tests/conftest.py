@@ -12,6 +12,7 @@ import pytest
 import structlog
 import uvloop
 
+from services.chassis import garbage
 from services.chassis.postgres.database import Database
 from tests.support import figures, leaks, rows, server, types
 from tests.support.bookings import CREATE, DROP, SCRIPT, Bookings
@@ -27,10 +28,15 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    garbage.pause()
     if not hasattr(config, "workerinput"):
         figures.begin_run()
     if not hasattr(config, "workerinput") and server.RUN_VARIABLE not in os.environ:
         config.stash[RUN] = server.lead_run()
+
+
+def pytest_collection_finish() -> None:
+    garbage.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

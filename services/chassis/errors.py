@@ -1,8 +1,7 @@
 """What goes wrong, as classes; `problems.py` alone knows the HTTP status.
 
-The errors of the chassis, and the roots of all others: those of session and shipping are in their `domain/errors.py`,
-the orchestrator's in `api/errors.py` and `engine/model/errors.py`. An exception that only steers our own code, such as
-`LockTaken` of `connection.py`, is no part of the tree and stands where it is raised.
+The errors of the chassis, and the roots of all others, which stand in the `errors.py` of domains, engine and api. An
+exception that only steers our own code, such as `LockTaken` of `connection.py`, stands where it is raised.
 
 OrderSagaError
 ├── SettingsError                 the service may not start
@@ -14,7 +13,8 @@ OrderSagaError
 │   ├── Unauthenticated
 │   ├── Forbidden
 │   ├── NotFound
-│   │   └── UnknownRoute
+│   │   ├── UnknownRoute
+│   │   └── DeadLetterUnknown
 │   ├── MethodNotAllowed
 │   ├── Conflict
 │   │   └── InFlight
@@ -97,10 +97,16 @@ class RequestError(OrderSagaError):
     """The request cannot be served.
 
     `final`: a business refusal that will not change; it is stored under the request's idempotency key.
+    `retry_after_s`: how many seconds later the caller may try again; None where that would change nothing.
     """
 
     code = "request-error"
     final: ClassVar[bool] = False
+    retry_after_s: float | None = None
+
+    def __init__(self, message: str | None = None, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s or self.retry_after_s
 
 
 class Malformed(RequestError):
@@ -139,6 +145,12 @@ class UnknownRoute(NotFound):
     code = UNKNOWN_ROUTE
 
 
+class DeadLetterUnknown(NotFound):
+    """No refused message has this id; it may have been sent again, delivered or discarded meanwhile."""
+
+    code = "dead-letter-unknown"
+
+
 class MethodNotAllowed(RequestError):
     """This path does not answer to this method."""
 
@@ -155,10 +167,7 @@ class InFlight(Conflict):
     """A request with this idempotency key is still running."""
 
     code = "in-flight"
-
-    def __init__(self, message: str | None = None, *, retry_after_s: float = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    retry_after_s: float = 1
 
 
 class Gone(RequestError):
@@ -228,20 +237,14 @@ class TooManyRequests(RequestError):
     """Too many requests; come back later."""
 
     code = "too-many-requests"
-
-    def __init__(self, message: str | None = None, *, retry_after_s: float = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    retry_after_s: float = 1
 
 
 class Unavailable(RequestError):
     """The service cannot answer now; come back later."""
 
     code = "unavailable"
-
-    def __init__(self, message: str | None = None, *, retry_after_s: float = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    retry_after_s: float = 1
 
 
 class RemoteError(OrderSagaError):

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints
 from services.contracts.base import Contract, Identifier, Secret
 from services.contracts.money import Money
 from services.contracts.session import Address, Attempt, OrderItem
-from services.contracts.texts import KeptReason
+from services.texts import KeptReason
 
 SAGA_CANCELLED = "saga-cancelled"
 """The code of the 409 to a cancel of a saga that has ended as cancelled: what was asked for has come about."""

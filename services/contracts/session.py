@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from services.contracts.base import Contract, Identifier
 from services.contracts.countries import assigned
 from services.contracts.money import Money
-from services.contracts.texts import Title, readable
+from services.texts import Title, readable
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ATTEMPTS_MAX: Final = 1_000_000

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, get_args
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import upkeep
+from services.chassis import dead_letters, upkeep
 from services.chassis.app import Chassis, build_app
 from services.chassis.clock import Clock
 from services.chassis.hooks import ChassisHooks
@@ -78,6 +78,7 @@ ROUTERS: Final = (
     login.router,
     audit.router,
     erasure.router,
+    dead_letters.router,
 )
 
 

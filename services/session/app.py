@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import upkeep
+from services.chassis import dead_letters, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.hooks import ChassisHooks
@@ -48,6 +48,7 @@ ROUTERS: Final = (
     erasure.router,
     reservations.router,
     events.router,
+    dead_letters.router,
 )
 
 

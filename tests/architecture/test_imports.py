@@ -1,13 +1,12 @@
 """Who may import whom, and what importing may do."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.tree import PRODUCT, ROOT, SERVICES, modules, run, tool
+from tests.support.tree import PRODUCT, SERVICES, copy_alone, modules, run, tool
 
 IMPORT_ALL = """
 import asyncio, importlib, socket, sys, threading
@@ -45,11 +44,7 @@ def test_importing_creates_nothing() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_needs_no_other_service(service: str, tmp_path: Path) -> None:
     """With the other services' folders removed, every module of a service imports and its app is made."""
-    (tmp_path / "services").mkdir()
-    shutil.copy(ROOT / "services" / "__init__.py", tmp_path / "services")
-    for folder in ("chassis", "contracts", service):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "services" / folder, tmp_path / "services" / folder, ignore=ignored)
+    copy_alone(service, tmp_path)
     names = modules("services/chassis", "services/contracts", f"services/{service}")
     env = {
         "PATH": os.environ["PATH"],

@@ -1,5 +1,6 @@
 """The repository as the architecture tests see it: its files, and commands run from its root."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,12 @@ def modules(*folders: str) -> list[str]:
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in python_files(*folders)
     ]
+
+
+def copy_alone(service: str, into: Path) -> None:
+    """Copy what a service may need, and nothing of the other services."""
+    others = [name for name in SERVICES if name != service]
+    shutil.copytree(ROOT / "services", into / "services", ignore=shutil.ignore_patterns("__pycache__", *others))
 
 
 def run(

@@ -1,5 +1,4 @@
--- The concurrency contract of messages between services. Every statement that takes a lock is here; those by
--- which an operator frees a blocked key are in docs/operations.md.
+-- The concurrency contract of messages between services. Every statement that takes a lock is here.
 --
 -- outbox_keys has one row for each ordering key with messages to send; the row is deleted with the last message. Its row lock
 -- protects the key. outbox has the messages; `seq` is their order within a key.
@@ -148,6 +147,48 @@ set leased = false,
     blocked_at = coalesce(cast(:now as timestamptz), clock_timestamp())
 from dead
 where k.key = dead.key
+
+-- name: find_dead
+-- Oldest first.
+select o.id, o.key, o.service, o.method, o.path, o.name, o.created_at, o.dead_at, o.dead_code, o.dead_detail,
+       (select count(*) from outbox behind where behind.key = o.key and behind.seq > o.seq) as held_up
+from outbox o
+where o.dead_at is not null and {conditions}
+order by o.dead_at, o.id
+limit :limit
+
+-- name: behind
+(o.dead_at, o.id) > (:dead_at, :id)
+
+-- name: send_dead_again
+-- Frees the key of a dead letter, which is then the next one to be sent. Nothing if it is no dead letter any more: who comes
+-- second waits for the key's row, and finds that it is not blocked.
+with freed as (
+    update outbox_keys k
+    set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+    from outbox o
+    where o.id = :id and o.dead_at is not null and k.key = o.key and k.blocked_at is not null
+    returning k.key
+)
+update outbox o
+set dead_at = null, dead_code = null, dead_detail = null
+from freed
+where o.id = :id and o.key = freed.key
+returning o.id, o.key, o.name
+
+-- name: discard_dead
+-- Likewise, but what follows the dead letter is the next to be sent; a relay takes away a key that nothing follows for.
+with freed as (
+    update outbox_keys k
+    set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+    from outbox o
+    where o.id = :id and o.dead_at is not null and k.key = o.key and k.blocked_at is not null
+    returning k.key
+)
+delete from outbox o
+using freed
+where o.id = :id and o.key = freed.key
+returning o.id, o.key, o.name
 
 -- name: measure_outbox
 -- The oldest key is the first entry of an index, however many keys there are. Dead letters are counted one by one: they are few.

@@ -14,7 +14,6 @@ from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import RequestModel
 from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.contracts.orchestrator import CancelSaga
-from services.contracts.texts import KeptReason, Reason
 from services.orchestrator.api.errors import (
     SagaCancelled,
     SagaFinal,
@@ -29,6 +28,7 @@ from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Wired
 from services.orchestrator.api.shapes import SagaId, SagaShown, actor, reason_of, saga_shown
 from services.orchestrator.engine import Once
+from services.texts import KeptReason, Reason
 
 router = APIRouter(
     tags=["operations"],

@@ -11,8 +11,8 @@ from services.chassis.errors import Fault, Invalid
 from services.chassis.inbound.auth import Principal
 from services.contracts.base import SEALED
 from services.contracts.orchestrator import CancelSaga, EraseUser
-from services.contracts.texts import readable_lines
 from services.orchestrator.engine import SagaEnd, SagaView, StepView
+from services.texts import readable_lines
 
 _SECRET = frozenset({"payment_token", "shipping_address", "address", SEALED})
 _REDACTED = "[redacted]"

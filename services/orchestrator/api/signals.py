@@ -14,7 +14,6 @@ from services.chassis.inbound.problems import problem_of, problem_responses
 from services.chassis.inbound.requests import RequestModel
 from services.chassis.inbound.strict_json import canonical
 from services.contracts.base import Identifier
-from services.contracts.texts import Remark
 from services.orchestrator.api.errors import (
     InvalidPayload,
     SagaUnknown,
@@ -32,6 +31,7 @@ from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.shapes import SagaId, actor
 from services.orchestrator.engine import PROMISE_NAME, Settlement
 from services.orchestrator.workflows import PaymentCaptured
+from services.texts import Remark
 
 router = APIRouter(
     tags=["signals"],

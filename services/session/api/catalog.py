@@ -13,12 +13,12 @@ from services.chassis.inbound.requests import Identifier, Limit, PathId, Request
 from services.chassis.inbound.response_headers import LINK, with_header
 from services.contracts.base import Contract
 from services.contracts.money import Money
-from services.contracts.texts import Title
 from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_PRICE_MINOR, Product
 from services.session.domain.errors import CurrencyFixed, StockHeld
 from services.session.domain.stock import MAX_STOCK
 from services.session.store import products
+from services.texts import Title
 
 router = APIRouter(prefix="/catalog", tags=["catalog"])
 

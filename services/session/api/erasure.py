@@ -16,11 +16,11 @@ from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.postgres.connection import Connection
 from services.contracts.base import Contract
-from services.contracts.texts import Reason
 from services.session.api.resources import Wired
 from services.session.domain.errors import OrdersOpen
 from services.session.messages import erase_user
 from services.session.store import erasure
+from services.texts import Reason
 
 router = APIRouter(tags=["customers"])
 

@@ -1,8 +1,5 @@
 """Orders over HTTP, as their customer sees them; and the request to cancel one."""
 
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from datetime import datetime
 from typing import Annotated
 
@@ -10,10 +7,10 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 from pydantic import Field
 
-from services.chassis.clock import in_utc
-from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
+from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
 from services.chassis.inbound.answering import answer_once
 from services.chassis.inbound.auth import Customer
+from services.chassis.inbound.cursors import Cursor, read_cursor, write_cursor
 from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Limit, PathId, RequestModel
@@ -25,12 +22,12 @@ from services.contracts.base import Contract
 from services.contracts.events import OrderStatus, PaymentSummary, ShipmentSummary
 from services.contracts.money import Money
 from services.contracts.session import Address, OrderItem
-from services.contracts.texts import Reason
 from services.session.api.resources import Wired
 from services.session.domain.errors import CancelRefused, OrderEnded, OrderShipped
 from services.session.domain.order import UNREADABLE, Order, Position, is_cancellable
 from services.session.messages import cancel_saga, order_items
 from services.session.store import orders
+from services.texts import Reason
 
 router = APIRouter(prefix="/users/{user_id}/orders", tags=["orders"])
 
@@ -135,15 +132,17 @@ async def list_orders(
     user_id: PathId,
     wired: Wired,
     status: Annotated[OrderStatus | None, Query()] = None,
-    cursor: Annotated[str | None, Query(max_length=300)] = None,
+    cursor: Cursor = None,
     limit: Limit = 50,
 ) -> OrderPage:
     """Return the user's orders, newest first, page by page."""
+    after = None if cursor is None else Position(*read_cursor(cursor))
     async with wired.database.autocommit() as conn:
-        items, after = await orders.page(
-            conn, user_id, status=status, after=_position(cursor), limit=limit, sealer=wired.sealer
-        )
-    return OrderPage(items=[order_view(order) for order in items], next_cursor=after and _cursor(after))
+        items, last = await orders.page(conn, user_id, status=status, after=after, limit=limit, sealer=wired.sealer)
+    return OrderPage(
+        items=[order_view(order) for order in items],
+        next_cursor=last and write_cursor(last.placed_at, last.order_id),
+    )
 
 
 @router.get("/{order_id}", summary="One order", responses=problem_responses(NotFound))
@@ -188,20 +187,3 @@ async def cancel_order(
     response = await answer_once(wired.database, wired.clock, key, cancel)
     wired.relay.nudge()
     return response
-
-
-def _cursor(position: Position) -> str:
-    return urlsafe_b64encode(json.dumps([position.placed_at.isoformat(), position.order_id]).encode()).decode()
-
-
-def _position(cursor: str | None) -> Position | None:
-    if cursor is None:
-        return None
-    try:
-        placed_at, order_id = json.loads(urlsafe_b64decode(cursor.encode("ascii")))
-        position = Position(in_utc(datetime.fromisoformat(placed_at)), str(order_id))
-    except (ValueError, TypeError, Base64Error) as error:
-        raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")]) from error
-    if "\x00" in position.order_id or not position.order_id.isascii():
-        raise Invalid(faults=[Fault("query.cursor", "not a cursor of this listing")])
-    return position

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -11,19 +10,9 @@ import httpx
 import pytest
 
 from dev.postgres import free_port
-from tests.support.tree import ROOT, SERVICES
+from tests.support.tree import SERVICES, copy_alone
 
 PATIENCE_S = 60
-
-
-def alone(service: str, into: Path) -> None:
-    """Copy what a service may need, and nothing of the other services."""
-    (into / "services").mkdir()
-    shutil.copy(ROOT / "services" / "__init__.py", into / "services")
-    for folder in ("chassis", "contracts", service):
-        shutil.copytree(
-            ROOT / "services" / folder, into / "services" / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
 
 
 async def ready(url: str, process: asyncio.subprocess.Process) -> bool:
@@ -46,7 +35,7 @@ def addresses(session_url: str, shipping_url: str, orchestrator_url: str) -> dic
 @pytest.mark.parametrize("service", SERVICES)
 async def test_a_service_runs_alone(service: str, tmp_path: Path, addresses: dict[str, str]) -> None:
     """As a process, from a tree without the others, a service becomes ready, and ends well when it is told to."""
-    alone(service, tmp_path)
+    copy_alone(service, tmp_path)
     port = free_port()
     env = {
         "PATH": os.environ["PATH"],

@@ -29,6 +29,9 @@ ROUTES: list[tuple[str, str, Any, str]] = [
     ("POST", "/awakeables/awk_x/reject", {"code": "c"}, SERVICE),
     ("GET", "/approvals", None, ADMIN),
     ("GET", "/audit", None, ADMIN),
+    ("GET", "/dead-letters", None, ADMIN),
+    ("POST", "/dead-letters/m/retry", {"reason": "r"}, ADMIN),
+    ("POST", "/dead-letters/m/discard", {"reason": "r"}, ADMIN),
 ]
 
 

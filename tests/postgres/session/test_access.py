@@ -42,6 +42,9 @@ ROUTES = [
     Route("DELETE", "/reservations/order-1?attempt=1", "service"),
     Route("POST", "/checkouts/order-1/executed", "service", {"attempt": 1}),
     Route("POST", "/events", "service", EVENT),
+    Route("GET", "/dead-letters", "admin"),
+    Route("POST", "/dead-letters/msg-1/retry", "admin", {"reason": "mended"}),
+    Route("POST", "/dead-letters/msg-1/discard", "admin", {"reason": "needless"}),
 ]
 
 
@@ -63,7 +66,8 @@ def test_every_route_is_listed(shop: Shop) -> None:
             route.path.split("?")[0]
             .replace("alice", "{user_id}")
             .replace("carol", "{user_id}")
-            .replace("order-1", "{order_id}"),
+            .replace("order-1", "{order_id}")
+            .replace("msg-1", "{message_id}"),
         )
         for route in ROUTES
     }
@@ -97,7 +101,9 @@ async def test_callers(shop: Shop, clock: ManualClock, route: Route) -> None:
     for caller, headers in callers.items():
         answer = await call(shop, route, headers)
         if caller == route.caller:
-            assert answer.status_code not in {401, 403, 404}, answer.text
+            is_unknown = answer.status_code == 404 and answer.json()["code"] != "dead-letter-unknown"
+            assert not is_unknown, answer.text
+            assert answer.status_code not in {401, 403}, answer.text
         else:
             check_refused(answer, 403, "forbidden")
     bad: tuple[dict[str, str], ...] = (

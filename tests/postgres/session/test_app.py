@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,8 +17,7 @@ from services.session.settings import SessionSettings
 from tests.postgres.session.conftest import SHELVES
 from tests.postgres.session.shop import Shop, opened
 from tests.support.clock import ManualClock
-
-ROOT = Path(__file__).parents[3]
+from tests.support.tree import copy_alone
 
 
 async def test_health(shop: Shop) -> None:
@@ -96,9 +94,7 @@ async def test_two_replicas_are_one_service(session_database: Database, session_
 @pytest.mark.scenario("RC1")
 def test_the_process_lives_alone_and_keeps_what_it_acknowledged(session_url: str, tmp_path: Path) -> None:
     """`python -m services.session` runs without the other services' folders; after kill -9 nothing is lost."""
-    for package in ("chassis", "contracts", "session"):
-        shutil.copytree(ROOT / "services" / package, tmp_path / "services" / package)
-    shutil.copy(ROOT / "services" / "__init__.py", tmp_path / "services")
+    copy_alone("session", tmp_path)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -25,7 +25,6 @@ from services.chassis.inbound.idempotency import PARAMETER, StoredAnswer, idempo
 from services.chassis.inbound.limits import vouch
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.routes import opened_by_link
-from services.contracts.texts import Remark
 from services.orchestrator.api.approvals import typed_reasons
 from services.orchestrator.api.approvals.decisions import Bearer, Decision, case_of, decide
 from services.orchestrator.api.approvals.login import UNDECIDED
@@ -44,6 +43,7 @@ from services.orchestrator.api.keyed import KeyedAnswers
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.sign_in import SignedIn
+from services.texts import Remark
 
 router = APIRouter(tags=["approvals"])
 

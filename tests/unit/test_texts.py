@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.contracts.countries import COUNTRIES
 from services.contracts.session import Address, GivenAddress
-from services.contracts.texts import Reason, Remark, Title
+from services.texts import Reason, Remark, Title
 
 ADA = {"name": "Ada", "street": "1 Row", "city": "London", "postal_code": "N1", "country": "GB"}
 GOOD = [

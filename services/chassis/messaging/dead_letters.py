@@ -1,0 +1,64 @@
+"""Dead letters: messages that their receivers have refused, each of which holds up what follows for its key.
+
+By their key's row lock two administrators, and an administrator and a relay, do not get into each other's way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.chassis.errors import DeadLetterUnknown
+from services.chassis.messaging.queries import queries
+from services.chassis.postgres.connection import Connection
+from services.chassis.postgres.sql import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A refused message without its body, which may hold secrets; `held_up` counts the messages that wait behind it."""
+
+    id: str
+    key: str
+    service: str
+    method: str
+    path: str
+    name: str
+    created_at: datetime
+    dead_at: datetime
+    dead_code: str
+    dead_detail: str
+    held_up: int
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """The message that was a dead letter, and the key that goes on."""
+
+    id: str
+    key: str
+    name: str
+
+
+async def find(conn: Connection, *, after: tuple[datetime, str] | None, limit: int) -> Sequence[DeadLetter]:
+    """Return dead letters, those that were refused first before others; `after` is time and id of the last one seen."""
+    statement = queries().narrowed("find_dead", None if after is None else "behind")
+    dead_at, message_id = after or (None, None)
+    rows = await conn.fetch(statement, {"dead_at": dead_at, "id": message_id, "limit": limit})
+    return [DeadLetter(**dict(row)) for row in rows]
+
+
+async def send_again(conn: Connection, message_id: str, *, now: datetime | None) -> Freed:
+    """Make a dead letter the next message of its key; DeadLetterUnknown if it is none."""
+    return await _freed(conn, queries()["send_dead_again"], message_id, now)
+
+
+async def discard(conn: Connection, message_id: str, *, now: datetime | None) -> Freed:
+    """Delete a dead letter, and let what follows it leave; DeadLetterUnknown if it is none."""
+    return await _freed(conn, queries()["discard_dead"], message_id, now)
+
+
+async def _freed(conn: Connection, statement: Statement, message_id: str, now: datetime | None) -> Freed:
+    row = await conn.first(statement, {"id": message_id, "now": now})
+    if row is None:
+        raise DeadLetterUnknown
+    return Freed(**dict(row))
