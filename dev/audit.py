@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dev import tell
+from dev import terminal
 from dev.layout import ROOT
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -33,7 +33,7 @@ def audited(lock: str) -> dict[str, Any] | str:
 def judge(lock: str, found: dict[str, Any] | str) -> tuple[int, bool]:
     """Tell what was found; return how many packages have a known vulnerability, and whether all were looked up."""
     if isinstance(found, str):
-        tell.warn(f"{lock}: NOT AUDITED, no advisory service could be asked: {found}")
+        terminal.warn(f"{lock}: NOT AUDITED, no advisory service could be asked: {found}")
         return 0, False
     packages = found["dependencies"]
     skipped = [package for package in packages if "skip_reason" in package]
@@ -41,15 +41,17 @@ def judge(lock: str, found: dict[str, Any] | str) -> tuple[int, bool]:
     for package in bad:
         ids = ", ".join(vulnerability["id"] for vulnerability in package["vulns"])
         fixed = sorted({version for vulnerability in package["vulns"] for version in vulnerability["fix_versions"]})
-        tell.fail(f"{lock}: {package['name']} {package['version']}: {ids}; fixed in {', '.join(fixed) or 'no version'}")
+        terminal.fail(
+            f"{lock}: {package['name']} {package['version']}: {ids}; fixed in {', '.join(fixed) or 'no version'}"
+        )
     looked_up = len(packages) - len(skipped)
     if looked_up == 0:
-        tell.warn(f"{lock}: NOT AUDITED, the advisory service knows none of the {len(packages)} packages from here")
+        terminal.warn(f"{lock}: NOT AUDITED, the advisory service knows none of the {len(packages)} packages from here")
     elif skipped:
         names = ", ".join(package["name"] for package in skipped)
-        tell.warn(f"{lock}: {looked_up} of {len(packages)} packages audited; not audited: {names}")
+        terminal.warn(f"{lock}: {looked_up} of {len(packages)} packages audited; not audited: {names}")
     else:
-        tell.done(f"{lock}: {looked_up} packages audited, {len(bad)} with known vulnerabilities")
+        terminal.done(f"{lock}: {looked_up} packages audited, {len(bad)} with known vulnerabilities")
     return len(bad), not skipped
 
 

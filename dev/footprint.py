@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from dev import tell
+from dev import terminal
 from dev.demo.stage import own_stack
 from dev.demo.world import World
 
@@ -92,22 +92,22 @@ async def orders(world: World, count: int, first: int) -> None:
 
 def show(tables: Tables, wal: int, commits: Mapping[str, int], count: int) -> None:
     """Print the figures per order as a table of the documentation."""
-    tell.say("| database | table | rows inserted | updated | deleted | bytes kept, with indexes |")
-    tell.say("|---|---|---|---|---|---|")
+    terminal.say("| database | table | rows inserted | updated | deleted | bytes kept, with indexes |")
+    terminal.say("|---|---|---|---|---|---|")
     total = Used(0, 0, 0, 0)
     for (service, name), used in sorted(tables.items(), key=lambda item: (item[0][0], -item[1].bytes)):
         if used.inserted or used.updated or used.deleted:
-            tell.say(
+            terminal.say(
                 f"| {service} | `{name}` | {used.inserted / count:.2f} | {used.updated / count:.2f} "
                 f"| {used.deleted / count:.2f} | {used.bytes / count:,.0f} |"
             )
         total = Used(*(a + b for a, b in zip(_values(total), _values(used), strict=True)))
-    tell.say(
+    terminal.say(
         f"| all | | {total.inserted / count:.1f} | {total.updated / count:.1f} | {total.deleted / count:.1f} "
         f"| {total.bytes / count:,.0f} |"
     )
     by_service = ", ".join(f"{service} {number / count:.1f}" for service, number in commits.items())
-    tell.say(f"\nWAL {wal / count:,.0f} bytes per order; commits per order: {by_service}; over {count} orders.")
+    terminal.say(f"\nWAL {wal / count:,.0f} bytes per order; commits per order: {by_service}; over {count} orders.")
 
 
 def _values(used: Used) -> tuple[int, int, int, int]:

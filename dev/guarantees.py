@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dev import tell
+from dev import terminal
 from dev.figures import Figure, best, gathered, keep, kept, table
 from dev.layout import ROOT
 
@@ -129,12 +129,12 @@ def main() -> int:
     options, more = parser.parse_known_args()
     if options.show:
         for line in table(best(gathered())):
-            tell.say(line)
+            terminal.say(line)
         return 0
     failed = run_falsifiers(more) if options.full else 0
     for line in table(publish()):
-        tell.say(line)
-    tell.done(f"{PAGE.relative_to(ROOT)} is written")
+        terminal.say(line)
+    terminal.done(f"{PAGE.relative_to(ROOT)} is written")
     return failed
 
 

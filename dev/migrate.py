@@ -3,9 +3,9 @@
 import asyncio
 import sys
 
-from dev import record, tell, tool
+from dev import stack_record, terminal, tool
+from dev.data_lock import only_one
 from dev.databases import provided
-from dev.holding import only_one
 from dev.layout import Layout
 from migrations.runner import upgrade
 
@@ -13,7 +13,7 @@ from migrations.runner import upgrade
 async def migrate(urls: dict[str, str]) -> None:
     for service, url in urls.items():
         changed = await upgrade(service, url)
-        tell.done(f"{service:<12} {'migrated' if changed else 'is at the newest schema'}")
+        terminal.done(f"{service:<12} {'migrated' if changed else 'is at the newest schema'}")
 
 
 async def migrate_at_rest(layout: Layout) -> None:
@@ -24,8 +24,8 @@ async def migrate_at_rest(layout: Layout) -> None:
 def main() -> int:
     layout = Layout.read()
     try:
-        asyncio.run(migrate(record.read(layout).databases))
-    except record.NotRunningError:
+        asyncio.run(migrate(stack_record.read(layout).databases))
+    except stack_record.NotRunningError:
         with only_one(layout):
             asyncio.run(migrate_at_rest(layout))
     return 0

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dev import tell
+from dev import terminal
 from dev.layout import ROOT
 
 FOLDER = ROOT / "docs" / "openapi"
@@ -171,12 +171,12 @@ def main() -> int:
     found = documents()
     changes = [f"{service}: {change}" for service in found for change in breaking(promised(service), found[service])]
     for change in changes:
-        tell.fail(change)
+        terminal.fail(change)
     if changes and not wanted.breaking:
         return 1
     for service, document in found.items():
         file_of(service).write_text(written(document))
-        tell.done(f"{file_of(service).relative_to(FOLDER.parent.parent)}")
+        terminal.done(f"{file_of(service).relative_to(FOLDER.parent.parent)}")
     return 0
 
 

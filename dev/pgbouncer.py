@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dev import postgres, tell
+from dev import postgres, terminal
 from dev.layout import HOST, ROOT
 from dev.ports import in_use
 
@@ -133,7 +133,7 @@ def main() -> int:
     if not any(word.startswith("tests/") for word in words):
         words += TESTS
     if reason := why_not():
-        tell.warn(f"SKIPPED: {reason}")
+        terminal.warn(f"SKIPPED: {reason}")
         return 0
     data = Path(tempfile.mkdtemp(prefix="order-saga-pooled-"))
     try:
@@ -141,7 +141,7 @@ def main() -> int:
         try:
             pooler = start(server.url())
             major, minor = version()
-            tell.done(f"PgBouncer {major}.{minor} in transaction mode on {HOST}:{pooler.port}")
+            terminal.done(f"PgBouncer {major}.{minor} in transaction mode on {HOST}:{pooler.port}")
             try:
                 env = os.environ | {DIRECT_VARIABLE: server.url(), POOLER_VARIABLE: pooler.url("postgres")}
                 return subprocess.run(

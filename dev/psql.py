@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from dev import record, tell, tool
+from dev import stack_record, terminal, tool
+from dev.data_lock import only_one
 from dev.databases import provided
-from dev.holding import only_one
 from dev.layout import Layout
 from dev.postgres import binary
 from services.chassis.postgres.connecting import address_of
@@ -63,14 +63,16 @@ def chosen(words: list[str]) -> tuple[str | None, list[str]]:
 def main() -> int:
     service, words = chosen(sys.argv[1:])
     if service is None:
-        tell.fail(f"there is no database of {words[0]!r}: ARGS= takes {', '.join(SERVICES)}, then psql's own options")
+        terminal.fail(
+            f"there is no database of {words[0]!r}: ARGS= takes {', '.join(SERVICES)}, then psql's own options"
+        )
         return 2
     layout = Layout.read()
     try:
-        url = record.read(layout).databases[service]
-    except record.NotRunningError:
+        url = stack_record.read(layout).databases[service]
+    except stack_record.NotRunningError:
         if not (layout.data / "postgres").exists():
-            tell.fail(f"there is no database in {layout.data} yet: start with `make run`")
+            terminal.fail(f"there is no database in {layout.data} yet: start with `make run`")
             return 1
         with only_one(layout), left_to_psql():
             return asyncio.run(at_rest(layout, service, words))

@@ -3,16 +3,16 @@
 import shutil
 import sys
 
-from dev import postgres, tell, tool
+from dev import postgres, terminal, tool
 from dev.child import end_leftovers
-from dev.holding import AlreadyRunningError, only_one
+from dev.data_lock import AlreadyRunningError, only_one
 from dev.layout import Layout
 
 
 def main() -> int:
     layout = Layout.read()
     if not layout.data.exists():
-        tell.done(f"there is nothing in {layout.data}")
+        terminal.done(f"there is nothing in {layout.data}")
         return 0
     try:
         with only_one(layout):
@@ -20,9 +20,9 @@ def main() -> int:
             postgres.stop(layout.data / "postgres")
             shutil.rmtree(layout.data)
     except AlreadyRunningError as error:
-        tell.fail(f"{str(error).splitlines()[0]}: stop it first")
+        terminal.fail(f"{str(error).splitlines()[0]}: stop it first")
         return 1
-    tell.done(f"removed {layout.data}")
+    terminal.done(f"removed {layout.data}")
     return 0
 
 

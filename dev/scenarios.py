@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 
-from dev import tell
+from dev import terminal
 from dev.layout import ROOT
 
 CATALOGUE = ROOT / "docs" / "scenarios.md"
@@ -76,11 +76,15 @@ def marked(expressions: list[ast.expr]) -> list[str]:
 
 def show(scenario: Scenario, tests: list[str]) -> None:
     mark = (
-        tell.paint("✓", "green") if tests else tell.paint("·", "dim") if scenario.extended else tell.paint("✗", "red")
+        terminal.paint("✓", "green")
+        if tests
+        else terminal.paint("·", "dim")
+        if scenario.extended
+        else terminal.paint("✗", "red")
     )
-    tell.say(f"  {mark} {scenario.name:<6} {scenario.text}")
+    terminal.say(f"  {mark} {scenario.name:<6} {scenario.text}")
     for test in tests:
-        tell.say(tell.paint(f"             {test}", "dim"))
+        terminal.say(terminal.paint(f"             {test}", "dim"))
 
 
 def main() -> int:
@@ -93,16 +97,16 @@ def main() -> int:
             continue
         if scenario.group != group:
             group = scenario.group
-            tell.heading(group)
+            terminal.heading(group)
         show(scenario, tests)
     core = [scenario for scenario in scenarios if not scenario.extended]
     extended = [scenario for scenario in scenarios if scenario.extended]
-    tell.heading("Coverage")
+    terminal.heading("Coverage")
     for what, some in (("core", core), ("extended", extended)):
-        tell.say(f"  {what:<9} {sum(scenario.name in covered for scenario in some)} of {len(some)}")
+        terminal.say(f"  {what:<9} {sum(scenario.name in covered for scenario in some)} of {len(some)}")
     unknown = sorted(set(covered) - {scenario.name for scenario in scenarios})
     if unknown:
-        tell.fail(f"tests name scenarios that {CATALOGUE.relative_to(ROOT)} does not list: {', '.join(unknown)}")
+        terminal.fail(f"tests name scenarios that {CATALOGUE.relative_to(ROOT)} does not list: {', '.join(unknown)}")
     return 1 if unknown else 0
 
 

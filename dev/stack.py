@@ -19,11 +19,11 @@ from contextlib import AsyncExitStack
 
 import httpx
 
-from dev import ports, record, tell, tool, welcome
+from dev import ports, stack_record, terminal, tool, welcome
 from dev.child import Child, end_leftovers
 from dev.credentials import secrets_of
+from dev.data_lock import only_one
 from dev.databases import Databases, keep_running, provided
-from dev.holding import only_one
 from dev.layout import Layout, Part
 from dev.processes import KEEPS_BYTECODE
 from migrations.runner import upgrade
@@ -32,7 +32,7 @@ SIMULATORS = ("payment", "carrier")
 
 
 def report(kind: str, text: str) -> None:
-    {"done": tell.done, "fail": tell.fail, "warn": tell.warn}.get(kind, tell.busy)(text)
+    {"done": terminal.done, "fail": terminal.fail, "warn": terminal.warn}.get(kind, terminal.busy)(text)
 
 
 def environment(layout: Layout, part: Part, databases: Databases) -> dict[str, str]:
@@ -52,7 +52,7 @@ async def migrate(databases: Databases) -> None:
     began = time.monotonic()
     changed = [service for service, url in databases.urls.items() if await upgrade(service, url)]
     what = f"migrated {', '.join(changed)}" if changed else "schemas are the newest"
-    tell.done(f"{what} {tell.paint(f'({time.monotonic() - began:.1f} s)', 'dim')}")
+    terminal.done(f"{what} {terminal.paint(f'({time.monotonic() - began:.1f} s)', 'dim')}")
 
 
 async def bring_up(children: list[Child]) -> None:
@@ -61,7 +61,7 @@ async def bring_up(children: list[Child]) -> None:
     async def one(child: Child, http: httpx.AsyncClient) -> None:
         took = await child.ready(http)
         part = child.part
-        tell.done(f"{part.name:<12} {part.url} {tell.paint(f'({took:.1f} s)', 'dim')}")
+        terminal.done(f"{part.name:<12} {part.url} {terminal.paint(f'({took:.1f} s)', 'dim')}")
 
     for child in children:
         await child.start()
@@ -79,16 +79,16 @@ async def stack(layout: Layout) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     began = time.monotonic()
-    tell.heading("Order Saga: starting")
-    record.remove(layout)
+    terminal.heading("Order Saga: starting")
+    stack_record.remove(layout)
     if left := end_leftovers(layout):
-        tell.warn(f"ended what a killed stack had left behind: {', '.join(left)}")
+        terminal.warn(f"ended what a killed stack had left behind: {', '.join(left)}")
     ports.check(layout)
     async with AsyncExitStack() as cleanup:
-        cleanup.callback(lambda: tell.done("stopped"))
+        cleanup.callback(lambda: terminal.done("stopped"))
         databases = await cleanup.enter_async_context(provided(layout))
         if databases.server is not None:
-            tell.done(f"{'postgres':<12} 127.0.0.1:{databases.server.port}, data in {databases.server.data}")
+            terminal.done(f"{'postgres':<12} 127.0.0.1:{databases.server.port}, data in {databases.server.data}")
         work = asyncio.create_task(run(layout, databases, stopping, began, cleanup), name="stack")
         stop = asyncio.create_task(stopping.wait(), name="stop")
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -97,7 +97,7 @@ async def stack(layout: Layout) -> None:
             work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-        tell.heading("Order Saga: stopping")
+        terminal.heading("Order Saga: stopping")
 
 
 async def run(
@@ -109,9 +109,9 @@ async def run(
     await bring_up(children)
     secrets = secrets_of(os.environ)
     urls = {part.name: part.url for part in layout.parts}
-    record.write(layout, record.Record(os.getpid(), urls, databases.urls, secrets))
-    cleanup.callback(record.remove, layout)
-    welcome.show(layout, record.read(layout), time.monotonic() - began)
+    stack_record.write(layout, stack_record.Record(os.getpid(), urls, databases.urls, secrets))
+    cleanup.callback(stack_record.remove, layout)
+    welcome.show(layout, stack_record.read(layout), time.monotonic() - began)
     if databases.server is not None:
         await keep_running(databases.server, report)
     await stopping.wait()
@@ -123,7 +123,7 @@ async def stop_all(children: list[Child]) -> None:
     services = [child for child in children if child not in simulators]
     for group in (services, simulators):
         await asyncio.gather(*(child.stop() for child in group))
-        tell.done(f"{', '.join(child.part.name for child in group)} stopped")
+        terminal.done(f"{', '.join(child.part.name for child in group)} stopped")
 
 
 def main() -> int:

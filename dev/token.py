@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from dev import record, tool
+from dev import stack_record, tool
 from dev.credentials import TOKEN_LIFE_S, secrets_of, service_token, user_token
 from dev.layout import Layout
 from services.chassis.security.tokens import USER_AUDIENCE
@@ -30,8 +30,8 @@ def main() -> int:
         )
         return 2
     try:
-        secrets = record.read(Layout.read()).secrets
-    except record.NotRunningError:
+        secrets = stack_record.read(Layout.read()).secrets
+    except stack_record.NotRunningError:
         secrets = secrets_of(os.environ)
     if "service" in wanted.scope.split():
         if not wanted.aud.startswith(f"{USER_AUDIENCE}/"):

@@ -10,9 +10,9 @@ from typing import Final
 import asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from dev import tell
+from dev import terminal
 from dev.child import ChildError
-from dev.holding import AlreadyRunningError
+from dev.data_lock import AlreadyRunningError
 from dev.layout import LayoutError
 from dev.ports import PortInUseError
 from dev.postgres import PostgresError
@@ -50,7 +50,7 @@ def run(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (*OURS, SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
-        tell.fail(in_words(error), to=sys.stderr)
+        terminal.fail(in_words(error), to=sys.stderr)
         return FAILED
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from dev import record, tool
+from dev import stack_record, tool
 from dev.credentials import secrets_of, webhook_secret
 from dev.layout import Layout
 from services.chassis.security.signing import sign
@@ -36,8 +36,8 @@ def where() -> tuple[dict[str, str], dict[str, str]]:
     """Return the running stack's addresses and secrets, else what the environment says."""
     layout = Layout.read()
     try:
-        running = record.read(layout)
-    except record.NotRunningError:
+        running = stack_record.read(layout)
+    except stack_record.NotRunningError:
         default = layout.addresses()
         names = ("payment", "orchestrator")
         urls = {name: os.environ.get(f"{name.upper()}_URL") or default[f"{name.upper()}_URL"] for name in names}

@@ -3,10 +3,10 @@
 import os
 import shlex
 
-from dev import tell
+from dev import terminal
 from dev.credentials import ADMIN, user_token
 from dev.layout import ROOT, Layout
-from dev.record import Record
+from dev.stack_record import Record
 
 SAYS = {
     "orchestrator": ("/docs", "sagas, webhooks, approvals"),
@@ -19,26 +19,26 @@ SAYS = {
 
 
 def show(layout: Layout, record: Record, took_s: float) -> None:
-    tell.heading(f"Order Saga: ready after {took_s:.1f} s")
+    terminal.heading(f"Order Saga: ready after {took_s:.1f} s")
     for name, (path, what) in SAYS.items():
-        tell.say(f"  {name:<13} {record.urls[name] + path:<32} {tell.paint(what, 'dim')}")
+        terminal.say(f"  {name:<13} {record.urls[name] + path:<32} {terminal.paint(what, 'dim')}")
     user, password = ADMIN
-    tell.heading("Signing in")
+    terminal.heading("Signing in")
     if os.environ.get("ADMIN_USERS"):
-        tell.say(f"  approvals     {record.urls['orchestrator']}/login  as ADMIN_USERS says")
+        terminal.say(f"  approvals     {record.urls['orchestrator']}/login  as ADMIN_USERS says")
     else:
-        sign_in = f"user {tell.paint(user, 'bold')}, password {tell.paint(password, 'bold')}"
-        tell.say(f"  approvals     {record.urls['orchestrator']}/login  {sign_in}")
-    tell.say("  tokens        valid for 12 hours; paste these two lines into another terminal:")
+        sign_in = f"user {terminal.paint(user, 'bold')}, password {terminal.paint(password, 'bold')}"
+        terminal.say(f"  approvals     {record.urls['orchestrator']}/login  {sign_in}")
+    terminal.say("  tokens        valid for 12 hours; paste these two lines into another terminal:")
     for name, scope in (("alice", "customer"), ("admin", "admin")):
         header = f"Authorization: Bearer {user_token(record.secrets, name, scope)}"
-        tell.say(tell.paint(f'{name.upper()}="{header}"', "green"))
-    tell.heading("What to type next")
+        terminal.say(terminal.paint(f'{name.upper()}="{header}"', "green"))
+    terminal.heading("What to type next")
     for comment, command in commands(layout, record):
-        tell.say(f"  {tell.paint(f'# {comment}', 'dim')}")
-        tell.say(f"  {command}")
-    tell.say()
-    tell.say(tell.paint("Ctrl-C stops everything.", "dim"))
+        terminal.say(f"  {terminal.paint(f'# {comment}', 'dim')}")
+        terminal.say(f"  {command}")
+    terminal.say()
+    terminal.say(terminal.paint("Ctrl-C stops everything.", "dim"))
 
 
 def commands(layout: Layout, record: Record) -> list[tuple[str, str]]:

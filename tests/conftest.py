@@ -28,7 +28,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    garbage.put_off()
+    garbage.pause()
     if not hasattr(config, "workerinput"):
         figures.begin_run()
     if not hasattr(config, "workerinput") and server.RUN_VARIABLE not in os.environ:
@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    garbage.spare_what_stays()
+    garbage.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

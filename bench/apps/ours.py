@@ -81,7 +81,7 @@ async def running(options: Options, clock: Clock) -> AsyncIterator[Orders]:
         )
         await engine.start()
         stack.push_async_callback(engine.stop)
-        garbage.spare_what_stays()
+        garbage.freeze()
         yield Orders(engine.operations)
 
 

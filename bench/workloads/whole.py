@@ -16,11 +16,11 @@ from typing import Any, Final
 from bench.client import AnswerError, Client
 from bench.processes import ROOT, Machine, Process, ProcessError, cpu_s, python_of
 from bench.workloads.measures import Figures, lanes, latencies
-from dev import ports, record
+from dev import ports, stack_record
 from dev.credentials import Secrets, user_token
 from dev.demo.world import ADDRESS, CURRENCY, PRICE_MINOR
 from dev.layout import Layout
-from dev.record import NotRunningError, Record
+from dev.stack_record import NotRunningError, Record
 from services.chassis.ids import derived_uuid
 
 CONCURRENCY: Final = 64
@@ -44,7 +44,7 @@ async def stack(folder: Path, tree: Path) -> AsyncIterator[tuple[Layout, Record]
             while True:
                 process.check()
                 try:
-                    running = record.read(layout)
+                    running = stack_record.read(layout)
                 except NotRunningError:
                     await asyncio.sleep(0.2)
                 else:

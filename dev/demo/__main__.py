@@ -13,7 +13,7 @@ import time
 
 import httpx
 
-from dev import tell, tool
+from dev import terminal, tool
 from dev.demo.chapters import CHAPTERS, Tale
 from dev.demo.stage import crash, stage
 from dev.demo.world import DeviationError, World
@@ -29,7 +29,7 @@ async def tell_all(only: str, run: str) -> None:
         for chapter in CHAPTERS:
             title = (chapter.__doc__ or "").strip()
             if only in title:
-                tell.heading(title)
+                terminal.heading(title)
                 await chapter(tale)
 
 
@@ -41,10 +41,10 @@ def main() -> int:
     try:
         asyncio.run(tell_all(wanted.only, run))
     except (DeviationError, httpx.HTTPError) as error:
-        tell.fail(tell.paint(f"not as it must be: {error}", "red"))
+        terminal.fail(terminal.paint(f"not as it must be: {error}", "red"))
         return 1
-    tell.heading(f"All as it must be ({time.monotonic() - began:.0f} s)")
-    tell.say(f"  Its orders and products stay, also in the catalogue: their names end in {run}.")
+    terminal.heading(f"All as it must be ({time.monotonic() - began:.0f} s)")
+    terminal.say(f"  Its orders and products stay, also in the catalogue: their names end in {run}.")
     return 0
 
 

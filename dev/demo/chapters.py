@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from dev import tell
+from dev import terminal
 from dev.demo.world import PRICE_MINOR, DeviationError, Evidence, World
 
 STOCK = 10
@@ -25,7 +25,7 @@ class Tale:
         order_id, user, sku = f"{prefix}{name}-{self.run}", f"ada-{name}-{self.run}", f"book-{name}-{self.run}"
         await self.world.put_product(sku, STOCK)
         await self.world.fill_basket(user, sku, QUANTITY)
-        tell.done(f"{user} puts {QUANTITY} x {sku} into the basket; {STOCK} are on hand")
+        terminal.done(f"{user} puts {QUANTITY} x {sku} into the basket; {STOCK} are on hand")
         return order_id, user, sku
 
 
@@ -39,12 +39,14 @@ def expect(what: str, found: object, wanted: object) -> None:
 
 def prove(order_id: str, evidence: Evidence, *, captured: int, refunded: int, parcels: int, sold: int) -> None:
     """Show what ledger, fleet and stock say, and insist that it is this and that it balances."""
-    tell.say(f"    {tell.paint('ledger', 'blue')}  captured {evidence.captured:>5}  refunded {evidence.refunded:>5}")
+    terminal.say(
+        f"    {terminal.paint('ledger', 'blue')}  captured {evidence.captured:>5}  refunded {evidence.refunded:>5}"
+    )
     tracking = (
         ", ".join(f"{parcel['tracking_number']} {parcel['status']}" for parcel in evidence.parcels) or "no parcel"
     )
-    tell.say(f"    {tell.paint('fleet', 'blue')}   {tracking}")
-    tell.say(f"    {tell.paint('stock', 'blue')}   {STOCK} → {evidence.available}")
+    terminal.say(f"    {terminal.paint('fleet', 'blue')}   {tracking}")
+    terminal.say(f"    {terminal.paint('stock', 'blue')}   {STOCK} → {evidence.available}")
     expect(f"captured for {order_id}", evidence.captured, captured)
     expect(f"refunded for {order_id}", evidence.refunded, refunded)
     expect(f"parcels on their way for {order_id}", evidence.shipped, parcels)
@@ -57,13 +59,13 @@ async def succeeds(tale: Tale) -> None:
     order_id, user, sku = await tale.prepare("order-123")
     await tale.world.check_out(user, order_id)
     await tale.world.until(user, order_id, "awaiting_approval")
-    tell.done("paid by webhook; the basket is empty, an administrator is asked")
+    terminal.done("paid by webhook; the basket is empty, an administrator is asked")
     await tale.world.decide(order_id, "approve")
     order = await tale.world.until(user, order_id, "completed")
-    tell.done("approved, shipped, delivered: " + " → ".join(entry["status"] for entry in order["history"]))
+    terminal.done("approved, shipped, delivered: " + " → ".join(entry["status"] for entry in order["history"]))
     again = await tale.world.check_out(user, order_id)
     expect("the order that the same checkout names again", again["order_id"], order_id)
-    tell.done("the same checkout again names the same order and does nothing")
+    terminal.done("the same checkout again names the same order and does nothing")
     prove(order_id, await tale.world.evidence(order_id, sku), captured=TOTAL, refunded=0, parcels=1, sold=QUANTITY)
 
 
@@ -74,7 +76,7 @@ async def carrier_refuses(tale: Tale) -> None:
     await tale.world.until(user, order_id, "awaiting_approval")
     await tale.world.decide(order_id, "approve")
     await tale.world.until(user, order_id, "shipment_failed")
-    tell.done("the carrier refused; the money went back and the stock was released, in this order")
+    terminal.done("the carrier refused; the money went back and the stock was released, in this order")
     prove(order_id, await tale.world.evidence(order_id, sku), captured=TOTAL, refunded=TOTAL, parcels=0, sold=0)
 
 
@@ -83,15 +85,15 @@ async def orchestrator_dies(tale: Tale) -> None:
     order_id, user, sku = await tale.prepare("order-456")
     await tale.world.check_out(user, order_id, card="tok_manual")
     payment = await tale.world.payment(order_id)
-    tell.done(f"payment {payment['payment_id']} is requested and {payment['status']}")
+    terminal.done(f"payment {payment['payment_id']} is requested and {payment['status']}")
     await tale.crash_orchestrator()
     await tale.world.settle(payment["payment_id"], "succeeded")
-    tell.done("the money is taken; the webhook finds, sooner or later, an orchestrator that is back")
+    terminal.done("the money is taken; the webhook finds, sooner or later, an orchestrator that is back")
     await tale.world.until(user, order_id, "awaiting_approval")
     await tale.world.decide(order_id, "approve")
     await tale.world.until(user, order_id, "completed")
     evidence = await tale.world.evidence(order_id, sku)
-    tell.done("the saga went on from its log to the end")
+    terminal.done("the saga went on from its log to the end")
     expect("payments in the ledger", len(evidence.payments), 1)
     prove(order_id, evidence, captured=TOTAL, refunded=0, parcels=1, sold=QUANTITY)
 
@@ -103,13 +105,13 @@ async def pays_at_the_second_attempt(tale: Tale) -> None:
     await tale.world.until(user, order_id, "payment_failed")
     evidence = await tale.world.evidence(order_id, sku)
     expect("stock after the declined card", evidence.available, STOCK)
-    tell.done("the card is declined; the stock is released, the basket is kept")
+    terminal.done("the card is declined; the stock is released, the basket is kept")
     placed = await tale.world.check_out(user, order_id, key=f"{order_id}-2")
     expect("the attempt", placed["attempt"], 2)
     await tale.world.until(user, order_id, "awaiting_approval", attempt=2)
     await tale.world.decide(order_id, "approve")
     await tale.world.until(user, order_id, "completed", attempt=2)
-    tell.done("the same order with another card: paid, approved, delivered")
+    terminal.done("the same order with another card: paid, approved, delivered")
     evidence = await tale.world.evidence(order_id, sku)
     expect("payments in the ledger", len(evidence.payments), 2)
     prove(order_id, evidence, captured=TOTAL, refunded=0, parcels=1, sold=QUANTITY)
@@ -122,7 +124,7 @@ async def is_rejected(tale: Tale) -> None:
     await tale.world.until(user, order_id, "awaiting_approval")
     await tale.world.decide(order_id, "reject", "the address looks wrong")
     await tale.world.until(user, order_id, "rejected")
-    tell.done("rejected; the money went back and the stock was released")
+    terminal.done("rejected; the money went back and the stock was released")
     prove(order_id, await tale.world.evidence(order_id, sku), captured=TOTAL, refunded=TOTAL, parcels=0, sold=0)
 
 
@@ -131,13 +133,13 @@ async def money_comes_late(tale: Tale) -> None:
     order_id, user, sku = await tale.prepare("order-890")
     await tale.world.check_out(user, order_id, card="tok_late")
     payment = await tale.world.payment(order_id)
-    tell.done("the processor has taken the money and says nothing")
+    terminal.done("the processor has taken the money and says nothing")
     await tale.world.cancel(user, order_id)
     await tale.world.until(user, order_id, "cancelled")
-    tell.done("the customer cancels: voiding is too late, so the payment is refunded")
+    terminal.done("the customer cancels: voiding is too late, so the payment is refunded")
     saga = await tale.world.saga("refund-payment", payment["payment_id"])
     expect("the end of the refund saga", saga["status"], "completed")
-    tell.done("only now its webhook arrives: late money starts a refund of its own, which finds it done")
+    terminal.done("only now its webhook arrives: late money starts a refund of its own, which finds it done")
     prove(order_id, await tale.world.evidence(order_id, sku), captured=TOTAL, refunded=TOTAL, parcels=0, sold=0)
 
 

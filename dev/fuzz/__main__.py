@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import schemathesis
 
-from dev import tell
+from dev import terminal
 from dev.credentials import service_token, user_token, webhook_secret
 from dev.demo.stage import own_stack
 from dev.figures import figure
@@ -110,13 +110,13 @@ def _report(service: str, tally: Tally, number: int, took_s: float) -> bool:
         test="make fuzz",
     )
     spread = ", ".join(f"{status}: {count}" for status, count in sorted(tally.statuses.items()))
-    tell.done(
+    terminal.done(
         f"{service:<12} {tally.requests} requests to {len(tally.routes)} routes in {took_s:.0f} s,"
         f" {server_errors} x 5xx, {len(tally.failures)} routes with findings"
     )
-    tell.busy(f"{'':<12} {spread}")
+    terminal.busy(f"{'':<12} {spread}")
     for route, failure in list(tally.failures.items())[:SHOWN]:
-        tell.fail(f"{route}: {failure}")
+        terminal.fail(f"{route}: {failure}")
     return not tally.failures
 
 
@@ -125,14 +125,14 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000, help="requests for each service (10000)")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**9), help="replays a run")
     wanted = parser.parse_args()
-    tell.heading(f"Fuzzing, seed {wanted.seed}")
+    terminal.heading(f"Fuzzing, seed {wanted.seed}")
     data = Path(tempfile.mkdtemp(prefix="order-saga-fuzz-"))
     try:
         good = asyncio.run(fuzz_stack(wanted.requests, wanted.seed, data))
     finally:
         shutil.rmtree(data, ignore_errors=True)
     if not good:
-        tell.fail(f"run it again with ARGS='--seed {wanted.seed}'")
+        terminal.fail(f"run it again with ARGS='--seed {wanted.seed}'")
     return 0 if good else 1
 
 

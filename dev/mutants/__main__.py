@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev import tell
+from dev import terminal
 from dev.figures import SEED_VARIABLE, figure
 from dev.mutants import page, trees, trial
 from dev.mutants.mutant import Mutant
@@ -62,12 +62,14 @@ class Row:
         """Print it: a line for each falsifier."""
         for falsifier, verdict in self.verdicts.items():
             good = verdict.word == CAUGHT
-            mark = tell.paint("✓", "green") if good else tell.paint("✗", "red", "bold")
-            word = tell.paint(f"{verdict.word:<9}", "green" if good else "red")
+            mark = terminal.paint("✓", "green") if good else terminal.paint("✗", "red", "bold")
+            word = terminal.paint(f"{verdict.word:<9}", "green" if good else "red")
             name = falsifier.partition("::")[2] or falsifier
-            tell.say(f"  {mark} {self.mutant.name:<30} {self.mutant.guarantee:<4} {word} {self.seconds:4.0f} s  {name}")
+            terminal.say(
+                f"  {mark} {self.mutant.name:<30} {self.mutant.guarantee:<4} {word} {self.seconds:4.0f} s  {name}"
+            )
             if verdict.why and (reasons or not good):
-                tell.say(tell.paint(f"      {verdict.why[:220]}", "dim"))
+                terminal.say(terminal.paint(f"      {verdict.why[:220]}", "dim"))
 
 
 class Bench:
@@ -143,10 +145,10 @@ async def _try_all(mutants: Sequence[Mutant], options: argparse.Namespace) -> li
         else:
             fitting.append(mutant)
     bench = Bench(clean, jobs=options.jobs, seed=seed, limit_s=options.limit, reasons=options.reasons)
-    tell.busy(f"the falsifiers of {len(fitting)} mutants without them (SEED={seed} repeats the dice)")
+    terminal.busy(f"the falsifiers of {len(fitting)} mutants without them (SEED={seed} repeats the dice)")
     red = await bench.red_without(fitting)
     for falsifier, why in red.items():
-        tell.fail(f"{falsifier} is red without any bug: {why[:200]}")
+        terminal.fail(f"{falsifier} is red without any bug: {why[:200]}")
     rows += await asyncio.gather(*(bench.trial_of(mutant, red) for mutant in fitting))
     return rows
 
@@ -165,17 +167,17 @@ def _record(rows: Sequence[Row]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--only", action="append", metavar="NAME", choices=[mutant.name for mutant in ALL])
-    parser.add_argument("--list", action="store_true", help="tell what is planted; run nothing")
+    parser.add_argument("--list", action="store_true", help="list the planted bugs; run nothing")
     parser.add_argument("--write", action="store_true", help="write the table of docs/mutants.md; run nothing")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help=f"seconds for one mutant ({LIMIT_S:.0f})")
     parser.add_argument("--revision", help="try this commit instead of the work tree")
-    parser.add_argument("--reasons", action="store_true", help="tell how each falsifier went red")
+    parser.add_argument("--reasons", action="store_true", help="show why each falsifier went red")
     options = parser.parse_args()
     mutants = [mutant for mutant in ALL if not options.only or mutant.name in options.only]
     if options.list:
         for mutant in mutants:
-            tell.say(f"  {mutant.name:<30} {mutant.guarantee:<4} {mutant.what}")
+            terminal.say(f"  {mutant.name:<30} {mutant.guarantee:<4} {mutant.what}")
         return 0
     if options.write:
         page.write(ALL)
@@ -185,11 +187,11 @@ def main() -> int:
     if not options.only:
         _record(rows)
     if bad:
-        tell.fail(f"{len(bad)} of {len(rows)} not caught: {', '.join(row.mutant.name for row in bad)}")
-        tell.say(tell.paint(f"      their trees, with the output of pytest, are in {trees.PLACE}", "dim"))
+        terminal.fail(f"{len(bad)} of {len(rows)} not caught: {', '.join(row.mutant.name for row in bad)}")
+        terminal.say(terminal.paint(f"      their trees, with the output of pytest, are in {trees.PLACE}", "dim"))
         return 1
     trees.clear()
-    tell.done(f"all {len(rows)} caught")
+    terminal.done(f"all {len(rows)} caught")
     return 0
 
 

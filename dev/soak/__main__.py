@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from dev import tell
+from dev import terminal
 from dev.figures import figure
 from dev.layout import Layout
 from dev.soak import overload
@@ -42,12 +42,12 @@ def arguments() -> argparse.Namespace:
 
 def show(outcome: Outcome) -> None:
     for line in outcome.said:
-        tell.say(f"    {line}")
+        terminal.say(f"    {line}")
     for verdict in outcome.verdicts:
-        mark = tell.fail if verdict.wrong else tell.done
+        mark = terminal.fail if verdict.wrong else terminal.done
         mark(f"{verdict.guarantee:<4}{verdict.trials:>9,} trials  {len(verdict.wrong):>3} violations  {verdict.what}")
         for wrong in verdict.wrong[:SHOWN]:
-            tell.say(f"        {wrong}")
+            terminal.say(f"        {wrong}")
 
 
 def keep(outcome: Outcome) -> None:
@@ -74,7 +74,7 @@ def main() -> int:
         seconds = part.seconds if wanted.minutes is None else wanted.minutes * 60
         base = free_base(int(os.environ.get("STACK_PORT_BASE") or FIRST_PORT))
         data = data_folder(wanted.data, Layout.read({}))
-        tell.heading(f"soak: {name} ({part.what}), {seconds:.0f} s, seed {seed}")
+        terminal.heading(f"soak: {name} ({part.what}), {seconds:.0f} s, seed {seed}")
         began = time.monotonic()
         if name == OVERLOAD:
             outcome = asyncio.run(overload.run(seed=seed, seconds=seconds, data=data, base=base))
@@ -86,9 +86,11 @@ def main() -> int:
         show(outcome)
         keep(outcome)
         outcomes.append(outcome)
-        tell.done(f"{name} took {time.monotonic() - began:.0f} s")
+        terminal.done(f"{name} took {time.monotonic() - began:.0f} s")
         if outcome.broken:
-            tell.fail(f'again: make soak ARGS="--part {name} --seed {seed} --minutes {seconds / 60:g}"; data in {data}')
+            terminal.fail(
+                f'again: make soak ARGS="--part {name} --seed {seed} --minutes {seconds / 60:g}"; data in {data}'
+            )
         elif wanted.data is None:
             shutil.rmtree(data, ignore_errors=True)
     if wanted.json:

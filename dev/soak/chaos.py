@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from dev import tell
+from dev import terminal
 from dev.soak.acts import ACTS
 from dev.soak.fleet import IDLE, Fleet
 
@@ -101,7 +101,7 @@ class Chaos:
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
                 self.done[f"{event.kind} (not done)"] += 1
             except Exception as error:
-                tell.fail(f"a fault failed: {event.kind}: {error!r}")
+                terminal.fail(f"a fault failed: {event.kind}: {error!r}")
                 raise
 
         task = asyncio.create_task(guarded(), name=f"{event.kind} {event.at:.1f}")

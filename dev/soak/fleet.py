@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from dev import postgres, tell
+from dev import postgres, terminal
 from dev.child import Child
 from dev.layout import HOST, Layout, Part
 from dev.ports import in_use
@@ -230,7 +230,7 @@ def _reporter(fleet: Fleet, name: str) -> Callable[[str, str], None]:
         lived = log.read_bytes()[seen:].decode(errors="replace")
         if kind == "fail" and "SIGKILL" not in text and any(sign in lived for sign in UNEXPECTED):
             fleet.surprises.append(f"{text}\n{lived[-1_500:]}")
-            tell.fail(text)
+            terminal.fail(text)
         if kind == "done":
             seen = log.stat().st_size
 

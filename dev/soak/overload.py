@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
-from dev import tell
+from dev import terminal
 from dev.credentials import Secrets, secrets_of, user_token
 from dev.demo.world import ADDRESS
 from dev.soak.checks import CHECKS, Verdict
@@ -199,11 +199,11 @@ async def _rush(fleet: Fleet, shopper: Shopper, rush: Rush, seconds: float) -> t
     shopper.until = time.monotonic() + DRAINED_S
     await settle(fleet, shopper, (), patience_s=DRAINED_S)
     rate = first.accepted / (time.monotonic() - began)
-    tell.done(f"{rate:.1f} orders a second can be sustained")
+    terminal.done(f"{rate:.1f} orders a second can be sustained")
     crowds = [first]
     for factor in FACTORS:
         name = f"{factor:g} times"
         with suppress(asyncio.CancelledError):
             crowds.append(await rush.come(rate * factor, seconds, name))
-        tell.done(f"{name}: {crowds[-1].came:,} came, {crowds[-1].accepted:,} were accepted")
+        terminal.done(f"{name}: {crowds[-1].came:,} came, {crowds[-1].accepted:,} were accepted")
     return crowds, rate

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import httpx
 
-from dev import tell
+from dev import terminal
 from dev.credentials import secrets_of
 from dev.soak import checks, evidence
 from dev.soak.acts import LEASE_S
@@ -57,7 +57,7 @@ async def run(
         await furnish(fleet, shopper)
         if part.outside:
             await misbehave(fleet, seed)
-        tell.done(f"three orchestrators, two sessions, two shippings on ports from {base}, data in {data}")
+        terminal.done(f"three orchestrators, two sessions, two shippings on ports from {base}, data in {data}")
         admin = asyncio.create_task(shopper.approve())
         load = asyncio.create_task(_order(fleet, shopper, plans(seed), per_s, seconds, customers))
         background += [admin, load]
@@ -65,7 +65,7 @@ async def run(
         await load
         shopper.until = time.monotonic() + PATIENCE_S
         await behave(fleet)
-        tell.done(f"{len(customers):,} orders under faults; now they stop")
+        terminal.done(f"{len(customers):,} orders under faults; now they stop")
         settled = await settle(fleet, shopper, customers, within_s=within_s)
         if admin.done():
             admin.result()

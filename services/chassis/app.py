@@ -1,4 +1,4 @@
-"""A service's FastAPI application: everything that every service does alike, around the routes that it brings."""
+"""The FastAPI application of a service: its own routes, and around them what all services have in common."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -31,6 +31,7 @@ from services.chassis.security.tokens import ServiceTokens
 from services.chassis.settings import ChassisSettings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+VERSION: Final = "1.0.0"
 _JSON: Final = "application/json"
 _ALIVE: Final = {"status": "ok"}
 _COME_BACK: Final = {"Retry-After": "1"}
@@ -59,7 +60,6 @@ def build_app(
     routers: Sequence[APIRouter],
     lifespan: Lifespan,
     description: str,
-    version: str = "1.0.0",
     clock: Clock | None = None,
     hooks: ChassisHooks | None = None,
 ) -> FastAPI:
@@ -69,7 +69,7 @@ def build_app(
     app = FastAPI(
         title=f"Order Saga: {name}",
         description=description,
-        version=version,
+        version=VERSION,
         lifespan=_whole_life(chassis, lifespan, keys_http),
         openapi_url="/openapi.json" if settings.docs_enabled else None,
         docs_url=None,
@@ -92,18 +92,18 @@ def build_app(
         request_timeout_s=settings.request_timeout_s,
         hooks=hooks or ChassisHooks(),
     )
-    for router in [*routers, _operations(chassis)]:
-        # Its routes as they are: FastAPI would make those of a router that is included anew, with the first request.
+    for router in [*routers, _probes(chassis)]:
+        # The routes themselves: FastAPI's `include_router` would build them again, with the first request.
         app.router.routes.extend(routes.strict(router.routes))
     if settings.docs_enabled:
         docs.add_docs(app)
-        _describe(app)
+        _complete_openapi(app)
     app.router.routes.extend(routes.heads_of(app.router.routes))
     return app
 
 
 def _whole_life(chassis: Chassis, lifespan: Lifespan, keys_http: httpx.AsyncClient | None) -> Lifespan:
-    """Return the service's own lifespan between what comes before and after it in every service."""
+    """Return the lifespan of the service, wrapped in what every service does before and after it."""
 
     @asynccontextmanager
     async def whole_life(app: FastAPI) -> AsyncIterator[None]:
@@ -157,7 +157,8 @@ def _chassis(name: str, settings: ChassisSettings, clock: Clock, keys_http: http
     )
 
 
-def _operations(chassis: Chassis) -> APIRouter:
+def _probes(chassis: Chassis) -> APIRouter:
+    """Return the routes that machines poll: liveness, readiness and metrics."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", summary="The process lives", responses={200: {"content": {_JSON: {"example": _ALIVE}}}})
@@ -197,7 +198,8 @@ def _operations(chassis: Chassis) -> APIRouter:
     return router
 
 
-def _describe(app: FastAPI) -> None:
+def _complete_openapi(app: FastAPI) -> None:
+    """Have `docs.describe` complete the OpenAPI document that FastAPI generates."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

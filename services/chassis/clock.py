@@ -46,7 +46,7 @@ class Clock:
         return None
 
     def calibrate(self, db_now: datetime, received_at_monotonic: float) -> None:
-        """Take the database's time, as it was at `received_at_monotonic`, for the truth."""
+        """Set the clock: the database's time was `db_now` at `received_at_monotonic`."""
         self._offset_s = db_now.timestamp() - received_at_monotonic
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
@@ -65,7 +65,7 @@ class Clock:
             return event.is_set()
 
     async def _wait_by_sleeping(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait by a clock that somebody moves: two tasks where the real one needs a timer."""
+        """Wait by the overridden `sleep` of a test's clock."""
         sleeper = asyncio.ensure_future(self.sleep(seconds))
         waiter = asyncio.ensure_future(event.wait())
         try:

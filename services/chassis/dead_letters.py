@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends, Path, Request
+from fastapi import APIRouter, Body, Path, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -15,9 +15,9 @@ from services.chassis import audit
 from services.chassis.clock import Clock
 from services.chassis.errors import DeadLetterUnknown, InFlight, Invalid, KeyReused
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import Admin
 from services.chassis.inbound.cursors import Cursor, read_cursor, write_cursor
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.idempotency import IdempotencyKey, OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Limit, RequestModel
 from services.chassis.messaging import dead_letters
@@ -29,8 +29,6 @@ from services.texts import Reason
 
 router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
 
-Admin = Annotated[Principal, Depends(authenticated("admin"))]
-Key = Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
 MessageId = Annotated[str, Path(pattern=r"^[ -~]+$")]
 """An idempotency key that its receiver has read, so that it is printable."""
 _REFUSALS: Final = problem_responses(DeadLetterUnknown, InFlight, Invalid, KeyReused)
@@ -103,7 +101,7 @@ async def list_dead_letters(_: Admin, request: Request, cursor: Cursor = None, l
 )
 async def retry(
     admin: Admin,
-    key: Key,
+    key: OptionalKey,
     request: Request,
     message_id: MessageId,
     body: Annotated[Why, Body(openapi_examples=MENDED)],
@@ -124,7 +122,7 @@ async def retry(
 )
 async def discard(
     admin: Admin,
-    key: Key,
+    key: OptionalKey,
     request: Request,
     message_id: MessageId,
     body: Annotated[Why, Body(openapi_examples=NEEDLESS)],

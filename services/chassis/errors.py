@@ -1,7 +1,7 @@
 """What goes wrong, as classes; `problems.py` alone knows the HTTP status.
 
 The errors of the chassis, and the roots of all others, which stand in the `errors.py` of domains, engine and api. An
-exception that only steers our own code, such as `Taken` of `connection.py`, stands where it is raised.
+exception that only steers our own code, such as `LockTaken` of `connection.py`, stands where it is raised.
 
 OrderSagaError
 ├── SettingsError                 the service may not start

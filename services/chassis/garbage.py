@@ -1,8 +1,8 @@
-"""When garbage is collected: not while a process loads what it holds for ever, and never again through that.
+"""Garbage collection: disabled while a process loads its modules, and afterwards without the objects loaded by then.
 
-A process holds some 150,000 objects for ever: modules, models, routes. The interpreter by itself looks through all of
-them again and again, which takes a tenth of the start, stops every request for a tenth of a second now and then, and
-takes up to a tenth of the CPU.
+A process keeps some 150,000 objects until it ends: modules, models, routes. By default the collector visits all of them
+again and again. That takes a tenth of the start and up to a tenth of the CPU, and stops every request for a tenth of a
+second now and then.
 """
 
 import gc
@@ -12,13 +12,13 @@ COLLECT_AFTER: Final = (5_000, 20, 10)
 """gc thresholds: allocations before a young collection, and young (middle) collections before the next older one."""
 
 
-def put_off() -> None:
-    """Collect nothing until `spare_what_stays`: before a process loads its modules."""
+def pause() -> None:
+    """Disable the collector until `freeze`; call it before the modules are loaded."""
     gc.disable()
 
 
-def spare_what_stays() -> None:
-    """Look no more through what a process has loaded by now, and through new objects less often."""
+def freeze() -> None:
+    """Exempt all present objects from collection, and enable the collector with higher thresholds."""
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
     gc.enable()

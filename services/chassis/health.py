@@ -60,10 +60,10 @@ class Health:
             result = str(why)
         except Exception as failure:  # noqa: BLE001 - whatever a check raises means "not ready"
             result, error = "failed", failure
-        self._tell(name, result, error)
+        self._log_change(name, result, error)
         return result
 
-    def _tell(self, name: str, result: str, error: Exception | None) -> None:
+    def _log_change(self, name: str, result: str, error: Exception | None) -> None:
         before, self._last[name] = self._last.get(name, _OK), result
         if result == before:
             return

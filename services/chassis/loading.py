@@ -1,7 +1,7 @@
-"""How a process loads its modules: without what it never uses.
+"""Loading the modules of a process faster: without those that it never uses.
 
-To be begun before anything else is imported. Loading is nearly all of a start, and so of the time that a service is
-away after a crash: half of it is libraries', and a fifth of that prepares what no process of ours asks for.
+Call it before anything else is imported. Loading is nearly all of a start, and so of the time that a service is away
+after a crash. Half of it is spent in libraries, and a fifth of that on things that none of our processes use.
 """
 
 import os
@@ -22,9 +22,9 @@ NEVER_USED: Final = (
 
 
 def begin() -> None:
-    """Load from here on only what is used; garbage is collected again once the service has started."""
+    """Skip unused modules from here on, and pause the garbage collector until the service has started."""
     end_at_ctrl_c()
-    garbage.put_off()
+    garbage.pause()
     for name in NEVER_USED:
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # Python's way to say that a module is not there
     # Looking for plugins reads the metadata of every installed package.

@@ -1,4 +1,4 @@
-"""A background duty that runs again and again: after a while, or at once when nudged."""
+"""A background task that runs periodically, and at once when it is nudged."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ class Loop:
         self._log = get_logger("chassis.loop")
 
     def nudge(self) -> None:
-        """Ask for a run now; nudges that come before it are one, one that comes during it leads to another."""
+        """Ask for a run now. Nudges before that run count as one; a nudge during a run leads to another run."""
         self._nudged.set()
 
     @property
@@ -48,7 +48,7 @@ class Loop:
 
     @property
     def stopping(self) -> bool:
-        """Whether it has been told to stop and has not yet."""
+        """Whether `stop` was called and the last run has not ended yet."""
         return self.running and self._stopping.is_set()
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class Loop:
         self._task = asyncio.create_task(self._run(), name=f"loop:{self.name}")
 
     async def stop(self) -> None:
-        """Let a run in progress, and what it has begun, finish; then stop."""
+        """Wait for the run in progress and for `on_stop`, and start no other run."""
         self._stopping.set()
         self._nudged.set()
         if self._task is not None:
@@ -84,15 +84,15 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - a loop outlives its failures
             self._failures += 1
             pause_s = min(_BACKOFF_S * 2 ** min(self._failures, 10), _BACKOFF_MAX_S) * ids.jitter(0.5, 1.0)
-            self._tell(error, pause_s)
+            self._log_failure(error, pause_s)
             # A nudge must not turn a failing loop into a hot one.
             await self._clock.wait(self._stopping, pause_s)
             return 0
         self._failures = 0
         return pause_s
 
-    def _tell(self, error: Exception, pause_s: float) -> None:
-        """Say that it has failed: with a traceback only if it may be a bug, not where a database is away."""
+    def _log_failure(self, error: Exception, pause_s: float) -> None:
+        """Log a failed run; with a traceback only if it may be a bug, and not if the database is away."""
         what: dict[str, Any] = {"error": type(error).__name__, "reason": str(error)[:_REASON_MAX]}
         self._log.warning(
             "loop.failed",

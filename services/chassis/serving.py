@@ -62,7 +62,7 @@ class _Server(uvicorn.Server):
         except SystemExit:
             if not self.should_exit:
                 raise
-        garbage.spare_what_stays()
+        garbage.freeze()
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         self._health.drain()

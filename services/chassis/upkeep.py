@@ -1,4 +1,4 @@
-"""What every replica does by itself: forget old keys and messages, and keep its clock by the database's."""
+"""The background loops that every service has: delete old rows, and follow the clock of the database."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,13 +15,13 @@ PURGED_AT_ONCE: Final = 1_000
 
 
 class Purge(Protocol):
-    """Removes up to `limit` rows that nobody asks for any more, and says how many."""
+    """Deletes up to `limit` rows that are no longer needed, and returns how many."""
 
     async def __call__(self, conn: Connection, /, *, limit: int, now: datetime | None) -> int: ...
 
 
 def janitor(database: Database, clock: Clock, purges: Sequence[Purge]) -> Loop:
-    """Forget what nobody repeats any more, a batch and a transaction at a time."""
+    """Return the loop that runs the purges, each batch in a transaction of its own."""
 
     async def purge_all() -> float:
         now = clock.sql_now()
@@ -35,7 +35,7 @@ def janitor(database: Database, clock: Clock, purges: Sequence[Purge]) -> Loop:
 
 
 def calibration(database: Database, clock: Clock) -> Loop:
-    """Keep our clock by the database's."""
+    """Return the loop that sets our clock by the database's."""
 
     async def calibrate() -> float:
         await database.calibrate(clock)

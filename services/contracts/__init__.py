@@ -1,1 +1,1 @@
-"""What the services say to each other over HTTP: pydantic models only, no behaviour."""
+"""The bodies of calls between the services: pydantic models only, no behaviour."""

@@ -1,4 +1,4 @@
-"""What the engine tells of itself, as metrics and as named events; nothing here decides anything."""
+"""Metrics and log events of the engine, from its hooks."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -102,10 +102,10 @@ class Telemetry(EngineHooks):
 
 
 async def take_census(operations: Operations, metrics: Metrics, clock: Clock) -> float:
-    """Set the gauges of what is alive now: sagas by workflow and status, and approvals that wait.
+    """Set the gauges of live sagas, by workflow and status, and of waiting approvals; return the pause until the next.
 
-    Gives the seconds to rest until the next. Postgres counts row by row, a million in about a second: so that sagas
-    that only wait cost nothing, it spends a hundredth of a core on it at most.
+    Postgres counts row by row, a million in about a second. The pause is long enough to spend at most a hundredth of a
+    core on it.
     """
     began = clock.monotonic()
     live = metrics.gauge("saga_live", "Sagas that have not ended.", ("workflow", "status"))

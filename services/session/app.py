@@ -8,13 +8,11 @@ from typing import Final
 import httpx
 from fastapi import FastAPI
 
-from services.chassis import audit, dead_letters, upkeep
+from services.chassis import dead_letters, upkeep
 from services.chassis.app import build_app
 from services.chassis.clock import Clock
 from services.chassis.hooks import ChassisHooks
 from services.chassis.inbound import idempotency
-from services.chassis.logs import get_logger
-from services.chassis.loop import Loop
 from services.chassis.messaging import inbox
 from services.chassis.messaging.outbox import Message
 from services.chassis.messaging.relay import Relay
@@ -22,11 +20,13 @@ from services.chassis.outbound.http import Answer, ServiceClient, outbound_http
 from services.chassis.postgres.connection import Connection
 from services.chassis.postgres.database import Database
 from services.chassis.security.sealing import Sealer
+from services.session import messages
 from services.session.api import carts, catalog, checkouts, erasure, events, orders, reservations
 from services.session.api.resources import Resources
 from services.session.domain.cart import Product
+from services.session.resealing import ADDRESSES_UNREADABLE, resealing
 from services.session.settings import SessionSettings
-from services.session.store import addresses, stock
+from services.session.store import products
 
 NAME: Final = "session"
 DATABASE_SETTING: Final = "SESSION_DATABASE_URL"
@@ -50,10 +50,6 @@ ROUTERS: Final = (
     events.router,
     dead_letters.router,
 )
-RESEALED_AT_ONCE: Final = 200
-A_DAY_S: Final = 86_400.0
-BEFORE_ALL: Final = ("", 0)
-ADDRESSES_UNREADABLE: Final = "addresses-unreadable"
 
 
 def create_app(
@@ -89,8 +85,9 @@ def create_app(
                 relay.loop,
                 upkeep.janitor(database, time, (idempotency.purge, inbox.purge)),
                 upkeep.calibration(database, time),
+                resealing(database, time, sealer, app.state.chassis.metrics),
             ]
-            loops = [*duties, resealing(app.state.resources)] if background else []
+            loops = duties if background else []
             for loop in loops:
                 loop.start()
             try:
@@ -124,7 +121,7 @@ def _relay(
     hooks: ChassisHooks | None,
 ) -> Relay:
     orchestrator = ServiceClient(
-        service="orchestrator",
+        service=messages.ORCHESTRATOR,
         base_url=settings.orchestrator_url,
         http=http,
         clock=clock,
@@ -132,60 +129,22 @@ def _relay(
     )
 
     async def cancel_answered(conn: Connection, message: Message, answer: Answer) -> None:
-        await orders.cancel_answered(conn, message, answer, now=clock.sql_now())
+        await messages.record_refused_cancel(conn, message, answer, now=clock.sql_now())
 
     return Relay(
         database=database,
         clock=clock,
-        addresses={"orchestrator": orchestrator},
-        answers={orders.CANCEL_SAGA: cancel_answered},
-        answer_checks={
-            checkouts.START_SAGA: checkouts.is_started,
-            orders.CANCEL_SAGA: orders.is_cancel_answer,
-            erasure.ERASE_USER: erasure.is_erased,
-        },
+        addresses={messages.ORCHESTRATOR: orchestrator},
+        answers={messages.CANCEL_SAGA: cancel_answered},
+        answer_checks=messages.ANSWER_CHECKS,
         sealer=sealer,
         hooks=hooks,
         metrics=app.state.chassis.metrics,
     )
 
 
-def resealing(wired: Resources) -> Loop:
-    """After a start, seal with the newest key what older ones have sealed, batch by batch; then alarm of lost keys."""
-    after: tuple[str, int] | None = BEFORE_ALL
-    first_lost, lost = "", 0
-
-    async def reseal() -> float:
-        nonlocal after, first_lost, lost
-        if after is None:
-            if lost:
-                await _alarm_of_lost_keys(wired, first_lost, lost)
-                lost = 0
-            return A_DAY_S
-        async with wired.database.autocommit() as conn:  # a row at a time: nobody waits for more than one
-            done = await addresses.reseal(conn, wired.sealer, after=after, limit=RESEALED_AT_ONCE)
-        if done.changed:
-            get_logger("session.sealing").info("addresses.resealed", count=done.changed)
-        if done.lost:
-            first_lost, lost = first_lost or done.lost[0], lost + len(done.lost)
-        after = done.after
-        return 0
-
-    return Loop("resealing", reseal, clock=wired.clock)
-
-
-async def _alarm_of_lost_keys(wired: Resources, order_id: str, count: int) -> None:
-    """Raise one alarm for all addresses that cannot be opened, about the first order of them."""
-    reason = f"addresses of {count} attempts at orders were sealed with a key that is not among ENCRYPTION_KEYS"
-    async with wired.database.begin() as conn:
-        await audit.alarm_once(
-            conn, ADDRESSES_UNREADABLE, subject_id=order_id, reason=reason, now=wired.clock.sql_now()
-        )
-    wired.metrics.alarm(ADDRESSES_UNREADABLE, order_id=order_id, reason=reason)
-
-
 async def _seed(database: Database) -> None:
     """Put a few products into the catalogue, for development; what is there stays as it is."""
     async with database.begin() as conn:
         for product in SEED:
-            await stock.insert_product(conn, product, on_hand=product.available)
+            await products.insert(conn, product, on_hand=product.available)

@@ -1,7 +1,7 @@
-"""How an order is handed to the carrier, and taken back: never two parcels for one order, none after a cancel.
+"""Handing an order to the carrier, and cancelling it: never two parcels for one order, and none after a cancel.
 
-No transaction is held over a call. A create works under the lease of its row; whatever must not leave a parcel is
-written down first (refused or cancelled, with the undo owed) and confirmed by the carrier afterwards, by reference.
+No transaction is open during a call to the carrier. A create holds the lease of the order's row. If there must be no
+parcel, the row says so first (`refused` or `cancelled`, with `undo_owed`); then the carrier cancels by reference.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,15 @@ from services.chassis.security.fingerprints import Fingerprints
 from services.contracts.shipping import CreateShipment
 from services.shipping.clients.carrier import (
     MISCONFIGURED_RETRY_S,
-    AlreadyThere,
     CarrierClient,
     Outcome,
+    ParcelDelivered,
     Refused,
     Registered,
     Unreachable,
 )
 from services.shipping.domain.errors import AlreadyDelivered, CarrierMisconfigured, CarrierRejected, CarrierUnavailable
-from services.shipping.domain.shipment import Next, StoredShipment, next_of_create, why_none
+from services.shipping.domain.shipment import Next, StoredShipment, next_of_create, refusal_of
 from services.shipping.store import shipments
 
 SWEEP_LIMIT: Final = 20
@@ -41,7 +41,7 @@ _log = get_logger("shipping.dispatch")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to call the carrier until the lease ends; `uncertain`: an earlier try is unaccounted for."""
+    """The right to call the carrier until the lease expires; `uncertain`: an earlier try may have made a parcel."""
 
     epoch: int
     uncertain: bool
@@ -77,13 +77,13 @@ class Dispatch:
         metrics.expect_alarms(MISCONFIGURED)
 
     async def create(self, wanted: CreateShipment, claim: Claiming) -> Made:
-        """Return the shipment of the order; refusals, and a carrier that does not answer, are raised.
+        """Return the shipment of the order, made now or before; raises if the carrier refuses or does not answer.
 
-        `claim` is called in the transaction that begins it, and may refuse that.
+        `claim` claims the idempotency key in the transaction that begins the work.
         """
         try:
             return await self._create(wanted, claim)
-        except AlreadyDelivered:  # what had to be taken back has reached its addressee meanwhile
+        except AlreadyDelivered:  # the parcel that had to be cancelled was delivered in the meantime
             shipment = await self.find(wanted.order_id)
             if shipment is None:
                 raise
@@ -102,7 +102,7 @@ class Dispatch:
         return await self._unreachable(wanted.order_id, entered, outcome)
 
     async def cancel(self, order_id: str) -> None:
-        """Make sure that the order has no parcel and gets none, whether it was ever shipped or not."""
+        """Make sure that the order has no parcel and never gets one, whether it was shipped or not."""
         async with self._database.once() as conn:
             epoch = await shipments.leave_tombstone(conn, order_id, now=self._clock.sql_now())
         if epoch is None:
@@ -116,9 +116,9 @@ class Dispatch:
             return await shipments.find(conn, order_id, now=self._clock.sql_now())
 
     async def sweep(self, *, stopping: Callable[[], bool] = lambda: False) -> float:
-        """Have cancels confirmed that a replica has left unconfirmed; returns the seconds until the next look.
+        """Repeat cancels that a replica has left unconfirmed; return the seconds until the next sweep.
 
-        Once it is `stopping`, it begins no other one: a carrier that does not answer would keep it for minutes.
+        It ends early when `stopping`: a carrier that does not answer could hold it up for minutes.
         """
         async with self._database.once() as conn:
             owed = await shipments.sweep_owed(conn, age_s=SWEEP_AGE_S, limit=SWEEP_LIMIT, now=self._clock.sql_now())
@@ -132,7 +132,7 @@ class Dispatch:
         return 0 if len(owed) == SWEEP_LIMIT else SWEEP_AGE_S
 
     async def _enter(self, wanted: CreateShipment, claim: Claiming) -> StoredShipment | Claim:
-        """Take the lease, in one transaction with the request's key, or find that there is nothing to do."""
+        """Take the lease in one transaction with the idempotency key, or return the shipment that exists."""
         now = self._clock.sql_now()
         fingerprints = self._fingerprints.of(wanted.model_dump_json().encode())
         async with self._database.begin() as conn:
@@ -158,16 +158,16 @@ class Dispatch:
                 epoch = await shipments.owe_undo(conn, wanted.order_id, now=now)
         if todo is Next.UNDO:
             await self._undo(wanted.order_id, epoch)
-            raise why_none(shipment)
+            raise refusal_of(shipment)
         return shipment
 
     async def _call(self, wanted: CreateShipment, claim: Claim) -> Outcome:
-        """Ask the carrier, after a look for what an unanswered earlier try may have made."""
+        """Create the parcel; if an earlier try was not answered, first look whether it made one."""
         found = await self._carrier.find(wanted.order_id) if claim.uncertain else None
         return Registered(found) if found is not None else await self._carrier.create(wanted)
 
     async def _registered(self, order_id: str, claim: Claim, outcome: Registered) -> Made:
-        """Write the parcel down, unless the row has moved on meanwhile."""
+        """Store the parcel, unless another request has changed the row in the meantime."""
         async with self._database.once() as conn:
             shipment = await shipments.register(
                 conn, order_id, epoch=claim.epoch, parcel=outcome.parcel, now=self._clock.sql_now()
@@ -178,7 +178,7 @@ class Dispatch:
         return Made(shipment, created=True)
 
     async def _overtaken(self, order_id: str) -> StoredShipment:
-        """Return what somebody else has made of the order meanwhile; what we have made has no place beside a cancel."""
+        """Return the shipment as another request has changed it; after a cancel, our parcel is cancelled too."""
         now = self._clock.sql_now()
         async with self._database.begin() as conn:
             shipment = await shipments.lock(conn, order_id, now=now)
@@ -186,13 +186,13 @@ class Dispatch:
         if owed is not None:
             await self._undo(order_id, owed)
             _log.info("shipment.failed", order_id=order_id, reason="cancelled while it was made", final=True)
-            raise why_none(shipment)
+            raise refusal_of(shipment)
         if shipment.parcel is None:
             raise InFlight("This shipment is being created by another request.")
         return shipment
 
     async def _refused(self, order_id: str, claim: Claim, outcome: Refused) -> NoReturn:
-        """Write the refusal down; what an unanswered try may have made is cancelled before the refusal is told."""
+        """Store the refusal, and raise it; a parcel that an unanswered try may have made is cancelled before."""
         uncertain = claim.uncertain or outcome.uncertain
         async with self._database.begin() as conn:
             epoch = await shipments.refuse(
@@ -207,14 +207,14 @@ class Dispatch:
         _log.info("shipment.failed", order_id=order_id, code=outcome.code, reason=outcome.reason, final=True)
         if epoch is None:
             if shipment.status == "cancelled":
-                raise why_none(shipment)
+                raise refusal_of(shipment)
             raise InFlight("This shipment was taken over by another request.")
         if uncertain:
             await self._undo(order_id, epoch)
         raise CarrierRejected(outcome.reason)
 
     async def _unreachable(self, order_id: str, claim: Claim, outcome: Unreachable) -> NoReturn:
-        """Give the lease back; what our call may have made all the same has no place beside a cancel either."""
+        """Give the lease back, and raise; after a cancel, a parcel that our call may have made is cancelled too."""
         now = self._clock.sql_now()
         async with self._database.begin() as conn:
             shipment = await shipments.lock(conn, order_id, now=now)
@@ -228,15 +228,15 @@ class Dispatch:
         _log.info("shipment.failed", order_id=order_id, reason=reason, final=False)
         if owed is not None:
             await self._undo(order_id, owed)
-            raise why_none(shipment)
+            raise refusal_of(shipment)
         why = CarrierMisconfigured if outcome.misconfigured else CarrierUnavailable
         raise why(retry_after_s=outcome.retry_after_s)
 
     async def _undo(self, order_id: str, epoch: int) -> None:
-        """Have the carrier cancel whatever has this reference; then the undo of `epoch` is no longer owed."""
+        """Have the carrier cancel whatever has this reference, and record that the undo of `epoch` is done."""
         try:
             await self._carrier.cancel(order_id, epoch=epoch)
-        except AlreadyThere:
+        except ParcelDelivered:
             await self._delivered(order_id)
             raise AlreadyDelivered from None
         except RemoteMisconfigured as error:
@@ -253,7 +253,7 @@ class Dispatch:
             await shipments.confirm_undo(conn, order_id, epoch=epoch, now=self._clock.sql_now())
 
     async def _delivered(self, order_id: str) -> None:
-        """Write down that the parcel cannot be taken back, once the carrier says which one it is."""
+        """Store that the parcel was delivered, once the carrier says which one it is."""
         parcel = await self._carrier.find(order_id)
         if parcel is None:
             raise CarrierUnavailable
@@ -264,7 +264,7 @@ class Dispatch:
 
 
 async def _owe_anew(conn: Connection, shipment: StoredShipment, *, now: datetime | None) -> int | None:
-    """Owe one more cancel for a locked shipment that must not have a parcel; None for any other."""
+    """Record that a locked shipment without a parcel must be cancelled again; return the epoch, None for any other."""
     if shipment.status not in ("cancelled", "refused"):
         return None
     return await shipments.owe_undo(conn, shipment.order_id, now=now)

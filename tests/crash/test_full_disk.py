@@ -25,7 +25,7 @@ from dev.credentials import user_token
 from dev.demo.stage import own_stack
 from dev.demo.world import ADDRESS, PRICE_MINOR, World
 from dev.layout import Layout
-from dev.record import Record
+from dev.stack_record import Record
 from tests.support import server
 
 SIZE_MB: Final = 224

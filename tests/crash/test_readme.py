@@ -15,7 +15,7 @@ from typing import IO, Any
 import httpx
 import pytest
 
-from dev import ports, record
+from dev import ports, stack_record
 from dev.credentials import ADMIN, user_token
 from dev.layout import Layout
 from tests.support.pages import blocks, read, section
@@ -72,12 +72,12 @@ def stack(folder: Path, worker_id: str) -> Iterator[Stack]:
         process.wait(PATIENCE_S)
 
 
-def _record(layout: Layout, process: "subprocess.Popen[bytes]", log: Path) -> record.Record | None:
+def _record(layout: Layout, process: "subprocess.Popen[bytes]", log: Path) -> stack_record.Record | None:
     if process.poll() is not None:
         pytest.fail(f"the stack has ended:\n{log.read_text()[-3000:]}")
     try:
-        return record.read(layout)
-    except record.NotRunningError:
+        return stack_record.read(layout)
+    except stack_record.NotRunningError:
         return None
 
 

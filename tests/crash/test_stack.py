@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from dev import ports, record, reset
+from dev import ports, reset, stack_record
 from dev.credentials import user_token
 from dev.layout import Layout
 from tests.support.tree import ROOT
@@ -69,8 +69,8 @@ async def running(layout: Layout) -> AsyncIterator[Running]:
 
 def described(layout: Layout) -> int | None:
     try:
-        return record.read(layout).pid
-    except record.NotRunningError:
+        return stack_record.read(layout).pid
+    except stack_record.NotRunningError:
         return None
 
 
@@ -103,14 +103,14 @@ async def test_what_is_killed_comes_back_and_ctrl_c_leaves_nothing(layout: Layou
         assert await stack.interrupted() == 0
         assert "stopped" in stack.said().splitlines()[-1]
     assert [part.port for part in layout.parts if ports.in_use(part.port)] == []
-    assert not record.path(layout).exists()
+    assert not stack_record.path(layout).exists()
 
 
 async def test_data_outlives_the_stack(layout: Layout) -> None:
     """What was stored is there after a stop, and after a start that follows a killed supervisor."""
     product = {"name": "Kept", "price": {"amount_minor": 1, "currency": "USD"}, "stock": 7}
     async with running(layout) as stack, httpx.AsyncClient(trust_env=False) as http:
-        secrets = record.read(layout).secrets
+        secrets = stack_record.read(layout).secrets
         headers = {"Authorization": f"Bearer {user_token(secrets, 'admin', 'admin')}"}
         stored = await http.put(f"{layout.part('session').url}/catalog/kept", json=product, headers=headers)
         assert stored.status_code == 200

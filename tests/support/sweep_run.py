@@ -181,7 +181,7 @@ class Run:
         if self.path.payment == "declined":
             self.ground.outside.ledger.decline(payment.payment_id)
             await self.ask(
-                lambda ops: payment_signals.declined(
+                lambda ops: payment_signals.settle_declined(
                     ops,
                     payment.awakeable_id,
                     payment_id=payment.payment_id,
@@ -199,7 +199,7 @@ class Run:
             amount=Money(amount_minor=PRICE, currency="USD"),
         )
         await self.ask(
-            lambda ops: payment_signals.captured(ops, payment.awakeable_id, money, by="processor", facts=facts)
+            lambda ops: payment_signals.settle_captured(ops, payment.awakeable_id, money, by="processor", facts=facts)
         )
 
     async def _deliver(self) -> None:

@@ -91,7 +91,7 @@ AUTHORS = (
         "undo-arguments-unchecked",
         "G8",
         "That an undo does not take what its step is given is noticed when it is to be undone.",
-        (Edit(f"{RUNNING}/asked_steps.py", '    undoing.require(1 + count, f"the undo {name!r}")\n', ""),),
+        (Edit(f"{RUNNING}/step_records.py", '    undoing.require(1 + count, f"the undo {name!r}")\n', ""),),
         (f"{TESTS}/test_authors_mistakes.py::test_a_mistake_stops_before_it_does_harm[undo-arguments-C1]",),
     ),
     Mutant(

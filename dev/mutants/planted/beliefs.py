@@ -104,7 +104,7 @@ BELIEFS = (
         "started-by-any-success",
         "G15",
         "The start of an order's saga counts as delivered whoever answers with success: the order is never begun.",
-        (Edit("services/session/app.py", "            checkouts.START_SAGA: checkouts.is_started,\n", ""),),
+        (Edit("services/session/messages.py", "    START_SAGA: is_started,\n", ""),),
         (f"{CANCELS}::test_only_the_orders_own_saga_counts_as_started",),
     ),
     Mutant(
@@ -113,7 +113,7 @@ BELIEFS = (
         "A cancellation counts as delivered if the answer names a saga, whichever that is.",
         (
             Edit(
-                "services/session/api/orders.py",
+                "services/session/messages.py",
                 "    return message.path == f\"/sagas/{data.get('saga_id')}/cancel\"\n",
                 '    return "saga_id" in data\n',
             ),

@@ -163,8 +163,8 @@ CALLERS = (
         (
             Edit(
                 "services/session/domain/checkout.py",
-                "        if present.attempt >= ORDER_ATTEMPTS_MAX:\n",
-                "        if present.attempt < 1:\n",
+                "        if current.attempt >= ORDER_ATTEMPTS_MAX:\n",
+                "        if current.attempt < 1:\n",
             ),
         ),
         ("tests/unit/session/test_checkout.py::test_attempts_end_where_services_stop_counting",),

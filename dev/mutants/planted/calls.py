@@ -18,12 +18,12 @@ CALLS = (
         (
             Edit(
                 f"{ENGINE}/loops/child_ends.py",
-                "        told = await self._tell_waiting(ends, waiting)\n"
+                "        settled = await self._settle_waiting(ends, waiting)\n"
                 "        async with self._database.begin() as conn:\n"
-                "            written = await awaiting.forget(conn, ends, told)\n",
+                "            written = await awaiting.forget(conn, ends, settled)\n",
                 "        async with self._database.begin() as conn:\n"
                 "            written = await awaiting.forget(conn, ends, waiting)\n"
-                "        await self._tell_waiting(ends, waiting)\n",
+                "        await self._settle_waiting(ends, waiting)\n",
             ),
         ),
         (f"{TESTS}/test_call_crashes.py::test_a_crash_at_any_point_of_a_call_changes_nothing[completed-C1]",),
@@ -89,7 +89,11 @@ CALLS = (
         "call-cancels-others",
         "G8",
         "An undo cancels a saga that somebody else has started.",
-        (Edit(f"{ENGINE}/operations/calling.py", "row is None or row.parent_id != caller_id or", "row is None or"),),
+        (
+            Edit(
+                f"{ENGINE}/operations/called_sagas.py", "row is None or row.parent_id != caller_id or", "row is None or"
+            ),
+        ),
         (f"{TESTS}/test_calls_given_up.py::test_what_somebody_else_has_started_is_never_cancelled[C1]",),
     ),
     Mutant(

@@ -26,7 +26,7 @@ EDGES = (
         "key-without-lock",
         "G16",
         "Two requests under one key run beside each other.",
-        (Edit("services/chassis/inbound/answering.py", "begin(alone=lock_number_of(key))", "begin()"),),
+        (Edit("services/chassis/inbound/answering.py", "begin(lock_number=lock_number_of(key))", "begin()"),),
         (f"{CHASSIS}/test_idempotency.py::test_of_concurrent_requests_one_runs",),
     ),
     Mutant(

@@ -2,7 +2,7 @@
 
 from dev.mutants.mutant import Edit, Mutant
 
-STOCK = "services/session/store/stock.py"
+STORE = "services/session/store/reservations.py"
 RESERVATIONS = "tests/postgres/session/test_reservations.py"
 ORDERS = "tests/postgres/orchestrator/test_fulfillment_paths.py"
 RACES = "tests/postgres/shipping/test_races.py"
@@ -12,7 +12,7 @@ GOODS = (
         "released-though-sold",
         "G9",
         "A release that comes late gives back to the stock what has been shipped.",
-        (Edit(STOCK, "    if hold.status == SOLD:\n        raise StockSold\n", ""),),
+        (Edit(STORE, "    if hold.status == SOLD:\n        raise StockSold\n", ""),),
         (f"{RESERVATIONS}::test_what_was_sold_cannot_be_released",),
     ),
     Mutant(
@@ -21,7 +21,7 @@ GOODS = (
         "A release that overtakes its reservation leaves nothing that would forbid it: the stock is held for ever.",
         (
             Edit(
-                STOCK,
+                STORE,
                 "    if await _insert(conn, order_id, attempt, RELEASED, now=now):\n        return\n    hold",
                 "    hold",
             ),
@@ -34,7 +34,7 @@ GOODS = (
         "Each event that an order was shipped takes its pieces from the stock once more.",
         (
             Edit(
-                STOCK,
+                STORE,
                 "    if hold.status == HELD:\n        await _settle(conn, hold, SOLD, now=now)\n    return True",
                 "    await _settle(conn, Hold(order_id, attempt, HELD), SOLD, now=now)\n    return True",
             ),

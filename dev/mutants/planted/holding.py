@@ -10,7 +10,7 @@ SCHEDULER = "services/orchestrator/engine/loops/scheduler.py"
 RUNNING = "services/orchestrator/engine/running"
 ACTIVE, COMMITTER, EXECUTOR, STEPS = (f"{RUNNING}/{name}.py" for name in ("active", "committer", "executor", "steps"))
 UNTAKEN = f"{ENGINE}/test_untaken_leases.py"
-EXCUSES = f"{ENGINE}/test_excuses.py"
+EXCUSES = f"{ENGINE}/test_excused_losses.py"
 QUARANTINE = f"{RUNNING}/quarantine.py"
 
 HOLDING = (
@@ -85,7 +85,7 @@ HOLDING = (
         (
             Edit(
                 "services/chassis/postgres/pool.py",
-                "            self._part_with(idle)\n            raise",
+                "            self._drop_all(idle)\n            raise",
                 "            raise",
             ),
         ),
@@ -121,14 +121,14 @@ HOLDING = (
         "G8",
         "A saga that is stuck for a fault of its code forgets a call whose outcome is unknown, and never undoes it.",
         (Edit(EXECUTOR, "            run.pending.calls = {**run.log.replay.calls, **run.pending.calls}\n", ""),),
-        (f"{ENGINE}/test_mended.py::test_a_fault_of_the_code_forgets_no_unknown_outcome",),
+        (f"{ENGINE}/test_after_repairs.py::test_a_fault_of_the_code_forgets_no_unknown_outcome",),
     ),
     Mutant(
         "not-let-in-is-counted",
         "G2",
         "Attempts that a target did not let in use up those of the policy, so that a wrong secret unwinds a saga.",
         (Edit(STEPS, "call.uncounted()._replace(", "call._replace("),),
-        (f"{ENGINE}/test_mended.py::test_attempts_that_were_not_let_in_use_up_none",),
+        (f"{ENGINE}/test_after_repairs.py::test_attempts_that_were_not_let_in_use_up_none",),
     ),
     Mutant(
         "cut-off-is-blamed",

@@ -110,6 +110,6 @@ RESTARTS = (
         "G3",
         "What a target has said after a restart may be changed, because the step was skipped before it.",
         (Edit(SKIPPING, "return all(number > positions.number_of(position) for number in restarts)", "return True"),),
-        ("tests/postgres/engine/test_mended.py::test_a_result_that_a_target_gave_is_not_corrected[C1]",),
+        ("tests/postgres/engine/test_after_repairs.py::test_a_result_that_a_target_gave_is_not_corrected[C1]",),
     ),
 )

@@ -35,7 +35,7 @@ SIGNALS = (
         "G10",
         "A saga that is told of one signal takes it that there are no others.",
         (Edit(RESIDENTS, " and run.log.signal_no + len(news) == signal_no:", ":"),),
-        (f"{ENGINE}/test_told.py::test_a_saga_that_is_told_of_a_part_looks_for_the_rest",),
+        (f"{ENGINE}/test_settled_while_running.py::test_a_saga_that_is_told_of_a_part_looks_for_the_rest",),
     ),
     Mutant(
         "nap-deaf",

@@ -38,7 +38,7 @@ STEPS = (
         "Every attempt of a step carries a key of its own.",
         (
             Edit(
-                "services/orchestrator/engine/running/calls.py",
+                "services/orchestrator/engine/running/attempts.py",
                 'key, deadline = f"{saga_id}:{position}",',
                 'key, deadline = f"{saga_id}:{position}:{number}",',
             ),
@@ -141,21 +141,21 @@ STEPS = (
         "G8",
         "A saga turns round before what it did last is written, where undos look for it.",
         (Edit(COMPENSATOR, "        if pending.has_news_for_undos:\n", "        if pending.flush_no < 0:\n"),),
-        (f"{ENGINE}/test_turning.py::test_what_was_done_last_is_undone_with_its_result[C1]",),
+        (f"{ENGINE}/test_begin_unwinding.py::test_what_was_done_last_is_undone_with_its_result[C1]",),
     ),
     Mutant(
         "remembered-without-result",
         "G8",
         "A run that remembers its undos, and does not read them, forgets the results that their steps have given.",
         (Edit(UNDO_ROWS, "undo._replace(step_output=record.output)", "undo"),),
-        (f"{ENGINE}/test_turning.py::test_what_was_done_last_is_undone_with_its_result[C1]",),
+        (f"{ENGINE}/test_begin_unwinding.py::test_what_was_done_last_is_undone_with_its_result[C1]",),
     ),
     Mutant(
         "waiver-overlooked",
         "G8",
         "A saga undoes what was refused, because it reads its undos before their waivers are written.",
         (Edit(COMPENSATOR, " and undo.position not in waived]", "]"),),
-        (f"{ENGINE}/test_turning.py::test_turning_round_takes_no_flush_of_its_own[True-C1]",),
+        (f"{ENGINE}/test_begin_unwinding.py::test_turning_round_takes_no_flush_of_its_own[True-C1]",),
     ),
     Mutant(
         "failed-undo-passed-over",

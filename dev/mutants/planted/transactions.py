@@ -97,7 +97,7 @@ TRANSACTIONS = (
         "An attempt of a transaction that was rolled back counts as one of unknown outcome.",
         (
             Edit(
-                "services/orchestrator/engine/running/asked_transaction.py",
+                "services/orchestrator/engine/running/transaction_request.py",
                 "        return await RunTransaction(\n",
                 "        if undo_name is not None:\n"
                 "            log.pending.add_undo(undo_name, undo_args, position, position)\n"

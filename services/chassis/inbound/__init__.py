@@ -1,1 +1,1 @@
-"""Requests: what each passes before its route and on the way back, who makes it, and that it is answered once."""
+"""Incoming requests: limits, authentication, strict JSON, idempotency keys, problems."""

@@ -1,7 +1,7 @@
-"""Answering once per idempotency key: in the transaction of the work, or beside work that may hold none.
+"""Answering once per idempotency key: in one transaction with the work, or after work that must not hold one.
 
-While the first request runs, another with its key gets 409; later, its answer again. Only 2xx and final business
-refusals are kept.
+While the first request of a key runs, a second one gets 409. Afterwards it gets the stored answer of the first. Only
+2xx and final business refusals are stored.
 """
 
 import json
@@ -14,7 +14,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import InFlight, RequestError
 from services.chassis.inbound import problems
 from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, lock_number_of, recall, store
-from services.chassis.postgres.connection import Connection, Taken
+from services.chassis.postgres.connection import Connection, LockTaken
 from services.chassis.postgres.database import Database
 
 _FIRST_NOT_OK: Final = 300
@@ -26,10 +26,10 @@ async def answer_once(
     key: IdempotencyKey | None,
     handler: Callable[[Connection], Awaitable[StoredAnswer]],
 ) -> Response:
-    """Run `handler` in one transaction with its stored answer, once per key; later, give that answer again.
+    """Run `handler` and store its answer in one transaction, once per key; a repeat gets the stored answer.
 
-    InFlight while the first request runs, KeyReused for another body. A RequestError that is `final` rolls back and is
-    stored; any other error leaves the key free.
+    InFlight while the first request runs, KeyReused for another body. A `final` RequestError rolls the work back and is
+    stored as the answer. After any other error the key is free again.
     """
     if key is None:
         async with database.begin() as conn:
@@ -50,12 +50,12 @@ async def _answer(
 ) -> Response:
     now = clock.sql_now()
     try:
-        async with database.begin(alone=lock_number_of(key)) as conn:
+        async with database.begin(lock_number=lock_number_of(key)) as conn:
             answer = stored = await recall(conn, key, now=now)
             if answer is None:
                 answer = await handler(conn)
                 await store(conn, key, answer, now=now)
-    except Taken:
+    except LockTaken:
         key.count("in_flight")
         raise InFlight from None
     return _given(key, answer, replayed=stored is not None)
@@ -71,11 +71,11 @@ async def answer_without_transaction(
     key: IdempotencyKey | None,
     work: Callable[[], Awaitable[StoredAnswer]],
 ) -> Response:
-    """Run `work`, which is idempotent by nature and may take long, in no transaction; later, give its answer again.
+    """Run `work` without a transaction, then store its answer; a repeat gets the stored answer.
 
-    Two requests with one key at the same moment may both reach the work. It does the thing once, and both get the
-    answer that is stored first. Work that could do two things for two bodies claims the key with its first write
-    (`claiming`). A 2xx is stored, and a RequestError that is `final`.
+    `work` must be idempotent by itself: two requests of one key at the same time may both run it, and both get the
+    answer that is stored first. If two bodies under one key could have two effects, it claims the key with its first
+    write (`claiming`). A 2xx is stored, and so is a `final` RequestError.
     """
     if key is None:
         return (await work()).response()
@@ -99,7 +99,7 @@ async def answer_without_transaction(
 async def _store_first(
     database: Database, clock: Clock, key: IdempotencyKey, answer: StoredAnswer
 ) -> StoredAnswer | None:
-    """Keep an answer; return the one that was kept before it, None if there is none."""
+    """Store an answer unless the key has one; return the answer that was stored before, None if there was none."""
     now = clock.sql_now()
     async with database.once() as conn:
         is_first = await store(conn, key, answer, now=now)

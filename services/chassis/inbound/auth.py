@@ -1,4 +1,4 @@
-"""Who calls: users by JWT (a shared secret or a key set), services by short-lived tokens; and what a route asks for.
+"""Authentication: users by JWT (a shared secret or a key set), services by short tokens; and who may call a route.
 
 A user's key never grants the scope `service`, and `X-Acting-User` is believed from a service only.
 """
@@ -239,3 +239,10 @@ async def owner(
     if request.path_params.get("user_id") != principal.subject:
         raise NotFound
     return principal
+
+
+Customer = Annotated[Principal, Depends(owner)]
+"""The customer whose `{user_id}` the path names."""
+Admin = Annotated[Principal, Depends(authenticated("admin"))]
+Service = Annotated[Principal, Depends(authenticated("service"))]
+AdminOrService = Annotated[Principal, Depends(authenticated("admin", "service"))]

@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.chassis import errors
-from services.chassis.inbound import idempotency, problems, told_headers
+from services.chassis.inbound import idempotency, problems, response_headers
 from services.chassis.inbound.gate import PROBES
 
 ASSETS: Final = "/docs-assets"
@@ -69,7 +69,7 @@ def _assets() -> Path:
 def describe(document: dict[str, Any]) -> dict[str, Any]:
     """Complete FastAPI's document: what any route may answer, with which headers, and that errors are problem+json."""
     components = document.setdefault("components", {})
-    components["headers"] = told_headers.components()
+    components["headers"] = response_headers.components()
     schemas = components.setdefault("schemas", {})
     schemas.update(problems.schemas())
     for of_fastapi in ("HTTPValidationError", "ValidationError"):
@@ -94,7 +94,7 @@ def _describe_operation(path: str, operation: dict[str, Any]) -> None:
         if status.startswith(("4", "5")) and problems.MEDIA_TYPE in response.get("content", {}):
             response["content"].pop("application/json", None)
     operation["responses"] = dict(sorted(responses.items()))
-    told_headers.tell(operation)
+    response_headers.describe(operation)
 
 
 def _with_lines_of(own: str, other: str) -> str:

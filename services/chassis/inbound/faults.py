@@ -1,6 +1,6 @@
-"""What pydantic finds wrong with an input, as faults that may be told: where and why, never what was sent.
+"""Turning pydantic's errors into faults for the caller: where and why, never the value that was sent.
 
-The names of fields that we do not know are input too, and so are the keys of a mapping: both are `?`.
+Names of unknown fields and keys of mappings are input as well; they are shown as `?`.
 """
 
 import re

@@ -1,7 +1,6 @@
-"""What is decided before anything of a request is read, and what every answer says to browsers.
+"""Checks before the body of a request is read, and the security headers of every answer.
 
-Host, sizes of address and headers, who asks too often, how many are being answered: cheap checks on what the server
-has in hand already.
+The checks are cheap: the host, the size of URL and headers, the rate of requests, the number of requests in progress.
 """
 
 from collections.abc import Collection, Iterator
@@ -18,9 +17,9 @@ ADDRESS_BYTES_MAX: Final = 8_192
 HEADER_BYTES_MAX: Final = 32_768
 HEADERS_MAX: Final = 100
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked by machines that go by the address, not by the name, and often."""
+"""Polled by machines, often, and under the address of the host instead of its name."""
 _CREDENTIALS: Final = ("authorization", "webhook-signature")
-"""Who shows one of these is let through to have it checked."""
+"""A request with one of these headers is let through, so that its credentials are checked."""
 
 _ALWAYS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -34,7 +33,7 @@ _HSTS: Final = "max-age=31536000; includeSubDomains"
 
 
 class Gate:
-    """Lets requests in, or raises why not."""
+    """Lets a request in, or raises the reason why not."""
 
     def __init__(self, limits: Limits, *, hosts: Collection[str] | None, secure: bool) -> None:
         """Take the `hosts` that requests may be addressed to (None: any), and whether we are reached by TLS alone."""
@@ -44,7 +43,7 @@ class Gate:
 
     @contextmanager
     def entered(self, scope: Scope, headers: Headers) -> Iterator[None]:
-        """Check a request and hold its place; what proved nothing until the end is charged to its address."""
+        """Check a request and count it as in progress; if it proved no identity, charge it to its address."""
         if scope["path"] in PROBES:
             yield
             return

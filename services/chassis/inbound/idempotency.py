@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, overload
 
-from fastapi import Header, Request
+from fastapi import Depends, Header, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -127,6 +127,10 @@ def idempotency_key(*, required: bool) -> Callable[..., Awaitable[IdempotencyKey
     return key_of_request
 
 
+RequiredKey = Annotated[IdempotencyKey, Depends(idempotency_key(required=True))]
+OptionalKey = Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
+
+
 def _unquoted(values: list[str]) -> str:
     """Return the key; `"k"`, a string of structured fields, is the same as `k`."""
     key = values[0] if len(values) == 1 else ""
@@ -215,16 +219,9 @@ def key_budgets(most: int, clock: Clock) -> Budgets:
     return Budgets(per_s=(most - at_once) / (KEPT_DAYS * _DAY_S), burst=at_once, clock=clock)
 
 
-async def purge(
-    conn: Connection,
-    *,
-    older_than_days: int = KEPT_DAYS,
-    limit: int = 1_000,
-    now: datetime | None,
-) -> int:
-    """Forget answers that nobody may ask for any more; return how many."""
-    values = {"older_than_days": older_than_days, "limit": limit, "now": now}
-    return await conn.affect(queries()["purge"], values)
+async def purge(conn: Connection, *, limit: int = 1_000, now: datetime | None) -> int:
+    """Delete up to `limit` answers that are older than KEPT_DAYS; return how many."""
+    return await conn.affect(queries()["purge"], {"kept_days": KEPT_DAYS, "limit": limit, "now": now})
 
 
 def _scope(key: IdempotencyKey) -> dict[str, Any]:

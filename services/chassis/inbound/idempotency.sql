@@ -3,9 +3,9 @@
 -- The lock is taken as the transaction begins, before recall: recall must see what the former holder of the lock has committed.
 -- It ends with the transaction, so that a request that died holds none, and it survives poolers.
 --
--- Work that takes longer than a transaction claims its key with its first write instead: until there is an answer, what is stored
--- under the key is that its request is still running, with a Retry-After, which no answer has. Whoever comes with another content
--- finds that, or waits for the commit that makes it. A release that knows of no claims gives it as an answer: come again.
+-- Work that takes longer than a transaction claims its key with its first write instead: it stores that the request is still
+-- running, with a Retry-After, which no answer has. A request with other content finds this claim, or waits for its commit. A
+-- release that knows no claims would return it as the answer: come again.
 
 -- name: recall
 select fingerprint, status, body, headers
@@ -14,7 +14,7 @@ where caller = :caller and route = :route and key = :key
   and created_at > coalesce(cast(:now as timestamptz), clock_timestamp()) - :kept_days * interval '1 day'
 
 -- name: store
--- Stores an answer, or a claim; gives nothing if there is one already, but for a claim of the same content, which it replaces.
+-- Stores an answer or a claim. It replaces a claim of the same content; otherwise, if the key has a row, it returns nothing.
 insert into idempotency as i (caller, route, key, fingerprint, status, body, headers, created_at)
 values (:caller, :route, :key, :fingerprint, :status, :body, cast(:headers as jsonb),
         coalesce(cast(:now as timestamptz), clock_timestamp()))
@@ -31,7 +31,7 @@ returning key
 with old as materialized (
     select ctid
     from idempotency
-    where created_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :older_than_days * interval '1 day'
+    where created_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :kept_days * interval '1 day'
     order by created_at
     limit :limit
     for update skip locked

@@ -1,7 +1,7 @@
-"""What every request passes before it reaches a route, and its answer on the way back.
+"""The ASGI middleware around all routes of a service.
 
-One plain ASGI layer: request id, trace and log ids; the gate; limits of size and time while the body streams in;
-whatever escapes from the routes becomes a problem; access log and metrics.
+It sets the request id, the trace and the ids of log lines, asks the gate, reads the body within limits of size and
+time, turns exceptions into problems, and writes the access log and the metrics.
 """
 
 import asyncio

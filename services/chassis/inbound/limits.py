@@ -1,7 +1,7 @@
-"""How much anybody may ask for: budgets by address and by user, and how many requests are answered at once.
+"""Rate limits by address and by user, and the limit of requests in progress.
 
-An address pays only for requests that proved nothing: no token that holds, no signature, no sign-in. So other services
-and signed webhooks are never slowed by their address's other traffic; password guessers are.
+An address is charged only for requests without a valid token, signature or sign-in. So other services and signed
+webhooks are never slowed down by other traffic from their address, but somebody who guesses passwords is.
 """
 
 import ipaddress
@@ -76,7 +76,7 @@ class Budgets:
 
 
 class Places:
-    """So many places; whoever finds none is refused."""
+    """A limited number of places; a request that finds none is refused."""
 
     def __init__(self, number: int, refusal: str) -> None:
         """Take how many there are, and what is said where all are taken."""
@@ -121,11 +121,11 @@ class Limits:
         self.waiting = Places(waiting_max, "Too many requests wait already; ask without waiting, or come back.")
 
     def check_address(self, address: str) -> None:
-        """Refuse who has proved nothing too often."""
+        """Refuse an address with too many requests that proved no identity."""
         _refuse_after(self._addresses.wait_s(address))
 
     def charge_address(self, address: str) -> None:
-        """Count a request that has proved nothing."""
+        """Charge an address for a request that proved no identity."""
         self._addresses.spend(address)
 
     def charge_user(self, user: str) -> None:
@@ -133,7 +133,7 @@ class Limits:
         _refuse_after(self._users.spend(user))
 
     def check_key(self, user: str) -> None:
-        """Refuse who has too many idempotency keys stored to add one."""
+        """Refuse a new idempotency key of a user who has too many stored."""
         if self._keys is not None:
             _refuse_after(self._keys.wait_s(user), _KEYS_STORED, most_s=_A_DAY_S)
 
@@ -166,12 +166,12 @@ class Limits:
 
 
 def vouch(scope: Scope) -> None:
-    """Say that this request has proved where it comes from, so that its address does not pay for it."""
+    """Mark a request as having proved its identity, so that its address is not charged for it."""
     scope.setdefault("state", {})["vouched"] = True
 
 
 def is_vouched(scope: Scope) -> bool:
-    """Say whether somebody has vouched for this request."""
+    """Say whether the request has proved its identity."""
     return bool(scope.get("state", {}).get("vouched"))
 
 

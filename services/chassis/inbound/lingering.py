@@ -1,8 +1,8 @@
-"""A connection that ends so that its last answer arrives, although the other end has not said everything.
+"""Lingering close: the last answer of a connection arrives although the client has not sent all of its request.
 
-If a socket is closed while bytes for it arrive, the kernel resets the connection, and the other end may lose an answer
-that it has received and not read yet. So the answer is followed by the end of our half; what still comes is dropped,
-until the other end has closed its half as well, or for so long at most.
+If a socket is closed while data arrives, the kernel resets the connection, and the client may lose an answer that it
+has not read yet. So we close our half after the answer, and drop what still arrives, until the client closes its half
+or `LINGER_S` have passed.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ LINGER_S: Final = 2.0
 
 
 class LingeringTransport:
-    """A transport, of which `close()` waits for the other end while `linger()` has been asked for."""
+    """A transport whose `close()` waits for the client to close its half, if `linger()` asks for that."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         """Take what carries the bytes; it does everything else."""

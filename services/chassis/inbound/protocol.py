@@ -1,7 +1,7 @@
-"""What one connection may do before there is a request: how large its head, how slow, and how many there may be.
+"""Limits of connections before there is a request: the size and the time of its head, and the number of connections.
 
-uvicorn's protocol over llhttp keeps whatever a client sends as headers, for as long as the client likes; here both end.
-The limits of `gate.py` are for requests that have arrived; these keep what never arrives from filling memory.
+uvicorn's protocol keeps all headers that a client sends, for as long as the client likes. The limits of `gate.py` apply
+to requests that have arrived; these limits keep unfinished requests from filling the memory.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from services.chassis.inbound.lingering import LingeringTransport
 from services.chassis.tracing import REQUEST_ID
 
 HEAD_BYTES_MAX: Final = 65_536
-TOLD_MAX: Final = 100
-"""So many connections beyond those that may be stay until they have heard of it; it is said to others, and cut off."""
+REFUSED_MAX: Final = 100
+"""How many connections above the limit may linger until they have read the refusal; others are cut off at once."""
 _REASONS: Final = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Busy"}
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection, with bounds; told as problems, like everything else that we refuse."""
+    """One connection with limits; its refusals are problems, like all others."""
 
     head_timeout_s: float
     connections_max: int
@@ -35,7 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._lingering = LingeringTransport(transport)
         super().connection_made(cast("asyncio.Transport", self._lingering))
         if len(self.connections) > self.connections_max:
-            self._lingering.linger(wanted=len(self.connections) <= self.connections_max + TOLD_MAX)
+            self._lingering.linger(wanted=len(self.connections) <= self.connections_max + REFUSED_MAX)
             self._refuse(errors.Unavailable("There are too many connections; come back in a moment."))
             return
         self._await_head()

@@ -1,10 +1,10 @@
-"""What holds of every route, whatever the route itself says.
+"""Rules for all routes: HEAD for every GET, a correct `Allow`, strict JSON, and strict query parameters.
 
-HEAD where there is GET, an `Allow` that is true, strict JSON, and no parameter in a query that the route does not know,
-or that is given twice: who misspells a filter must not be shown everything, nor who gives two be shown one's. A page
-that people open by a link takes any query: mail programs and portals add parameters of their own to links.
+An unknown or repeated query parameter is refused: a misspelt filter must not return everything. A page that people open
+by a link takes any query, because mail programs and portals add parameters to links.
 
-Who calls a guarded route is known before its body is looked at: to read a large one takes time that all requests share.
+At a guarded route the caller is authenticated before a JSON body is parsed: parsing a large body takes time that all
+requests share.
 """
 
 import copy

@@ -1,7 +1,4 @@
-"""JSON as we accept it: UTF-8, no duplicate names, no NaN, bounded depth and number of values, 64-bit integers.
-
-And only text that can be stored.
-"""
+"""Strict JSON: UTF-8, no duplicate names, no NaN, limited depth and size, 64-bit integers, storable text."""
 
 import json
 import math
@@ -14,9 +11,9 @@ from services.chassis.postgres.texts import storable
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 10_000
-"""Of as many, all that we do with a body takes some hundredths of a second of the loop that answers everybody."""
+"""With this many values, all work on a body blocks the event loop for some hundredths of a second."""
 MAX_NAMES: Final = 1_000
-"""In one object: each that a model does not know is a fault to write down."""
+"""The limit for one object: each name that a model does not know is a fault in the answer."""
 MIN_INTEGER: Final = -(2**63)
 MAX_INTEGER: Final = 2**63 - 1
 

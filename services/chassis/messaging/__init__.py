@@ -1,1 +1,1 @@
-"""Messages between services: the outbox, the relay that empties it, and the inbox that knows what has arrived."""
+"""Messages between services: the outbox, the relay that sends them, and the inbox that recognises repeats."""

@@ -1,4 +1,4 @@
-"""Sending what one key has to send: in sequence, outside any transaction, within the key's lease."""
+"""Sending the messages of one key: one after another, outside any transaction, within the lease of the key."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,18 +14,21 @@ from services.chassis.security.sealing import Sealer, is_sealed
 
 SEND_TIMEOUT_S: Final = 5.0
 MARGIN_S: Final = 1.0
-"""What is left of a lease when the last send must have ended: time for the mark."""
+"""The last send ends this long before the lease does: time to mark what was delivered."""
 BACKOFF_S: Final = 0.2
 BACKOFF_MAX_S: Final = 30.0
 MISCONFIGURED_PAUSE_S: Final = 5.0
 
 AnswerCheck = Callable[[Message, str, Answer], bool]
-"""Says whether an answer to a message, whose body is given in clear, is about what was asked."""
+"""Says whether an answer is about this message; it gets the body of the message in clear."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One key, ours until an instant of `clock.monotonic()`, fenced by `epoch`; `attempts`: at its first message."""
+    """The right of this relay to send for one key, up to `until` (an instant of `clock.monotonic()`).
+
+    `epoch` tells this lease from every earlier one. `attempts`: how often the first message was tried already.
+    """
 
     key: str
     epoch: int
@@ -35,7 +38,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A message that was definitely refused, and how."""
+    """A message that its receiver has definitely refused, and why: a dead letter."""
 
     message: Message
     code: str
@@ -43,12 +46,12 @@ class Dead:
 
 
 ALARMS: Final = ("outbox-dead-letter", "outbox-misconfigured", "outbox-send-failed", "outbox-mark-failed")
-"""What may become of sending a message that a person should look at."""
+"""The alarms of the relay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something about a key that a person should look at; `message_id`: where the key stands."""
+    """A problem of one key for an operator; `message_id`: the message that the key cannot get past."""
 
     kind: str
     reason: str
@@ -57,7 +60,10 @@ class Alarm:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a lease: delivered messages with their answers, then at most one that stopped the rest."""
+    """The result of sending under one lease: the delivered messages, and what stopped the next one, if anything did.
+
+    `pause_s`: how long the key rests before it is tried again.
+    """
 
     lease: Lease
     delivered: list[tuple[Message, Answer]] = field(default_factory=list)
@@ -68,7 +74,7 @@ class Outcome:
 
     @property
     def first_id(self) -> str | None:
-        """The message at which the key stood when it was leased, as far as anything became of it."""
+        """The id of the first message that was tried under this lease, if it was delivered or raised an alarm."""
         if self.delivered:
             return self.delivered[0][0].id
         return self.alarm.message_id if self.alarm is not None else None
@@ -76,7 +82,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Courier:
-    """Sends messages to services whose addresses it knows; `answer_checks`: which answers count, by message name."""
+    """Sends messages.
+
+    `addresses`: a client for each service. `answer_checks`: which answers settle a message, by message name.
+    `stopping`: says whether the relay stops, so that no further message may be sent.
+    """
 
     clock: Clock
     addresses: Mapping[str, ServiceClient]
@@ -86,7 +96,7 @@ class Courier:
     answer_checks: Mapping[str, AnswerCheck]
 
     async def deliver(self, lease: Lease, messages: Sequence[Message]) -> Outcome:
-        """Send the messages of one key until one does not get through, or the lease nears its end."""
+        """Send the messages of one key in order, until one of them fails or the lease is about to end."""
         outcome = Outcome(lease)
         for message in messages:
             deadline = min(self.clock.monotonic() + SEND_TIMEOUT_S, lease.until - MARGIN_S)
@@ -102,7 +112,7 @@ class Courier:
         return outcome
 
     async def _send(self, message: Message, deadline: float, outcome: Outcome) -> bool:
-        """Send one message; say whether the next one may follow, and note in the outcome why not."""
+        """Send one message, and enter the result into `outcome`; False if the next message must not follow."""
         log = logs.get_logger("chassis.relay")
         attempt = 1 if outcome.delivered else outcome.lease.attempts + 1
         try:
@@ -154,7 +164,7 @@ class Courier:
         return answer
 
     def _opened(self, message: Message) -> str:
-        """Return the body in clear; without its key, it waits until somebody gives us that."""
+        """Return the body in clear; RemoteMisconfigured if its encryption key is missing, so that it is tried again."""
         if not is_sealed(message.body):
             return message.body
         try:
@@ -164,6 +174,6 @@ class Courier:
 
 
 def backoff_s(attempt: int, floor_s: float = 0) -> float:
-    """Return the pause after this many attempts: doubling, bounded, at least `floor_s`, and spread in any case."""
+    """Return the pause after this many attempts: exponential with a maximum, at least `floor_s`, with jitter."""
     backoff = min(BACKOFF_S * 2.0 ** min(attempt - 1, 16), BACKOFF_MAX_S) * ids.jitter(0.8, 1.2)
     return max(backoff, floor_s * ids.jitter(1.0, 1.2))

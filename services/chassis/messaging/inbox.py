@@ -1,4 +1,4 @@
-"""The inbox: which messages have arrived, so that each is applied once."""
+"""The inbox: the ids of messages that were applied, so that each message is applied once."""
 
 from datetime import datetime
 
@@ -9,21 +9,14 @@ KEPT_DAYS = 7
 
 
 async def first_time(conn: Connection, source: str, message_id: str, *, now: datetime | None) -> bool:
-    """Remember a message in the transaction that applies it; False: it was applied before.
+    """Store the id of a message in the transaction that applies it; False if it was applied before.
 
-    A second delivery at the same time waits until the first one's transaction has ended.
+    A second delivery of the same message waits for the transaction of the first one to end.
     """
     values = {"source": source, "message_id": message_id, "now": now}
     return await conn.first(queries()["first_time"], values) is not None
 
 
-async def purge(
-    conn: Connection,
-    *,
-    older_than_days: int = KEPT_DAYS,
-    limit: int = 1_000,
-    now: datetime | None,
-) -> int:
-    """Forget messages that no sender repeats any more; return how many."""
-    values = {"older_than_days": older_than_days, "limit": limit, "now": now}
-    return await conn.affect(queries()["purge_inbox"], values)
+async def purge(conn: Connection, *, limit: int = 1_000, now: datetime | None) -> int:
+    """Delete up to `limit` ids that are older than KEPT_DAYS, which no sender repeats any more; return how many."""
+    return await conn.affect(queries()["purge_inbox"], {"kept_days": KEPT_DAYS, "limit": limit, "now": now})

@@ -1,8 +1,8 @@
-"""Writing down what was delivered: many keys in one transaction, fenced by each key's lease.
+"""Recording the results of sending: for many keys in one transaction, each protected by the lease of its key.
 
-What is done with answers locks rows of the service's own, so it comes first and the keys are locked last, as in every
-other transaction of the service; if a key is not to be had, everything is rolled back and done again without it. Who
-holds up one key holds up no other: where several are marked, a key that somebody has locked is left for later.
+The handlers of answers lock rows of the service. They run first, and the outbox keys are locked last: every transaction
+of a service takes its locks in this order. If a key of a handled answer turns out to be locked or leased by somebody
+else, the transaction is rolled back and repeated without it. A locked key never delays the others of its batch.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -22,13 +22,13 @@ from services.chassis.postgres.database import Database
 from services.chassis.postgres.errors import is_transient
 
 AnswerHandler = Callable[[Connection, Message, Answer], Awaitable[None]]
-"""What to do with a message's answer, in the transaction of its mark; locks rows of its own, enqueues nothing."""
+"""Handles the answer to a message in the transaction that marks it as delivered; it must not enqueue messages."""
 
 _PAUSE_S: Final = 0.1
 
 
 class NotHeld(Exception):
-    """Some of the keys are locked by a writer, or leased by another relay meanwhile; carries those that are held."""
+    """Some keys are locked by a writer, or leased by another relay by now; `held` has the ones that we hold."""
 
     def __init__(self, held: frozenset[str]) -> None:
         super().__init__(f"{len(held)} keys are held")
@@ -36,14 +36,14 @@ class NotHeld(Exception):
 
 
 class Marked(NamedTuple):
-    """What came of marking: whether a released key is due again, and what has to wait for its key."""
+    """The result of marking: `due` if a released key has more to send now; `left` are outcomes of locked keys."""
 
     due: bool
     left: Sequence[Outcome] = ()
 
 
 class Marks:
-    """Writes outcomes down, all at once or, where a key is locked by somebody, one by one."""
+    """Records outcomes: a batch at once, and those of locked keys one by one."""
 
     def __init__(
         self,
@@ -61,19 +61,19 @@ class Marks:
         self._log = get_logger("chassis.relay")
 
     async def mark_free(self, outcomes: Sequence[Outcome]) -> Marked:
-        """Write down these outcomes, but those whose key somebody has locked, or leased: they are left."""
+        """Record these outcomes without waiting for locks; those of keys that somebody else holds are left."""
         left: list[Outcome] = []
         due = await self._mark(outcomes, left)
         return Marked(due, left)
 
     async def mark(self, outcome: Outcome) -> bool:
-        """Write down an outcome once its key is free, if it is ours still; say whether the key is due again."""
+        """Record one outcome, and wait for the lock of its key; say whether the key has more to send now."""
         return await self._mark([outcome], None)
 
     async def _mark(self, outcomes: Sequence[Outcome], left: list[Outcome] | None) -> bool:
-        """Write down outcomes as long as their leases last; what is not written is delivered again.
+        """Record outcomes as long as their leases last; a message whose outcome is not recorded is sent again.
 
-        With `left`, those whose keys are not to be had at once are put there; without it, their keys are waited for.
+        With `left`, outcomes of locked keys are appended to it; without it, their locks are waited for.
         """
         batch = sorted(outcomes, key=lambda outcome: outcome.lease.key)
         was_set_back = False
@@ -96,12 +96,12 @@ class Marks:
                     self._log.exception("outbox.mark_given_up", key=batch[0].lease.key)
                     return False
             else:
-                self._tell(batch)
+                self._report(batch)
                 return due
         return False
 
     def _set_back(self, outcome: Outcome, error: Exception) -> Outcome:
-        """Make of an outcome that cannot be written one that is tried again later."""
+        """Replace an outcome that cannot be recorded by one that has its key tried again later, with an alarm."""
         self._log.error("outbox.mark_failed", key=outcome.lease.key, exc_info=error)
         attempt = outcome.lease.attempts + 1
         return Outcome(
@@ -112,7 +112,7 @@ class Marks:
         )
 
     def _held(self, batch: Sequence[Outcome], held: Collection[str], left: list[Outcome] | None) -> list[Outcome]:
-        """Return the outcomes whose keys are held; the others are left for later, or lost if they were waited for."""
+        """Return the outcomes whose keys we hold. The others go to `left`; without it, they are given up."""
         missing = [outcome for outcome in batch if outcome.lease.key not in held]
         if missing and left is None:
             self._log.warning("outbox.lease_lost", keys=len(missing), first=missing[0].lease.key)
@@ -121,7 +121,7 @@ class Marks:
         return [outcome for outcome in batch if outcome.lease.key in held]
 
     async def _write(self, batch: Sequence[Outcome], left: list[Outcome] | None) -> tuple[bool, list[Outcome]]:
-        """Write outcomes down; return whether a key is due again, and which were written."""
+        """Record outcomes in one transaction; return whether a key has more to send now, and what was recorded."""
         now = self._clock.sql_now()
         async with self._database.begin() as conn:
             answered = await self._handle_answers(conn, batch)
@@ -136,7 +136,7 @@ class Marks:
         return due, ours
 
     async def _handle_answers(self, conn: Connection, batch: Sequence[Outcome]) -> frozenset[str]:
-        """Call the handlers of what was delivered; return the keys for which there was one."""
+        """Call the handlers of the answers; return the keys for which one was called."""
         keys = set()
         for outcome in batch:
             for message, answer in outcome.delivered:
@@ -171,7 +171,7 @@ class Marks:
         )
 
     async def _audit(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> None:
-        """Leave a row for an alarm; one of each kind while a message is in trouble, however often it is tried again."""
+        """Add the audit rows of alarms; a message that keeps failing leaves one row per kind of alarm."""
         for outcome in outcomes:
             alarm = outcome.alarm
             if alarm is None:
@@ -181,7 +181,7 @@ class Marks:
             await leave(conn, alarm.kind, subject_id=outcome.lease.key, reason=alarm.reason, details=details, now=now)
 
     async def _release(self, conn: Connection, outcomes: Sequence[Outcome], now: datetime | None) -> bool:
-        """Forget what was delivered, and give back the keys that may go on; say whether one is due again."""
+        """Delete the delivered messages, and release the keys that have no dead letter; True if one of them is due."""
         free = [outcome for outcome in outcomes if outcome.dead is None]
         rows = await conn.fetch(
             queries()["release"],
@@ -195,8 +195,8 @@ class Marks:
         )
         return any(row["due"] for row in rows)
 
-    def _tell(self, batch: Sequence[Outcome]) -> None:
-        """Count and alarm, once it is committed."""
+    def _report(self, batch: Sequence[Outcome]) -> None:
+        """Count what is committed, and sound its alarms."""
         for outcome in batch:
             self._sent.labels("delivered").inc(len(outcome.delivered))
             if outcome.attempts:

@@ -1,4 +1,4 @@
-"""The outbox: messages that leave with the transaction that wrote them, in order per key."""
+"""The outbox: messages are stored in the transaction that causes them, and sent after its commit, in order per key."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from services.chassis.postgres.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A call that another service will get at least once, after those of the same `key` that were written before it.
+    """A request to another service, sent at least once, and in order with the other messages of its `key`.
 
-    `service` is a name that the relay knows the address of; `body` is JSON text, sealed (`chassis.sealing`) where it
-    holds secrets; `name` says what the message is, for logs and for what is to be done with its answer. `settled_by`:
-    statuses beside 2xx that settle it as well. `delay_s` seconds pass before it takes its place among the messages of
-    its key. `id` is its idempotency key; empty: a new one.
+    `service`: the receiver; the relay knows its address. `body`: JSON text, sealed (`chassis.security.sealing`) if it
+    holds secrets. `name`: the kind of message; the relay chooses the checks and the handler of the answer by it.
+    `id`: its idempotency key; if empty, a new one is made. `settled_by`: statuses that settle it besides 2xx.
+    `delay_s`: it is not sent earlier than this many seconds from now, and does not hold up later messages until then.
     """
 
     service: str
@@ -33,7 +33,7 @@ class Message:
 
 
 async def enqueue(conn: Connection, messages: Sequence[Message], *, now: datetime | None) -> None:
-    """Write messages in the caller's transaction; once per transaction, after everything else it locks."""
+    """Store messages in the caller's transaction. Call it once, after the transaction has taken all its other locks."""
     if not messages:
         return
     await conn.fetch(

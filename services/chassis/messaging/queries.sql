@@ -1,22 +1,23 @@
 -- The concurrency contract of messages between services. Every statement that takes a lock is here.
 --
--- outbox_keys has one row for each ordering key that has something to send; it is deleted when nothing is left. Whoever holds
--- its row lock decides about the key. outbox has the messages; `seq` orders those of one key.
+-- outbox_keys has one row for each ordering key with messages to send; the row is deleted with the last message. Its row lock
+-- protects the key. outbox has the messages; `seq` is their order within a key.
 --
---   * enqueue takes the key's row lock and holds it until its transaction commits, so that the order of commits is the order of
---     `seq`, and a reader who sees seq n sees everything before it.
---   * A relay leases keys, not messages: two relays that lock messages would send those of one key in either order. The lease is
---     `leased` with `epoch` (from a sequence, so that the epoch of a deleted and recreated key is new too); it ends at `due_at`.
---   * hold locks the leased keys again, in its own statement: whatever is read after it, in the same transaction, is the truth,
---     because nobody else can have an uncommitted message for these keys. So a message that came during the lease is never lost.
---     For many keys at once hold_free does it, which passes by a key that a writer holds; that one waits by itself.
---   * While a key is leased, blocked or in backoff, enqueue leaves its `due_at` alone; release sees to what has come since.
+--   * enqueue locks the row of the key until its transaction commits. So the order of commits is the order of `seq`, and whoever
+--     sees seq n sees all messages before it.
+--   * A relay leases keys, not messages: two relays that lock messages could send those of one key in the wrong order. A lease is
+--     `leased` with an `epoch`; it expires at `due_at`. Epochs come from a sequence, so that a key that is deleted and inserted
+--     again gets a new one.
+--   * hold locks the leased keys again, in a statement of its own. What the same transaction reads after it is complete, because
+--     nobody else can have an uncommitted message of these keys. So a message that came during the lease is never lost.
+--     For many keys at once there is hold_free, which skips locked keys; those are held one by one.
+--   * While a key is leased, blocked or in backoff, enqueue leaves its `due_at` alone; release sets it for the new messages.
 --
--- What a statement has chosen up to a :limit, it finds again by a list, `= any(array(select …))`: a join is planned for as many
--- rows as there might be, before anybody knows the limit, and reads the table from end to end. The clock is read in a sub-select
--- where an index is to be compared with it, which does not work with a bare volatile function.
+-- Rows chosen up to a :limit are found again by a list, `= any(array(select …))`: a join would be planned without knowing the
+-- limit, and would read the whole table. The clock is read in a sub-select wherever it is compared with an indexed column,
+-- because an index cannot be used with a bare volatile function.
 --
--- Lock order: outbox_keys by key, then outbox. A transaction calls enqueue once, after it has locked everything of its own.
+-- Lock order: outbox_keys by key, then outbox. A transaction calls enqueue once, after it has taken all its other locks.
 -- The inbox locks (source, message_id) by its unique index, before anything that the message changes.
 
 -- name: enqueue
@@ -190,7 +191,7 @@ where o.id = :id and o.key = freed.key
 returning o.id, o.key, o.name
 
 -- name: measure_outbox
--- Who waits longest is the first of an index, however many keys there are; of dead letters there are few, and each is counted.
+-- The oldest key is the first entry of an index, however many keys there are. Dead letters are counted one by one: they are few.
 select extract(epoch from greatest(interval '0', coalesce(cast(:now as timestamptz), clock_timestamp()) - (
            select waiting_since from outbox_keys where blocked_at is null order by waiting_since limit 1
        ))) as lag_s,
@@ -206,7 +207,7 @@ returning message_id
 with old as materialized (
     select ctid
     from inbox
-    where received_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :older_than_days * interval '1 day'
+    where received_at < (select coalesce(cast(:now as timestamptz), clock_timestamp())) - :kept_days * interval '1 day'
     order by received_at
     limit :limit
     for update skip locked

@@ -1,4 +1,4 @@
-"""The relay: empties the outbox, key by key, as soon as it is nudged and by polling in any case."""
+"""The relay: sends what is in the outbox, key by key; it runs when it is nudged, and polls as well."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,18 @@ from services.chassis.security.sealing import Sealer
 LEASE_S: Final = 10.0
 POLL_S: Final = 0.5
 IDLE_FACTOR: Final = 2
-"""How much longer to wait as long as nothing is found: only what another replica has left is found by looking."""
+"""Polls are this many times rarer while they find nothing: only what another replica has left behind needs them."""
 CONCURRENCY: Final = 32
 PER_KEY: Final = 50
 _MEASURED_EVERY_S: Final = 5.0
 
 
 class Relay:
-    """Leases keys, sends their messages in sequence (several keys at a time), and marks in batches what was delivered.
+    """Leases keys, sends the messages of several keys at a time, and records the results in batches.
 
-    `addresses`: a client for each service that messages name. `answers`: by message name, what to do with the answer in
-    the transaction of the mark. `answer_checks`: likewise, which answers count; one that does not is none, and the
-    message is sent again. `sealer` opens bodies that were sealed when they were written.
+    `addresses`: a client for each service that messages go to. `answers`: handlers of answers, by message name.
+    `answer_checks`: which answers settle a message, by message name; after any other answer it is sent again.
+    `sealer` opens sealed bodies.
     """
 
     def __init__(  # noqa: PLR0913 - the composition root names each part once
@@ -76,11 +76,11 @@ class Relay:
         self.loop = Loop("outbox-relay", self._run_once, clock=clock, on_stop=self._drain)
 
     def nudge(self) -> None:
-        """Say that a transaction with messages has been committed."""
+        """Run now: a transaction with messages was committed."""
         self.loop.nudge()
 
     async def run_until_idle(self) -> None:
-        """Send everything that is due, and what becomes due by that; for tests, without the loop."""
+        """Send everything that is due until nothing is; for tests that do not start the loop."""
         while True:
             await self._run_once()
             if not self._deliveries:
@@ -107,7 +107,7 @@ class Relay:
         return self._poll_s if leases else self._poll_s * IDLE_FACTOR
 
     async def measure(self) -> None:
-        """Set the gauges: how old the oldest message is, how many were refused."""
+        """Set the gauges: the age of the oldest message, and the number of dead letters."""
         self._measured_at = self._clock.monotonic()
         async with self._database.autocommit() as conn:
             (row,) = await conn.fetch(queries()["measure_outbox"], {"now": self._clock.sql_now()})
@@ -159,7 +159,7 @@ class Relay:
             self.loop.nudge()
 
     async def _mark(self) -> None:
-        """Mark whatever has finished, and what finishes meanwhile."""
+        """Record all outcomes there are, and those that come while it does."""
         try:
             while self._finished:
                 batch, self._finished = self._finished, []
@@ -173,7 +173,7 @@ class Relay:
             self._marking = None
 
     async def _mark_apart(self) -> None:
-        """Mark, one by one, what has to wait for its key; nobody else waits for it."""
+        """Record the outcomes of locked keys one by one, apart, so that no other outcome waits for them."""
         try:
             while self._apart:
                 if await self._marks.mark(self._apart.pop(0)):
@@ -182,11 +182,11 @@ class Relay:
             self._marking_apart = None
 
     async def _drain(self) -> None:
-        """Let what is being sent end, send nothing more, and write down what was delivered."""
+        """Send nothing more, let the sends under way end, and record their outcomes."""
         self._stopping = True
         await self._until_marked()
 
     async def _until_marked(self) -> None:
-        """Wait until nothing is being sent any more, and what was sent is written down."""
+        """Wait until no send is under way and every outcome is recorded."""
         while under_way := [task for task in (*self._deliveries, self._marking, self._marking_apart) if task]:
             await asyncio.wait(under_way)

@@ -1,1 +1,1 @@
-"""Calls to other services: one try each, over aiohttp's connections, every answer told apart."""
+"""Calls to other services: one try each, over aiohttp's connections, each answer classified."""

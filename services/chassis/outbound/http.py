@@ -34,9 +34,10 @@ _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _MORE_THAN_64_BITS: Final = re.compile(rb"[0-9]{19}")
 """Digits of which orjson would make a float; in text they cost no more than the time of the other parser."""
 
-_OPEN: Final = frozenset({408, 425, 429})
+_NOT_DEFINITE: Final = frozenset({408, 425, 429})
+"""Statuses below 500 that are no refusal: the request may be tried again."""
 _NOT_LET_IN: Final = frozenset({401, 403})
-_NOT_ADDRESSED: Final = errors.UnknownHost.code
+_WRONG_HOST: Final = errors.UnknownHost.code
 _NO_BUSINESS_CODES: Final = frozenset({errors.UNKNOWN_ROUTE, errors.METHOD_NOT_ALLOWED, errors.UNAUTHENTICATED})
 
 
@@ -138,11 +139,11 @@ class ServiceClient:
         words = f"{status} {code or ''}".rstrip()
         if (
             status in _NOT_LET_IN
-            or code == _NOT_ADDRESSED
+            or code == _WRONG_HOST
             or (status in (404, 405) and (code is None or code in _NO_BUSINESS_CODES))
         ):
             raise RemoteMisconfigured(f"{self.service} answered {words}", service=self.service, status=status)
-        if 400 <= status < 500 and status not in _OPEN and code is not None and retry_after_s is None:
+        if 400 <= status < 500 and status not in _NOT_DEFINITE and code is not None and retry_after_s is None:
             raise RemoteRefused(code, detail or f"{self.service} answered {words}", service=self.service, status=status)
         raise self._unknown(f"answered {words}", status, retry_after_s, code)
 

@@ -1,4 +1,4 @@
-"""A connection to Postgres: statements, in a transaction or each its own; and when it is of no more use."""
+"""A connection to Postgres: it runs statements, in a transaction or each in its own, and knows when it is lost."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,9 +12,9 @@ from services.chassis.postgres.sql import Statement
 
 _NO_PARAMETERS: Final[Mapping[str, Any]] = {}
 _BEGIN: Final = "begin isolation level read committed"
-_BEGIN_ALONE: Final = _BEGIN + "; select where pg_try_advisory_xact_lock('{:d}')"
-_NOT_ALONE: Final = "SELECT 0"
-"""Beginning and trying for a lock are one exchange with the server, whose word counts the rows: one, or none."""
+_BEGIN_LOCKED: Final = _BEGIN + "; select where pg_try_advisory_xact_lock('{:d}')"
+_NOT_LOCKED: Final = "SELECT 0"
+"""The server's status for no rows. Beginning and trying the lock are one round trip: one row says that it is ours."""
 
 
 class Row(Protocol):
@@ -28,11 +28,11 @@ class Row(Protocol):
 
 
 class RolledBack(Exception):
-    """A transaction could not be committed, because the failure of one of its statements went unheeded."""
+    """Postgres has rolled the transaction back instead: one of its statements failed, and its error was ignored."""
 
 
-class Taken(Exception):
-    """Another transaction has the number under which this one was to be alone."""
+class LockTaken(Exception):
+    """Another transaction holds the advisory lock that this one was to begin with."""
 
 
 class Connection:
@@ -41,17 +41,17 @@ class Connection:
     __slots__ = ("_close", "_driver", "is_lost", "is_server_lost")
 
     def __init__(self, driver: Driver, close: Callable[[Driver], None]) -> None:
-        """Take the driver's connection, and what closes it without letting anybody wait."""
+        """Take the driver's connection, and a function that closes it in the background."""
         self._driver = driver
         self._close = close
         self.is_lost = False
-        """Whether it is given up, and of no more use."""
+        """Whether it was dropped, and must not be used any more."""
         self.is_server_lost = False
-        """Whether what has closed it has most likely ended the other connections as well."""
+        """Whether it was lost for a reason that most likely ends the other connections as well."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether the other end has closed it, as far as is known here; nobody has to be asked for that."""
+        """Whether the server has closed it, as far as the driver knows; this sends nothing."""
         return self._driver.is_closed()
 
     async def fetch(self, statement: Statement, parameters: Mapping[str, Any] = _NO_PARAMETERS) -> Sequence[Row]:
@@ -81,15 +81,16 @@ class Connection:
         return None if row is None else next(iter(row))
 
     @asynccontextmanager
-    async def transaction(self, *, alone: int | None = None) -> AsyncIterator[None]:
+    async def transaction(self, *, lock_number: int | None = None) -> AsyncIterator[None]:
         """One transaction: committed at the end of the block, rolled back by an exception.
 
-        `alone`: a number of 64 bits, signed, that one transaction has at a time; Taken if it is another.
+        `lock_number`: an advisory lock (a signed number of 64 bits) to hold until the end; LockTaken if another
+        transaction holds it.
         """
         try:
-            begun = await self._command(_BEGIN if alone is None else _BEGIN_ALONE.format(alone))
-            if begun == _NOT_ALONE:
-                raise Taken
+            begun = await self._command(_BEGIN if lock_number is None else _BEGIN_LOCKED.format(lock_number))
+            if begun == _NOT_LOCKED:
+                raise LockTaken
             yield
             if await self._command("commit") != "COMMIT":
                 raise RolledBack
@@ -99,7 +100,7 @@ class Connection:
             raise
 
     async def _roll_back(self, cause: BaseException) -> None:
-        """Roll back; a connection that cannot even do that ends, and with it its transaction."""
+        """Roll back; a connection that fails to do that is dropped, which ends its transaction too."""
         try:
             await self._command("rollback")
         except Exception as error:  # noqa: BLE001 - the cause is what the caller has to know
@@ -115,12 +116,12 @@ class Connection:
         return status
 
     def _drop_unless_sound(self, error: BaseException) -> None:
-        """Give it up if its state is unknown: whatever is neither an answer of the server nor a refused value."""
+        """Drop the connection unless its state is known: the server has answered, or the driver has refused a value."""
         if is_lost(error) or not (isinstance(error, asyncpg.PostgresError) or is_data_error(error)):
             self.drop(error)
 
     def drop(self, error: BaseException | None = None) -> None:
-        """Give it up, whatever state it is in; who noticed that it is dead does not wait for its end."""
+        """Stop using the connection, and close it in the background."""
         if self.is_lost:
             return
         self.is_lost = True

@@ -17,7 +17,7 @@ from services.chassis.hooks import ChassisHooks
 from services.chassis.logs import get_logger
 from services.chassis.postgres.connecting import LIMITS, is_pooled, place_of
 from services.chassis.postgres.connection import Connection
-from services.chassis.postgres.errors import is_kept_out, is_transient, takes_no_writes
+from services.chassis.postgres.errors import is_login_refused, is_transient, takes_no_writes
 from services.chassis.postgres.pool import ConnectionPool
 from services.chassis.postgres.sql import Statement
 
@@ -56,13 +56,13 @@ class Database:
         self._hooks = hooks
 
     @asynccontextmanager
-    async def begin(self, *, alone: int | None = None) -> AsyncIterator[Connection]:
+    async def begin(self, *, lock_number: int | None = None) -> AsyncIterator[Connection]:
         """One transaction: committed at the end of the block, rolled back by an exception.
 
-        `alone`: a number that one transaction has at a time (see `Connection.transaction`).
+        `lock_number`: an advisory lock to hold meanwhile (see `Connection.transaction`).
         """
         async with self.autocommit() as conn:
-            async with conn.transaction(alone=alone):
+            async with conn.transaction(lock_number=lock_number):
                 yield conn
                 if self._hooks is not None:
                     self._hooks.commit_before()
@@ -71,7 +71,7 @@ class Database:
 
     @asynccontextmanager
     async def once(self) -> AsyncIterator[Connection]:
-        """One statement that writes: it is its own transaction, and saves the two that begin and commit one."""
+        """A connection for one statement that writes: it is its own transaction, without a `begin` and a `commit`."""
         async with self.autocommit() as conn:
             if self._hooks is not None:
                 self._hooks.commit_before()
@@ -80,24 +80,24 @@ class Database:
                 self._hooks.commit_unseen()
 
     def autocommit(self) -> AbstractAsyncContextManager[Connection]:
-        """Every statement its own commit; whoever finds all connections in use queues for one."""
+        """A connection on which every statement is its own transaction; waits while all connections are in use."""
         return self._pool.connection()
 
     def in_time(self, seconds: float) -> AbstractAsyncContextManager[None]:
-        """Bound what is done with connections, by a TimeoutError; those that may be as dead are not kept."""
+        """Limit the time of the block, by a TimeoutError; then connections that may be dead too are dropped."""
         return self._pool.in_time(seconds)
 
     async def check_writable(self) -> None:
-        """Raise NotReady where nothing can be written; a readiness check.
+        """NotReady while nothing can be written; a readiness check.
 
-        No connection to such a server is kept: the one that takes writes by now may answer at the same address.
+        Connections to a read-only server are dropped: the new primary may answer at the same address.
         """
         try:
             async with self.autocommit() as conn:
                 if not await conn.scalar(_READ_ONLY):
                     return
                 conn.drop()
-                self._pool.part_with_idle()
+                self._pool.drop_idle()
         except Exception as error:
             if not takes_no_writes(error):
                 raise
@@ -123,16 +123,16 @@ class Database:
         first: Callable[[], Awaitable[None]] | None = None,
         patience_s: float = 60,
     ) -> None:
-        """Return once Postgres takes writes, has the schema of revision `schema`, and has set the clock.
+        """Wait until Postgres takes writes and has the schema of revision `schema`; then set the clock and run `first`.
 
-        So is done what a service has to write `first`. What fails for a while only is told of, and all is done again.
-        DatabaseUnreachable, naming the `setting` to look at, when patience ends, or at once for what no waiting mends;
-        SettingsError for a server that is not durable.
+        `first` is what the service writes before it serves. A transient failure is logged, and all is tried again.
+        DatabaseUnreachable, naming the `setting` to look at, after `patience_s`, or at once if waiting cannot help.
+        SettingsError if the server is not durable.
         """
         place = place_of(self.url)
         log = get_logger("chassis.db")
 
-        def tell(state: RetryCallState) -> None:
+        def log_retry(state: RetryCallState) -> None:
             log.warning("database.unreachable", **place, error=_kind_of_failure(state), retry_in_s=_pause_s(state))
 
         retrying = AsyncRetrying(
@@ -140,11 +140,11 @@ class Database:
             stop=stop_after_delay(patience_s),
             wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.1),
             sleep=clock.sleep,
-            before_sleep=tell,
+            before_sleep=log_retry,
             reraise=True,
         )
 
-        async def begin() -> None:
+        async def prepare() -> None:
             await self.check_usable(schema)
             await self.check_durability()
             await self.calibrate(clock)
@@ -152,14 +152,14 @@ class Database:
                 await first()
 
         try:
-            await retrying(begin)
+            await retrying(prepare)
         except SettingsError:
             raise
         except Exception as error:
             raise DatabaseUnreachable(place, _kind_of(error), _advice(error).format(setting)) from error
 
     async def check_durability(self) -> None:
-        """Refuse a server that may lose what it has acknowledged, or wait for ever, naming every setting at fault."""
+        """SettingsError for a server that may lose commits or wait for ever; it names every wrong setting."""
         async with self.autocommit() as conn:
             rows = await conn.fetch(_SETTINGS, {"names": [*_DURABLE, *LIMITS]})
             found: dict[str, str] = {row["name"]: row["setting"] for row in rows}
@@ -177,7 +177,7 @@ class Database:
             raise SettingsError(faults)
 
     async def calibrate(self, clock: Clock) -> None:
-        """Set the clock by the database's; it is behind by what the answer took, and never ahead: no timer is early."""
+        """Set the clock by the database's. It lags by the time of the answer, and is never ahead: no timer is early."""
         async with self.autocommit() as conn:
             await conn.fetch(_MOMENT)  # a fresh connection's set-up must not count
             db_now = await conn.scalar(_MOMENT)
@@ -192,12 +192,12 @@ def _kind_of_failure(state: RetryCallState) -> str:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether somebody who starts may wait for it; who is kept out has been told the wrong thing."""
-    return isinstance(error, NotYetUsable) or (is_transient(error) and not is_kept_out(error))
+    """Whether a service that starts may wait until the failure is over; a refused login is a wrong setting."""
+    return isinstance(error, NotYetUsable) or (is_transient(error) and not is_login_refused(error))
 
 
 def _advice(error: BaseException) -> str:
-    if is_kept_out(error):
+    if is_login_refused(error):
         return "Correct user, password and database in {}, or make them on the server"
     return "See that it runs there and is migrated, and look at {}"
 

@@ -1,4 +1,4 @@
-"""What an error of Postgres, of its driver or of the way to it means: try again, refuse the values, or a bug."""
+"""What an error of Postgres, of its driver or of the network means: try again, refuse the values, or a bug."""
 
 import asyncio
 from typing import Final
@@ -48,9 +48,9 @@ _DATA_STATES: Final = ("22", "54")  # data exceptions; limits such as the nestin
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: a lost connection, a deadlock, a timeout, a restart, a missing right or table.
+    """Whether a retry may succeed: after a lost connection, a deadlock, a timeout, a restart, a missing grant or table.
 
-    The statement may nevertheless have been applied: retry only what is idempotent.
+    The statement may have been applied nevertheless: retry only what is idempotent.
     """
     if isinstance(error, (ConnectionError, asyncio.TimeoutError, OSError)):
         return True
@@ -61,45 +61,45 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Whether a row is locked by somebody for longer than we wait."""
+    """Whether a statement has waited for a lock for too long."""
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate == "55P03"
 
 
 def is_statement_timeout(error: BaseException) -> bool:
-    """Whether a statement took longer than the server lets one run."""
+    """Whether a statement ran longer than the server allows."""
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate == "57014"
 
 
 def is_contention(error: BaseException) -> bool:
-    """Whether others who write the same rows have kept a transaction from being done: it may be done soon."""
+    """Whether a transaction failed because others write the same rows: a retry may succeed soon."""
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _CONTENTION_STATES
 
 
-def is_kept_out(error: BaseException) -> bool:
-    """Whether Postgres does not let us in: no such user, another password, no such database."""
+def is_login_refused(error: BaseException) -> bool:
+    """Whether Postgres refuses the login: no such user, a wrong password, no such database."""
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_OUTSIDE)
 
 
 def takes_no_writes(error: BaseException) -> bool:
-    """Whether only servers were found that are standbys, or read-only."""
+    """Whether every server that was found is a standby, or read-only."""
     return isinstance(error, asyncpg.TargetServerAttributeNotMatched) or (
         isinstance(error, asyncpg.PostgresError) and error.sqlstate == _READ_ONLY
     )
 
 
-def is_unfit(error: BaseException) -> bool:
-    """Whether the server itself does not take what anybody writes now, whatever it is."""
+def refuses_all_writes(error: BaseException) -> bool:
+    """Whether the server refuses all writes now, whatever they are: a full disk, no connection left, read-only."""
     is_full = isinstance(error, asyncpg.PostgresError) and error.sqlstate in _UNFIT_STATES
     return is_full or takes_no_writes(error)
 
 
-def is_barred(error: BaseException | None) -> bool:
-    """Whether a statement asks for what is not there, or is not its role's: a person has to mend that."""
+def is_misconfigured(error: BaseException | None) -> bool:
+    """Whether a table, column or function is missing, or the right to use it: an operator has to mend that."""
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_BARRED_CLASSES)
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether this was the end of the connection, and most likely of the others to the same server."""
+    """Whether the connection is lost, and most likely every other one to the same server too."""
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_LOST_CLASS) or state in _LOST_STATES
@@ -107,14 +107,14 @@ def is_lost(error: BaseException) -> bool:
 
 
 def _is_end_at_the_driver(error: BaseException) -> bool:
-    """Whether the driver says that the connection has ended, or is ending: the server has spoken unasked."""
+    """Whether the driver says that the connection is closed, or is being closed by the server."""
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError) and "clos" in str(error)
     return isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)
 
 
 def is_data_error(error: BaseException) -> bool:
-    """Whether Postgres, or the driver on its behalf, refuses the values themselves."""
+    """Whether Postgres or the driver refuses a value of the statement."""
     if isinstance(error, (UnicodeEncodeError, asyncpg.DataError)):
         return True
     if isinstance(error, asyncpg.PostgresError):

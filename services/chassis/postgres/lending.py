@@ -39,9 +39,9 @@ class LentConnection(Connection):
             raise NotLent("a semicolon within a statement that has no parameters: give the value as a parameter")
         return await self._lent_for(statement).affect(statement, parameters)
 
-    def transaction(self, *, alone: int | None = None) -> Never:
+    def transaction(self, *, lock_number: int | None = None) -> Never:
         """Refuse: there is a transaction already, and it is the lender's."""
-        del alone
+        del lock_number
         raise NotLent("the transaction has begun, and its lender ends it")
 
     def drop(self, error: BaseException | None = None) -> Never:

@@ -56,17 +56,17 @@ class ConnectionPool:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            self._part_with(idle)
+            self._drop_all(idle)
             raise
 
-    def part_with_idle(self) -> None:
-        """Give up the connections that nobody uses now."""
-        self._part_with(self._idle)
+    def drop_idle(self) -> None:
+        """Drop the connections that nobody uses now."""
+        self._drop_all(self._idle)
 
     async def close(self) -> None:
         """Close all connections; what is lent is closed as it comes back."""
         self._closed = True
-        self.part_with_idle()
+        self.drop_idle()
         left = list(self._left)
         for connecting in left:
             connecting.cancel()
@@ -130,7 +130,7 @@ class ConnectionPool:
 
     def _put_back(self, conn: Connection) -> None:
         if conn.is_server_lost:
-            self.part_with_idle()
+            self.drop_idle()
         elif conn.is_lost:
             pass  # the next in the queue makes another
         elif self._closed:
@@ -138,8 +138,8 @@ class ConnectionPool:
         else:
             self._idle.append(conn)
 
-    def _part_with(self, dead: Collection[Connection]) -> None:
-        """Give up those that are idle of some connections."""
+    def _drop_all(self, dead: Collection[Connection]) -> None:
+        """Drop those of these connections that are idle."""
         idle, self._idle = self._idle, [conn for conn in self._idle if conn not in dead]
         for conn in idle:
             if conn in dead:

@@ -4,7 +4,7 @@ from collections import deque
 from typing import Final
 
 from services.chassis.postgres.connecting import Driver, connect, servers_of
-from services.chassis.postgres.errors import is_kept_out, is_transient, takes_no_writes
+from services.chassis.postgres.errors import is_login_refused, is_transient, takes_no_writes
 
 
 class Servers:
@@ -27,7 +27,7 @@ class Servers:
                 return await connect(self._url, self._application_name, server=server, among=len(self._servers))
             except Exception as error:
                 self._pass_by(server)
-                if is_kept_out(error) or not is_transient(error):
+                if is_login_refused(error) or not is_transient(error):
                     raise
                 failure = error if failure is None or takes_no_writes(failure) else failure
         assert failure is not None  # noqa: S101 - there is one server at least

@@ -1,1 +1,1 @@
-"""What proves where something comes from, and hides it: tokens, key sets, signatures, seals, fingerprints."""
+"""Cryptography: tokens, key sets, signatures, encryption at rest, fingerprints."""

@@ -1,7 +1,8 @@
-"""Fingerprints of requests: they tell two requests apart without keeping them, and tell nothing to who has no key.
+"""Fingerprints of requests: they tell two requests apart without storing them, and reveal nothing without a key.
 
-A plain hash of an address could be recognised by whoever knows the address; so they are HMACs under keys derived from
-ENCRYPTION_KEYS. The first key makes what is stored; what an older one has made is still recognised while it is listed.
+A plain hash of an address could be recognised by anybody who knows the address. So a fingerprint is an HMAC under a key
+derived from ENCRYPTION_KEYS. The first key makes new fingerprints; those of older keys are recognised while they are
+listed.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The tokens that services call each other with, and those of users in development; `auth` believes them.
+"""The tokens that services call each other with, and those of users in development; `auth` verifies them.
 
 Apart from `auth`, so that who only calls does not load FastAPI.
 """

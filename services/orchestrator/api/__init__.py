@@ -1,1 +1,1 @@
-"""HTTP in: translation only; what is decided, the engine decides."""
+"""The routes of the orchestrator: they translate HTTP into operations of the engine, and decide nothing."""

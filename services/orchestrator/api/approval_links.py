@@ -1,4 +1,4 @@
-"""Approval links: a signed token names saga, promise and round; stored nowhere, derived again whenever needed."""
+"""Approval links: a signed token with saga, promise and round; it is not stored, but derived whenever it is needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _UUID_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class ApprovalLink:
-    """What a token says: which decision it is about. It is no authority: the sign-in is."""
+    """The content of a token: which decision it is about. It gives no authority; the sign-in does."""
 
     saga_id: str
     promise: str

@@ -1,4 +1,4 @@
-"""Bodies that a route reads by itself: raw JSON that had to be verified first, and the forms of the pages."""
+"""Reading bodies that routes parse themselves: JSON whose bytes are verified first, and forms of the pages."""
 
 from typing import TypeVar
 from urllib.parse import parse_qsl

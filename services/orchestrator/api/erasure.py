@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict
 
 from services.chassis.errors import Invalid, KeyReused
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import AdminOrService
 from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import IDENTIFIER
@@ -18,7 +18,6 @@ from services.orchestrator.api.shapes import actor, reason_of
 
 router = APIRouter(tags=["operations"])
 
-Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
 _TRY_AGAIN_S = 60
 
 
@@ -42,7 +41,11 @@ class UserErased(BaseModel):
     responses=problem_responses(UserLive, Invalid, KeyReused),
 )
 async def erase(
-    user_id: Annotated[str, Path(pattern=IDENTIFIER)], body: EraseBody, caller: Caller, wired: Wired, keyed: Keyed
+    user_id: Annotated[str, Path(pattern=IDENTIFIER)],
+    body: EraseBody,
+    caller: AdminOrService,
+    wired: Wired,
+    keyed: Keyed,
 ) -> Response:
     """Inputs, outputs and values go; ids, states and keys stay. 409 with `Retry-After` while one of them lives."""
     reason = reason_of(caller, body)

@@ -1,7 +1,7 @@
-"""Idempotency keys: the first answer is given again, word for word.
+"""Answering requests with an idempotency key: a repeat gets the first answer, word for word.
 
-A start is written in one transaction with its answer. Everything else the engine settles in transactions of its own, so
-none is held over the work here: what it does once for a request claims the key in there.
+A start is written in one transaction with its answer. All other operations run in transactions of the engine, which
+claim the key in there; the answer is stored afterwards.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,13 +11,7 @@ from typing import Annotated
 from fastapi import Depends, Response
 
 from services.chassis.inbound.answering import answer_once, answer_without_transaction
-from services.chassis.inbound.idempotency import (
-    IdempotencyKey,
-    StoredAnswer,
-    claiming,
-    idempotency_key,
-    request_name_of,
-)
+from services.chassis.inbound.idempotency import IdempotencyKey, OptionalKey, StoredAnswer, claiming, request_name_of
 from services.chassis.postgres.connection import Connection
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import Once
@@ -32,7 +26,7 @@ class KeyedAnswers:
 
     @property
     def once(self) -> Once | None:
-        """Return what the engine knows the request by, when it is sent again; None if it has no key."""
+        """Return what the engine recognises a repeat of the request by; None if it has no key."""
         return None if self.key is None else Once(request_name_of(self.key), claiming(self.key, self.wired.clock))
 
     async def answer(self, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
@@ -44,9 +38,7 @@ class KeyedAnswers:
         return await answer_once(self.wired.database, self.wired.clock, self.key, work)
 
 
-async def _keyed(
-    wired: Wired, key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
-) -> KeyedAnswers:
+async def _keyed(wired: Wired, key: OptionalKey) -> KeyedAnswers:
     return KeyedAnswers(wired, key)
 
 

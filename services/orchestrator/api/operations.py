@@ -4,15 +4,15 @@ from collections.abc import Awaitable
 from functools import partial
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field, StringConstraints
 
 from services.chassis.errors import Invalid, KeyReused
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import Admin, AdminOrService
 from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import RequestModel
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.contracts.orchestrator import CancelSaga
 from services.orchestrator.api.errors import (
     SagaCancelled,
@@ -37,9 +37,6 @@ router = APIRouter(
         **problem_responses(SagaUnknown, StateConflict, SagaUnreadable, Invalid, KeyReused),
     },
 )
-
-Admin = Annotated[Principal, Depends(authenticated("admin"))]
-Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
 
 
 class CancelBody(CancelSaga):
@@ -89,7 +86,7 @@ class RestartBody(RequestModel):
     response_model=SagaShown,
     responses=problem_responses(SagaFinal, SagaCancelled, SagaPastNoReturn, SagaUnwinding),
 )
-async def cancel(saga_id: SagaId, body: CancelBody, caller: Caller, wired: Wired, keyed: Keyed) -> Response:
+async def cancel(saga_id: SagaId, body: CancelBody, caller: AdminOrService, wired: Wired, keyed: Keyed) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
     reason = reason_of(caller, body)
     return await _steered(keyed, saga_id, partial(wired.operations.cancel, by=actor(caller), reason=reason))

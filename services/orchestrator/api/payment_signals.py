@@ -1,4 +1,4 @@
-"""How a payment's result settles an awakeable, by webhook or by a service; late money gets its owner here."""
+"""Settling an order's awakeable with the result of a payment; a captured payment that comes too late is refunded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,15 @@ from services.orchestrator.engine import Operations, Settlement, StartRequest
 from services.orchestrator.workflows import PaymentCaptured, UnownedPayment, refund_payment
 
 
-async def captured(
+async def settle_captured(
     operations: Operations, awakeable_id: str, money: PaymentCaptured, *, by: str, facts: Mapping[str, Any]
 ) -> Settlement:
-    """Settle with a success; one that settles nothing starts `refund-payment` in the same transaction."""
+    """Settle with a captured payment; if that comes too late, start `refund-payment` in the same transaction."""
     return await operations.resolve_awakeable(
         awakeable_id,
         money.model_dump(mode="json"),
         by=by,
-        # A payment may fail first and be captured later: the engine takes only a capture for a repeat of a capture.
+        # A payment may fail first and be captured later; only another capture counts as a repeat of a capture.
         identity=money.payment_id,
         facts=facts,
         otherwise=StartRequest(
@@ -26,7 +26,7 @@ async def captured(
     )
 
 
-async def declined(
+async def settle_declined(
     operations: Operations,
     awakeable_id: str,
     *,
@@ -36,7 +36,7 @@ async def declined(
     by: str,
     facts: Mapping[str, Any],
 ) -> Settlement:
-    """Settle with a failure."""
+    """Settle with a declined payment."""
     return await operations.reject_awakeable(
         awakeable_id, code, message or code, by=by, identity=payment_id, facts=facts
     )

@@ -1,4 +1,4 @@
-"""What the engine refuses, as HTTP knows it."""
+"""Translating the errors of the engine into request errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,9 +53,9 @@ _REFUSED: tuple[tuple[type[EngineError], type[RequestError]], ...] = (
 
 @contextmanager
 def engine_refusals(where: str | None = None) -> Iterator[None]:
-    """Let what the engine refuses within the block reach the caller as a request error.
+    """Raise the errors of the engine within the block as request errors.
 
-    `where`: the place in the request of the one value that the engine may find invalid.
+    `where`: the place in the request of the value that the engine may find invalid.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a request's handler works with: the engine's operations and what callbacks need; and how it sounds an alarm."""
+"""The dependencies of route handlers: the engine's operations, the database, secrets, links and so on."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.chassis.errors import Fault, Forbidden, InFlight, Invalid, KeyReused
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import AdminOrService, Principal, authenticated
 from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.limits import Limits
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import NUMBER, WHOLE
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.chassis.postgres.connection import Connection
 from services.chassis.tracing import current_traceparent
 from services.contracts.moments import Moment
@@ -40,7 +40,6 @@ router = APIRouter(tags=["sagas"])
 _WAIT_MAX_S = 30.0
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-Caller = Annotated[Principal, Depends(authenticated("service", "admin"))]
 _admin = Depends(authenticated("admin"))
 _admin_or_service = Depends(authenticated("admin", "service"))
 
@@ -67,7 +66,7 @@ class StartBody(StartSaga):
         **problem_responses(WorkflowUnknown, SagaExists, InFlight, Invalid, KeyReused, InvalidPayload),
     },
 )
-async def start(body: StartBody, caller: Caller, wired: Wired, keyed: Keyed) -> Response:
+async def start(body: StartBody, caller: AdminOrService, wired: Wired, keyed: Keyed) -> Response:
     """202 for a new saga, 200 for the same one again; another input under the same key is a conflict."""
     if keyed.key is None:
         with engine_refusals("body.input"):

@@ -1,4 +1,4 @@
-"""Who has signed in: administrators by password, remembered in a signed cookie with a CSRF token bound to it."""
+"""Sign-in of administrators: by password, then by a signed cookie with a CSRF token bound to it."""
 
 import asyncio
 import hmac
@@ -35,7 +35,7 @@ class SignedIn:
 
 
 class SignIn:
-    """Checks passwords and cookies; keeps nothing but how many checks are under way, and how many were wrong."""
+    """Checks passwords and cookies; its only state are the checks under way and the budget of wrong ones."""
 
     def __init__(self, *, admins: Mapping[str, str], secrets: Sequence[str], clock: Clock, secure: bool) -> None:
         """Take `admins` as argon2 hashes by user; `secure` cookies go over TLS only."""

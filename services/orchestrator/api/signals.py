@@ -4,11 +4,11 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from services.chassis.errors import Conflict, Invalid, KeyReused
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import AdminOrService, Service
 from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.problems import problem_of, problem_responses
 from services.chassis.inbound.requests import RequestModel
@@ -25,7 +25,7 @@ from services.orchestrator.api.errors import (
     VersionElsewhere,
 )
 from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.payment_signals import captured
+from services.orchestrator.api.payment_signals import settle_captured
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.api.shapes import SagaId, actor
@@ -49,8 +49,6 @@ router = APIRouter(
     ),
 )
 
-Service = Annotated[Principal, Depends(authenticated("service"))]
-Caller = Annotated[Principal, Depends(authenticated("admin", "service"))]
 AwakeableId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,128}$", examples=["awk_Zk3qV0aXW9yQ2b7e"])]
 PromiseName = Annotated[str, Path(pattern=f"^{PROMISE_NAME}$", examples=["admin_approval"])]
 
@@ -139,7 +137,7 @@ async def reject_awakeable(
 
 @router.post("/sagas/{saga_id}/promises/{name}/resolve", summary="Resolve a promise", response_model=SignalSettled)
 async def resolve_promise(
-    saga_id: SagaId, name: PromiseName, body: ResolveBody, caller: Caller, wired: Wired, keyed: Keyed
+    saga_id: SagaId, name: PromiseName, body: ResolveBody, caller: AdminOrService, wired: Wired, keyed: Keyed
 ) -> Response:
     """May come before the workflow waits for it."""
 
@@ -152,7 +150,7 @@ async def resolve_promise(
 
 @router.post("/sagas/{saga_id}/promises/{name}/reject", summary="Reject a promise", response_model=SignalSettled)
 async def reject_promise(
-    saga_id: SagaId, name: PromiseName, body: RejectBody, caller: Caller, wired: Wired, keyed: Keyed
+    saga_id: SagaId, name: PromiseName, body: RejectBody, caller: AdminOrService, wired: Wired, keyed: Keyed
 ) -> Response:
     """The workflow gets the code and the message as an error."""
 
@@ -176,7 +174,7 @@ async def _resolve(wired: Resources, awakeable_id: str, value: Any, *, by: str) 
     if told.order_id is not None:
         facts["order_id"] = told.order_id
     money = PaymentCaptured(payment_id=told.payment_id, transaction_id=told.transaction_id, amount=told.amount)
-    return await captured(wired.operations, awakeable_id, money, by=by, facts=facts)
+    return await settle_captured(wired.operations, awakeable_id, money, by=by, facts=facts)
 
 
 def _answer(settled: Settlement) -> StoredAnswer:

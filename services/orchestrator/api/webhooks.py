@@ -1,8 +1,8 @@
-"""The processor's webhook: taken if its signature holds and is fresh, believed if order, amount and currency fit.
+"""The webhook of the payment processor: verified by signature and time, then compared with the order's expectations.
 
-Whatever is genuine and about a payment that we asked for is answered by 200, so that it is not sent again: late,
-conflicting and mismatching events too, which are recorded. What is not genuine, malformed, or the result of a payment
-for an awakeable that was never made is refused. Refunds and voids are only recorded, whatever awakeable they name.
+A genuine event about a payment that we requested gets 200, so that it is not sent again. Late, conflicting and
+mismatching events get it too, and are recorded. An event that is not genuine, is malformed, or names an unknown
+awakeable is refused. Refunds and voids are only recorded, whatever awakeable they name.
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ from services.contracts.base import Identifier
 from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_json
 from services.orchestrator.api.errors import SagaUnreadable, SignalUnknown
-from services.orchestrator.api.payment_signals import captured, declined
+from services.orchestrator.api.payment_signals import settle_captured, settle_declined
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import Resources, Wired
 from services.orchestrator.engine import Settlement
@@ -189,8 +189,8 @@ async def _settle(wired: Resources, event: PaymentSucceeded | PaymentFailed) -> 
             money = PaymentCaptured(
                 payment_id=about.payment_id, transaction_id=event.data.transaction_id, amount=about.amount
             )
-            return await captured(wired.operations, about.awakeable_id, money, by=PROCESSOR, facts=about.facts)
-        return await declined(
+            return await settle_captured(wired.operations, about.awakeable_id, money, by=PROCESSOR, facts=about.facts)
+        return await settle_declined(
             wired.operations,
             about.awakeable_id,
             payment_id=about.payment_id,

@@ -1,4 +1,4 @@
-"""HTTP out: what the steps are given to work with, one try per call; the engine retries durably."""
+"""The clients that steps call out with. Each call is tried once; the engine retries steps durably."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class OrderTerms:
-    """How long an order waits for what; an order keeps the terms that it started with."""
+    """The waiting times of an order; an order keeps those that it started with."""
 
     payment_timeout: timedelta
     approval_timeout: timedelta

@@ -1,4 +1,4 @@
-"""Reading an answer of another service: its shape is checked before anything believes it."""
+"""Reading answers of other services: the shape is validated before the answer is used."""
 
 from collections.abc import Hashable
 from functools import lru_cache
@@ -26,7 +26,7 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
 
 
 def read(shape: type[T], answer: Answer, *, service: str) -> T:
-    """The answer's body as `shape`; another shape says nothing about what happened: RemoteUnknown."""
+    """Return the body as `shape`; RemoteUnknown if it has another shape, as it proves nothing then."""
     try:
         adapter: TypeAdapter[T] = _adapter(cast("Hashable", shape))
         return adapter.validate_python(answer.data)
@@ -40,7 +40,7 @@ def read(shape: type[T], answer: Answer, *, service: str) -> T:
 
 
 def read_of(order_id: str, shape: type[Ordered], answer: Answer, *, service: str) -> Ordered:
-    """The answer's body as `shape`, and of this order: what is said of another is as unreadable."""
+    """Return the body as `shape`; RemoteUnknown also if it is about another order."""
     value = read(shape, answer, service=service)
     if value.order_id != order_id:
         raise RemoteUnknown(

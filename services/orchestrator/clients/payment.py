@@ -1,4 +1,4 @@
-"""The payment processor as steps see it: request, void by (order, attempt), list and refund; one try per call."""
+"""The client of the payment processor: request, void by order and attempt, list, refund; one try per call."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,7 @@ SERVICE = "payment"
 
 
 class _Foreign(BaseModel):
-    """What a service that is not ours says: what we do not know is passed over."""
+    """The body of an answer of a foreign service: unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -49,7 +49,7 @@ class _Voided(_Foreign):
 
 
 class KnownRequest(_Foreign):
-    """A request that the processor has taken: for which callback, and whether it was voided since."""
+    """A payment request as the processor lists it, with its awakeable, and whether it was voided."""
 
     payment_id: str = Field(min_length=1, max_length=255)
     order_id: str
@@ -81,7 +81,7 @@ class PaymentOrder(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PaymentClient:
-    """Calls to the processor; `webhook_url` is where it shall answer."""
+    """Calls to the processor; it sends results to `webhook_url`."""
 
     http: ServiceClient
     webhook_url: str
@@ -114,18 +114,18 @@ class PaymentClient:
         return read(PaymentRequested, answer, service=SERVICE)
 
     async def requests(self, order_id: str, attempt: int, *, deadline: float) -> tuple[KnownRequest, ...]:
-        """The requests of an attempt that the processor has taken."""
+        """Return the requests of an attempt that the processor has."""
         answer = await self._list(order_id, attempt, deadline=deadline)
         listed = read(_KnownRequests, answer, service=SERVICE).payments
         return tuple(known for known in listed if known.order_id == order_id and known.attempt == attempt)
 
     async def _list(self, order_id: str, attempt: int, *, deadline: float) -> Answer:
-        """Ask for the payments of an attempt; whoever knows no attempts lists all of the order's."""
+        """List the payments of an attempt; a processor that knows no attempts lists all payments of the order."""
         of_it = {"order_id": order_id, "attempt": str(attempt)}
         return await self.http.request("GET", "/payments", params=of_it, deadline=deadline)
 
     async def void(self, order_id: str, attempt: int, *, key: str, deadline: float) -> bool:
-        """Void by our own reference, which refuses a later payment too; False if money was captured already."""
+        """Void by order and attempt, which also refuses later payments; False if money was captured already."""
         try:
             answer = await self.http.request(
                 "POST", "/payments/void", body={"order_id": order_id, "attempt": attempt}, key=key, deadline=deadline
@@ -140,7 +140,7 @@ class PaymentClient:
         return True
 
     async def captured(self, order_id: str, attempt: int, *, deadline: float) -> tuple[Payment, ...]:
-        """The payments of an attempt that is not voided because money was captured; RemoteUnknown if none shows any."""
+        """Return the captured payments of an attempt that could not be voided; RemoteUnknown if none is listed."""
         answer = await self._list(order_id, attempt, deadline=deadline)
         listed = read(_Payments, answer, service=SERVICE).payments
         ours = [payment for payment in listed if payment.order_id == order_id and payment.attempt == attempt]
@@ -158,9 +158,9 @@ class PaymentClient:
         return _read_payment(answer, payment_id)
 
     async def refund(self, payment: Payment, *, deadline: float) -> None:
-        """Give back all that is captured; the key names the payment, so that all who refund it ask for one refund.
+        """Refund all that was captured. The key derives from the payment, so that it is refunded once.
 
-        Whatever the answer is called, only a payment with nothing left to give back counts as refunded.
+        It counts as refunded only if the payment has nothing left to refund, whatever the status of the answer is.
         """
         key = f"refund:{payment.payment_id}"
         try:

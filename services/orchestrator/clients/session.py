@@ -1,4 +1,4 @@
-"""The session service as steps see it: reservations of stock and the executed mark; one try per call."""
+"""The client of session: reservations of stock, and the executed mark; one try per call."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ SERVICE = "session"
 
 
 def takes_events(_message: Message, _body: str, answer: Answer) -> bool:
-    """Say whether an answer to an event is session's: it says nothing, and whoever does has taken no event."""
+    """Say whether an answer to an event comes from session: session answers without a body."""
     return answer.data is None
 
 
@@ -48,7 +48,7 @@ class SessionClient:
             deadline=deadline,
             acting_user=acting_user,
         )
-        if answer.data is not None:  # session says nothing to it; whoever does has not released anything
+        if answer.data is not None:  # session answers without a body; whoever sends one has not released anything
             raise RemoteUnknown(f"{SERVICE} answered {answer.status} with a body", service=SERVICE)
 
     async def mark_executed(

@@ -1,4 +1,4 @@
-"""The shipping service as steps see it: one shipment per order, cancelled by our reference; one try per call."""
+"""The client of shipping: one shipment per order, found and cancelled by the order id; one try per call."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ SERVICE = "shipping"
 class ShippingClient:
     """Calls to shipping; `carrier-rejected` is a refusal, `carrier-unavailable` is unknown.
 
-    `carrier-misconfigured` is as if shipping did not let us in: a person mends it, and no order is given up for it.
+    `carrier-misconfigured` counts as a misconfiguration of ours: an operator mends it, and no order is undone for it.
     """
 
     http: ServiceClient

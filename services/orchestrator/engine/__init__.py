@@ -2,6 +2,9 @@
 
 Authors use `workflow`, `WorkflowContext`, `Step`, `Transaction`, `RetryPolicy` and the terminal errors. The service
 builds an `Engine` from a `Registry` and calls its `operations`. Telemetry and tests subclass `EngineHooks`.
+
+Inside, from top to bottom: `runtime` builds an engine; `operations` are what callers may do; `loops` run in the
+background; `running` is one turn of one saga; `authoring` is what authors see; `store` has the SQL; `model` has values.
 """
 
 from services.orchestrator.engine.authoring.context import SignalHandle, WorkflowContext

@@ -24,10 +24,10 @@ from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.model.states import ENDED
 from services.orchestrator.engine.operations import Operations
-from services.orchestrator.engine.operations.calling import Calling
+from services.orchestrator.engine.operations.called_sagas import CalledSagas
 from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.running.assembly import turns_of
-from services.orchestrator.engine.running.calls import Caller
+from services.orchestrator.engine.running.attempts import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.end_waiters import EndWaiters
 from services.orchestrator.engine.running.endings import Endings
@@ -77,7 +77,7 @@ class Engine:
             registry=registry,
             clients=clients,
             transactions_database=transactions_database or database,
-            stop_called=Calling(database, clock, hooks, self._nudge).stop,
+            cancel_called=CalledSagas(database, clock, hooks, self._nudge).cancel,
         )
         self._active = ActiveSagas(turns=self._turns, clock=clock, hooks=hooks, settings=settings)
         self._scheduler = self._scheduler_of(registry, settings)
@@ -95,7 +95,9 @@ class Engine:
             on_due=self._scheduler.nudge,
             engine_database=database,
         )
-        self._child_ends = ChildEnds(database=database, clock=clock, tell=self.operations.tell_end, settings=settings)
+        self._child_ends = ChildEnds(
+            database=database, clock=clock, settle=self.operations.settle_child, settings=settings
+        )
 
     async def start(self) -> None:
         """Begin to claim; needs a migrated database.
@@ -103,7 +105,7 @@ class Engine:
         A replica with a name of its own ends the leases that an earlier process of that name has left: it need not
         wait until they run out. Should that process still live, its epochs are old as soon as its sagas are claimed.
         """
-        await self._scheduler.succeed()
+        await self._scheduler.end_predecessor_leases()
         self._committer.start()
         self._active.open()
         for loop in self._loops():

@@ -1,4 +1,4 @@
-"""Every workflow that this orchestrator runs, and the names of them that the callbacks need."""
+"""The workflows of this orchestrator, and the names that its API needs from them."""
 
 from services.orchestrator.workflows.checkout import PaymentCaptured
 from services.orchestrator.workflows.fulfillment import ADMIN_APPROVAL, Approval
@@ -8,4 +8,4 @@ from services.orchestrator.workflows.refund import UnownedPayment, refund_paymen
 __all__ = ["ADMIN_APPROVAL", "REGISTRY", "Approval", "PaymentCaptured", "UnownedPayment", "order", "refund_payment"]
 
 REGISTRY = (order, refund_payment)
-"""The explicit list; a version that still has live sagas stays on it."""
+"""All workflows. An old version stays in this list as long as it has live sagas."""

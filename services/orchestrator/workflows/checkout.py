@@ -1,4 +1,4 @@
-"""The first stage of an order: stock is held, the payment is asked for and awaited, the checkout is marked executed."""
+"""The first stage of an order: hold the stock, request the payment, wait for it, mark the checkout executed."""
 
 from datetime import timedelta
 
@@ -26,15 +26,15 @@ from services.orchestrator.workflows.steps import (
     void_or_refund,
 )
 
-# Session is ours and comes back: an order waits for it as long as it takes.
+# Session is our own service: an order waits for it however long it is away.
 SESSION_RETRY = RetryPolicy(max_s=15.0)
-# A processor that cannot be asked is a reason to let the customer try again, not to hold the stock for ever.
+# If the processor stays unreachable, the customer may try again; the stock is not held for ever.
 PAYMENT_RETRY = RetryPolicy(max_attempts=12, max_s=20.0)
 STEP_TIMEOUT = timedelta(seconds=15)
 
 
 class PaymentCaptured(BaseModel):
-    """What settles an order's awakeable: the money was taken."""
+    """The value of an order's awakeable: the payment was captured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,7 +44,7 @@ class PaymentCaptured(BaseModel):
 
 
 class Receipt(BaseModel):
-    """What checkout hands to fulfillment."""
+    """The result of checkout, for fulfillment."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,13 +53,13 @@ class Receipt(BaseModel):
 
 
 async def checkout(ctx: WorkflowContext, placed: PlacedOrder, terms: OrderTerms) -> Receipt:
-    """Take an order from its basket to a paid, executed checkout."""
+    """Hold the stock, collect the payment, and mark the checkout executed."""
     await _hold_stock(ctx, placed)
     captured = await _collect(ctx, placed, terms.payment_timeout)
     try:
         await ctx.run(mark_executed, placed, retry=SESSION_RETRY, timeout=STEP_TIMEOUT)
     except StepFailed as refusal:
-        # The attempt no longer holds its stock: the money goes back, the order may be tried again.
+        # The attempt no longer holds its stock: the payment is given back, and the customer may try again.
         raise TerminalError(PAYMENT_FAILED, f"The order could not be executed: {refusal.message}") from refusal
     paid = PaymentSummary(
         payment_id=captured.payment_id, transaction_id=captured.transaction_id, amount=captured.amount
@@ -78,7 +78,7 @@ async def _hold_stock(ctx: WorkflowContext, placed: PlacedOrder) -> None:
 
 
 async def _collect(ctx: WorkflowContext, placed: PlacedOrder, timeout: timedelta) -> PaymentCaptured:
-    """Ask for the money and wait for the webhook that tells what became of it."""
+    """Request the payment, and wait for the webhook with its result."""
     ctx.set_status("waiting for the payment")
     callback = ctx.awakeable(
         PaymentCaptured,

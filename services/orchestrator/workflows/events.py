@@ -1,4 +1,4 @@
-"""What session hears of an order: a message per status, also of an end that no author's code is left to tell."""
+"""The events of an order for session: one message per status, also for ends after which the workflow no longer runs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -27,7 +27,7 @@ STATUS_OF_FAILURE: Mapping[str, OrderStatus] = MappingProxyType(
         SHIPMENT_FAILED: "shipment_failed",
     }
 )
-"""Which status each failure of the order workflow is to the customer."""
+"""The status that the customer sees, by the failure code of the order workflow."""
 
 _IN_HAND = "Something about this order needs a person; we are looking into it."
 
@@ -43,7 +43,10 @@ def order_event(
     payment_undone_at: datetime | None = None,
     occasion: str = "",
 ) -> Message:
-    """The message that this attempt has reached `status`; saga, status and occasion make its id, so repeats show."""
+    """Return the message that this attempt has reached `status`.
+
+    Its id derives from saga, status and `occasion`, so that session recognises a repeat.
+    """
     event = CloudEvent(
         id=f"{saga_id}:order.{status}{occasion}",
         source=f"/orchestrator/sagas/{saga_id}",
@@ -70,15 +73,15 @@ def order_event(
 
 
 def event_name(status: OrderStatus) -> str:
-    """The type of the event of a status, and the name of its message."""
+    """Return the event type of a status, which is also the name of its message."""
     return f"order.{status}"
 
 
 def order_ended(transition: Transition) -> Iterable[Message]:
-    """What follows from an order's end, or from its standing still."""
+    """Return the messages that announce the end of an order, or that it is stuck."""
     placed = transition.input
     if not isinstance(placed, PlacedOrder):
-        # It never was an order: started past session, with an input that did not decode. Nobody waits for news of it.
+        # Its input cannot be decoded: it was not started by session, and nobody waits for its events.
         return ()
     code = transition.error.code if transition.error else ""
     why = transition.error.message if transition.error else None
@@ -90,6 +93,6 @@ def order_ended(transition: Transition) -> Iterable[Message]:
     if transition.after == "failed" and code in STATUS_OF_FAILURE:
         status = STATUS_OF_FAILURE[code]
         return (order_event(placed, transition.saga_id, status, detail=why, payment_undone_at=undone_at),)
-    # Stuck, or failed for a reason not known here; it may stand still more than once, and for the same reason again.
+    # Stuck, or failed for an unknown reason. An order may be stuck several times: each time is an event of its own.
     occasion = f":{transition.number}"
     return (order_event(placed, transition.saga_id, "needs_attention", detail=_IN_HAND, occasion=occasion),)

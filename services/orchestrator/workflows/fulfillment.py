@@ -1,4 +1,4 @@
-"""The second stage of an order: a person decides, the carrier takes it, the delivery window passes."""
+"""The second stage of an order: an administrator approves, the carrier takes the parcel, the delivery window passes."""
 
 from datetime import timedelta
 
@@ -21,14 +21,14 @@ from services.orchestrator.workflows.events import APPROVAL_EXPIRED, ORDER_REJEC
 from services.orchestrator.workflows.steps import ask_for_approval, cancel_shipment, find_shipment, initiate_shipment
 
 ADMIN_APPROVAL = "admin_approval"
-# Shipping makes short retries of its own; these outlast a carrier's bad minutes, then the customer is refunded.
+# Shipping makes short retries itself. These bridge some bad minutes of the carrier; then the customer is refunded.
 CARRIER_RETRY = RetryPolicy(max_attempts=8, initial_s=0.5, max_s=30.0)
 CARRIER_TIMEOUT = timedelta(seconds=60)
 NOTICE_RETRY = RetryPolicy(max_attempts=5)
 
 
 class Approval(BaseModel):
-    """An administrator's decision; who decided, and when, stands beside it in the signal."""
+    """An administrator's decision; the signal also has who decided, and when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,7 +69,7 @@ async def fulfill(ctx: WorkflowContext, placed: PlacedOrder, receipt: Receipt, t
 
 
 async def _approved(ctx: WorkflowContext, placed: PlacedOrder, terms: OrderTerms) -> None:
-    """Return once an administrator has approved; anything else ends the order."""
+    """Wait for an administrator's approval; a rejection, or no decision in time, ends the order."""
     ctx.set_status("waiting for an administrator's approval")
     try:
         approval = await _decision(ctx, placed, terms)
@@ -83,7 +83,7 @@ async def _approved(ctx: WorkflowContext, placed: PlacedOrder, terms: OrderTerms
 
 
 async def _decision(ctx: WorkflowContext, placed: PlacedOrder, terms: OrderTerms) -> Approval:
-    """Wait for the decision until it expires, reminding the administrators in between."""
+    """Wait for the decision until the approval expires, and remind the administrators in between."""
     promise = ctx.promise(ADMIN_APPROVAL)
     expires_at = ctx.now() + terms.approval_timeout
     reminder = 0
@@ -98,7 +98,7 @@ async def _decision(ctx: WorkflowContext, placed: PlacedOrder, terms: OrderTerms
 
 
 async def _notify(ctx: WorkflowContext, placed: PlacedOrder, reminder: int) -> None:
-    """Nobody's order fails because a notice could not be sent: the list of approvals shows it all the same."""
+    """Notify the administrators. A failure does not end the order: the list of approvals shows it anyway."""
     try:
         await ctx.run(ask_for_approval, placed, reminder, retry=NOTICE_RETRY, timeout=STEP_TIMEOUT)
     except StepFailed as failure:

@@ -1,4 +1,4 @@
-"""The life of an order: two stages, one list of undos."""
+"""The order workflow: its two stages, its undos, its signals."""
 
 from services.contracts.orchestrator import PlacedOrder
 from services.orchestrator.clients import Clients, OrderTerms

@@ -1,4 +1,4 @@
-"""Late money has an owner: a payment that settled nothing is given back."""
+"""The refund of a payment that belongs to no order, for instance because it came too late."""
 
 from datetime import timedelta
 
@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.orchestrator.engine import RetryPolicy, WorkflowContext, workflow
 from services.orchestrator.workflows.steps import find_refund, refund
 
-# Money that is not ours is given back however long the processor is away.
+# It is given back however long the processor is away.
 REFUND_RETRY = RetryPolicy(max_s=60.0)
 
 
 class UnownedPayment(BaseModel):
-    """The input: the processor's id of the payment, and nothing that anybody could have got wrong."""
+    """The input: only the processor's id of the payment; everything else is read from the processor."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,7 +20,7 @@ class UnownedPayment(BaseModel):
 
 
 class Refunded(BaseModel):
-    """What was given back; 0 where another had been faster."""
+    """The amount that was given back; 0 if somebody else has refunded it before."""
 
     model_config = ConfigDict(frozen=True)
 

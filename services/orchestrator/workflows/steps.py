@@ -1,4 +1,4 @@
-"""The effects of an order, each beside its read-back and its undo; every call carries the step's key and deadline."""
+"""The steps of an order, each with its read-back and its undo; every call carries the key and deadline of its step."""
 
 from services.contracts.orchestrator import PlacedOrder
 from services.contracts.session import CheckoutExecuted, Reservation
@@ -15,13 +15,13 @@ async def reserve_stock(step: Step[Clients], placed: PlacedOrder) -> Reservation
 
 
 async def release_stock(step: Step[Clients], reservation: Reservation | None, placed: PlacedOrder) -> None:
-    """Give the stock back, by order and attempt: whether it was held, or may have been, makes no difference."""
+    """Release the stock by order and attempt; it does not matter whether the reservation was ever made."""
     del reservation
     await step.clients.session.release(placed, key=step.key, deadline=step.deadline, acting_user=step.acting_user)
 
 
 async def request_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id: str) -> PaymentRequested:
-    """Ask the processor for the total; the result comes by webhook to the awakeable."""
+    """Request the payment of the total; a webhook brings the result to the awakeable."""
     requested = await step.clients.payment.request(
         placed, awakeable_id, key=step.key, deadline=step.deadline, acting_user=step.acting_user
     )
@@ -30,7 +30,10 @@ async def request_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id
 
 
 async def find_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id: str) -> Found[PaymentRequested] | None:
-    """Look whether the processor has taken the request; one for another callback would never be told of to ours."""
+    """Find out whether the processor has the request.
+
+    TerminalError if it has one for another awakeable: the webhook of that request would never reach this saga.
+    """
     known = await step.clients.payment.requests(placed.order_id, placed.attempt, deadline=step.deadline)
     standing = [request for request in known if not request.voided]
     for request in standing:
@@ -44,7 +47,7 @@ async def find_payment(step: Step[Clients], placed: PlacedOrder, awakeable_id: s
 async def void_or_refund(
     step: Step[Clients], requested: PaymentRequested | None, placed: PlacedOrder, awakeable_id: str
 ) -> None:
-    """Void this attempt's payment by our own reference; where money was captured already, give all of it back."""
+    """Void the payment by order and attempt; if money was captured already, refund all of it."""
     del requested, awakeable_id
     payment = step.clients.payment
     if await payment.void(placed.order_id, placed.attempt, key=step.key, deadline=step.deadline):
@@ -57,14 +60,14 @@ async def void_or_refund(
 
 
 async def mark_executed(step: Step[Clients], placed: PlacedOrder) -> CheckoutExecuted:
-    """Tell session that the order is paid; the mark is never taken back, so it has no undo."""
+    """Mark the order as paid at session; the mark is never removed, so this step has no undo."""
     return await step.clients.session.mark_executed(
         placed, key=step.key, deadline=step.deadline, acting_user=step.acting_user
     )
 
 
 async def ask_for_approval(step: Step[Clients], placed: PlacedOrder, reminder: int) -> None:
-    """Tell the administrators that the order waits for them; `reminder` 0 is the first notice."""
+    """Notify the administrators that the order waits for them; `reminder` 0 is the first notice."""
     await step.clients.notifier.approval_waiting(placed, saga_id=step.saga_id, reminder=reminder)
 
 
@@ -84,13 +87,13 @@ async def initiate_shipment(step: Step[Clients], placed: PlacedOrder) -> Shipmen
 
 
 async def find_shipment(step: Step[Clients], placed: PlacedOrder) -> Found[Shipment] | None:
-    """Look whether shipping has handed the order to the carrier."""
+    """Find out whether shipping has handed the order to the carrier."""
     shipment = await step.clients.shipping.find(placed.order_id, deadline=step.deadline, acting_user=step.acting_user)
     return None if shipment is None else Found(shipment)
 
 
 async def cancel_shipment(step: Step[Clients], shipment: Shipment | None, placed: PlacedOrder) -> None:
-    """Cancel by order: `shipment` is None where nobody knows whether there is one."""
+    """Cancel by order id; `shipment` is None if it is unknown whether there is one."""
     del shipment
     await step.clients.shipping.cancel(
         placed.order_id, key=step.key, deadline=step.deadline, acting_user=step.acting_user
@@ -98,7 +101,7 @@ async def cancel_shipment(step: Step[Clients], shipment: Shipment | None, placed
 
 
 async def refund(step: Step[Clients], payment_id: str) -> int:
-    """Give back whatever this payment still holds of the customer's money; returns how much, in minor units."""
+    """Refund what was captured and not refunded yet; return the amount, in minor units."""
     found = await step.clients.payment.get(payment_id, deadline=step.deadline)
     if found.owed_minor > 0:
         await step.clients.payment.refund(found, deadline=step.deadline)
@@ -107,6 +110,6 @@ async def refund(step: Step[Clients], payment_id: str) -> int:
 
 
 async def find_refund(step: Step[Clients], payment_id: str) -> Found[int] | None:
-    """Look whether there is anything left to give back; who gave back the rest is not known, so it counts as 0."""
+    """Find out whether nothing is left to refund; the amount is 0, as it is unknown who has refunded it."""
     found = await step.clients.payment.get(payment_id, deadline=step.deadline)
     return None if found.owed_minor > 0 else Found(0)

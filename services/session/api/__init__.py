@@ -1,1 +1,1 @@
-"""HTTP in, translation only: each module is one noun of the contract."""
+"""The routes of session: they translate HTTP into calls of domain and store; one module per noun of the contract."""

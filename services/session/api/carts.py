@@ -2,15 +2,15 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, owner
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Customer
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
 from services.chassis.logs import get_logger
@@ -20,12 +20,11 @@ from services.contracts.money import Money
 from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_QUANTITY, Basket
 from services.session.domain.errors import BasketFull, LineLimit, MixedCurrencies, UnknownSku
-from services.session.store import carts
+from services.session.store import carts, products
 
 router = APIRouter(prefix="/users/{user_id}/cart", tags=["cart"])
 
 Quantity = Annotated[int, Field(ge=1, le=MAX_QUANTITY, examples=[2])]
-Customer = Annotated[Principal, Depends(owner)]
 BASKET_REFUSALS: Final = (UnknownSku, LineLimit, BasketFull, MixedCurrencies)
 
 
@@ -114,7 +113,7 @@ async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
 )
 async def add_item(
     _: Customer,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     user_id: PathId,
     item: Annotated[AddItem, Body(openapi_examples={"a book": {"value": {"sku": "book", "quantity": 2}}})],
     wired: Wired,
@@ -125,7 +124,7 @@ async def add_item(
     async def add(conn: Connection) -> StoredAnswer:
         nonlocal added
         before = await carts.lock(conn, user_id)
-        product = await carts.product(conn, item.sku)
+        product = await products.get(conn, item.sku)
         after = before.with_quantity(product, before.quantity(item.sku) + item.quantity)
         await carts.save(conn, before, after)
         added = after
@@ -151,7 +150,7 @@ async def set_quantity(
     """Set a line of the basket; idempotent by nature."""
     async with wired.database.begin() as conn:
         before = await carts.lock(conn, user_id)
-        after = before.with_quantity(await carts.product(conn, sku), wanted.quantity)
+        after = before.with_quantity(await products.get(conn, sku), wanted.quantity)
         await carts.save(conn, before, after)
     return cart(after, currency=wired.settings.currency)
 

@@ -3,27 +3,26 @@
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Body, Query, Response
 from pydantic import Field
 
 from services.chassis import audit
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import Admin
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, Limit, PathId, RequestModel
-from services.chassis.inbound.told_headers import LINK, with_header
+from services.chassis.inbound.response_headers import LINK, with_header
 from services.contracts.base import Contract
 from services.contracts.money import Money
 from services.session.api.resources import Wired
 from services.session.domain.cart import MAX_PRICE_MINOR, Product
 from services.session.domain.errors import CurrencyFixed, StockHeld
 from services.session.domain.stock import MAX_STOCK
-from services.session.store import stock
+from services.session.store import products
 from services.texts import Title
 
 router = APIRouter(prefix="/catalog", tags=["catalog"])
 
 PAGE: Final = 200
-Admin = Annotated[Principal, Depends(authenticated("admin"))]
 
 
 class Price(RequestModel):
@@ -75,11 +74,11 @@ async def read_catalog(
 ) -> list[CatalogItem]:
     """Return products by sku; where there are more, the header `Link` has the address of the next page."""
     async with wired.database.autocommit() as conn:
-        products, last = await stock.catalog(conn, behind=cursor or "", limit=limit)
+        found, last = await products.page(conn, behind=cursor or "", limit=limit)
     if last is not None:
         asked = {"cursor": last} | ({} if limit == PAGE else {"limit": limit})
         response.headers["Link"] = f'<{router.prefix}?{urlencode(asked)}>; rel="next"'
-    return [catalog_item(product) for product in products]
+    return [catalog_item(product) for product in found]
 
 
 @router.put("/{sku}", summary="Create or change a product", responses=problem_responses(StockHeld, CurrencyFixed))
@@ -92,7 +91,7 @@ async def put_product(
     """Create a product or change it; `stock` sets what is on hand, so a repeat changes nothing."""
     wanted = Product(sku, product.name, product.price.amount_minor, product.price.currency, 0)
     async with wired.database.begin() as conn:
-        saved = await stock.put_product(conn, wanted, on_hand=product.stock)
+        saved = await products.put(conn, wanted, on_hand=product.stock)
         await audit.record(
             conn,
             action="catalog.put",

@@ -6,39 +6,30 @@ attempt written, and the start of the saga put into the outbox.
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused, NotFound
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, authenticated, owner
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Customer, Service
+from services.chassis.inbound.idempotency import OptionalKey, RequiredKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
-from services.chassis.messaging.outbox import Message
-from services.chassis.outbound.http import Answer
 from services.chassis.postgres.connection import Connection
-from services.chassis.security.sealing import Sealer
-from services.chassis.tracing import current_traceparent
-from services.contracts.money import Money
-from services.contracts.orchestrator import PlacedOrder, StartSaga
-from services.contracts.session import Address, CheckoutExecuted, GivenAddress, MarkExecuted, OrderItem
+from services.contracts.session import CheckoutExecuted, GivenAddress, MarkExecuted
 from services.session.api.orders import OrderPlaced, links
 from services.session.api.resources import Wired
 from services.session.domain import order as domain
 from services.session.domain.checkout import (
-    WORKFLOW,
     CheckoutRequest,
     ExecutionMark,
     PlacedAttempt,
     derived_order_id,
     fingerprint,
-    id_of_saga,
-    saga_key,
 )
 from services.session.domain.errors import (
     AddressUnreadable,
@@ -48,14 +39,12 @@ from services.session.domain.errors import (
     OrderConflict,
     OrderIdTaken,
 )
+from services.session.messages import start_saga
 from services.session.settings import SessionSettings
 from services.session.store import checkouts
 
 router = APIRouter(tags=["checkout"])
 
-START_SAGA = "start-saga"
-Customer = Annotated[Principal, Depends(owner)]
-Service = Annotated[Principal, Depends(authenticated("service"))]
 
 ADA = {
     "name": "Ada Lovelace",
@@ -100,7 +89,7 @@ class Checkout(RequestModel):
 )
 async def check_out(
     _: Customer,
-    key: Annotated[IdempotencyKey, Depends(idempotency_key(required=True))],
+    key: RequiredKey,
     user_id: PathId,
     checkout: Annotated[Checkout, Body(openapi_examples=CHECKOUTS)],
     wired: Wired,
@@ -123,7 +112,7 @@ async def check_out(
         )
         placed = await checkouts.place(conn, request, sealer=wired.sealer, now=now)
         if placed.fresh:
-            await outbox.enqueue(conn, [_start_saga(placed, checkout.shipping_address, token, wired.sealer)], now=now)
+            await outbox.enqueue(conn, [start_saga(placed, checkout.shipping_address, token, wired.sealer)], now=now)
         return _placed_answer(placed)
 
     response = await answer_once(wired.database, wired.clock, key, place)
@@ -144,7 +133,7 @@ async def check_out(
 )
 async def mark_executed(
     _: Service,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     order_id: PathId,
     mark: Annotated[MarkExecuted, Body(openapi_examples={"the first attempt": {"value": {"attempt": 1}}})],
     wired: Wired,
@@ -167,15 +156,6 @@ async def mark_executed(
     return response
 
 
-def is_started(_message: Message, body: str, given: Answer) -> bool:
-    """Say whether an answer to the start of a saga names the saga that belongs to what was sent.
-
-    Whoever else answers with success, a proxy or another service at that address, has started none.
-    """
-    asked = StartSaga.model_validate_json(body)
-    return isinstance(given.data, dict) and given.data.get("saga_id") == id_of_saga(asked.workflow, asked.key)
-
-
 def _payment_token(checkout: Checkout, settings: SessionSettings) -> str:
     if checkout.payment_token is not None:
         return checkout.payment_token.get_secret_value()
@@ -188,40 +168,3 @@ def _placed_answer(placed: PlacedAttempt) -> StoredAnswer:
     where = links(placed.user_id, placed.order_id, placed.status)
     body = OrderPlaced(order_id=placed.order_id, attempt=placed.attempt, status=placed.status, links=where)
     return StoredAnswer.of(202, body, {"Location": where.self})
-
-
-def _start_saga(placed: PlacedAttempt, address: Address, token: str, sealer: Sealer) -> Message:
-    """Return the message that starts the attempt's saga; it alone carries the payment token, sealed until it leaves."""
-    items = tuple(
-        OrderItem(
-            sku=line.sku,
-            name=line.name,
-            quantity=line.quantity,
-            unit_price=Money(amount_minor=line.unit_minor, currency=line.currency),
-        )
-        for line in placed.lines
-    )
-    order = PlacedOrder(
-        order_id=placed.order_id,
-        attempt=placed.attempt,
-        user_id=placed.user_id,
-        items=items,
-        total=Money(amount_minor=placed.total_minor, currency=placed.lines[0].currency),
-        shipping_address=address,
-        payment_token=token,
-    )
-    start = StartSaga(
-        workflow=WORKFLOW,
-        key=saga_key(placed.order_id, placed.attempt),
-        input=order.model_dump(mode="json"),
-        subject=placed.user_id,
-    )
-    return Message(
-        service="orchestrator",
-        path="/sagas",
-        key=placed.order_id,
-        body=sealer.seal(start.model_dump_json()),
-        name=START_SAGA,
-        acting_user=placed.user_id,
-        traceparent=current_traceparent(),
-    )

@@ -1,35 +1,29 @@
 """Erasing a customer over HTTP: here at once, at the orchestrator by a message."""
 
-import re
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
 from services.chassis import audit
 from services.chassis.errors import InFlight, Invalid, KeyReused
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, authenticated
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Admin
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
-from services.chassis.inbound.requests import IDENTIFIER, PathId, RequestModel
+from services.chassis.inbound.requests import PathId, RequestModel
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
-from services.chassis.messaging.outbox import Message
-from services.chassis.outbound.http import Answer
 from services.chassis.postgres.connection import Connection
-from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
-from services.contracts.orchestrator import EraseUser
 from services.session.api.resources import Wired
 from services.session.domain.errors import OrdersOpen
+from services.session.messages import erase_user
 from services.session.store import erasure
 from services.texts import Reason
 
 router = APIRouter(tags=["customers"])
 
-ERASE_USER = "erase-user"
-Admin = Annotated[Principal, Depends(authenticated("admin"))]
 ASKED_FOR = {"value": {"reason": "asked for by the customer, ticket 4711"}}
 
 
@@ -55,7 +49,7 @@ class CustomerErased(Contract):
 )
 async def erase(
     admin: Admin,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     user_id: PathId,
     body: Annotated[EraseCustomer, Body(openapi_examples={"a customer's request": ASKED_FOR})],
     wired: Wired,
@@ -75,32 +69,10 @@ async def erase(
             details={"orders": orders},
             now=now,
         )
-        await outbox.enqueue(conn, [_erase_user(user_id, body.reason, by=admin.subject)], now=now)
+        await outbox.enqueue(conn, [erase_user(user_id, body.reason, by=admin.subject)], now=now)
         return StoredAnswer.of(202, CustomerErased(user_id=user_id, orders=orders))
 
     response = await answer_once(wired.database, wired.clock, key, work)
     wired.relay.nudge()
     get_logger("session.customers").info("customer.erased", by=admin.subject)
     return response
-
-
-def is_erased(message: Message, _body: str, given: Answer) -> bool:
-    """Say whether an answer to an erasure comes from who has erased that customer: it names them."""
-    return isinstance(given.data, dict) and message.path == _path(str(given.data.get("user_id")))
-
-
-def _path(user_id: str) -> str:
-    return f"/users/{user_id}/erase"
-
-
-def _erase_user(user_id: str, reason: str, *, by: str) -> Message:
-    """The administrator acts, not the customer; a name that no header may carry stays in our own audit log."""
-    return Message(
-        service="orchestrator",
-        path=_path(user_id),
-        key=f"user:{user_id}",
-        body=EraseUser(reason=reason).model_dump_json(),
-        name=ERASE_USER,
-        acting_user=by if re.fullmatch(IDENTIFIER, by) else None,
-        traceparent=current_traceparent(),
-    )

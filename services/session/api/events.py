@@ -2,13 +2,13 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 from fastapi.responses import Response
 
 from services.chassis.errors import Fault, InFlight, Invalid, KeyReused
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, authenticated
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.auth import Service
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import inbox
@@ -16,11 +16,10 @@ from services.chassis.postgres.connection import Connection
 from services.contracts.events import CloudEvent, OrderEvent
 from services.session.api.resources import Resources, Wired, alarm
 from services.session.domain.order import AppliedUpdate, OrderUpdate, Payment, Shipment
-from services.session.store import orders, stock
+from services.session.store import orders, reservations
 
 router = APIRouter(tags=["events"])
 
-Service = Annotated[Principal, Depends(authenticated("service"))]
 ALARMS: Final = ("sale-without-reservation", "event-of-unknown-order")
 SHIPPED = {
     "value": {
@@ -47,7 +46,7 @@ SHIPPED = {
 )
 async def receive(
     _: Service,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
     event: Annotated[CloudEvent, Body(openapi_examples={"an order was shipped": SHIPPED})],
     wired: Wired,
 ) -> Response:
@@ -75,7 +74,7 @@ async def receive(
 async def _apply(conn: Connection, wired: Resources, data: OrderEvent) -> AppliedUpdate:
     now = wired.clock.sql_now()
     applied = await orders.apply(conn, _update_of(data), now=now)
-    if data.status == "shipped" and not await stock.sell(conn, data.order_id, data.attempt, now=now):
+    if data.status == "shipped" and not await reservations.sell(conn, data.order_id, data.attempt, now=now):
         reason = f"attempt {data.attempt} was shipped without a held reservation; nothing was taken from the stock"
         await alarm(conn, wired, "sale-without-reservation", order_id=data.order_id, reason=reason)
     if not applied.known:

@@ -3,42 +3,33 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Query
 from fastapi.responses import Response
 from pydantic import Field
 
 from services.chassis.errors import InFlight, Invalid, KeyReused, NotFound
 from services.chassis.inbound.answering import answer_once
-from services.chassis.inbound.auth import Principal, owner
+from services.chassis.inbound.auth import Customer
 from services.chassis.inbound.cursors import Cursor, read_cursor, write_cursor
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, idempotency_key
+from services.chassis.inbound.idempotency import OptionalKey, StoredAnswer
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Limit, PathId, RequestModel
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
-from services.chassis.messaging.outbox import Message
-from services.chassis.outbound.http import Answer
 from services.chassis.postgres.connection import Connection
-from services.chassis.tracing import current_traceparent
 from services.contracts.base import Contract
 from services.contracts.events import OrderStatus, PaymentSummary, ShipmentSummary
 from services.contracts.money import Money
-from services.contracts.orchestrator import SAGA_CANCELLED, CancelSaga
 from services.contracts.session import Address, OrderItem
 from services.session.api.resources import Wired
-from services.session.domain.checkout import saga_id
 from services.session.domain.errors import CancelRefused, OrderEnded, OrderShipped
-from services.session.domain.order import CANCEL_REFUSED, DETAILS, UNREADABLE, Order, Position, is_cancellable
+from services.session.domain.order import UNREADABLE, Order, Position, is_cancellable
+from services.session.messages import cancel_saga, order_items
 from services.session.store import orders
 from services.texts import Reason
 
 router = APIRouter(prefix="/users/{user_id}/orders", tags=["orders"])
-
-CANCEL_SAGA = "cancel-saga"
-_CONFLICT = 409
-Customer = Annotated[Principal, Depends(owner)]
-Key = Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))]
 
 
 def _is_none(value: object) -> bool:
@@ -114,15 +105,7 @@ def order_view(order: Order) -> OrderView:
         order_id=order.order_id,
         attempt=order.attempt,
         status=order.status,
-        items=[
-            OrderItem(
-                sku=line.sku,
-                name=line.name,
-                quantity=line.quantity,
-                unit_price=Money(amount_minor=line.unit_minor, currency=line.currency),
-            )
-            for line in order.lines
-        ],
+        items=list(order_items(order.lines)),
         total=Money(amount_minor=order.total_minor, currency=order.currency),
         shipping_address=Address(
             name=address.name,
@@ -181,7 +164,7 @@ async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wire
 )
 async def cancel_order(
     _: Customer,
-    key: Key,
+    key: OptionalKey,
     user_id: PathId,
     order_id: PathId,
     wired: Wired,
@@ -197,58 +180,10 @@ async def cancel_order(
         now = wired.clock.sql_now()
         attempt, status, fresh = await orders.request_cancel(conn, user_id, order_id, now=now)
         if fresh:
-            await outbox.enqueue(conn, [_cancel_saga(user_id, order_id, attempt, reason)], now=now)
+            await outbox.enqueue(conn, [cancel_saga(user_id, order_id, attempt, reason)], now=now)
         placed = OrderPlaced(order_id=order_id, attempt=attempt, status=status, links=links(user_id, order_id, status))
         return StoredAnswer.of(202, placed, {"Location": placed.links.self})
 
     response = await answer_once(wired.database, wired.clock, key, cancel)
     wired.relay.nudge()
     return response
-
-
-def is_cancel_answer(message: Message, _body: str, given: Answer) -> bool:
-    """Say whether an answer to a cancel comes from who keeps that saga: it names it, or says why it refuses."""
-    data = given.data if isinstance(given.data, dict) else {}
-    if given.status == _CONFLICT:
-        return isinstance(data.get("code"), str)
-    return message.path == f"/sagas/{data.get('saga_id')}/cancel"
-
-
-async def cancel_answered(conn: Connection, message: Message, given: Answer, *, now: datetime | None) -> None:
-    """Write into the order's history that its cancellation was refused, with the mark of the message.
-
-    A cancel that is sent again, because its answer was lost, may find its work done: that is no refusal. The relay
-    holds the outbox key here: nothing else may be locked, so this only adds a line.
-    """
-    if given.status != _CONFLICT or (isinstance(given.data, dict) and given.data.get("code") == SAGA_CANCELLED):
-        return
-    order_id = message.key
-    latest = await orders.latest_attempt(conn, order_id)
-    if latest is None:
-        return
-    attempt = _attempt_of(message, latest)
-    await orders.record(conn, order_id, attempt, CANCEL_REFUSED, DETAILS[CANCEL_REFUSED], now=now)
-    get_logger("session.orders").info("order.cancel_refused", order_id=order_id)
-
-
-def _attempt_of(message: Message, latest: int) -> int:
-    """Return the attempt whose saga a cancel was sent to: the path has the saga's id, derived from the attempt."""
-    tried = range(latest, 0, -1)
-    return next((attempt for attempt in tried if message.path == _cancel_path(message.key, attempt)), latest)
-
-
-def _cancel_saga(user_id: str, order_id: str, attempt: int, reason: str) -> Message:
-    return Message(
-        service="orchestrator",
-        path=_cancel_path(order_id, attempt),
-        key=order_id,
-        body=CancelSaga(reason=reason).model_dump_json(),
-        name=CANCEL_SAGA,
-        settled_by=(_CONFLICT,),
-        acting_user=user_id,
-        traceparent=current_traceparent(),
-    )
-
-
-def _cancel_path(order_id: str, attempt: int) -> str:
-    return f"/sagas/{saga_id(order_id, attempt)}/cancel"

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query
+from fastapi import APIRouter, Body, Query
 
-from services.chassis.inbound.auth import Principal, authenticated
+from services.chassis.inbound.auth import Service
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import WHOLE, PathId
 from services.chassis.logs import bind, get_logger
@@ -15,11 +15,10 @@ from services.session.api.resources import Resources, Wired
 from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased, StockSold
 from services.session.domain.order import ENDED
 from services.session.domain.stock import RELEASED, SOLD, Hold, merged
-from services.session.store import checkouts, orders, stock
+from services.session.store import checkouts, orders, reservations
 
 router = APIRouter(prefix="/reservations", tags=["reservations"])
 
-Service = Annotated[Principal, Depends(authenticated("service"))]
 TWO_BOOKS = {"value": {"attempt": 1, "items": [{"sku": "book", "quantity": 2}]}}
 
 
@@ -60,18 +59,18 @@ async def release(
     """Give back what an attempt holds; idempotent, and a tombstone where it holds nothing (yet)."""
     bind(order_id=order_id)
     async with wired.database.begin() as conn:
-        await stock.release(conn, order_id, attempt, now=wired.clock.sql_now())
+        await reservations.release(conn, order_id, attempt, now=wired.clock.sql_now())
     get_logger("session.reservations").info("stock.released", attempt=attempt)
 
 
 async def _reserve(conn: Connection, wired: Resources, order_id: str, attempt: int, pieces: Mapping[str, int]) -> Hold:
     now = wired.clock.sql_now()
-    known = await orders.known_attempt(conn, order_id)
+    known = await orders.lock(conn, order_id)
     if known is not None:
         current, status = known
         if await checkouts.frozen_pieces(conn, order_id, attempt) != pieces:
             raise ReservationMismatch
         over = attempt != current or status in ENDED
-        if over and await stock.leave_tombstone(conn, order_id, attempt, now=now):
+        if over and await reservations.leave_tombstone(conn, order_id, attempt, now=now):
             return Hold(order_id, attempt, RELEASED)
-    return await stock.reserve(conn, order_id, attempt, pieces, now=now)
+    return await reservations.reserve(conn, order_id, attempt, pieces, now=now)

@@ -1,4 +1,4 @@
-"""What a request's handler works with: the database, the clock, the relay; and how it sounds an alarm."""
+"""The dependencies of route handlers: the database, the clock, the relay and so on; and how they raise an alarm."""
 
 from dataclasses import dataclass
 from typing import Annotated

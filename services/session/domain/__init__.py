@@ -1,1 +1,1 @@
-"""What a basket, a checkout, an order and a piece of stock are, and may become: pure values, no I/O."""
+"""The rules of baskets, checkouts, orders and stock: pure values, no I/O."""

@@ -1,4 +1,4 @@
-"""A checkout: which attempt at which order a request means, and the names derived from it."""
+"""A checkout: whether a request starts an attempt at an order or repeats one, and the ids that derive from it."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,14 +10,14 @@ from services.session.domain.order import RETRYABLE, UNREADABLE, Address
 
 WORKFLOW = "order"
 ORDER_ATTEMPTS_MAX = 1_000
-"""How often an order may be tried: its history, which is read as a whole, has the lines of all attempts."""
-A_PERSON_ACTS_S = 60.0
-"""What to wait where only an operator can help."""
+"""How many attempts an order may have. Its history has entries of all attempts and is always read as a whole."""
+OPERATOR_RETRY_S = 60.0
+"""The `Retry-After` of a refusal that only an operator can end."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckoutRequest:
-    """What a checkout request asks for; token and key are known by their hashes only."""
+    """The content of a checkout request; of the payment token and the idempotency key it has hashes only."""
 
     user_id: str
     order_id: str
@@ -27,8 +27,8 @@ class CheckoutRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PresentAttempt:
-    """An order as the store found it, with the content of its present attempt."""
+class CurrentAttempt:
+    """An order that exists, with its current attempt."""
 
     user_id: str
     order_id: str
@@ -41,7 +41,7 @@ class PresentAttempt:
 
 @dataclass(frozen=True, slots=True)
 class PlacedAttempt:
-    """The attempt that answers a checkout; `fresh` if this request has started it."""
+    """The attempt that a checkout is answered with; `fresh` if this request has started it."""
 
     order_id: str
     user_id: str
@@ -58,35 +58,39 @@ class PlacedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionMark:
-    """What marking did: `fresh` if it was marked now, `cleared` if that took something out of the basket."""
+    """The result of the executed mark: `fresh` if it was set now, `cleared` if the basket lost items by it."""
 
     user_id: str
     fresh: bool
     cleared: bool
 
 
-def next_attempt(request: CheckoutRequest, present: PresentAttempt | None) -> int | None:
-    """Return the attempt that the request starts; None if it means the attempt that stands, AddressUnreadable."""
-    if present is None:
+def next_attempt(request: CheckoutRequest, current: CurrentAttempt | None) -> int | None:
+    """Return the number of the attempt that the request starts; None if it repeats the current attempt.
+
+    OrderIdTaken for another user's order. OrderConflict for other content than that of the current attempt.
+    AddressUnreadable while nobody can tell whether the address is another one.
+    """
+    if current is None:
         return 1
-    if present.user_id != request.user_id:
+    if current.user_id != request.user_id:
         raise OrderIdTaken
-    repeated = present.key_hash == request.key_hash
-    if present.status in RETRYABLE and not repeated:
-        if present.attempt >= ORDER_ATTEMPTS_MAX:
+    repeated = current.key_hash == request.key_hash
+    if current.status in RETRYABLE and not repeated:
+        if current.attempt >= ORDER_ATTEMPTS_MAX:
             raise OrderConflict("This order was tried too often; place another one.")
-        return present.attempt + 1
-    if present.token_hash != request.token_hash:
+        return current.attempt + 1
+    if current.token_hash != request.token_hash:
         raise OrderConflict
-    if present.address == UNREADABLE:
-        raise AddressUnreadable(retry_after_s=A_PERSON_ACTS_S)
-    if present.address != request.address:
+    if current.address == UNREADABLE:
+        raise AddressUnreadable(retry_after_s=OPERATOR_RETRY_S)
+    if current.address != request.address:
         raise OrderConflict
     return None
 
 
 def derived_order_id(user_id: str, key: str) -> str:
-    """Return the order id of a checkout that names none, so that a retry names the same order."""
+    """Return the order id of a checkout that gives none; a repeat under the same key gets the same id."""
     return f"ord_{derived_uuid('checkout', user_id, key).hex}"
 
 

@@ -1,4 +1,4 @@
-"""An order as the customer sees it: its statuses, and which change may follow which."""
+"""An order as the customer sees it: its statuses, and which of them may follow which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ OPEN = frozenset({"pending_payment", "awaiting_approval", "approved", "needs_att
 STATUSES = (*PROGRESS, *sorted(ENDED - {"completed"}), "needs_attention")
 
 CANCEL_REQUESTS_MAX = 20
-"""How often the cancellation of an attempt may be asked for: each refusal is told in the history, which only grows."""
+"""How often a customer may ask to cancel an attempt: every refusal adds an entry to the history."""
 CANCEL_REQUESTED = "cancel_requested"
 CANCEL_REFUSED = "cancel_refused"
 REFUNDED = "refunded"
@@ -56,9 +56,9 @@ class Address:
 
 
 ERASED: Final = Address(name="erased", street="erased", city="erased", postal_code="erased", country="ZZ")
-"""What is shown of an address once its customer has been erased; `ZZ` is a country that ISO 3166 will never assign."""
+"""Shown in place of an erased address; `ZZ` is a country code that ISO 3166 will never assign."""
 UNREADABLE: Final = Address("unreadable", "unreadable", "unreadable", "unreadable", "ZZ")
-"""What is shown in the place of an address whose sealing key is not at hand."""
+"""Shown in place of an address whose encryption key is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order with its present attempt; `placed_at` is when the first attempt was."""
+    """An order with its current attempt; `placed_at` is the time of the first attempt."""
 
     order_id: str
     user_id: str
@@ -116,7 +116,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class OrderUpdate:
-    """What an event tells of an attempt at an order; `payment_undone_at`: when the payment was voided or given back."""
+    """The content of an event about one attempt; `payment_undone_at`: when the payment was voided or refunded."""
 
     order_id: str
     attempt: int
@@ -129,34 +129,34 @@ class OrderUpdate:
 
 @dataclass(frozen=True, slots=True)
 class AppliedUpdate:
-    """What an update did: whether the order was known, and whether its status moved."""
+    """The result of an event: whether the order is known, and whether its status has changed."""
 
     known: bool
     moved: bool
 
 
-def moves(present: str, told: str) -> bool:
-    """Tell whether an order may go from its present status to the one an event tells of.
+def may_move(current: str, reported: str) -> bool:
+    """Say whether an order may go from its current status to the one that an event reports.
 
-    An ended order never moves; what was shipped can only be completed or need attention; and a message
-    that comes late never takes an order back.
+    An ended order never moves. A shipped order can only be completed or need attention. A late event never moves an
+    order back.
     """
-    if present in ENDED or told == present:
+    if current in ENDED or reported == current:
         return False
-    if present == "shipped":
-        return told in {"completed", "needs_attention"}
-    if present in PROGRESS and told in PROGRESS:
-        return PROGRESS.index(told) > PROGRESS.index(present)
+    if current == "shipped":
+        return reported in {"completed", "needs_attention"}
+    if current in PROGRESS and reported in PROGRESS:
+        return PROGRESS.index(reported) > PROGRESS.index(current)
     return True
 
 
 def detail_of(update: OrderUpdate, *, current: int) -> str:
-    """Return the history's sentence for an event; it names the attempt when that is an older one."""
+    """Return the text of an event's history entry; it names the attempt if that is not the `current` one."""
     return _of_attempt(update, update.detail or DETAILS[update.status], current)
 
 
 def refund_of(update: OrderUpdate, *, current: int) -> str:
-    """Return the history's sentence for a payment that was given back."""
+    """Return the text of the history entry about a refund."""
     return _of_attempt(update, DETAILS[REFUNDED], current)
 
 
@@ -165,7 +165,7 @@ def _of_attempt(update: OrderUpdate, sentence: str, current: int) -> str:
 
 
 def check_cancellable(status: str) -> None:
-    """Refuse to cancel what is known to be shipped or ended."""
+    """OrderShipped or OrderEnded if an order of this status cannot be cancelled."""
     if status in SHIPPED:
         raise OrderShipped
     if status in ENDED:
@@ -173,5 +173,5 @@ def check_cancellable(status: str) -> None:
 
 
 def is_cancellable(status: str) -> bool:
-    """Tell whether a cancellation may still be asked for."""
+    """Say whether an order of this status can be cancelled."""
     return status not in SHIPPED and status not in ENDED

@@ -1,4 +1,4 @@
-"""Addresses as they stand in the table, sealed; how they are opened, and sealed anew."""
+"""Addresses in the database: sealed (encrypted), opened, and resealed with a newer key."""
 
 import json
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ def sealed(address: Address, sealer: Sealer) -> str:
 
 
 def opened(stored: str, sealer: Sealer) -> Address:
-    """Return an address as it was, from the JSON text in its column; null is all that an erasure leaves.
+    """Return the address in a column, given as JSON text: ERASED for null, UNREADABLE if its key is missing.
 
-    Without its key it is UNREADABLE, so that whatever else is known of its order can be read all the same.
+    A missing key must not keep anybody from reading the rest of the order.
     """
     text = json.loads(stored)
     if text is None:
@@ -32,7 +32,7 @@ def opened(stored: str, sealer: Sealer) -> Address:
 
 
 class Resealed(NamedTuple):
-    """Where to go on (None at the end), how many addresses were sealed anew, and whose could not be opened."""
+    """Where the next batch begins (None at the end), how many addresses were resealed, and the orders of lost keys."""
 
     after: tuple[str, int] | None
     changed: int
@@ -40,9 +40,9 @@ class Resealed(NamedTuple):
 
 
 async def reseal(conn: Connection, sealer: Sealer, *, after: tuple[str, int], limit: int) -> Resealed:
-    """Seal the addresses of up to `limit` attempts behind one with the newest key, so that older keys can go.
+    """Reseal the addresses of the next `limit` attempts after one with the newest key.
 
-    An address that is erased meanwhile stays erased. One that cannot be opened stays as it is, and stops no other.
+    An address that is erased at the same time stays erased. One that cannot be opened is left as it is.
     """
     order_id, attempt = after
     rows = await conn.fetch(queries()["addresses_behind"], {"order_id": order_id, "attempt": attempt, "limit": limit})

@@ -1,8 +1,7 @@
 """Baskets: locked before they change, so that each user has one writer."""
 
 from services.chassis.postgres.connection import Connection
-from services.session.domain.cart import Basket, Line, Product
-from services.session.domain.errors import UnknownSku
+from services.session.domain.cart import Basket, Line
 from services.session.store.queries import queries
 
 
@@ -26,14 +25,6 @@ async def lock(conn: Connection, user_id: str) -> Basket:
             return Basket(user_id, created["version"], ())
         await conn.fetch(lock_cart, this_user)
     return await read(conn, user_id)
-
-
-async def product(conn: Connection, sku: str) -> Product:
-    """Return a product of the catalogue; refuses an unknown sku."""
-    row = await conn.first(queries()["read_product"], {"sku": sku})
-    if row is None:
-        raise UnknownSku
-    return Product(row["sku"], row["name"], row["price_minor"], row["currency"], row["available"])
 
 
 async def save(conn: Connection, before: Basket, after: Basket) -> None:

@@ -1,4 +1,4 @@
-"""Checkouts: an attempt at an order, frozen from the basket, and the mark that its payment succeeded."""
+"""Checkouts: attempts at orders with the items frozen from the basket, and the mark that an attempt was paid."""
 
 import json
 from collections.abc import Mapping
@@ -9,32 +9,32 @@ from services.chassis.errors import NotFound
 from services.chassis.postgres.connection import Connection
 from services.chassis.security.sealing import Sealer
 from services.session.domain.cart import Basket, Line
-from services.session.domain.checkout import CheckoutRequest, ExecutionMark, PlacedAttempt, PresentAttempt, next_attempt
+from services.session.domain.checkout import CheckoutRequest, CurrentAttempt, ExecutionMark, PlacedAttempt, next_attempt
 from services.session.domain.errors import CartEmpty, CheckoutInProgress, NotReserved, OrderIdTaken
 from services.session.domain.order import DETAILS
 from services.session.domain.stock import HELD, merged
-from services.session.store import addresses, carts, stock
+from services.session.store import addresses, carts, reservations
 from services.session.store.queries import queries
 
 PENDING = "pending_payment"
 
 
 async def place(conn: Connection, request: CheckoutRequest, *, sealer: Sealer, now: datetime | None) -> PlacedAttempt:
-    """Start the attempt that a request asks for, or find the one that it repeats.
+    """Start the attempt that a request asks for, or return the one that it repeats.
 
-    The order is looked up before the basket is judged, so that a repeat is answered although the basket
-    has been emptied by the first.
+    The order is looked up before the basket is checked: a repeat is answered although the first request has emptied
+    the basket.
     """
     basket = await carts.lock(conn, request.user_id)
-    present = await _lock_present(conn, request.order_id, sealer)
-    attempt = next_attempt(request, present)
+    current = await _lock_current(conn, request.order_id, sealer)
+    attempt = next_attempt(request, current)
     if attempt is None:
         return await _placed(conn, request.order_id)
     if await _has_open_checkout(conn, request.user_id):
         raise CheckoutInProgress
     if not basket.lines:
         raise CartEmpty
-    if present is None:
+    if current is None:
         await _insert_order(conn, request, now=now)
     else:
         await conn.fetch(queries()["try_again"], {"order_id": request.order_id, "attempt": attempt, "now": now})
@@ -44,9 +44,9 @@ async def place(conn: Connection, request: CheckoutRequest, *, sealer: Sealer, n
 
 
 async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> ExecutionMark:
-    """Mark an attempt as executed and take what it froze out of the basket; a repeat changes nothing.
+    """Mark an attempt as executed, and remove its items from the basket; a repeat changes nothing.
 
-    The mark belongs to the attempt and is never cleared, whatever becomes of the basket.
+    NotReserved unless it is the current attempt and holds its stock. The mark stays, whatever becomes of the basket.
     """
     owner = await conn.first(queries()["read_order"], {"order_id": order_id})
     if owner is None:
@@ -58,7 +58,7 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
     frozen = await conn.first(queries()["read_attempt"], this_attempt)
     if frozen is not None and frozen["executed_at"] is not None:
         return ExecutionMark(user_id, fresh=False, cleared=False)
-    hold = await stock.lock(conn, order_id, attempt)
+    hold = await reservations.lock(conn, order_id, attempt)
     if frozen is None or order["attempt"] != attempt or hold is None or hold.status != HELD:
         raise NotReserved
     await conn.fetch(queries()["mark_executed"], {**this_attempt, "now": now})
@@ -68,22 +68,22 @@ async def mark_executed(conn: Connection, order_id: str, attempt: int, *, now: d
 
 
 async def frozen_pieces(conn: Connection, order_id: str, attempt: int) -> Mapping[str, int] | None:
-    """Return the pieces per sku that an attempt froze, sorted by sku; None if it is not known."""
+    """Return the pieces per sku of an attempt, sorted by sku; None if the attempt is unknown."""
     row = await conn.first(queries()["read_attempt"], {"order_id": order_id, "attempt": attempt})
     return None if row is None else merged((line.sku, line.quantity) for line in lines_of(row["lines"]))
 
 
 def lines_of(frozen: str) -> tuple[Line, ...]:
-    """Return frozen lines as they were written, as JSON text."""
+    """Read the frozen lines of an attempt from their JSON text."""
     return tuple(Line(**line) for line in json.loads(frozen))
 
 
-async def _lock_present(conn: Connection, order_id: str, sealer: Sealer) -> PresentAttempt | None:
+async def _lock_current(conn: Connection, order_id: str, sealer: Sealer) -> CurrentAttempt | None:
     order = await conn.first(queries()["lock_order"], {"order_id": order_id})
     if order is None:
         return None
     (attempt,) = await conn.fetch(queries()["read_attempt"], {"order_id": order_id, "attempt": order["attempt"]})
-    return PresentAttempt(
+    return CurrentAttempt(
         user_id=order["user_id"],
         order_id=order_id,
         attempt=order["attempt"],

@@ -10,7 +10,7 @@ GONE = "erased"
 
 
 async def erase(conn: Connection, user_id: str) -> int:
-    """Erase what is known of a customer; return of how many orders. OrdersOpen while one is still under way."""
+    """Erase a customer's data; return the number of their orders. OrdersOpen while one of them has not ended."""
     await carts.lock(conn, user_id)
     found = await conn.fetch(queries()["lock_orders_of_user"], {"user_id": user_id})
     if any(row["status"] not in ENDED for row in found):

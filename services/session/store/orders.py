@@ -1,4 +1,4 @@
-"""Orders as the customer sees them: their status, moved by events, and a history that only grows."""
+"""Orders as the customer sees them: events change their status and add entries to their history."""
 
 import json
 from collections import defaultdict
@@ -26,7 +26,7 @@ from services.session.domain.order import (
     Shipment,
     check_cancellable,
     detail_of,
-    moves,
+    may_move,
     refund_of,
 )
 from services.session.store import addresses
@@ -48,7 +48,7 @@ async def find(conn: Connection, user_id: str, order_id: str, *, sealer: Sealer)
 async def page(
     conn: Connection, user_id: str, *, status: str | None, after: Position | None, limit: int, sealer: Sealer
 ) -> tuple[Sequence[Order], Position | None]:
-    """Return a user's orders, newest first, from after a position on, and the position to go on from."""
+    """Return a page of a user's orders, newest first, and the position after which the next page begins, if any."""
     wanted = queries().narrowed(
         "orders_of", None if status is None else "of_status", None if after is None else "placed_before"
     )
@@ -59,21 +59,21 @@ async def page(
     return items, Position(items[-1].placed_at, items[-1].order_id) if more else None
 
 
-async def known_attempt(conn: Connection, order_id: str) -> tuple[int, str] | None:
-    """Lock an order until the transaction ends; return its attempt and status, None if it is not known."""
+async def lock(conn: Connection, order_id: str) -> tuple[int, str] | None:
+    """Lock an order until the transaction ends; return its current attempt and its status, None if it is unknown."""
     row = await conn.first(queries()["lock_order"], {"order_id": order_id})
     return None if row is None else (row["attempt"], row["status"])
 
 
 async def apply(conn: Connection, update: OrderUpdate, *, now: datetime | None) -> AppliedUpdate:
-    """Write what an event tells of an attempt; only the present attempt's can move the order."""
+    """Apply an event about one attempt; only events of the current attempt can change the status of the order."""
     row = await conn.first(queries()["lock_order"], {"order_id": update.order_id})
     if row is None:
         return AppliedUpdate(known=False, moved=False)
     current = update.attempt == row["attempt"]
-    moved = current and moves(row["status"], update.status)
+    moved = current and may_move(row["status"], update.status)
     if update.payment_undone_at is not None:
-        await _tell_of_refund(conn, update, row["attempt"], at=update.payment_undone_at)
+        await _add_refund(conn, update, row["attempt"], at=update.payment_undone_at)
     await conn.fetch(
         queries()["write_update"],
         {
@@ -84,7 +84,7 @@ async def apply(conn: Connection, update: OrderUpdate, *, now: datetime | None) 
             "checkout_open": row["checkout_open"] and update.status in OPEN,
             "payment": json.dumps(asdict(update.payment)) if update.payment else None,
             "shipment": json.dumps(asdict(update.shipment)) if update.shipment else None,
-            "told": bool(moved or not current or update.status != row["status"] or update.detail),
+            "has_entry": bool(moved or not current or update.status != row["status"] or update.detail),
             "detail": detail_of(update, current=row["attempt"]),
             "now": now,
         },
@@ -92,20 +92,20 @@ async def apply(conn: Connection, update: OrderUpdate, *, now: datetime | None) 
     return AppliedUpdate(known=True, moved=moved)
 
 
-async def _tell_of_refund(conn: Connection, update: OrderUpdate, current: int, *, at: datetime) -> None:
-    """Add the line that the money is back, before the one of what it was given back for."""
+async def _add_refund(conn: Connection, update: OrderUpdate, current: int, *, at: datetime) -> None:
+    """Add the entry of a refund; the entry of the status that caused it comes after it."""
     values = {"order_id": update.order_id, "attempt": update.attempt, "at": at}
     await conn.fetch(
-        queries()["tell_of_refund"], values | {"status": REFUNDED, "detail": refund_of(update, current=current)}
+        queries()["add_refund_entry"], values | {"status": REFUNDED, "detail": refund_of(update, current=current)}
     )
 
 
 async def request_cancel(
     conn: Connection, user_id: str, order_id: str, *, now: datetime | None
 ) -> tuple[int, str, bool]:
-    """Note that the customer wants to cancel; return attempt, status, and whether this request is a new one.
+    """Record that the customer asks to cancel; return attempt, status, and whether a message has to be sent for it.
 
-    What was refused may be asked for again, but not for ever; a request still under way is not repeated.
+    After a refusal the customer may ask again, CANCEL_REQUESTS_MAX times; while a request is under way nothing is sent.
     """
     row = await conn.first(queries()["lock_order"], {"order_id": order_id})
     if row is None or row["user_id"] != user_id:
@@ -113,31 +113,31 @@ async def request_cancel(
     attempt, status = row["attempt"], row["status"]
     check_cancellable(status)
     both = [CANCEL_REQUESTED, CANCEL_REFUSED]
-    last = await conn.first(queries()["last_told"], {"order_id": order_id, "attempt": attempt, "statuses": both})
+    last = await conn.first(queries()["last_entry"], {"order_id": order_id, "attempt": attempt, "statuses": both})
     fresh = last is None or last["status"] != CANCEL_REQUESTED
     if fresh:
         if last is not None and last["times"] >= len(both) * CANCEL_REQUESTS_MAX:
             raise CancelRefused
-        await record(conn, order_id, attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
+        await add_entry(conn, order_id, attempt, CANCEL_REQUESTED, DETAILS[CANCEL_REQUESTED], now=now)
     return attempt, status, fresh
 
 
-async def record(
+async def add_entry(
     conn: Connection, order_id: str, attempt: int, status: str, detail: str, *, now: datetime | None
 ) -> None:
-    """Add a line to an order's history; takes no lock on the order."""
+    """Add an entry to an order's history, without a lock on the order."""
     values = {"order_id": order_id, "attempt": attempt, "status": status, "detail": detail, "now": now}
-    await conn.fetch(queries()["tell"], values)
+    await conn.fetch(queries()["add_entry"], values)
 
 
 async def latest_attempt(conn: Connection, order_id: str) -> int | None:
-    """Return the number of an order's present attempt; None if the order is not known."""
+    """Return the number of an order's current attempt, without a lock; None if the order is unknown."""
     row = await conn.first(queries()["read_order"], {"order_id": order_id})
     return None if row is None else row["attempt"]
 
 
 async def _complete(conn: Connection, rows: Sequence[Row], sealer: Sealer) -> Sequence[Order]:
-    """Add each order's history, read by one query for all of them."""
+    """Return orders with their histories, which one query reads for all of them."""
     if not rows:
         return []
     history: defaultdict[str, list[Entry]] = defaultdict(list)

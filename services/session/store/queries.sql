@@ -18,10 +18,10 @@
 --   cancel's answer  holds the outbox key and locks nothing more: it only inserts a line of history
 --   catalogue edit   product
 --   erasure          cart, orders (sorted by id), outbox key
---   resealing        attempts, by order and attempt, each by itself and only while its address is the one that was read
+--   resealing        attempts, one row per transaction, and only if the address is still the one that was read
 --
--- Order rows are locked `for no key update`, so that the foreign key of a history line never waits for
--- them (a cancel's answer would otherwise close a circle with cancel, by 6 -> 3).
+-- Order rows are locked `for no key update`, so that the foreign key check of a history entry never waits for
+-- them. Otherwise a cancel's answer, which holds 6 and would wait for 3, could deadlock with a cancel.
 
 -- name: lock_cart
 select version from carts where user_id = :user_id for no key update
@@ -61,7 +61,7 @@ from attempts
 where order_id = :order_id and attempt = :attempt
 
 -- name: orders_of
--- Reads a user's orders, newest first, as their present attempts stand.
+-- Reads a user's orders, newest first, each with its current attempt.
 select orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.lines, attempts.total_minor,
        attempts.currency, attempts.address, attempts.payment, attempts.shipment
 from orders
@@ -77,7 +77,7 @@ orders.order_id = :order_id
 orders.status = :status
 
 -- name: placed_before
--- Goes on behind the last one of the page before.
+-- Continues after the last order of the page before.
 (orders.placed_at, orders.order_id) < (cast(:placed_at as timestamptz), cast(:order_id as text))
 
 -- name: history_of
@@ -87,7 +87,7 @@ where order_id = any(cast(:order_ids as text[]))
 order by order_id, entry_no
 
 -- name: addresses_behind
--- Reads addresses in the order of their attempts, from after one on.
+-- Reads addresses by order and attempt, after the given one.
 select order_id, attempt, address
 from attempts
 where (order_id, attempt) > (cast(:order_id as text), cast(:attempt as integer))
@@ -161,7 +161,7 @@ from moment
 where orders.order_id = :order_id
 
 -- name: write_update
--- Writes what an event tells of a locked order: where it stands, what is known of the attempt, a line of history.
+-- Applies an event to a locked order: its status, what is known of the attempt, an entry in the history.
 with moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), moved as (
@@ -178,20 +178,20 @@ with moment as materialized (
 insert into order_history (order_id, attempt, at, status, detail)
 select :order_id, :attempt, moment.at, :status, :detail
 from moment
-where cast(:told as boolean)
+where cast(:has_entry as boolean)
 
--- name: tell
+-- name: add_entry
 insert into order_history (order_id, attempt, at, status, detail)
 values (:order_id, :attempt, coalesce(cast(:now as timestamptz), clock_timestamp()), :status, :detail)
 
--- name: tell_of_refund
--- Adds the line that an attempt's payment is back, if its customer was told that it was paid: what was only voided cost nothing.
+-- name: add_refund_entry
+-- Adds the entry of a refund, unless the customer never saw the payment: a payment that was only voided cost nothing.
 insert into order_history (order_id, attempt, at, status, detail)
 select order_id, attempt, :at, :status, :detail
 from attempts
 where order_id = :order_id and attempt = :attempt and payment is not null
 
--- name: last_told
+-- name: last_entry
 select status, count(*) over () as times
 from order_history
 where order_id = :order_id and attempt = :attempt and status = any(cast(:statuses as text[]))

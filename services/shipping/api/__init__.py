@@ -1,1 +1,1 @@
-"""HTTP in: the routes of shipping."""
+"""The routes of shipping."""

@@ -1,4 +1,4 @@
-"""What a request's handler works with: the database, the clock, and who hands orders to the carrier."""
+"""The dependencies of route handlers: the database, the clock, and the dispatch to the carrier."""
 
 from dataclasses import dataclass
 from typing import Annotated

@@ -10,10 +10,10 @@ from pydantic.config import JsonDict
 from services.chassis.errors import InFlight, Invalid, KeyReused
 from services.chassis.inbound.answering import answer_without_transaction
 from services.chassis.inbound.auth import authenticated
-from services.chassis.inbound.idempotency import IdempotencyKey, StoredAnswer, claiming, idempotency_key
+from services.chassis.inbound.idempotency import OptionalKey, RequiredKey, StoredAnswer, claiming
 from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.requests import Identifier, PathId, RequestModel
-from services.chassis.inbound.told_headers import LOCATION, with_header
+from services.chassis.inbound.response_headers import LOCATION, with_header
 from services.chassis.logs import bound
 from services.contracts.session import Address, Attempt, Quantity, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
@@ -86,7 +86,7 @@ class ShipmentRequest(RequestModel):
 async def create(
     wanted: ShipmentRequest,
     wired: Wired,
-    key: Annotated[IdempotencyKey, Depends(idempotency_key(required=True))],
+    key: RequiredKey,
 ) -> Response:
     """Make the one shipment of an order, or find it.
 
@@ -129,7 +129,7 @@ async def get(order_id: PathId, wired: Wired) -> Shipment:
 async def cancel(
     order_id: PathId,
     wired: Wired,
-    key: Annotated[IdempotencyKey | None, Depends(idempotency_key(required=False))],
+    key: OptionalKey,
 ) -> Response:
     """Cancel by order, idempotently; an order never shipped is kept from being shipped later."""
 

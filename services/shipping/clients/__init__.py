@@ -1,1 +1,1 @@
-"""HTTP out: the carrier."""
+"""The client of the carrier."""

@@ -1,4 +1,4 @@
-"""The carrier: parcels are made under one key per order, found and cancelled by reference, with short retries."""
+"""The client of the carrier: parcels are made under one key per order, found and cancelled by reference."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The carrier does not take the parcel; `uncertain` if an earlier try may have made one all the same.
+    """The carrier refuses the parcel; `uncertain` if an earlier try may have made one nevertheless.
 
-    So may one of another time, if our key came with another content before: for instance before we were restored.
-    The customer reads the `reason`; the `code` is the carrier's word for it, for logs.
+    It is uncertain too if our key was used with other content before, for instance before a restore of our database.
+    The customer sees the `reason`; the `code` is the carrier's, for logs.
     """
 
     code: str
@@ -55,8 +55,8 @@ class Unreachable:
 Outcome = Registered | Refused | Unreachable
 
 
-class AlreadyThere(Exception):
-    """The parcel has reached its addressee and cannot be cancelled."""
+class ParcelDelivered(Exception):
+    """The parcel was delivered, so it cannot be cancelled."""
 
 
 class CarrierClient:
@@ -68,7 +68,7 @@ class CarrierClient:
         self._timeout_s = timeout_s
 
     async def create(self, wanted: CreateShipment) -> Outcome:
-        """Hand the order in, with short retries; after unanswered ones, look whether the parcel is there."""
+        """Create the parcel, with short retries; if none is answered, look whether the parcel exists."""
         unanswered = 0
 
         async def attempt() -> Parcel:
@@ -101,7 +101,7 @@ class CarrierClient:
             return Unreachable(MISCONFIGURED_RETRY_S, misconfigured=True)
 
     async def find(self, reference: str) -> Parcel | None:
-        """Look for a parcel by reference, once; None if none was found or no answer came, which proves nothing."""
+        """Look for a parcel by reference, once; None if none was found, or the carrier did not answer."""
         try:
             answer = await self._call("GET", "/parcels", params={"reference": reference})
             parcels = answer.data["parcels"]
@@ -111,10 +111,10 @@ class CarrierClient:
             return None
 
     async def cancel(self, reference: str, *, epoch: int) -> None:
-        """Make sure that there is no parcel of this reference and will be none, with short retries.
+        """Make sure that there is no parcel of this reference and never will be, with short retries.
 
-        What is owed anew, in another `epoch`, comes under another key: a carrier must not answer it from memory.
-        Raises AlreadyThere if it was delivered, another RemoteError if the carrier did not confirm.
+        A cancel of another `epoch` has another key, so that the carrier does not repeat an earlier answer.
+        Raises ParcelDelivered if it was delivered, another RemoteError if the carrier did not confirm.
         """
 
         async def attempt() -> None:
@@ -128,7 +128,7 @@ class CarrierClient:
             await self._with_retries(attempt)
         except RemoteRefused as refusal:
             if refusal.code == "already-delivered":
-                raise AlreadyThere from refusal
+                raise ParcelDelivered from refusal
             # a refusal that we do not know leaves the parcel where it is: nothing is settled by it
             raise RemoteUnknown(refusal.message, service=self._service.service, status=refusal.status) from refusal
 
@@ -155,7 +155,7 @@ class CarrierClient:
         return await retrying(attempt)
 
     def _parcel(self, data: Any, reference: str) -> Parcel:
-        """Read the parcel of a reference; an answer that makes no sense, or is another's, leaves open what happened."""
+        """Read the parcel of a reference; RemoteUnknown for an answer that is malformed, or about another one."""
         if not _is_of(reference, data):
             data = {}
         status = data.get("status")

@@ -1,1 +1,1 @@
-"""What a shipment is, free of I/O."""
+"""What a shipment is, and what may happen to it: pure values, no I/O."""

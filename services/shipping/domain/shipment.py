@@ -36,7 +36,7 @@ class Parcel:
 class StoredShipment:
     """The row of an order; `parcel` and `shipment_id` are None where nothing was shipped.
 
-    `lease` is judged by the database's clock: `lapsed` means that its holder has died or hangs.
+    `lease` is by the database's clock; `lapsed` means that its holder has died or hangs.
     """
 
     order_id: str
@@ -60,8 +60,8 @@ class Next(Enum):
     UNDO = "the shipment was refused, and the carrier has yet to confirm that nothing is left of it"
 
 
-def why_none(shipment: StoredShipment) -> ShipmentCancelled | CarrierRejected:
-    """Return why a cancelled or refused shipment has no parcel, to be raised."""
+def refusal_of(shipment: StoredShipment) -> ShipmentCancelled | CarrierRejected:
+    """Return the error that says why a cancelled or refused shipment has no parcel."""
     return ShipmentCancelled() if shipment.status == "cancelled" else CarrierRejected(shipment.refusal)
 
 
@@ -71,13 +71,13 @@ def next_of_create(shipment: StoredShipment, fingerprints: Collection[str]) -> N
     `fingerprints` are all by which the request may be known.
     """
     if shipment.status == "cancelled":
-        raise why_none(shipment)
+        raise refusal_of(shipment)
     if shipment.fingerprint not in fingerprints:
         raise ShipmentConflict
     if shipment.status == "refused":
         if shipment.undo_owed:
             return Next.UNDO
-        raise why_none(shipment)
+        raise refusal_of(shipment)
     if shipment.status == "creating":
         return Next.WAIT if shipment.lease == "held" else Next.CREATE
     return Next.ANSWER

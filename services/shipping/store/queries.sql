@@ -1,9 +1,9 @@
 -- Every statement of shipping that takes a lock, one after another.
 --
 -- Lock order: the idempotency key of a create, then one row of `shipments` per transaction (sweep_owed: several, skipping locked
--- ones), and nothing after it: the key is claimed where the lease is taken, and its answer is stored afterwards, in a transaction
--- of its own. No transaction is held over a call to the carrier: the row's lease and epoch stand for it. Whoever
--- writes at the end of a call names the epoch it took, so that a holder whose lease lapsed changes nothing.
+-- ones), and nothing after it: the key is claimed with the lease, and its answer is stored later, in a transaction of its own.
+-- No transaction is open during a call to the carrier; the lease and the epoch of the row protect it instead. A write after a
+-- call names the epoch of its lease, so that a holder whose lease has lapsed changes nothing.
 -- `:now` is null in production: the database's clock decides.
 
 -- name: open_leased

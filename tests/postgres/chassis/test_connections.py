@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.hooks import ChassisHooks
 from services.chassis.postgres import pool
-from services.chassis.postgres.connection import Connection, RolledBack, Taken
+from services.chassis.postgres.connection import Connection, LockTaken, RolledBack
 from services.chassis.postgres.database import Database
 from services.chassis.postgres.errors import is_transient
 from services.chassis.postgres.sql import Statement
@@ -62,13 +62,13 @@ async def test_all_ways_are_one_transaction(database: Database) -> None:
 @pytest.mark.parametrize("number", [0, -1, 2**63 - 1, -(2**63)])
 async def test_a_number_is_had_by_one_transaction_at_a_time(database: Database, number: int) -> None:
     """The second that asks for it is refused and leaves nothing behind; it is free when the first has ended."""
-    async with database.begin(alone=number):
-        with pytest.raises(Taken):
-            async with database.begin(alone=number):
+    async with database.begin(lock_number=number):
+        with pytest.raises(LockTaken):
+            async with database.begin(lock_number=number):
                 raise AssertionError("two have it")
-        async with database.begin(alone=number ^ 1) as conn:
+        async with database.begin(lock_number=number ^ 1) as conn:
             await conn.fetch(ADD, {"id": "beside"})
-    async with database.begin(alone=number) as conn:
+    async with database.begin(lock_number=number) as conn:
         await conn.fetch(ADD, {"id": "behind"})
     assert await added(database) == ["behind", "beside"]
 

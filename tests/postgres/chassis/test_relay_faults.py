@@ -30,7 +30,7 @@ async def test_a_relay_killed_between_send_and_mark_sends_again_with_the_same_id
     """After the dead relay's lease another one delivers the same message again, then what follows."""
 
     class Dies(Database):
-        def begin(self, *, alone: int | None = None) -> Any:
+        def begin(self, *, lock_number: int | None = None) -> Any:
             raise SystemError("killed")
 
     await write(database, message("k", 1), message("k", 2), clock=clock)
@@ -100,12 +100,12 @@ class LosesAnswers(Database):
 
     to_lose = 0
 
-    def begin(self, *, alone: int | None = None) -> Any:
-        return self._begin(alone)
+    def begin(self, *, lock_number: int | None = None) -> Any:
+        return self._begin(lock_number)
 
     @asynccontextmanager
-    async def _begin(self, alone: int | None) -> AsyncIterator[Connection]:
-        async with super().begin(alone=alone) as conn:
+    async def _begin(self, lock_number: int | None) -> AsyncIterator[Connection]:
+        async with super().begin(lock_number=lock_number) as conn:
             yield conn
         if self.to_lose:
             self.to_lose -= 1

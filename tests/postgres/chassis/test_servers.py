@@ -13,7 +13,7 @@ import pytest
 from services.chassis.postgres import connecting
 from services.chassis.postgres.connecting import address_of, servers_of
 from services.chassis.postgres.database import Database
-from services.chassis.postgres.errors import is_transient, is_unfit
+from services.chassis.postgres.errors import is_transient, refuses_all_writes
 from tests.postgres.chassis.test_usable import set_read_only
 from tests.support.ping import ping
 
@@ -77,7 +77,7 @@ async def test_where_no_server_takes_writes_all_may_be_well_soon(empty_database:
     with pytest.raises((ConnectionRefusedError, asyncpg.TargetServerAttributeNotMatched)) as caught:
         await ping(database)
     assert is_transient(caught.value)
-    assert is_unfit(asyncpg.TargetServerAttributeNotMatched())
+    assert refuses_all_writes(asyncpg.TargetServerAttributeNotMatched())
     await set_read_only(empty_database, "off")
     await ping(database)
     await database.close()

@@ -113,7 +113,7 @@ async def test_a_look_that_was_not_enough_is_followed_by_another_at_once(
     cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether there were too many ends or too many callers of one, nobody waits for the next look."""
-    monkeypatch.setattr(child_ends, "TOLD_MAX", 3)
+    monkeypatch.setattr(child_ends, "SETTLED_MAX", 3)
     cluster = cluster_of(joins, child)
     called = await cluster.start(child, "waits", key="there")
     for number in range(7):
@@ -210,7 +210,7 @@ async def test_many_callers_of_one_saga_are_told_a_few_at_a_time(
     cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More callers than one look takes, more ends than one look takes: all are told in the end."""
-    monkeypatch.setattr(child_ends, "TOLD_MAX", 3)
+    monkeypatch.setattr(child_ends, "SETTLED_MAX", 3)
     monkeypatch.setattr(child_ends, "ENDS_MAX", 2)
     cluster = cluster_of(joins, child)
     called = [await cluster.start(child, "at once", key=f"there-{number}") for number in range(5)]

@@ -20,7 +20,7 @@ from services.session import store
 from services.session.domain.cart import Product
 from services.session.domain.checkout import CheckoutRequest
 from services.session.domain.order import Address, OrderUpdate
-from services.session.store import carts, checkouts, erasure, orders, stock
+from services.session.store import carts, checkouts, erasure, orders, products, reservations
 from services.session.store.queries import queries
 from tests.support import plans
 from tests.support.waiters import until_somebody_waits
@@ -89,7 +89,7 @@ Work = Callable[[Connection], Awaitable[object]]
 
 async def add(conn: Connection) -> None:
     before = await carts.lock(conn, "alice")
-    after = before.with_quantity(await carts.product(conn, "mug"), before.quantity("mug") + 1)
+    after = before.with_quantity(await products.get(conn, "mug"), before.quantity("mug") + 1)
     await carts.save(conn, before, after)
 
 
@@ -102,21 +102,21 @@ async def execute(conn: Connection) -> None:
 
 
 async def reserve(conn: Connection) -> None:
-    await orders.known_attempt(conn, "order-1")
-    await stock.reserve(conn, "order-1", 1, {"book": 1, "mug": 1}, now=NOW)
+    await orders.lock(conn, "order-1")
+    await reservations.reserve(conn, "order-1", 1, {"book": 1, "mug": 1}, now=NOW)
 
 
 async def reserve_another(conn: Connection) -> None:
-    await stock.reserve(conn, "order-2", 1, {"book": 1, "mug": 1}, now=NOW)
+    await reservations.reserve(conn, "order-2", 1, {"book": 1, "mug": 1}, now=NOW)
 
 
 async def release(conn: Connection) -> None:
-    await stock.release(conn, "order-1", 1, now=NOW)
+    await reservations.release(conn, "order-1", 1, now=NOW)
 
 
 async def ship(conn: Connection) -> None:
     await orders.apply(conn, OrderUpdate("order-1", 1, "shipped", None, None, None), now=NOW)
-    await stock.sell(conn, "order-1", 1, now=NOW)
+    await reservations.sell(conn, "order-1", 1, now=NOW)
 
 
 async def cancel(conn: Connection) -> None:
@@ -124,7 +124,7 @@ async def cancel(conn: Connection) -> None:
 
 
 async def edit(conn: Connection) -> None:
-    await stock.put_product(conn, Product("book", "Book", 1999, "USD", 0), on_hand=100)
+    await products.put(conn, Product("book", "Book", 1999, "USD", 0), on_hand=100)
 
 
 async def erase(conn: Connection) -> None:
@@ -139,7 +139,7 @@ async def test_pairs_of_transactions_never_deadlock(session_database: Database) 
     """Every two kinds of transaction, run against each other, end: they may refuse, they never lock up."""
     async with session_database.begin() as conn:
         for sku in ("book", "mug"):
-            await stock.put_product(conn, Product(sku, sku, 1999, "USD", 0), on_hand=100)
+            await products.put(conn, Product(sku, sku, 1999, "USD", 0), on_hand=100)
         await add(conn)
         await check_out(conn)
 
@@ -174,7 +174,7 @@ async def test_products_are_locked_by_their_skus(session_database: Database, wor
     """Who waits for a product has locked those before it, and none behind it: no two can wait for each other."""
     async with session_database.begin() as conn:
         for sku in ("book", "mug"):
-            await stock.put_product(conn, Product(sku, sku, 1999, "USD", 0), on_hand=100)
+            await products.put(conn, Product(sku, sku, 1999, "USD", 0), on_hand=100)
         await reserve(conn)
 
     async def run() -> None:

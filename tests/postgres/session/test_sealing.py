@@ -8,7 +8,7 @@ import pytest
 from services.chassis.inbound.idempotency import KEPT_DAYS
 from services.chassis.postgres.database import Database
 from services.chassis.security.sealing import Sealer
-from services.session.app import resealing
+from services.session.resealing import resealing
 from services.session.store import addresses, erasure
 from tests.postgres.session.shop import ADDRESS, check_refused, opened
 from tests.support.clock import ManualClock
@@ -131,7 +131,8 @@ async def test_a_lost_key_is_an_alarm_at_every_start(session_url: str, clock: Ma
             await shop.ordered(f"user-{number}", f"order-{number}", {"book": 1})
     for _ in range(2):
         async with opened(session_url, clock, encryption_keys=NEW) as shop:
-            loop = resealing(shop.app.state.resources)
+            wired = shop.app.state.resources
+            loop = resealing(wired.database, wired.clock, wired.sealer, wired.metrics)
             while not await loop.run_once():
                 pass
             counted = (await shop.client.get("/metrics")).text

@@ -9,8 +9,8 @@ import pytest
 from dev import ports
 from dev.databases import Databases
 from dev.layout import HOST, Layout, LayoutError
-from dev.record import NotRunningError, Record, read, write
 from dev.stack import environment
+from dev.stack_record import NotRunningError, Record, read, write
 
 
 def test_a_stack_lives_on_the_ports_of_the_contract() -> None:

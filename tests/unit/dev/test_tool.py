@@ -11,10 +11,10 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from dev import psql, record, tell, tool
-from dev.holding import AlreadyRunningError, only_one
+from dev import psql, stack_record, terminal, tool
+from dev.data_lock import AlreadyRunningError, only_one
 from dev.layout import ROOT, Layout, LayoutError
-from dev.record import Record, write
+from dev.stack_record import Record, write
 
 TOOLS = ("stack", "demo/__main__", "token", "webhook", "psql", "reset", "migrate")
 FULL = "could not extend file: No space left on device"
@@ -82,7 +82,7 @@ def test_ctrl_c_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_without_the_signs_is_told_all_the_same() -> None:
     """Where stdout is not Unicode, the words come with question marks instead of a traceback."""
     narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    tell.fail("the disk is full", to=narrow)
+    terminal.fail("the disk is full", to=narrow)
     assert narrow.buffer.getvalue() == b"  ? the disk is full\n"
 
 
@@ -91,9 +91,9 @@ def test_what_a_switched_off_machine_left_is_no_stack(layout: Layout, kept: str 
     """Half a description, or one whose number another program has by now, does not count."""
     write(layout, Record(pid=os.getpid(), urls={}, databases={}, secrets={}))
     if kept is not None:
-        record.path(layout).write_text(kept)
-    with pytest.raises(record.NotRunningError, match="make run"):
-        record.read(layout)
+        stack_record.path(layout).write_text(kept)
+    with pytest.raises(stack_record.NotRunningError, match="make run"):
+        stack_record.read(layout)
 
 
 def test_psql_does_not_stop_the_server_of_another(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_ctrl_c_in_psql_is_left_to_psql(layout: Layout, monkeypatch: pytest.Monk
     program.chmod(0o755)
     known = Record(os.getpid(), {}, {"orchestrator": "postgresql://a:b@127.0.0.1/x"}, {})
     monkeypatch.setattr(psql, "binary", lambda _: program)
-    monkeypatch.setattr(record, "read", lambda _: known)
+    monkeypatch.setattr(stack_record, "read", lambda _: known)
     monkeypatch.setattr("sys.argv", ["psql"])
     before = signal.getsignal(signal.SIGINT)
     assert psql.main() == 7

@@ -14,8 +14,8 @@ from dev import psql, token, webhook
 from dev.credentials import secrets_of, service_token, user_token, webhook_secret
 from dev.layout import ROOT, Layout
 from dev.postgres import free_port
-from dev.record import Record
 from dev.scenarios import catalogue, coverage
+from dev.stack_record import Record
 from dev.webhook import body_of
 from dev.welcome import commands, settings
 from services.chassis.clock import Clock

@@ -6,7 +6,7 @@ import pytest
 
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
 from services.orchestrator.engine import ErrorInfo, TerminalError
-from services.orchestrator.engine.running.calls import Attempted, Verdict
+from services.orchestrator.engine.running.attempts import Attempted, Verdict
 
 SECRET: Final = "1 Main St"
 

@@ -9,7 +9,7 @@ from services.contracts.session import ATTEMPTS_MAX, Attempt
 from services.session.domain.checkout import (
     ORDER_ATTEMPTS_MAX,
     CheckoutRequest,
-    PresentAttempt,
+    CurrentAttempt,
     derived_order_id,
     fingerprint,
     next_attempt,
@@ -21,7 +21,7 @@ from services.session.domain.order import ENDED, RETRYABLE, STATUSES, Address
 
 HOME = Address("Ada", "1 Main St", "London", "N1", "GB")
 REQUEST = CheckoutRequest("alice", "order-1", HOME, token_hash="t", key_hash="k1")
-PRESENT = PresentAttempt("alice", "order-1", 1, "pending_payment", HOME, token_hash="t", key_hash="k0")
+CURRENT = CurrentAttempt("alice", "order-1", 1, "pending_payment", HOME, token_hash="t", key_hash="k0")
 
 
 def test_an_unknown_order_is_the_first_attempt() -> None:
@@ -31,32 +31,32 @@ def test_an_unknown_order_is_the_first_attempt() -> None:
 
 def test_the_same_content_is_the_same_order() -> None:
     """The same user, id, address and token mean the order that stands, whatever the key."""
-    assert next_attempt(REQUEST, PRESENT) is None
+    assert next_attempt(REQUEST, CURRENT) is None
 
 
 def test_other_content_is_a_conflict() -> None:
     """Another address or another token is a conflict with the order that stands."""
     for other in (replace(REQUEST, address=replace(HOME, city="Paris")), replace(REQUEST, token_hash="other")):
         with pytest.raises(OrderConflict):
-            next_attempt(other, PRESENT)
+            next_attempt(other, CURRENT)
 
 
 def test_another_users_order_is_taken() -> None:
     """An id taken by another user is refused, even if that order may be tried again."""
     for status in STATUSES:
         with pytest.raises(OrderIdTaken):
-            next_attempt(replace(REQUEST, user_id="bob"), replace(PRESENT, status=status))
+            next_attempt(replace(REQUEST, user_id="bob"), replace(CURRENT, status=status))
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_only_an_unpaid_end_allows_the_next_attempt(status: str) -> None:
     """A new key starts the next attempt after a failed or expired payment or a lack of stock, and only then."""
-    assert next_attempt(REQUEST, replace(PRESENT, status=status, attempt=2)) == (3 if status in RETRYABLE else None)
+    assert next_attempt(REQUEST, replace(CURRENT, status=status, attempt=2)) == (3 if status in RETRYABLE else None)
 
 
 def test_the_key_of_the_attempt_never_starts_another() -> None:
     """A repeat with the key that started the failed attempt means that attempt, also when the key's row is purged."""
-    assert next_attempt(replace(REQUEST, key_hash="k0"), replace(PRESENT, status="payment_failed")) is None
+    assert next_attempt(replace(REQUEST, key_hash="k0"), replace(CURRENT, status="payment_failed")) is None
 
 
 def test_attempts_end_where_services_stop_counting() -> None:
@@ -65,7 +65,7 @@ def test_attempts_end_where_services_stop_counting() -> None:
     assert attempts.validate_python(ATTEMPTS_MAX) == ATTEMPTS_MAX
     with pytest.raises(ValidationError):
         attempts.validate_python(ATTEMPTS_MAX + 1)
-    failed = replace(PRESENT, status="payment_failed", attempt=ORDER_ATTEMPTS_MAX - 1)
+    failed = replace(CURRENT, status="payment_failed", attempt=ORDER_ATTEMPTS_MAX - 1)
     assert next_attempt(REQUEST, failed) == ORDER_ATTEMPTS_MAX <= ATTEMPTS_MAX
     with pytest.raises(OrderConflict):
         next_attempt(REQUEST, replace(failed, attempt=ORDER_ATTEMPTS_MAX))

@@ -15,7 +15,7 @@ from services.session.domain.order import (
     check_cancellable,
     detail_of,
     is_cancellable,
-    moves,
+    may_move,
     refund_of,
 )
 
@@ -24,24 +24,24 @@ from services.session.domain.order import (
 @pytest.mark.parametrize("told", STATUSES)
 def test_an_end_is_final(ended: str, told: str) -> None:
     """No event moves an order that has ended."""
-    assert not moves(ended, told)
+    assert not may_move(ended, told)
 
 
 def test_progress_goes_forward_only() -> None:
     """An order goes on along its way, may skip, and never goes back."""
     for at, present in enumerate(PROGRESS[:-1]):
         for to, told in enumerate(PROGRESS):
-            assert moves(present, told) == (to > at)
+            assert may_move(present, told) == (to > at)
 
 
 def test_what_was_shipped_is_only_completed_or_looked_after() -> None:
     """After the point of no return an order cannot fail any more."""
-    assert {told for told in STATUSES if moves("shipped", told)} == {"completed", "needs_attention"}
+    assert {told for told in STATUSES if may_move("shipped", told)} == {"completed", "needs_attention"}
 
 
 def test_what_needs_attention_may_go_anywhere() -> None:
     """An operator's decision may lead to any other status."""
-    assert {told for told in STATUSES if moves("needs_attention", told)} == set(STATUSES) - {"needs_attention"}
+    assert {told for told in STATUSES if may_move("needs_attention", told)} == set(STATUSES) - {"needs_attention"}
 
 
 def test_cancellable_until_shipped_or_ended() -> None:

@@ -1,1 +1,1 @@
-"""Approvals by people: their pages, the sign-in before these, and what a decision comes to."""
+"""Approvals of orders by administrators: pages, sign-in and decisions."""

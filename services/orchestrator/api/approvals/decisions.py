@@ -1,4 +1,4 @@
-"""An administrator's decision: which order a link is about, what stands, and what a new decision comes to."""
+"""Decisions of administrators: finding the order of a link, reading its decision, and taking a new one."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Sign-in for the approval page: a form, a signed cookie, and back to where one came from; and sign-out."""
+"""Sign-in for the approval pages: a form, a signed cookie, a redirect to where one came from; and sign-out."""
 
 import math
 from collections.abc import Mapping
@@ -161,7 +161,7 @@ async def _known(wired: Resources, fields: Mapping[str, str], *, address: str) -
 
 
 def _page_at(target: str) -> str | None:
-    """The target if it is an address of the pages that a sign-in is for, else None: `/logout` shows nothing."""
+    """Return the target if it is one of the pages behind the sign-in, otherwise None."""
     path = (local_path(target) or "").partition("?")[0]
     return target if path == _HOME or path.startswith(f"{_HOME}/") else None
 
@@ -171,7 +171,7 @@ def _away(target: str) -> Response:
 
 
 def _form_again(wired: Resources, fields: Mapping[str, str], refusal: RequestError) -> Response:
-    """The form with what is wrong; of what a stranger may have sent it keeps nothing."""
+    """Return the form with an error; it repeats nothing of what was sent."""
     words = f"{refusal.message} Sign in here."
     if isinstance(refusal, TooManyRequests):
         words = f"{refusal.message.partition(';')[0]}. Try again in {_duration(refusal.retry_after_s)}."

@@ -1,4 +1,4 @@
-"""The pages about one order: what was decided, and a refusal in words that say what to do next."""
+"""The pages about one order: its decision, and refusals that say what to do next."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""A reason that was typed into a form whose sign-in had ended: the browser keeps it until the form is shown again.
+"""Keeping a reason that was typed into a form after the sign-in had ended, in a cookie, until the form is shown again.
 
 It is a cookie of the order's own page for ten minutes. Only a form of ours sets it, and nothing is decided by it: it is
 there for the administrator to read, change and send.

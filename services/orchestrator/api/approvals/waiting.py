@@ -1,4 +1,4 @@
-"""What waits for a decision: a list for programs as JSON, and the same list as a page for people."""
+"""The list of orders that wait for a decision: as JSON for programs, as a page for people."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from services.chassis.inbound.auth import current_principal
 from services.chassis.inbound.limits import vouch
 from services.chassis.inbound.problems import problem_responses, status_of
 from services.chassis.inbound.requests import Limit
-from services.chassis.inbound.told_headers import LINK, with_header
+from services.chassis.inbound.response_headers import LINK, with_header
 from services.chassis.logs import get_logger
 from services.contracts.money import Money
 from services.contracts.orchestrator import PlacedOrder
@@ -107,7 +107,7 @@ async def _listed(wired: Resources, cursor: str | None, limit: int) -> _Listed:
 
 
 def _legible(wired: Resources, promise: OpenPromise) -> PlacedOrder | None:
-    """Read the order that waits; one that cannot be read must not hide those beside it."""
+    """Return the waiting order, None if it is unreadable: it must not hide the others."""
     try:
         return wired.read_order(promise.input)
     except PayloadError as error:

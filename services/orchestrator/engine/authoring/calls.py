@@ -1,10 +1,10 @@
-"""What workflow code may ask of other sagas besides starting them: their results."""
+"""The primitive that calls another saga and waits for its result."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from services.orchestrator.engine.authoring.definition import WorkflowDefinition, checked_definition
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition, require_definition
 from services.orchestrator.engine.authoring.durations import checked_timeout
 from services.orchestrator.engine.authoring.names import checked_name, checked_text
 from services.orchestrator.engine.authoring.recorder import Recorder
@@ -32,7 +32,7 @@ class Calls:
         this saga is undone, one that it has started is cancelled and waited for; what has completed by then is
         undone by `compensate`, which gets the output (None if it has been erased) and the input.
         """
-        checked_definition("what is called", definition)
+        require_definition("what is called", definition)
         checked_name("the key of a saga", key)
         checked_text("the subject of a saga", subject or "")
         return await self._recorder.call(definition, key, input, subject, checked_timeout(timeout), compensate)

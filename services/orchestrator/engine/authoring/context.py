@@ -1,4 +1,4 @@
-"""The context of a workflow: the primitives by which its code does everything that lasts."""
+"""The context of a workflow: the primitives that its code is written with."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple
 
 from services.chassis.messaging.outbox import Message
 from services.orchestrator.engine.authoring.calls import Calls
-from services.orchestrator.engine.authoring.definition import WorkflowDefinition, checked_definition
+from services.orchestrator.engine.authoring.definition import WorkflowDefinition, require_definition
 from services.orchestrator.engine.authoring.durations import (
     attempt_s,
     checked_duration,
@@ -171,7 +171,7 @@ class WorkflowContext(Calls, Values):
         delay: timedelta = timedelta(0),
     ) -> str:
         """Start another saga and do not wait for it; return its id. The same workflow and key start it once."""
-        checked_definition("what is started", definition)
+        require_definition("what is started", definition)
         checked_name("the key of a saga", key)
         checked_text("the subject of a saga", subject or "")
         delay_s = checked_duration("delay=", delay).total_seconds()

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar, get_origin
 
 from services.chassis.messaging.outbox import Message
-from services.orchestrator.engine.authoring.names import checked_name, checked_promise, checked_workflow
+from services.orchestrator.engine.authoring.names import checked_name, require_promise_name, require_workflow_name
 from services.orchestrator.engine.authoring.signature import require_arguments, signature_of
 from services.orchestrator.engine.model.calls import CANCEL_CALL
 from services.orchestrator.engine.model.errors import UndeclaredName, UnknownSignal, UnknownVersion, UnknownWorkflow
@@ -28,16 +28,16 @@ BUILT_IN_SHAPES: dict[str, Any] = {
 }
 """Types of awakeables that need no declaration."""
 _BARE: Final[Mapping[Any, str]] = {dict: "dict", list: "list", None: "NoneType"}
-"""The same in other words."""
+"""Other spellings of these types."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of status that is published: to an end, or to `stuck`.
+    """A change of status that `on_transition` announces: to an end, or to `stuck`.
 
-    `number` is another one for every change of a saga, also for one that comes to the same again. `before` and `after`
-    are status words; `input` and `output` have the workflow's own types. `undone` says of an end when which undos were
-    done, by their names; what an operator settled by hand is not among them.
+    `number` differs for every change of a saga, also if it gets stuck again for the same reason. `before` and `after`
+    are status words; `input` and `output` have the workflow's own types. `undone`, for an end: when each undo was done,
+    by name; undos that an operator has skipped are not among them.
     """
 
     saga_id: str
@@ -64,8 +64,9 @@ class TransitionListener(Protocol):
 class WorkflowDefinition:
     """A workflow: its code under a name and a version, and every name that its rows may hold.
 
-    `undos` are all functions it uses as compensations: an undo's row names one of them and runs without replay.
-    `failure_alarm` is the kind of the alarm that its failure raises, with an audit row; None where failing is usual.
+    `undos` are all functions that it uses as compensations. The row of an undo has the name of its function, so that it
+    runs without a replay. `failure_alarm` is the kind of alarm, with an audit row, that a failed saga raises; None if
+    failures are normal.
     """
 
     name: str
@@ -133,24 +134,24 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
 ) -> Callable[[Callable[..., Awaitable[Any]]], WorkflowDefinition]:
     """Define a workflow: ``async def fn(ctx: WorkflowContext, input: In) -> Out``.
 
-    `promises` maps the names that may be resolved from outside to their types, `awakeables` lists the types of
-    its callbacks, `undos` every function used as a compensation. When `undo_retry` gives up, the saga is stuck.
-    `failure_alarm` calls a person when a saga fails whose failure nobody else deals with.
+    `promises`: the types of its promises, by name. `awakeables`: the types of its awakeables. `undos`: every function
+    that it uses as a compensation. When `undo_retry` gives up, the saga is stuck. `failure_alarm`: the alarm to raise
+    when a saga fails and nobody else deals with it.
 
-    TypeError for what is no `async def` of the right parameters, or no RetryPolicy; ValueError for two things of one
-    name, for a name that is empty or cannot be stored, for one of a promise that no address can hold, and for a version
-    that is no whole number from 1 on.
+    TypeError if a function is no `async def` with the right parameters, or for what is no RetryPolicy. ValueError for a
+    name that is used twice, is empty or cannot be stored, for a promise's name that cannot be in a URL, and for a
+    version that is no whole number from 1 on.
     """
     for undo in undos:
         _require_async(undo, f"the undo {getattr(undo, '__name__', undo)!r} of workflow {name!r}")
     named_undos = _by_name(name, "undos", ((undo.__name__, undo) for undo in undos))
     named_shapes = _by_name(name, "awakeables", ((shape_name(shape), shape) for shape in awakeables))
-    checked_workflow(name, version)
+    require_workflow_name(name, version)
     checked_policy(f"undo_retry= of workflow {name!r}", undo_retry)
     for one in (*named_shapes, *named_undos, *([] if failure_alarm is None else [failure_alarm])):
         checked_name(f"a name that workflow {name!r} declares", one)
     for promise in promises or ():
-        checked_promise(name, promise)
+        require_promise_name(name, promise)
     if CANCEL_CALL in named_undos:
         raise ValueError(f"workflow {name!r} has an undo {CANCEL_CALL!r}, which is the engine's own name")
 
@@ -173,14 +174,14 @@ def workflow(  # noqa: PLR0913 - each is a keyword that most authors leave out
     return define
 
 
-def checked_definition(what: str, definition: WorkflowDefinition) -> None:
-    """Make sure that something is a definition of a workflow; TypeError, for a name or a function."""
+def require_definition(what: str, definition: WorkflowDefinition) -> None:
+    """TypeError unless `definition` is one: authors also pass a name or a function."""
     if not isinstance(definition, WorkflowDefinition):
         raise TypeError(f"{what} must be a definition, as @workflow makes it, not a {type(definition).__name__}")
 
 
 def shape_name(shape: Any) -> str:
-    """Return the stable name of a type: that of a class, and what a parametrised one or a union is written as."""
+    """Return the stable name of a type: the name of a class, the spelling of a parametrised type or a union."""
     is_class = isinstance(shape, type) and get_origin(shape) is None
     return str(shape.__name__) if is_class else repr(shape)
 

@@ -1,4 +1,4 @@
-"""How long authors have something take: a number is refused, as nobody knows its unit."""
+"""Checks of durations and moments that authors give: a number is refused, because its unit would be unknown."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,12 +11,12 @@ def checked_duration(what: str, duration: timedelta) -> timedelta:
 
 
 def checked_timeout(timeout: timedelta | None) -> timedelta | None:
-    """Return how long a wait may take at most, None for ever; TypeError for anything else."""
+    """Return the timeout of a wait, None for no limit; TypeError for anything else."""
     return None if timeout is None else checked_duration("timeout=", timeout)
 
 
 def attempt_s(timeout: timedelta) -> float:
-    """Return how long an attempt may take; ValueError for nothing, within which none would succeed."""
+    """Return the timeout of an attempt in seconds; ValueError unless it is positive."""
     seconds = checked_duration("timeout=", timeout).total_seconds()
     if seconds <= 0:
         raise ValueError(f"timeout= must be longer than nothing, not {timeout}")

@@ -1,4 +1,4 @@
-"""What a read-back says when the effect of a step is there."""
+"""The result of a read-back that has found the effect of its step."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar

@@ -1,4 +1,4 @@
-"""Names and texts that an author gives: what no column can hold is refused where it is given, before any effect."""
+"""Checks of names and texts that authors give: what cannot be stored is refused before it has any effect."""
 
 import re
 from typing import Final
@@ -6,9 +6,9 @@ from typing import Final
 from services.chassis.postgres.texts import storable
 
 PROMISE_NAME: Final = "[A-Za-z0-9_.-]{1,100}"
-"""The names that a promise may have: whoever settles it names it in an address."""
+"""The names that a promise may have: they are part of a URL."""
 WORKFLOW_NAME_MAX: Final = 100
-"""How many characters of a workflow's name a request to start it may hold."""
+"""The longest name of a workflow that a request to start a saga may have."""
 VERSION_MAX: Final = 2**31 - 1
 """The largest version that a row can hold."""
 
@@ -30,23 +30,23 @@ def checked_text(what: str, text: str) -> str:
 
 
 def name_of(fn: object) -> str:
-    """Return the name of a function of an author; TypeError for what is none, or has none."""
+    """Return the name of an author's function; TypeError if it is no function, or has no name."""
     name = getattr(fn, "__name__", None)
     if not callable(fn) or not isinstance(name, str):
         raise TypeError(f"a step, a transaction or a side effect is a function with a name, not a {type(fn).__name__}")
     return name
 
 
-def checked_workflow(name: str, version: int) -> None:
-    """Make sure that there can be sagas of a workflow of this name and version; as `checked_name`, and ValueError."""
+def require_workflow_name(name: str, version: int) -> None:
+    """Check the name and the version of a workflow; errors as of `checked_name`, and ValueError."""
     if len(checked_name("the name of a workflow", name)) > WORKFLOW_NAME_MAX:
         raise ValueError(f"the name of a workflow has at most {WORKFLOW_NAME_MAX} characters, not {len(name)}")
     if type(version) is not int or not 1 <= version <= VERSION_MAX:
         raise ValueError(f"the version of workflow {name!r} must be a whole number from 1 on, not {version!r}")
 
 
-def checked_promise(workflow: str, name: str) -> None:
-    """Make sure that a promise can be settled by its name; as `checked_name`, and ValueError."""
+def require_promise_name(workflow: str, name: str) -> None:
+    """Check the name of a promise; errors as of `checked_name`, and ValueError if it cannot be in a URL."""
     if re.fullmatch(PROMISE_NAME, checked_name(f"a name that workflow {workflow!r} declares", name)) is None:
         raise ValueError(
             f"the promise {name!r} of workflow {workflow!r} has 1 to 100 letters, digits, '_', '.' and '-' in its "

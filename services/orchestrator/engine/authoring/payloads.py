@@ -1,4 +1,4 @@
-"""What can be kept: a type that nothing can be written as is told of before there is a value of it."""
+"""Checks of the types that authors declare: a type that the codec cannot write is refused before any saga uses it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +10,13 @@ from services.orchestrator.engine.model.errors import PayloadError
 
 
 def require_payloads(definition: WorkflowDefinition, codec: Codec) -> None:
-    """Make sure that every type which a definition declares can be kept; TypeError, which says which cannot."""
+    """Check every type that a definition declares; TypeError names the one that cannot be written."""
     for what, shape in _declared(definition):
         require_payload(shape, codec, f"workflow {definition.name!r} version {definition.version}: {what}")
 
 
 def require_payload(shape: Any, codec: Codec, what: str) -> None:
-    """Make sure that a type can be kept; TypeError names `what` is of it."""
+    """Check one type; TypeError if the codec cannot write it. `what` says where it is declared."""
     try:
         codec.require(shape)
     except PayloadError as error:
@@ -24,7 +24,7 @@ def require_payload(shape: Any, codec: Codec, what: str) -> None:
 
 
 def _declared(definition: WorkflowDefinition) -> Iterator[tuple[str, Any]]:
-    """Go through the types of a definition, with the words for what is of them."""
+    """Yield each declared type of a definition, and where it is declared."""
     yield "its input", definition.input_type
     yield "its result", definition.output_type
     for name, shape in definition.promises.items():

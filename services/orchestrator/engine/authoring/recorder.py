@@ -1,4 +1,4 @@
-"""What the context needs of the run that carries it: a position for everything, and a place to record it."""
+"""The interface between the context, which authors use, and the journal, which answers and records."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""What a step function gets: its key, its attempt, its deadline and the clients it calls out with."""
+"""The first argument of a step function: the key, the attempt, the deadline, and the clients to call out with."""
 
 from typing import Any, Generic, NamedTuple, TypeVar
 

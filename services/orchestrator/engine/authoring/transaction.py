@@ -1,4 +1,4 @@
-"""What a transaction's function gets: a connection to our own database, and which attempt of what it is."""
+"""The first argument of a transaction's function: a connection to our own database, the key, the attempt."""
 
 from typing import Any, NamedTuple
 

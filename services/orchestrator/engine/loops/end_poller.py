@@ -1,4 +1,4 @@
-"""Looks for the ends of sagas that somebody here waits for and another replica has ended."""
+"""Polls for the ends of sagas that requests in this process wait for, and that other replicas have ended."""
 
 import math
 from collections.abc import Collection
@@ -13,9 +13,9 @@ from services.orchestrator.engine.store import views
 
 
 class EndPoller:
-    """One query every `poll_s` seconds serves all who have waited that long; none while nobody has.
+    """Polls every `poll_s` seconds, by one query, for all sagas that were waited for at the poll before already.
 
-    Most waits end sooner, by the saga's end in this process.
+    Most waits end sooner, because the saga ends in this process.
     """
 
     def __init__(self, *, database: Database, clock: Clock, end_waiters: EndWaiters, settings: EngineSettings) -> None:
@@ -28,14 +28,14 @@ class EndPoller:
         end_waiters.on_waiting = self.loop.nudge
 
     async def run_once(self) -> float:
-        """Look for those who waited at the last time already; return the seconds until the next time."""
+        """Poll once; return the seconds until the next poll."""
         waited_for = frozenset(self._end_waiters.waited_for())
         await self.look(waited_for & self._waited_before)
         self._waited_before = waited_for
         return self._settings.poll_s if waited_for else math.inf
 
     async def look(self, saga_ids: Collection[UUID]) -> None:
-        """Tell those who wait for these sagas which of them have ended."""
+        """Wake the waiters of those of these sagas that have ended."""
         if not saga_ids:
             return
         async with self._database.autocommit() as conn:

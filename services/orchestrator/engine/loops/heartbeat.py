@@ -1,4 +1,4 @@
-"""Keeps the leases of running sagas; stops those that have lost theirs, and excuses what was not their fault."""
+"""Extends the leases of running sagas, stops turns that have lost theirs, and takes back undeserved losses."""
 
 import math
 from typing import Final
@@ -15,14 +15,14 @@ from services.orchestrator.engine.running.active import ActiveSagas
 from services.orchestrator.engine.store import sagas
 
 STANDSTILL: Final = 0.5
-"""For so much of a lease nothing may be heard of this loop: who is on time comes by twice as often, beat or no beat."""
+"""If this loop has not run for this share of a lease, the process stood still; on time it runs twice as often."""
 
 
 class Heartbeat:
-    """Extends leases three times per lease; what another has taken, or what could not be extended, is stopped.
+    """Extends all leases three times per lease, and stops the turns whose leases are lost or could not be extended.
 
-    A lease that runs out although its holder tried all the time to extend it was lost by Postgres, or by the way to it,
-    and not by its saga: that loss is taken back. After a standstill nobody knows whether the saga was not the reason.
+    If a lease expires although the process kept trying to extend it, Postgres or the network is to blame, and the loss
+    of its saga is taken back (excused). If the process itself stood still, the saga may be the reason: no excuse then.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Heartbeat:
         return min(pause_s, ends_in_s)
 
     async def _extend(self) -> bool:
-        """Extend what may be extended now; False if rows were locked by somebody, to be tried again soon."""
+        """Extend all leases; False if some rows were locked, so that it has to be tried again soon."""
         held = self._active.leases()
         if not held and not self._run_out:
             return True
@@ -85,7 +85,7 @@ class Heartbeat:
         return not beat.is_partial
 
     async def _give_back(self, conn: Connection) -> None:
-        """Give back what has run out and nobody has claimed; who has claimed it has counted a loss."""
+        """Give back expired leases that nobody has claimed, and take back the losses that claims have counted."""
         await sagas.release(conn, self._run_out, self._active.owner, now=self._clock.sql_now())
         if self._excused and (count := await sagas.excuse(conn, self._excused)):
             self._log.info("engine.losses_excused", sagas=count)
@@ -93,19 +93,19 @@ class Heartbeat:
         self._excused.clear()
 
     def _look_at_clock(self) -> None:
-        """Notice if this process has stood still: frozen, starved, or held up by the code of a saga."""
+        """Notice a standstill of this process: it was frozen, had no CPU, or was blocked by a saga's code."""
         now = self._clock.monotonic()
         if now - self._heard_at > self._settings.lease_s * STANDSTILL:
             self._stood_still = True
         self._heard_at = now
 
     def _ends_in_s(self) -> float:
-        """Return the seconds until the next lease ends, infinity if none is held: a beat must not outlast it."""
+        """Return the seconds until the first lease expires, infinity if there is none; no beat may take longer."""
         now = self._clock.monotonic()
         return min((lease.until - now for lease in self._active.turns.values() if lease.valid(now)), default=math.inf)
 
     def _stop_run_out(self) -> float:
-        """Stop what could not be extended in time, to give it back later; return when the next lease ends."""
+        """Stop the turns of expired leases; return the seconds until the next lease expires."""
         now = self._clock.monotonic()
         for task, lease in self._active.turns.items():
             if lease.valid(now) or task.done():

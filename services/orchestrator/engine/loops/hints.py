@@ -1,4 +1,4 @@
-"""When time alone will move sagas of this replica on, as far as it remembers."""
+"""The moments at which sagas of this replica become due by time."""
 
 import heapq
 from datetime import datetime
@@ -8,21 +8,21 @@ HINTS_MAX: Final = 20_000
 
 
 class Hints:
-    """Moments, the soonest first, up to a bound: what is not remembered is found by polling."""
+    """A bounded heap of moments; sagas whose moments do not fit are found by polling."""
 
     def __init__(self) -> None:
         """Remember nothing yet."""
         self._moments: list[datetime] = []
 
     def add(self, due_at: datetime) -> bool:
-        """Remember a moment; say whether it is the soonest."""
+        """Add a moment; say whether it is the earliest."""
         if len(self._moments) >= HINTS_MAX:
             return False
         heapq.heappush(self._moments, due_at)
         return self._moments[0] == due_at
 
     def pop(self, now: datetime) -> bool:
-        """Forget what is past; say whether anything was."""
+        """Remove all moments that are past; say whether there were any."""
         found = False
         while self._moments and self._moments[0] <= now:
             heapq.heappop(self._moments)
@@ -30,7 +30,7 @@ class Hints:
         return found
 
     def until_next(self, now: datetime, pause_s: float) -> float:
-        """Return the seconds until the soonest moment, `pause_s` at most."""
+        """Return the seconds until the earliest moment, `pause_s` at most."""
         if not self._moments:
             return pause_s
         return min(pause_s, max(0.0, (self._moments[0] - now).total_seconds()))

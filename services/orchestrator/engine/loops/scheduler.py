@@ -20,17 +20,17 @@ from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.store import sagas
 
 SECOND_LOOK_S = 0.005
-"""How soon to look again when nothing was found where something should be due.
+"""How soon to claim again if nothing was found although something should be due.
 
-The database's clock had not reached the hint, or somebody held the row just then: a claim passes it by.
+Either the database's clock has not reached that moment, or the row was locked: a claim skips locked rows.
 """
 
 
 class Scheduler:
-    """One claim statement serves everything that is due.
+    """Claims sagas, all by one statement, whatever they are due for.
 
-    It runs when nudged (somebody started or settled something here), when a saga of this replica is due (a hint),
-    and every `poll_s` seconds for what other replicas have left, half as often while nothing is found.
+    It runs when it is nudged (a start or a settlement in this replica), when a saga of this replica becomes due (a
+    hint), and by polling for what other replicas have left behind.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Scheduler:
         settings: EngineSettings,
         versions: list[str],
     ) -> None:
-        """Take whom to give turns to, and what reads logs; `versions` names what this replica may claim."""
+        """Take what runs turns and what reads logs; `versions` are the workflows that it may claim, as name@version."""
         self._database = database
         self._clock = clock
         self._active = active
@@ -60,26 +60,26 @@ class Scheduler:
         active.on_free = self.nudge
 
     def nudge(self) -> None:
-        """Say that something may be due now."""
+        """Claim now: something may be due."""
         self._asked = True
         self.loop.nudge()
 
     def hint(self, due_at: datetime) -> None:
-        """Remember when time alone will move a saga of this replica on."""
+        """Remember when a saga of this replica becomes due by time."""
         if self._hints.add(due_at):
             self.loop.nudge()  # to look by then, and not now
 
-    async def succeed(self) -> None:
-        """End the leases that an earlier process of this replica's name has left, if it was given one."""
+    async def end_predecessor_leases(self) -> None:
+        """End the leases of an earlier process with this replica's name, if the replica was given a name."""
         if self._settings.replica:
-            await until_answered(self._end_leases, self._clock, _told)
+            await until_answered(self._end_leases, self._clock, _log_retry)
 
     async def _end_leases(self) -> None:
         async with self._database.once() as conn:
             await sagas.end_leases(conn, self._active.owner, lease_s=self._settings.lease_s, now=self._clock.sql_now())
 
     async def _look(self) -> float:
-        """Claim what is due, if anything may be; return the seconds until the next look."""
+        """Claim if something may be due; return the seconds until the next run."""
         wait_s = self._hints.until_next(self._clock.now(), self._look_by - self._clock.monotonic())
         if wait_s > 0 and not self._asked:
             return wait_s
@@ -93,9 +93,9 @@ class Scheduler:
         return pause_s
 
     async def run_once(self, *, asked: bool = False) -> float:
-        """Claim one batch and start its turns; return the seconds until the next look.
+        """Claim one batch and begin its turns; return the seconds until the next run.
 
-        `asked`: somebody has made a saga due.
+        `asked`: the scheduler was nudged.
         """
         capacity = min(self._portion, self._active.free)
         if capacity <= 0:
@@ -140,9 +140,9 @@ class Scheduler:
         return len(claimed)
 
     async def _claim_less(self, unread: Sequence[Saga]) -> None:
-        """Give sagas back whose logs may be too large to be read together, so that no lease of theirs runs out.
+        """Release sagas whose logs could not be read together, before their leases expire; claim half as many next.
 
-        One that cannot be read even alone keeps its lease: as that runs out, again and again, a person hears of it.
+        A saga that cannot be read even alone keeps its lease. It expires again and again, until the saga is parked.
         """
         if len(unread) > 1:
             self._portion = len(unread) // 2
@@ -151,12 +151,12 @@ class Scheduler:
                 await sagas.release(conn, leases, self._active.owner, now=self._clock.sql_now())
 
     async def _load(self, claimed: Sequence[Saga], kept: Mapping[UUID, Run]) -> Mapping[UUID, History]:
-        """Read logs for what must be replayed and signals for what has news; a run kept in memory reads neither."""
+        """Read the logs of sagas to replay, and the signals of sagas that have new ones."""
         logs_of = [saga.id for saga in claimed if saga.id not in kept and saga.flush_no > 0]
         known = {saga_id: run.log.signal_no for saga_id, run in kept.items()}
         signals_of = [saga.id for saga in claimed if saga.signal_no > known.get(saga.id, 0)]
         return await self._loader.histories(logs_of, signals_of)
 
 
-def _told(error: Exception) -> None:
+def _log_retry(error: Exception) -> None:
     get_logger("engine.scheduler").warning("engine.succession_retried", error=str(error)[:200])

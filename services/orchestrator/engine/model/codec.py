@@ -36,6 +36,6 @@ class Codec(Protocol):
         ...
 
 
-def admitted(codec: Codec, value: object, shape: Any) -> str:
-    """Write what comes from outside in the one form that its kind is compared in; PayloadError if it is no `shape`."""
+def canonical(codec: Codec, value: object, shape: Any) -> str:
+    """Write a value from outside in the canonical form of its type, for comparison; PayloadError if it does not fit."""
     return codec.encode(codec.decode(codec.encode(value, object), shape, strict=True), shape)

@@ -1,7 +1,7 @@
-"""What workflow code asks for when it awaits: commands to the executor that drives it.
+"""The commands that workflow code yields to the executor when it awaits a primitive.
 
-A primitive of the context yields one of these to the executor, which resumes the code with the answer. Nothing
-here touches asyncio: workflow code is driven step by step, so that its order depends on the log alone.
+The executor resumes the code with the answer. Nothing here touches asyncio: workflow code is driven step by step, so
+that its order depends on the log alone.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator

@@ -1,4 +1,4 @@
-"""One sentence for people: what a saga is doing or why it waits, and what ends that."""
+"""The explanation of a saga for people: what it is doing or why it waits, and what ends that."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,9 +10,9 @@ from services.orchestrator.engine.model.states import Phase
 
 
 class Facts(NamedTuple):
-    """What is known of a saga: `calls` are under way, `failures` are the last of calls and undos, by name.
+    """The facts about a saga: `calls` under way, the last `failures` of calls and undos by name, and so on.
 
-    `skipped` are the undos that an operator has settled in the place of the saga.
+    `skipped`: the undos that an operator has skipped.
     """
 
     status: str

@@ -1,4 +1,4 @@
-"""A saga that was started leased to the replica that was asked, as a value."""
+"""The value of a saga that is leased by its start."""
 
 from datetime import datetime
 

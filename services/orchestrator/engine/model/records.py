@@ -70,9 +70,9 @@ class LogRecord(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """What a restart has carried over of a record that it took out of the log: its kind, and what it had recorded.
+    """What a restart keeps of a record that it removes from the log: its kind and its output.
 
-    Of a callback `expects` is what it was opened with. A step's result is not kept: it is called again.
+    `expects`: what an awakeable was opened with. The output of a step is not kept, because it is called again.
     """
 
     kind: Kind
@@ -81,10 +81,10 @@ class Carried(NamedTuple):
 
 
 class ReadBack(NamedTuple):
-    """That a call is read back at its target, and how often it was: the one that is under way counts.
+    """A call that is read back at its target; `tries` counts the read-backs, with the one under way.
 
-    `failure` is what its step fails with if nothing is found there. Without one it is read back because its key is too
-    old, and is called anew if nothing is found.
+    `failure`: the error of its step if nothing is found. Without it, the call is read back because its key is too old,
+    and is made again if nothing is found.
     """
 
     tries: int = 0
@@ -92,13 +92,13 @@ class ReadBack(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call that was allowed to start and has not been recorded yet; kept on the saga's row until it is.
+    """A call that may have started and is not recorded yet; it is kept on the saga's row until it is recorded.
 
-    `unknown` is true once an attempt may have taken effect without our knowing; then its undo is owed for good.
-    With `carried` it is not under way: a restart has left it, or the skip of a transaction, until the code comes to its
-    position again. It is no call at all then if its kind is no step, and fits a step of any name if it has none.
-    With `read_back` its attempts are over, or must not go on: what goes out is a read-back, and `retry_at` is the next.
-    Of `kind` TRANSACTION it is one between two attempts, of which nothing has taken effect.
+    `unknown`: an attempt may have taken effect without an answer; from then on its undo is owed.
+    `carried`: it is not under way. A restart, or the skip of a transaction, has kept it until the code comes to its
+    position again. What is carried need not be a call (see `Carried.kind`); an empty name fits a step of any name.
+    `read_back`: no attempt is made any more, but read-backs; `retry_at` is the time of the next one.
+    `kind` TRANSACTION: a transaction between two attempts, of which nothing has taken effect.
     """
 
     position: str
@@ -233,9 +233,9 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that needs a person: its kind, for dashboards, and what has happened.
+    """Something that needs an operator: its kind, for dashboards, and what has happened.
 
-    It `is_repeat` if the attempt before has left the same in the audit log: it sounds again, and leaves no further row.
+    `is_repeat`: the attempt before has raised the same alarm; it sounds again, but leaves no other audit row.
     """
 
     kind: str
@@ -246,8 +246,8 @@ class Alarm:
 class Saga(NamedTuple):
     """A saga as a claim reads it; `input` is JSON text, times come from the database's clock.
 
-    `awaited`: other sagas wait for its end, as far as that claim knows. The columns of `illegible` could not be read by
-    whoever holds its row for an operation: they stand empty.
+    `awaited`: other sagas wait for its end, as that claim has read it. `illegible`: the columns that an operation could
+    not read; they are empty.
     """
 
     id: UUID

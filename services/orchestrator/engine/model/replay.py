@@ -1,4 +1,4 @@
-"""The cursor over a saga's log: what was recorded at a position, and what the code must not have changed."""
+"""The recorded part of a log during a replay: finds records by position, and detects divergence."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""What a restart takes out of a saga's log, and what of it is carried over: it may have taken effect, or is owed."""
+"""Which records a restart removes from the log, and what it carries over: effects that may exist, and owed undos."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.records import Call, Carried, Kind, LogRecord, Saga, Undo, UndoStatus
 
 CARRIED: Final = frozenset({Kind.STEP, Kind.TRANSACTION, Kind.AWAKEABLE, Kind.UNDO, Kind.SEND, Kind.START, Kind.CALL})
-"""What others have seen, or what is owed; the rest only the saga itself knows, and takes anew."""
+"""The kinds that others have seen, or that are owed. All other kinds only the saga knows; they are recorded anew."""
 
 
 class Restart(NamedTuple):

@@ -1,4 +1,4 @@
-"""Ids of sagas, which follow from workflow and key, and of awakeables, which name their saga, so that it is found."""
+"""Ids of sagas, which derive from workflow and key, and of awakeables, which contain the id of their saga."""
 
 from typing import Final
 from uuid import UUID

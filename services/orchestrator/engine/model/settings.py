@@ -1,4 +1,4 @@
-"""The engine's knobs, with the reasons for their defaults."""
+"""The settings of the engine, with the reasons for their defaults."""
 
 from dataclasses import dataclass
 
@@ -23,11 +23,11 @@ class EngineSettings:
     max_residents: int = 10_000
     """Waiting sagas kept in memory, some kilobytes each; the others are replayed."""
     nap_s: float = 0.1
-    """A saga that time alone moves on, and so soon, keeps its lease: giving it back and claiming it costs more."""
+    """A saga that only time can move on, within this time, keeps its lease: a release and a claim would cost more."""
     listen_s: float = 0.01
-    """A saga that is about to wait for a signal listens so long for one that comes right behind."""
+    """How long a saga listens for a signal before it suspends."""
     claim_batch: int = 100
-    """Sagas per claim: its logs are read in one statement, and other replicas shall find some too."""
+    """Sagas per claim: one statement reads all their logs, and other replicas should find some sagas too."""
     flush_batch: int = 500
     """Sagas per commit: beyond this a commit's fixed cost is spread thinly enough."""
     always_suspend: bool = False
@@ -35,7 +35,7 @@ class EngineSettings:
     max_takeovers: int = 5
     """How often a saga may lose its replica without progress before it is parked as poison."""
     suspect_takeovers: int = 2
-    """From so many takeovers on it runs with ever fewer suspects beside it, at last with none: the guilty one shows."""
+    """After this many losses a saga is a suspect: it runs with fewer and fewer other suspects, at last alone."""
     max_faults: int = 3
     """How often workflow code may fail with a bug before the saga is stuck: a new release may have mended it."""
     fault_pause_s: float = 1.0

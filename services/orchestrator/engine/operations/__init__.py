@@ -55,7 +55,7 @@ class Operations:
     ) -> None:
         """Take the parts; `on_due` is called when a saga has become due that somebody has to claim.
 
-        What the engine does for itself, by `tell_end`, goes by connections of its own.
+        `settle_child`, which the engine calls itself, uses connections of `engine_database`.
         """
         self.registry = registry
         self._clock = clock
@@ -66,9 +66,11 @@ class Operations:
         self._starting = Starting(registry, codec, database, clock, hooks, active, on_due)
         self._settling = Settling(registry, codec, database, clock, hooks, self._starting, active, on_due)
         self._steering = Steering(database, clock, hooks)
-        self.tell_end = Settling(registry, codec, engine_database, clock, hooks, self._starting, active, on_due).child
+        # These are public as they stand in their parts: see `Starting`, `Erasing` and `Settling` for what they do.
         self.start_within, self.begin = self._starting.start_within, self._starting.begin
         self.erase = Erasing(database, clock).erase
+        child_ends = Settling(registry, codec, engine_database, clock, hooks, self._starting, active, on_due)
+        self.settle_child = child_ends.child
 
     async def start(self, request: StartRequest) -> Started:
         """Start a saga once per workflow and key. UnknownWorkflow, InvalidValue, SagaConflict."""

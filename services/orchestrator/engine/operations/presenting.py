@@ -1,4 +1,4 @@
-"""How the rows and records of sagas are shown to people: one saga, its end, the lines of its log, a settled signal."""
+"""Making the views for people from rows and records: a saga, its end, its log, a settled signal."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +16,7 @@ from services.orchestrator.engine.store.views import SagaRow, UndoRow
 
 
 def saga_view(row: SagaRow, state: Mapping[str, str] | None = None) -> SagaView:
-    """Return a saga as its row says, with its state if that was read; what of it is illegible is named."""
+    """Return the view of a saga, with its state if that was read; the explanation names unreadable columns."""
     calls = tuple(_call_words(call) for call in row.calls if call.retry_at is None and call.carried is None)
     failures = {undo.name: undo.error for undo in row.undos if undo.error is not None}
     failures |= {call.name: call.error for call in row.calls if call.error is not None}
@@ -69,7 +69,7 @@ def _unread(illegible: Sequence[str]) -> str:
 
 
 def _undo_word(row: SagaRow, undo: UndoRow) -> str:
-    """Return what an undo's status means to people: once nothing will be undone any more, nothing is owed."""
+    """Return the status of an undo for people: `not_needed` for an owed undo that will never be done."""
     over = row.no_return or row.status == "completed"
     return "not_needed" if over and undo.status is UndoStatus.OWED else str(undo.status)
 
@@ -98,7 +98,7 @@ def _place_of(position: str) -> tuple[float, ...]:
 
 
 def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -> StepView:
-    """Return a record as people see it: that a wait has begun is recorded, but it is not done as long as it is open."""
+    """Return the view of a record; a wait is recorded when it begins, but it is not done while it is open."""
     waits = record.kind in (Kind.WAIT, Kind.TIMER, Kind.CALL) and (record.name, record.started_at) in open_waits
     status = "waiting" if waits else "done" if record.error is None else "failed"
     return StepView(

@@ -1,4 +1,4 @@
-"""What somebody wants a signal to become, and how that compares with what it is."""
+"""The settlement that a caller proposes for a signal, and how it compares with the signal as it stands."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,9 +15,10 @@ from services.orchestrator.engine.store.legible import legible
 
 
 class Proposal(NamedTuple):
-    """What somebody wants a signal to become: a value (JSON, as given) or an error, and on what grounds.
+    """A proposed settlement: a value (JSON, as given) or an error.
 
-    A value that the engine has written already is `written`, as it stands in the row of the saga that has made it.
+    `identity` recognises a repeat. `facts` must agree with what the awakeable expects. `otherwise` is the saga to start
+    if the settlement comes too late. `written`: a value that is already encoded, the output of a called saga.
     """
 
     by: str
@@ -34,7 +35,7 @@ class Proposal(NamedTuple):
         return RESOLVED if self.error is None else SignalStatus.REJECTED
 
 
-class Request(NamedTuple):
+class SettleRequest(NamedTuple):
     """A proposal for one signal of one saga."""
 
     saga_id: UUID
@@ -59,7 +60,7 @@ def mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str, 
 
 
 def repeats(stands: Signal, proposed: Signal, codec: Codec) -> bool:
-    """Say whether a proposal is the one that has settled the signal, delivered again."""
+    """Say whether a proposal repeats the one that has settled the signal."""
     if stands.status is not proposed.status:
         return False
     if stands.identity is not None or proposed.identity is not None:

@@ -1,4 +1,4 @@
-"""Looking at sagas: one, its steps, a page of them, the promises that are waited for."""
+"""Reading sagas for people: one saga, its steps, a page of sagas, the open promises."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -27,7 +27,7 @@ from services.orchestrator.engine.store.legible import json_of, legible
 from services.orchestrator.engine.store.views import SagaRow
 
 SEARCH_S = 3.0
-"""How long a search may go through sagas; nobody waits for it but the person who asks."""
+"""The time limit of a search."""
 
 
 class Reading:

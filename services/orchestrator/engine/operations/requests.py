@@ -1,4 +1,4 @@
-"""A request for an operation: who asks, why, and how it is known again when it comes once more."""
+"""A request for an operation: who asks, why, and how a repeat of it is recognised."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -7,9 +7,10 @@ from services.chassis.postgres.connection import Connection
 
 
 class Once(NamedTuple):
-    """A request for which something is done once, however often it comes: by its name, its content included.
+    """Identifies a request, so that its operation is done once however often the request comes.
 
-    `claim` is called in the transaction of what is done, before anything is locked; what it raises is the caller's.
+    `name` includes the content of the request. `claim` is called in the transaction of the operation, before any lock;
+    its errors are raised to the caller.
     """
 
     name: str

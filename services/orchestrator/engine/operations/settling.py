@@ -1,4 +1,4 @@
-"""Settling signals: once, under the saga's row lock, where ownership of late money is decided too."""
+"""Settling signals: once, under the row lock of the saga; a value that comes too late starts another saga instead."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from services.chassis.postgres.database import Database
 from services.orchestrator.engine.authoring.definition import Registry
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.calls import ChildEnd
-from services.orchestrator.engine.model.codec import Codec, admitted
+from services.orchestrator.engine.model.codec import Codec, canonical
 from services.orchestrator.engine.model.errors import (
     EngineError,
     InvalidValue,
@@ -24,7 +24,7 @@ from services.orchestrator.engine.model.records import OPEN, PROMISE, Saga, Sign
 from services.orchestrator.engine.model.saga_ids import read_saga_id, saga_of
 from services.orchestrator.engine.model.states import FORWARD
 from services.orchestrator.engine.operations.presenting import settled_signal
-from services.orchestrator.engine.operations.proposals import Proposal, Request, mismatches, repeats
+from services.orchestrator.engine.operations.proposals import Proposal, SettleRequest, mismatches, repeats
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.views import Settlement
 from services.orchestrator.engine.running.active import ActiveSagas
@@ -33,7 +33,7 @@ from services.orchestrator.engine.store import sagas, signals
 
 
 class Settling:
-    """Settles awakeables and promises: the plain case for many at once in one statement, the others one by one."""
+    """Settles signals: open ones in batches by one statement, all other cases one by one under the row lock."""
 
     def __init__(
         self,
@@ -58,26 +58,26 @@ class Settling:
         self._batcher = Batcher(self._settle_many)
 
     async def awakeable(self, awakeable_id: str, proposal: Proposal) -> Settlement:
-        """Settle a callback by its id; UnknownSignal if there is none. What comes too late starts `otherwise`."""
-        return await self._settle(Request(saga_of(awakeable_id), awakeable_id, SignalKind.AWAKEABLE, proposal))
+        """Settle an awakeable by its id; UnknownSignal. If it comes too late, start the saga `otherwise`."""
+        return await self._settle(SettleRequest(saga_of(awakeable_id), awakeable_id, SignalKind.AWAKEABLE, proposal))
 
     async def promise(self, saga_id: str, name: str, proposal: Proposal) -> Settlement:
-        """Settle a declared promise, also before it is waited for; UnknownSaga, UnknownVersion, UnknownSignal."""
-        return await self._settle(Request(read_saga_id(saga_id), name, PROMISE, proposal))
+        """Settle a declared promise, also before the saga waits for it; UnknownSaga, UnknownVersion, UnknownSignal."""
+        return await self._settle(SettleRequest(read_saga_id(saga_id), name, PROMISE, proposal))
 
     async def child(self, caller_id: UUID, end: ChildEnd) -> None:
-        """Tell a saga how one that it has called has ended; nothing happens if it waits no more, or is gone."""
+        """Settle the signal of a saga with the end of one it has called; does nothing if it waits no longer."""
         proposal = Proposal(f"saga {end.saga_id}", error=end.error, identity=end.outcome, written=end.output)
         with suppress(UnknownSignal):
-            await self._settle(Request(caller_id, end.saga_id, SignalKind.CHILD, proposal))
+            await self._settle(SettleRequest(caller_id, end.saga_id, SignalKind.CHILD, proposal))
 
-    async def _settle(self, request: Request) -> Settlement:
+    async def _settle(self, request: SettleRequest) -> Settlement:
         return await self._hand(request) or await self._batcher.ask(request)
 
-    async def _hand(self, request: Request) -> Settlement | None:
-        """Hand a signal to its saga's code, which waits in memory; the flush of the turn that it begins settles it.
+    async def _hand(self, request: SettleRequest) -> Settlement | None:
+        """Hand the signal to its saga if that waits in the memory of this replica; the saga's next flush writes it.
 
-        None if no code waits here, if it is not plainly open, or if the flush came to nothing: its row decides then.
+        None if the saga does not wait here, the signal is not open, or the flush failed: the rows decide then.
         """
         run = await self._active.listening_run(request.saga_id)
         if run is None:
@@ -95,8 +95,8 @@ class Settling:
         self._hooks.signal_settled(settled)
         return Settlement("accepted", str(request.saga_id), saga.key, settled_signal(settled))
 
-    async def _settle_many(self, requests: Sequence[Request]) -> Sequence[Settlement | Exception]:
-        """Settle what is open in one statement; whatever that statement finds changed is decided under the lock."""
+    async def _settle_many(self, requests: Sequence[SettleRequest]) -> Sequence[Settlement | Exception]:
+        """Settle all open signals by one statement; the others, and those that have changed, one by one."""
         plain: dict[signals.Place, Signal] = {}
         answers: dict[int, Settlement | Exception] = {}
         async with self._database.autocommit() as conn:
@@ -123,9 +123,9 @@ class Settling:
         ]
 
     async def _look_up(
-        self, conn: Connection, requests: Sequence[Request]
+        self, conn: Connection, requests: Sequence[SettleRequest]
     ) -> Mapping[signals.Place, tuple[signals.Addressee | None, Signal | None]]:
-        """Return what the sagas and signals are. No promise is read of a saga that is here: its code declares them."""
+        """Return the sagas and signals; nothing is read for promises of sagas in memory: their code declares them."""
         here: dict[signals.Place, tuple[signals.Addressee | None, Signal | None]] = {}
         for request in requests:
             saga = self._active.find(request.saga_id) if request.kind is PROMISE else None
@@ -137,9 +137,9 @@ class Settling:
     async def _settle_open(
         self, conn: Connection, plain: Mapping[signals.Place, Signal]
     ) -> dict[signals.Place, Signal]:
-        """Write what is still open; a saga that waits is due then.
+        """Write the signals that are still open. A saga that waits becomes due.
 
-        One that runs on here is told, and so need not try to wait for what has come already.
+        A saga that runs in this replica is notified instead, so that it does not suspend for a signal that has come.
         """
         with self._active.residents.expecting({saga_id for saga_id, _ in plain}):
             written = await signals.settle_open(conn, list(plain.values()), now=self._clock.sql_now())
@@ -151,13 +151,13 @@ class Settling:
                 if found.is_due:
                     self._on_due()
                 else:
-                    self._active.residents.tell(saga_id, found.epoch, found.signal_no, news[saga_id])
+                    self._active.residents.notify(saga_id, found.epoch, found.signal_no, news[saga_id])
         return settled
 
     def _settled_unlocked(
-        self, request: Request, saga: signals.Addressee | None, signal: Signal | None
+        self, request: SettleRequest, saga: signals.Addressee | None, signal: Signal | None
     ) -> Signal | None:
-        """Return what a signal becomes if it is still open; None if that needs a closer look, under the lock."""
+        """Return the settled signal if it looks open without a lock; None if it has to be decided under the lock."""
         if saga is None or saga.phase is not FORWARD:
             return None
         if signal is None:
@@ -171,8 +171,8 @@ class Settling:
             return None
         return self._proposed(signal, request.proposal, self._shape(saga, signal))
 
-    async def _settle_one(self, request: Request) -> Settlement | Exception:
-        """Decide one proposal under the saga's row lock."""
+    async def _settle_one(self, request: SettleRequest) -> Settlement | Exception:
+        """Decide one settlement under the row lock of its saga."""
         try:
             async with self._database.begin() as conn:
                 saga = await sagas.lock(conn, request.saga_id, now=self._clock.sql_now())
@@ -192,8 +192,8 @@ class Settling:
             self._starting.announce(request.proposal.otherwise)
         return settlement
 
-    def _declared(self, saga: Saga | None, request: Request, signal: Signal | None) -> Signal:
-        """Return a promise, also one that nobody has waited for yet; UnknownSaga, UnknownVersion, UnknownSignal."""
+    def _declared(self, saga: Saga | None, request: SettleRequest, signal: Signal | None) -> Signal:
+        """Return a promise, also if it has no row yet; UnknownSaga, UnknownVersion, UnknownSignal."""
         if saga is None:
             raise UnknownSaga
         if signal is not None:
@@ -206,7 +206,7 @@ class Settling:
     async def _decide(
         self, conn: Connection, saga: Saga | None, signal: Signal, proposal: Proposal
     ) -> tuple[Settlement, Signal | None]:
-        """Decide under the lock: believe it, recognise it, or find that it comes too late."""
+        """Decide under the lock: accepted, or a mismatch, a repeat, a conflict, or too late."""
         proposed = self._proposed(signal, proposal, self._shape(saga, signal))
         key = saga.key if saga is not None else None
         saga_id = str(signal.saga_id)
@@ -231,7 +231,7 @@ class Settling:
         value = proposal.written
         if proposal.error is None and value is None:
             try:
-                value = admitted(self._codec, proposal.value, shape)
+                value = canonical(self._codec, proposal.value, shape)
             except PayloadError as error:
                 raise InvalidValue(f"the value does not have the declared shape: {error.message}") from None
         return signal._replace(

@@ -1,4 +1,4 @@
-"""Settling a step by hand: what it gives is recorded for it, or may be corrected as long as nothing has come of it."""
+"""Skipping a step: an operator gives its output, and can correct it until the saga has used it."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from services.orchestrator.engine.store import steps
 
 
 async def skip_step(conn: Connection, saga: Saga, position: str, output: Any) -> tuple[Call, ...]:
-    """Give a step its output, under its saga's lock; return the calls that stay. CannotOperate if there is none there.
+    """Record an output for a step, under its saga's lock; return the calls that stay. CannotOperate if there is none.
 
-    The undo of a step has been registered before its first call, that of a transaction is with its commit. So what a
-    transaction is given is carried over, as by a restart: where the code comes to it, it is recorded and its undo owed.
+    The undo of a step is registered before its first call, but that of a transaction with its commit. So the output of
+    a transaction is carried over, as by a restart: when the code comes to it, it is recorded and its undo registered.
     """
     call = next((call for call in saga.calls if call.position == position), None)
     others = tuple(other for other in saga.calls if other is not call)
@@ -66,9 +66,9 @@ def _may_skip(saga: Saga, call: Call) -> bool:
 
 
 async def _correct(conn: Connection, saga: Saga, position: str, output: str) -> bool:
-    """Give a step that was skipped another output, unless its saga has gone on from there, to a call as well.
+    """Replace the output of a skipped step; False if the code has gone past it, to a call under way too.
 
-    That call, its key and its undo were asked for with what the code had then.
+    Such a call was made with the old output.
     """
     if not await _was_skipped(conn, saga, position):
         return False
@@ -80,7 +80,7 @@ async def _correct(conn: Connection, saga: Saga, position: str, output: str) -> 
 
 
 async def _was_skipped(conn: Connection, saga: Saga, position: str) -> bool:
-    """Say whether what a step has recorded was given by an operator, and no restart has taken it out since."""
+    """Say whether the output of a step was given by an operator, and no restart has removed it since."""
     restarts: list[int] = []
     for entry in await audit.find(conn, subject_id=str(saga.id)):
         if entry.action == "skip" and entry.details.get("position") == position:

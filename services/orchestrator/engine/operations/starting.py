@@ -10,7 +10,7 @@ from services.chassis.postgres.connection import Connection
 from services.chassis.postgres.database import Database
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.codec import ERASED, Codec, admitted
+from services.orchestrator.engine.model.codec import ERASED, Codec, canonical
 from services.orchestrator.engine.model.errors import InvalidValue, PayloadError, SagaConflict
 from services.orchestrator.engine.model.records import NewSaga
 from services.orchestrator.engine.model.saga_ids import saga_id_of
@@ -22,9 +22,9 @@ from services.orchestrator.engine.store.sagas import Earlier, FirstLeases
 
 
 class OpenStart(NamedTuple):
-    """A saga started in a transaction still open: when it was created, None if it was there already.
+    """A start in a transaction that is still open; `created_at` is None if the saga existed already.
 
-    `sent_at`: the monotonic time before it was written, if it was leased at once.
+    `sent_at`: the monotonic time before it was written, if the saga was leased by its start.
     """
 
     started: Started
@@ -80,7 +80,7 @@ class Starting:
         return OpenStart(started, new, created[new.id], sent_at if new.id in leases.saga_ids else None)
 
     def begin(self, start: OpenStart) -> None:
-        """Let run what was started in a transaction that is committed now."""
+        """Run a saga whose start is committed now."""
         if start.created_at is not None:
             self._hooks.started(start.new)
             self._run(start.new, start.created_at, start.sent_at)
@@ -93,7 +93,7 @@ class Starting:
         return self._known(new, await sagas.started_with(conn, [new.id]))
 
     def announce(self, request: StartRequest) -> None:
-        """Tell that the transaction of a `start_unleased` is committed."""
+        """Report to the hooks that the transaction of a `start_unleased` is committed."""
         self._hooks.started(self._prepare(request))
 
     async def _start_many(self, asked: Sequence[NewSaga]) -> Sequence[Started | Exception]:
@@ -156,6 +156,6 @@ class Starting:
 
     def _canonical(self, definition: WorkflowDefinition, request: StartRequest) -> str:
         try:
-            return admitted(self._codec, request.input, definition.input_type)
+            return canonical(self._codec, request.input, definition.input_type)
         except PayloadError as error:
             raise InvalidValue(f"the input does not fit workflow {definition.name!r}: {error.message}") from None

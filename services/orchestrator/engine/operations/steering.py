@@ -1,4 +1,4 @@
-"""Steering sagas from outside: cancel, and what an operator may do, each under the row lock and with an audit row."""
+"""The operations that change the state of a saga: each runs under its row lock, and leaves an audit row."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,14 +28,14 @@ CANCELLED = "cancelled"
 REQUESTS_KEPT = timedelta(days=7)
 """How long a request is known again: as long as answers are kept."""
 Decide = Callable[[Connection, Saga], Awaitable[Operation | None]]
-"""Says what becomes of a saga that is held, and does what belongs to it; None to leave it as it is."""
+"""Decides about a locked saga: returns its new state, or None to leave it as it is; may write rows of its own."""
 _NO_DETAILS: Final[Mapping[str, str]] = {}
 
 
 class Steering:
-    """Changes where a saga stands; every change makes a new epoch, so that a holder stops.
+    """Changes the state of sagas; every change makes a new epoch, so that the replica that runs the saga stops.
 
-    What has been done already for a request that is sent again is not done again, and not refused.
+    A repeated request whose operation was done before succeeds, and does nothing.
     """
 
     def __init__(self, database: Database, clock: Clock, hooks: EngineHooks) -> None:
@@ -146,7 +146,7 @@ class Steering:
         *,
         code: str | None = None,
     ) -> None:
-        """Change where a saga stands as `decide` says, who is asked under the lock; once for each request."""
+        """Lock a saga, and change its state as `decide` says; once for each request."""
         async with self._database.begin() as conn:
             await request.claim(conn)
             saga = await sagas.lock(conn, read_saga_id(saga_id), now=self._clock.sql_now())

@@ -1,4 +1,4 @@
-"""The sagas that this replica moves on: each turn with the lease that it runs under, from its beginning to its end."""
+"""The turns under way in this replica, each with its lease."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +22,10 @@ from services.orchestrator.engine.store.sagas import FirstLeases
 
 
 class ActiveSagas:
-    """Gives turns to leased sagas, `max_running` at once, and says which sagas run or wait in this process.
+    """Runs turns of leased sagas, `max_running` at once, and knows which sagas run or wait in this process.
 
-    A turn begins with a claim, with a start whose saga is leased at once, or with a signal handed to a saga that waits
-    in memory. Claims ask for `free` places themselves; the other two find room only while sagas are `accepted`.
+    A turn begins with a claim, with a start that leases its saga at once, or with a signal handed to a saga in memory.
+    A claim asks for no more sagas than there are `free` places. The other two begin turns only while that is accepted.
     """
 
     def __init__(self, *, turns: Turns, clock: Clock, hooks: EngineHooks, settings: EngineSettings) -> None:
@@ -44,14 +44,13 @@ class ActiveSagas:
 
     @property
     def free(self) -> int:
-        """Return how many turns more may run at once."""
+        """Return how many more turns may begin now."""
         return max(0, self._settings.max_running - len(self.turns))
 
     def leases(self) -> dict[UUID, int]:
-        """Return the epochs by which rows are leased for turns under way.
+        """Return the epochs of the leases that are written in rows, by saga, for the turns under way.
 
-        A lease that is yet to be taken by its turn's first flush is not among them: no row knows of it, and another
-        turn, of this or of another replica, may hold its epoch.
+        A lease that the first flush of its turn has yet to take is not among them: another turn may hold its epoch.
         """
         return {
             lease.saga_id: lease.epoch for task, lease in self.turns.items() if lease.grant is None and not task.done()
@@ -106,7 +105,7 @@ class ActiveSagas:
         return self._running.get(saga_id) or self.residents.saga(saga_id)
 
     def forget(self, saga_id: UUID) -> None:
-        """Drop a saga whose end is written: its waiters are being told, and later callers must read its row."""
+        """Forget a saga whose end is written: who asks for its end from now on must read its row."""
         self._running.pop(saga_id, None)
 
     def begin(

@@ -1,31 +1,30 @@
-"""Gathers what many ask for at the same time into one piece of work: group commit, and group reading."""
+"""Turns concurrent requests into batches: group commit, and group reading."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+BATCH_MAX: Final = 100
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Item, Answer]):
-    """While one batch is worked on, the next gathers; nothing runs while nobody asks.
+    """While one batch is worked on, the next one gathers; nothing runs while there are no requests.
 
-    `work` gives one answer per item, in order; an answer that is an exception is raised to its asker. If it raises
-    itself, the items are tried one by one, so that one cannot spoil the others.
+    `work` returns one answer per item, in order; an answer that is an exception is raised to its caller. If `work`
+    itself raises, the items are tried one by one, so that one bad item does not fail the others.
     """
 
-    def __init__(
-        self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]], *, limit: int = 100
-    ) -> None:
-        """Take the work, and how many items it gets at once."""
+    def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]) -> None:
+        """Take the work; it gets `BATCH_MAX` items at most."""
         self._work = work
-        self._limit = limit
         self._queue: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._working: asyncio.Task[None] | None = None
 
     async def ask(self, item: Item) -> Answer:
-        """Have an item worked on with whatever others ask for at the same time."""
+        """Have an item worked on in the next batch, and return its answer."""
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.append((item, future))
         if self._working is None:
@@ -35,7 +34,7 @@ class Batcher(Generic[Item, Answer]):
     async def _run(self) -> None:
         try:
             while self._queue:
-                batch, self._queue = self._queue[: self._limit], self._queue[self._limit :]
+                batch, self._queue = self._queue[:BATCH_MAX], self._queue[BATCH_MAX:]
                 await self._answer(batch)
         finally:
             self._working = None

@@ -1,4 +1,4 @@
-"""Undoes calls of other sagas: each is cancelled, waited for, and undone by the author if it has completed."""
+"""Undoing calls of other sagas: cancel the called saga, wait for its end, and compensate it if it has completed."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -16,22 +16,22 @@ from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.errors import TerminalError
 from services.orchestrator.engine.model.records import Saga, Undo, Wait
 from services.orchestrator.engine.model.states import Outcome
-from services.orchestrator.engine.running.calls import Attempted, Caller, Verdict
-from services.orchestrator.engine.running.lease import present
+from services.orchestrator.engine.running.attempts import Attempted, Caller, Verdict
+from services.orchestrator.engine.running.lease import now_of
 from services.orchestrator.engine.running.retrying import until_answered
 
 PAUSE_S = 0.1
 PAUSE_MAX_S = 5.0
 
-StopCalled = Callable[[UUID, UUID], Awaitable[Called | None]]
-"""Cancels a saga that another has called, if it has started it and may; gives how it stands, None if there is none."""
+CancelCalled = Callable[[UUID, UUID], Awaitable[Called | None]]
+"""Cancels a called saga if its caller has started it and it may still be cancelled; returns its state, if it exists."""
 
 
-class CalledLives(Exception):
-    """A called saga has not ended: its caller's undo looks again, and no policy counts that."""
+class CalledSagaLives(Exception):
+    """A called saga has not ended yet: the undo of its caller tries again later, which no retry policy counts."""
 
     def __init__(self, undo: CallUndo, called: Called, since: datetime, now: datetime) -> None:
-        """Take what is waited for, since when; the longer that has lasted, the later it is looked at again."""
+        """Take the called saga, and since when it is waited for; the pause grows with that time."""
         needs = f": {called.needs}; an operator has to see to it" if called.needs else ""
         super().__init__(f"the saga {undo.label} ({undo.saga_id}) is {called.status}{needs}")
         self.code = "called-is-stuck" if called.needs else "called-lives"
@@ -40,30 +40,32 @@ class CalledLives(Exception):
 
 
 class CallUndos:
-    """Makes attempts to undo calls; what they need to know stands in the undo's row."""
+    """Makes attempts to undo calls; everything they need is in the row of the undo."""
 
-    def __init__(self, *, stop: StopCalled, caller: Caller, codec: Codec, clock: Clock, undo_timeout_s: float) -> None:
-        """Take what cancels sagas, and how an author's undo is called."""
-        self._stop = stop
+    def __init__(
+        self, *, cancel: CancelCalled, caller: Caller, codec: Codec, clock: Clock, undo_timeout_s: float
+    ) -> None:
+        """Take the function that cancels called sagas, and what calls an author's undo."""
+        self._cancel = cancel
         self._caller = caller
         self._codec = codec
         self._clock = clock
         self._undo_timeout_s = undo_timeout_s
 
     async def attempt(self, definition: WorkflowDefinition, saga: Saga, undo: Undo) -> Attempted:
-        """Cancel what was called, or undo what it has completed; CalledLives as long as it has not ended.
+        """Cancel the called saga, or compensate it if it has completed; the error is CalledSagaLives until it ends.
 
-        A saga that somebody else has started is left alone: as long as it lives it has given us nothing.
+        A live saga that somebody else has started is left alone: its caller has got no result from it.
         """
         args = CallUndo(*self._codec.decode(undo.args, CallUndo.shape(Any)))
-        called = await self._stopped(saga, args)
+        called = await self._cancelled(saga, args)
         if called is None:
             return Attempted()
         if called.outcome is None:
             if not called.is_ours:
                 return Attempted()
-            now = present(saga, self._clock)
-            lives = CalledLives(args, called, undo.started_at or now, now)
+            now = now_of(saga, self._clock)
+            lives = CalledSagaLives(args, called, undo.started_at or now, now)
             return Attempted(verdict=Verdict.UNKNOWN, error=lives)
         if called.outcome is not Outcome.COMPLETED or args.compensate is None:
             return Attempted()
@@ -86,13 +88,13 @@ class CallUndos:
         name = fn.__name__
         return await self._caller.attempt(saga, undo.position, name, undo.attempts, self._undo_timeout_s, undone)
 
-    async def _stopped(self, saga: Saga, args: CallUndo) -> Called | None:
-        """Ask until Postgres answers: a lost connection is no fault of the saga, and a cancel may be repeated."""
+    async def _cancelled(self, saga: Saga, args: CallUndo) -> Called | None:
+        """Cancel, and repeat it until Postgres answers: cancels are idempotent."""
 
-        async def stop() -> Called | None:
-            return await self._stop(ids.read_uuid(args.saga_id), saga.id)
+        async def cancel() -> Called | None:
+            return await self._cancel(ids.read_uuid(args.saga_id), saga.id)
 
         def on_retry(error: Exception) -> None:
             get_logger("engine.call_undos").warning("engine.cancel_retried", error=str(error)[:200])
 
-        return await until_answered(stop, self._clock, on_retry)
+        return await until_answered(cancel, self._clock, on_retry)

@@ -1,4 +1,4 @@
-"""Calls of other sagas: each is started once, with its undo and a signal that its end settles."""
+"""Calls of other sagas: the called saga is started once, with an undo, and its end settles a signal of the caller."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -17,8 +17,8 @@ from services.orchestrator.engine.running.starts import started_by
 from services.orchestrator.engine.running.undo_rows import is_registered
 
 
-class AskedCall(NamedTuple):
-    """What the code asks for: which saga, how long to wait for it, and what undoes it once it has completed."""
+class CallRequest(NamedTuple):
+    """The arguments of `ctx.call`."""
 
     definition: WorkflowDefinition
     key: str
@@ -28,7 +28,7 @@ class AskedCall(NamedTuple):
     compensate: Callable[..., Awaitable[None]] | None
 
 
-async def call(log: RunLog, caller: WorkflowDefinition, codec: Codec, asked: AskedCall) -> Any:
+async def call(log: RunLog, caller: WorkflowDefinition, codec: Codec, asked: CallRequest) -> Any:
     """Call a saga once and give its result; ChildFailed, SignalTimeout."""
     position = log.next_position()
     child = asked.definition
@@ -60,14 +60,14 @@ async def call(log: RunLog, caller: WorkflowDefinition, codec: Codec, asked: Ask
     return _result(log, codec, wait, signal)
 
 
-def _make(log: RunLog, codec: Codec, asked: AskedCall, position: str, undo: CallUndo) -> None:
+def _make(log: RunLog, codec: Codec, asked: CallRequest, position: str, undo: CallUndo) -> None:
     """Register the undo and start the saga, both by the flush that has the record."""
     child = started_by(log.saga, codec, asked.definition, asked.key, asked.input, asked.subject, awaited=True)
     log.pending.add_undo(CANCEL_CALL, _undo_args(codec, asked, undo), position, None)
     log.pending.starts.append(child)
 
 
-def _take_up(log: RunLog, codec: Codec, asked: AskedCall, position: str, undo: CallUndo) -> None:
+def _take_up(log: RunLog, codec: Codec, asked: CallRequest, position: str, undo: CallUndo) -> None:
     """Go on with a call that a restart has carried over; Divergence if its undo has other arguments."""
     if not is_registered(log.registered, position, CANCEL_CALL, _undo_args(codec, asked, undo), codec):
         raise log.fail(
@@ -76,7 +76,7 @@ def _take_up(log: RunLog, codec: Codec, asked: AskedCall, position: str, undo: C
     log.pending.carried.pop(position)
 
 
-def _undo_args(codec: Codec, asked: AskedCall, undo: CallUndo) -> str:
+def _undo_args(codec: Codec, asked: CallRequest, undo: CallUndo) -> str:
     """Write the arguments of an undo; the input is kept for an author's undo alone."""
     if undo.compensate is None:
         return codec.encode(tuple(undo._replace(input=None)), CallUndo.shape(type(None)))

@@ -1,11 +1,13 @@
-"""Group commit: the writes of all sagas of a replica, batch after batch, each batch one transaction.
+"""Group commit: the flushes of all sagas of a replica are written in batches, each batch in one transaction.
 
-While a batch is being committed the next gathers. Unloaded, a step costs one commit; loaded, a commit carries dozens of
-steps. Where a crowd is queued, two batches are under way at a time: while Postgres writes one, the sagas of the other
-go on. Who has written a batch writes the next: a turn of a busy event loop takes as long as a commit, and whoever is
-called by way of one waits for it. A batch only groups: it may be split anywhere, so a payload that Postgres refuses is
-found by halving and fails alone, and what is too much for one statement is written in parts. A lost answer is repeated
-until it is heard: each saga's row says which flush it has.
+While one batch is being committed, the next one gathers. Without load, each step costs one commit; under load, one
+commit carries dozens of steps. If the queue is long, two batches are written at a time: the sagas of one go on while
+Postgres writes the other. A writer takes its next batch itself, because a wake-up of another task costs a round of the
+event loop, which takes as long as a commit under load.
+
+A batch may be split anywhere. So if Postgres refuses a payload, the batch is halved until that flush fails alone, and a
+batch that is too large for the statement's time limit is written in parts. A commit without an answer is repeated until
+there is one: the row of each saga says which flush was applied last.
 """
 
 import asyncio
@@ -34,7 +36,7 @@ Waiter = tuple[Flush, "asyncio.Future[FlushAnswer]"]
 
 
 class Committer:
-    """Takes flushes from runs and answers each once it is durable."""
+    """Writes flushes, and answers each of them once it is durable."""
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Committer:
         self._call()
 
     async def stop(self) -> None:
-        """Stop; what is queued is not written, and its runs are told."""
+        """Stop; the queued flushes are not written, and fail with LeaseLost."""
         self._running = False
         writing = [*self._writers, *([self._writing_apart] if self._writing_apart is not None else [])]
         for task in writing:
@@ -118,13 +120,13 @@ class Committer:
         return future
 
     def _call(self) -> None:
-        """Have the queue looked at, once all have queued who can go on now."""
+        """Schedule a look at the queue, after all sagas that can go on now have queued their flushes."""
         if self._running and not self._called and self._queue:
             self._called = True
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Begin to write what is queued, if it may be written now."""
+        """Start writers for what is queued, as far as a writer is free."""
         self._called = False
         while self._running and (batch := self._next(WRITES_MAX - len(self._writers))):
             task = asyncio.create_task(self._write_on(), name="engine commit")
@@ -132,7 +134,7 @@ class Committer:
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """Tell those whose batch a writer has left, stopped or broken: who breaks is the last that writes."""
+        """Fail the batch of a writer that was cancelled or has raised; after an error nothing is written any more."""
         batch = self._writers.pop(task)
         if task.cancelled():
             _fail(batch, LeaseLost())
@@ -142,7 +144,7 @@ class Committer:
             self._fail_all(error)
 
     def _next(self, free: int) -> Sequence[Waiter]:
-        """Take the next batch; a crowd is shared out among the writers that are free. Nothing if it is to gather on."""
+        """Take the next batch off the queue, shared among the free writers; empty while more should gather."""
         queued = len(self._queue)
         if free <= 0 or not queued or (queued < CROWD and any(self._writers.values())):
             return ()
@@ -182,7 +184,7 @@ class Committer:
                 future.set_result(answer)
 
     def pass_on(self, flush: Flush) -> None:
-        """Tell of what is durable; whoever cannot be told finds it by looking, as what other replicas have written."""
+        """Report a durable flush to `on_applied`; if that fails, polling finds what the flush has made due."""
         try:
             self._on_applied(flush)
         except Exception:  # noqa: BLE001 - a commit stands, whatever comes of it

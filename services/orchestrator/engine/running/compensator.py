@@ -14,9 +14,9 @@ from services.orchestrator.engine.model.errors import LeaseLost
 from services.orchestrator.engine.model.records import Alarm, Attention, Saga, Undo, UndoStatus, Wait
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY
 from services.orchestrator.engine.model.states import COMPENSATING, LEASED, Outcome, RunState
-from services.orchestrator.engine.running.call_undos import CalledLives, CallUndos, StopCalled
-from services.orchestrator.engine.running.calls import OK, Attempted, Verdict, error_info
-from services.orchestrator.engine.running.lease import Lease, present
+from services.orchestrator.engine.running.attempts import OK, Attempted, Verdict, error_info
+from services.orchestrator.engine.running.call_undos import CalledSagaLives, CallUndos, CancelCalled
+from services.orchestrator.engine.running.lease import Lease, now_of
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.tools import Tools
 
@@ -26,7 +26,7 @@ UNDO_TIMEOUT_S = 30.0
 class Compensator:
     """Runs the undos that a saga owes and then ends it."""
 
-    def __init__(self, tools: Tools, *, stop_called: StopCalled) -> None:
+    def __init__(self, tools: Tools, *, cancel_called: CancelCalled) -> None:
         """Take what turns share, and what cancels the sagas that a saga has called."""
         self._committer = tools.committer
         self._caller = tools.caller
@@ -37,7 +37,11 @@ class Compensator:
         self._hooks = tools.hooks
         self._settings = tools.settings
         self._call_undos = CallUndos(
-            stop=stop_called, caller=tools.caller, codec=tools.codec, clock=tools.clock, undo_timeout_s=UNDO_TIMEOUT_S
+            cancel=cancel_called,
+            caller=tools.caller,
+            codec=tools.codec,
+            clock=tools.clock,
+            undo_timeout_s=UNDO_TIMEOUT_S,
         )
         self.draining = False
 
@@ -82,7 +86,7 @@ class Compensator:
             message = f"workflow {definition.name!r} version {definition.version} no longer has the undo {undo.name!r}"
             await self._get_stuck(definition, pending, undo, "undo-missing", message)
             return False
-        undo = undo._replace(attempts=undo.attempts + 1, started_at=undo.started_at or present(saga, self._clock))
+        undo = undo._replace(attempts=undo.attempts + 1, started_at=undo.started_at or now_of(saga, self._clock))
         pending.undo_changes.append(undo)
         await self._write(pending, LEASED)
         if not lease.valid(self._clock.monotonic()):
@@ -92,7 +96,7 @@ class Compensator:
         else:
             attempted = await self._attempt(fn, saga, undo)
         if attempted.verdict is OK:
-            done = undo._replace(status=UndoStatus.DONE, error=None, finished_at=present(saga, self._clock))
+            done = undo._replace(status=UndoStatus.DONE, error=None, finished_at=now_of(saga, self._clock))
             pending.undo_changes.append(done)
             return True
         return await self._try_later(definition, pending, undo, attempted)
@@ -118,7 +122,7 @@ class Compensator:
     ) -> bool:
         error = attempted.error or Exception("unknown")
         before, undo = undo.error, undo._replace(error=error_info(error))
-        if isinstance(error, CalledLives):
+        if isinstance(error, CalledSagaLives):
             pending.undo_changes.append(undo._replace(attempts=undo.attempts - 1))  # nor this one
             await self._wait(pending, RunState.WAITING, delay_s=error.pause_s, waits=(error.wait,))
             return False
@@ -142,14 +146,14 @@ class Compensator:
         return False
 
     async def _try_again(self, pending: Pending, undo: Undo, delay_s: float) -> None:
-        now = present(pending.saga, self._clock)
+        now = now_of(pending.saga, self._clock)
         wait = Wait("retry", undo.name, undo.started_at or now, None, now + timedelta(seconds=delay_s))
         await self._wait(pending, RunState.WAITING, delay_s=delay_s, waits=(wait,))
 
     async def _wait(
         self, pending: Pending, run_state: RunState, *, delay_s: float, waits: tuple[Wait, ...] = ()
     ) -> None:
-        due_at = present(pending.saga, self._clock) + timedelta(seconds=delay_s)
+        due_at = now_of(pending.saga, self._clock) + timedelta(seconds=delay_s)
         await self._write(pending, run_state, due_at=due_at, waits=waits)
 
     async def _write_unwinding(self, pending: Pending) -> None:

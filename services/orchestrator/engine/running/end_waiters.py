@@ -1,4 +1,4 @@
-"""Who waits in this process for the ends of sagas."""
+"""The requests in this process that wait for sagas to end."""
 
 import asyncio
 from collections import defaultdict
@@ -21,7 +21,7 @@ class EndWaiter:
 
 
 class EndWaiters:
-    """Wakes those who wait for a saga; `on_waiting` is told when somebody begins to."""
+    """Wakes the waiters of a saga when it ends; `on_waiting` is called when the first waiter comes."""
 
     def __init__(self) -> None:
         """Nobody waits."""

@@ -1,4 +1,4 @@
-"""How a saga leaves the author's code: completed, unwinding, ended or stuck, with the messages that announce it."""
+"""The flushes by which a saga ends or gets stuck, with the messages of its `on_transition`."""
 
 import traceback
 from dataclasses import replace
@@ -22,7 +22,7 @@ REFUSAL_LENGTH_MAX = 300
 
 
 class Endings:
-    """Writes the flushes by which a saga ends or gets stuck; `on_transition` runs in here."""
+    """Ends sagas, or makes them stuck; calls `on_transition`."""
 
     def __init__(self, committer: Committer, codec: Codec, hooks: EngineHooks) -> None:
         """Take where flushes go, and how payloads are read for `on_transition`."""

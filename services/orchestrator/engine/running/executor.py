@@ -1,4 +1,4 @@
-"""Drives one leased saga: advance the code, write, call, wait; until it waits for the world, ends or is stuck.
+"""Runs one leased saga: advance its code, flush, call, wait; until it suspends, ends or gets stuck.
 
 One turn of the loop::
 
@@ -29,10 +29,10 @@ from services.orchestrator.engine.model.errors import Divergence, EngineError, L
 from services.orchestrator.engine.model.flush import NEWS
 from services.orchestrator.engine.model.records import Attention, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.model.states import FORWARD, LEASED, WAITING, Outcome, RunState
-from services.orchestrator.engine.running.calls import Attempted, error_info
+from services.orchestrator.engine.running.attempts import Attempted, error_info
 from services.orchestrator.engine.running.compensator import Compensator
 from services.orchestrator.engine.running.endings import describe, encode_output
-from services.orchestrator.engine.running.lease import present
+from services.orchestrator.engine.running.lease import now_of
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.read_backs import attempt_of
 from services.orchestrator.engine.running.run import Run
@@ -43,10 +43,10 @@ from services.orchestrator.engine.running.transactions import Transactions
 
 
 class Executor:
-    """Moves sagas on."""
+    """Runs turns of sagas that go forward; there is one per replica, and all state is in `Run`."""
 
     def __init__(self, tools: Tools, *, compensator: Compensator, transactions: Transactions) -> None:
-        """Take what turns share, what unwinds sagas, and what runs their transactions."""
+        """Take the shared tools, the compensator that unwinds sagas, and what runs their transactions."""
         self._committer = tools.committer
         self._caller = tools.caller
         self._compensator = compensator
@@ -62,7 +62,7 @@ class Executor:
         self._book = StepBook(tools.codec, timedelta(days=tools.settings.key_life_days))
 
     async def drive(self, run: Run) -> bool:
-        """Drive a saga until it gives its lease back; say whether its code is worth keeping in memory."""
+        """Run a saga until its lease is given back; say whether to keep its code in memory."""
         turn = cast("asyncio.Task[Any]", asyncio.current_task())
         while True:
             run.driver.advance_within(turn)
@@ -93,7 +93,7 @@ class Executor:
                 return not self._settings.always_suspend
 
     async def _move(self, run: Run) -> bool:
-        """Start what may start, or wait for what is under way, or suspend; True when the lease is given back."""
+        """Start calls or a transaction, or wait for calls, or suspend; True if the lease was given back."""
         if self.draining and not run.attempts:
             return await self.give_back(run.pending)
         ready = [] if self.draining else self._book.begin(run)
@@ -154,7 +154,7 @@ class Executor:
     # waiting
 
     def _answer_waits(self, run: Run) -> datetime | None:
-        """Let branches go on whose signal is settled or whose time has come; return the time, None if none waited."""
+        """Answer the waits that are over; return the time that was compared with, None if no branch waits."""
         if not run.driver.waits:
             return None
         now = run.log.now()
@@ -185,15 +185,15 @@ class Executor:
             await self._short_waits.until(run, due_at)
 
     async def _hears(self, run: Run) -> bool:
-        """Listen for signals before a wait; say whether any may have come, which the code has not seen then."""
+        """Listen for signals before suspending; say whether one may have come that the code has not seen."""
         known = run.log.signal_no
         await self._short_waits.listen(run)
         return await run.listener.heard() or run.log.signal_no != known
 
     async def _suspend(self, run: Run) -> bool:
-        """Give the lease back until a signal or time moves the saga on; False if there may be news already.
+        """Suspend the saga until a signal or time moves it on; False if there may be a new signal already.
 
-        Who was handed a signal does not listen for another: whoever has settled it waits for this flush.
+        A turn that began with a handed-over signal does not listen: the settler of that signal waits for this flush.
         """
         if run.pending.handover is None and await self._hears(run):
             return False
@@ -214,7 +214,7 @@ class Executor:
 
     async def give_back(self, pending: Pending) -> bool:
         """Give the lease back although the saga could go on: another claim takes it up at once."""
-        due_at = present(pending.saga, self._clock)
+        due_at = now_of(pending.saga, self._clock)
         await self._committer.write(pending, pending.flush(FORWARD, RunState.READY, due_at=due_at))
         return True
 
@@ -271,7 +271,7 @@ class Executor:
         return False
 
     async def _stuck(self, run: Run, fault: EngineError, *, knows_signals: int | None = None) -> bool:
-        """Write a fault of the code, and what calls beside it have told; those not asked for are under way still."""
+        """Make the saga stuck by a fault of its code; unless it diverged, the calls under way are awaited first."""
         if isinstance(fault, Divergence):
             run.pending.discard()
             attention = Attention(fault.code, fault.message, fault.position, fault.expected, fault.found)

@@ -1,4 +1,4 @@
-"""A signal that is handed to a saga in memory: its code goes on with it, and its next flush writes it."""
+"""A signal handed to a saga in memory: the code continues with it at once, and the next flush writes it."""
 
 import asyncio
 from typing import Final
@@ -10,10 +10,10 @@ PATIENCE_S: Final = 5.0
 
 
 class Handover:
-    """A settlement on its way: not durable, and believed by nobody but the code of its saga, until it is written.
+    """A settlement that is not durable yet; until it is written, only the code of its saga knows of it.
 
-    `counted` is how many signals the saga's row counts without it: the flush is refused if it counts more by then.
-    Nobody waits for it longer than `PATIENCE_S`; what becomes of it then, the signal's row tells.
+    `counted`: how many signals of the saga were settled before it; the flush is refused if the row counts more by then.
+    Nobody waits longer than `PATIENCE_S`; after that, the row of the signal says what became of it.
     """
 
     __slots__ = ("_end", "_patience", "_waiting", "counted", "signal")
@@ -27,7 +27,7 @@ class Handover:
         self._patience = asyncio.get_running_loop().call_later(PATIENCE_S, self._end_unknown)
 
     def ends(self, *, is_written: bool) -> None:
-        """Tell whether it is durable, or has come to nothing; the first word counts."""
+        """Set the outcome, durable or not; only the first call counts."""
         if self._end is not None:
             return
         self._end = is_written
@@ -40,9 +40,9 @@ class Handover:
         self.ends(is_written=False)
 
     async def wait_until_written(self) -> bool:
-        """Wait until it is durable; False if that is not known, and the signal has to be settled under the lock.
+        """Wait for the outcome; False if it is not known to be durable, and has to be settled under the row lock.
 
-        Whoever waits has a future of its own: one that gives up takes nothing from the others, and none is told late.
+        Each waiter has its own future, so that a cancelled waiter does not affect the others.
         """
         if self._end is not None:
             return self._end

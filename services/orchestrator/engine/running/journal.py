@@ -33,12 +33,12 @@ from services.orchestrator.engine.model.records import (
 from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.model.saga_ids import awakeable_id
 from services.orchestrator.engine.running import child_calls
-from services.orchestrator.engine.running.asked_steps import result_of, undo_of
-from services.orchestrator.engine.running.asked_transaction import AskedTransaction
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.messages import addressed
 from services.orchestrator.engine.running.starts import started_by
 from services.orchestrator.engine.running.state_log import StateLog
+from services.orchestrator.engine.running.step_records import result_of, undo_of
+from services.orchestrator.engine.running.transaction_request import TransactionRequest
 from services.orchestrator.engine.running.undo_rows import is_registered
 
 _VALUE_SHAPES: dict[str, Any] = {"now": datetime, "random": float, "uuid": UUID}
@@ -100,7 +100,7 @@ class Journal:
         timeout_s: float,
     ) -> Any:
         """Return a transaction's recorded result, or ask the executor to run it."""
-        asked = AskedTransaction(name, fn, args, undo, retry, timeout_s)
+        asked = TransactionRequest(name, fn, args, undo, retry, timeout_s)
         return await asked.answer(self._log, self._definition, self._codec)
 
     def add_undo(self, fn: Callable[..., Awaitable[None]], args: tuple[Any, ...]) -> None:
@@ -222,7 +222,7 @@ class Journal:
         undo: Callable[..., Awaitable[None]] | None,
     ) -> Any:
         """Call a saga once and wait for its end; the deadline is fixed once."""
-        asked = child_calls.AskedCall(definition, key, value, subject, timeout, undo)
+        asked = child_calls.CallRequest(definition, key, value, subject, timeout, undo)
         return await child_calls.call(self._log, self._definition, self._codec, asked)
 
     def send(self, message: Message) -> None:

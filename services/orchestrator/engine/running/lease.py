@@ -1,4 +1,4 @@
-"""A lease: the right to run a saga, which ends by itself."""
+"""A lease: the right of one replica to run a saga, until it expires."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,10 +13,10 @@ from services.orchestrator.engine.model.records import Saga
 class Lease:
     """The right to run a saga at one epoch.
 
-    `until` is an instant of the monotonic clock, in seconds, counted from before the claim or the heartbeat was
-    sent; the database counts from when it received it, so the holder always stops first.
-    `grant` is what the turn's next flush takes it with; None once it is taken. Until then no row knows of it.
-    `takeovers` are the saga's losses, as far as they were heard of last.
+    `until`: when it expires, an instant of the monotonic clock in seconds. It is counted from before the claim or the
+    heartbeat was sent; the database counts from when it received it. So the holder always stops first.
+    `grant`: set while the lease is not written yet; the next flush of the turn takes the lease with it.
+    `takeovers`: how many replicas the saga has lost in a row, as last read.
     """
 
     saga_id: UUID
@@ -30,7 +30,7 @@ class Lease:
         return monotonic < self.until
 
 
-def present(saga: Saga, clock: Clock) -> datetime:
-    """Return the present moment, at least the one at which the database handed out the saga's lease."""
+def now_of(saga: Saga, clock: Clock) -> datetime:
+    """Return the time by our clock, but never earlier than the database's time of the saga's last claim."""
     now = clock.now()
     return max(now, saga.claimed_at)

@@ -1,4 +1,4 @@
-"""The codec with a bound: a payload that is too large is refused where it is made, with the limit named."""
+"""The codec with a size limit for payloads."""
 
 from typing import Any
 

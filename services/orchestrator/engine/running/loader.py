@@ -1,4 +1,4 @@
-"""Reads what a saga needs to be driven: its history after a claim, its signals and undos later; notes suspects."""
+"""Reads the log, the signals and the undos of sagas for their turns; records suspects that leave the quarantine."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Where a saga's code stands in its log: the next position, what is recorded there, and what is recorded anew."""
+"""The log of a saga while its code runs: hands out positions, finds what is recorded there, and appends records."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from services.orchestrator.engine.model.errors import BranchClosed, Divergence, 
 from services.orchestrator.engine.model.records import Carried, Kind, LogRecord, Saga, Signal, Undo
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.model.state import Writes
-from services.orchestrator.engine.running.lease import present
+from services.orchestrator.engine.running.lease import now_of
 from services.orchestrator.engine.running.pending import Pending
 
 E = TypeVar("E", bound=EngineError)
@@ -72,8 +72,8 @@ class RunLog:
         self.signals.update((signal.name, signal) for signal in signals)
 
     def now(self) -> datetime:
-        """Return the present moment, at least the one at which the database handed out the lease."""
-        return present(self.pending.saga, self._clock)
+        """Return the time by our clock, but never earlier than the database's time of the saga's last claim."""
+        return now_of(self.pending.saga, self._clock)
 
     def next_position(self) -> str:
         """Return the next position of the line that is running."""

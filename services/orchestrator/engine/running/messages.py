@@ -1,4 +1,4 @@
-"""Messages as they leave a saga: what each gets from it, and what no outbox could hold."""
+"""Completing the messages of a saga: id, acting user and trace; texts that cannot be stored are refused."""
 
 from dataclasses import replace
 from typing import Final

@@ -1,4 +1,4 @@
-"""What a saga has recorded since its last flush, and how that becomes one flush."""
+"""The buffer of what a saga has recorded since its last flush, and the making of a flush from it."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class Change(TypedDict, total=False):
 
 
 class RowState(NamedTuple):
-    """What of a saga's own row its code may change, besides the state that a flush gives it."""
+    """The columns of a saga's row that its code changes, besides those of its state."""
 
     calls: tuple[Call, ...]
     undo_no: int
@@ -58,7 +58,7 @@ class RowState(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What a saga had recorded, and not written, when it was handed a signal."""
+    """What a saga had recorded but not flushed when it was handed a signal."""
 
     buffers: tuple[list[Any], ...]
     row: RowState
@@ -162,7 +162,7 @@ class Pending:
         )
 
     def hand(self, signal: Signal, counted: int) -> Handover:
-        """Take a settled signal along in the next flush, at once with its opening if that is not written yet."""
+        """Have the next flush write a settled signal, together with its opening if that is not written yet."""
         if not self.is_clean:
             row = RowState(tuple(self.calls.values()), self.undo_no, self.no_return, self.progress)
             self.before_handover = Recorded(tuple(map(list, self._buffers())), row, dict(self.carried))
@@ -179,9 +179,9 @@ class Pending:
             self.handover = self.before_handover = None
 
     def discard(self) -> None:
-        """Go back to what is written: for code that does not fit its log and must leave no trace.
+        """Drop what is not flushed, because the code diverges from its log and must leave no trace.
 
-        If it has gone on with a signal that is not written, go back to where it was handed that.
+        If the code has continued with a signal that is not written, go back to the handover of that signal.
         """
         before = self.before_handover or Recorded((), self.last_written, {})
         self._clear()

@@ -1,4 +1,4 @@
-"""Where sagas that are suspected of killing their replicas run: in ever smaller company, at last alone."""
+"""Limits how many sagas that may kill their replicas run at once; before its last loss, such a saga runs alone."""
 
 import asyncio
 from collections import deque
@@ -8,13 +8,13 @@ from typing import Final
 from uuid import UUID
 
 ROOM: Final = 16
-"""So many suspects run at once while each has three losses to go before it is parked: most of them are innocent."""
+"""The room: as many suspects at once as long as each may lose three more replicas. Most of them are innocent."""
 SHRINKING: Final = 4
-"""After each loss a suspect runs with so many times fewer; before the last, alone, so that the guilty one shows."""
+"""With each loss a suspect takes this many times more room; before its last one it runs alone, so that it is proved."""
 
 
 def room_of(losses_left: int) -> int:
-    """Return how much of the room a suspect takes that is parked after so many more losses; if after one, all of it."""
+    """Return how much room a suspect takes that is parked after `losses_left` more losses; for one, all of it."""
     room = ROOM
     for _ in range(losses_left - 1):
         room //= SHRINKING
@@ -22,7 +22,7 @@ def room_of(losses_left: int) -> int:
 
 
 class Quarantine:
-    """Lets suspects in as they come, as far as there is room; one that has made progress is cleared and leaves."""
+    """Lets suspects in, first come first served, while there is room; a suspect leaves when it makes progress."""
 
     def __init__(self) -> None:
         """Nobody is in it."""
@@ -32,7 +32,7 @@ class Quarantine:
 
     @asynccontextmanager
     async def of(self, saga_id: UUID, losses_left: int) -> AsyncIterator[None]:
-        """Wait for room, behind those that wait already; have it until the end of the block, or until it is cleared."""
+        """Wait in the queue for room, and hold it until the end of the block, or until the saga is cleared."""
         room = room_of(losses_left)
         await self._take(room)
         self.clear(saga_id)
@@ -43,7 +43,7 @@ class Quarantine:
             self.clear(saga_id)
 
     def clear(self, saga_id: UUID) -> None:
-        """Let the next ones have the room of this one, if it is in."""
+        """Free the room of a saga, if it has any."""
         self._give(self._inside.pop(saga_id, 0))
 
     async def _take(self, room: int) -> None:

@@ -1,4 +1,4 @@
-"""Reading back at the target what became of a step: what goes out, and what its answer means for the call."""
+"""Reading back at its target what became of a step: the call to make, and what the answer means for the step."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from services.orchestrator.engine.model.commands import RunStep
 from services.orchestrator.engine.model.errors import KeyExpired
 from services.orchestrator.engine.model.records import Call, ErrorInfo, ReadBack
 from services.orchestrator.engine.model.retry import RECONCILE_RETRY
-from services.orchestrator.engine.running.calls import Attempted, Verdict
+from services.orchestrator.engine.running.attempts import Attempted, Verdict
 
 Outcome = Found[Any] | ErrorInfo | KeyExpired | Call
 """The step's result, its failure, why it must stay where it is, or the call as it goes on."""

@@ -1,4 +1,4 @@
-"""Sagas whose code is in memory: those that run, and those that wait, up to a bound, so as not to be replayed."""
+"""Sagas whose code is in memory: those that run, and a limited number of those that wait, which need no replay."""
 
 import asyncio
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from services.orchestrator.engine.running.run import Run
 
 
 class Residents:
-    """Suspended runs, of which the one that has waited longest leaves first; and those that have a turn."""
+    """The runs that have a turn, and the suspended ones; at the limit, the longest suspended run is dropped."""
 
     def __init__(self, limit: int) -> None:
         """Keep at most `limit` runs."""
@@ -22,7 +22,7 @@ class Residents:
 
     @contextmanager
     def running(self, run: Run) -> Iterator[None]:
-        """Know of a run as long as it has a turn."""
+        """Register a run for as long as it has a turn."""
         self._running[run.saga.id] = run
         try:
             yield
@@ -32,7 +32,7 @@ class Residents:
 
     @contextmanager
     def expecting(self, saga_ids: Collection[UUID]) -> Iterator[None]:
-        """Let the runs of these sagas that have a turn know that signals of theirs are being settled."""
+        """Notify those runs of these sagas that have a turn: signals of theirs are being settled in this block."""
         runs = [run for saga_id in saga_ids if (run := self._running.get(saga_id)) is not None]
         for run in runs:
             run.listener.begins()
@@ -42,27 +42,27 @@ class Residents:
             for run in runs:
                 run.listener.ends()
 
-    def tell(self, saga_id: UUID, epoch: int, signal_no: int, news: Sequence[Signal]) -> None:
-        """Let a run that has a turn under `epoch` know of settled signals, after which its row counts `signal_no`.
+    def notify(self, saga_id: UUID, epoch: int, signal_no: int, news: Sequence[Signal]) -> None:
+        """Give settled signals to the run that has a turn under `epoch`; its row counts `signal_no` signals by now.
 
-        If the row counts more than these and those it knew, it has missed others: then it reads them before it waits.
+        If the row counts more than the run would know, the run has missed some; it reads them before it waits.
         """
         run = self._running.get(saga_id)
         if run is not None and run.lease.epoch == epoch and run.log.signal_no + len(news) == signal_no:
             run.log.learn(signal_no, news)
-            run.listener.told()
+            run.listener.notified()
 
     def listening_run(self, saga_id: UUID) -> Run | None:
-        """Return the run of a saga that waits for signals in memory, be it kept or about to wait; None if none does."""
+        """Return the run of a saga if it waits for signals in memory: suspended, or listening before it suspends."""
         run = self._running.get(saga_id)
         if run is None:
             return self._runs.get(saga_id)
         return run if run.listener.listens else None
 
     async def wait_for_flush(self, saga_id: UUID) -> None:
-        """Wait for the flush that a saga has under way, `PATIENCE_S` at most: then it may wait for signals.
+        """Wait up to `PATIENCE_S` for the flush that a saga has under way, after which it may wait for signals.
 
-        What it was handed is written or has come to nothing by then: two signals are never on their way to one saga.
+        Its last handover is over by then: no saga has two of them at a time.
         """
         run = self._running.get(saga_id)
         if run is not None and run.pending.under_way is not None:
@@ -86,9 +86,9 @@ class Residents:
             oldest.close()
 
     def take(self, saga: Saga) -> Run | None:
-        """Give away the run of a freshly claimed saga; None if it is not here or somebody else has held the saga since.
+        """Remove and return the run of a saga that was just claimed; None if another replica has held it since.
 
-        It is given away with the claim and not later: whoever keeps on waiting might let it go meanwhile.
+        It is removed at once with the claim, because a later `keep` might drop it.
         """
         run = self._runs.pop(saga.id, None)
         if run is None or (run.saga.epoch == saga.epoch - 1 and run.pending.flush_no == saga.flush_no):
@@ -97,14 +97,14 @@ class Residents:
         return None
 
     def wake(self, run: Run) -> bool:
-        """Take a kept run out for a turn that is about to begin; False if it has one already."""
+        """Move a suspended run to those that have a turn; False if it has one already."""
         if self._runs.get(run.saga.id) is not run:
             return False
         self._running[run.saga.id] = self._runs.pop(run.saga.id)
         return True
 
     def drop(self, run: Run) -> None:
-        """Let go of a run whose turn never began."""
+        """Drop a run whose turn never began."""
         if self._running.get(run.saga.id) is run:
             del self._running[run.saga.id]
         run.close()
@@ -115,7 +115,7 @@ class Residents:
         return None if run is None else run.saga
 
     def close(self) -> None:
-        """Let go of all."""
+        """Drop all suspended runs."""
         for run in self._runs.values():
             run.close()
         self._runs.clear()

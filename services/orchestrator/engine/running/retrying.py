@@ -1,4 +1,4 @@
-"""Asking Postgres until it answers: a connection that is lost is no fault of what was asked for."""
+"""Repeating a database operation until Postgres answers."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -12,9 +12,9 @@ RETRY_MAX_S = 1.0
 
 
 async def until_answered(ask: Callable[[], Awaitable[T]], clock: Clock, on_retry: Callable[[Exception], None]) -> T:
-    """Ask again, with growing pauses, as long as only the connection or the server is at fault.
+    """Run `ask`, and repeat it with growing pauses while it fails by a transient error of the database.
 
-    What was asked for may have been done all the same: it must be something that may be done twice.
+    A failed attempt may have taken effect, so `ask` must be idempotent.
     """
     pause_s = RETRY_S
     while True:

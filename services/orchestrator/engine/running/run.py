@@ -9,7 +9,7 @@ from services.orchestrator.engine.model import positions
 from services.orchestrator.engine.model.commands import RunStep, WaitChild, WaitSignal
 from services.orchestrator.engine.model.errors import Divergence, StepBarred
 from services.orchestrator.engine.model.records import LogRecord, Saga, Signal, SignalKind, Wait
-from services.orchestrator.engine.running.calls import Attempted, error_info
+from services.orchestrator.engine.running.attempts import Attempted, error_info
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.handover import Handover
 from services.orchestrator.engine.running.lease import Lease
@@ -22,10 +22,10 @@ Attempts = dict[str, "asyncio.Task[Attempted]"]
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One saga whose code this replica drives.
+    """One saga whose code is in memory.
 
-    `ready` may be called now; `attempts` are under way, by position; steps that are `barred` must not be called; its
-    `listener` hears of settlements of its signals.
+    `ready`: steps to be called. `attempts`: calls under way, by position. `barred`: steps that must not be called
+    again. `listener`: is notified of settlements of the saga's signals.
     """
 
     lease: Lease
@@ -85,7 +85,7 @@ class Run:
         return tuple(waits)
 
     def check_all_taken(self) -> None:
-        """Divergence, where the code takes another way, if it waits, calls or ends although the log knows of more."""
+        """Divergence if the code waits, calls or ends although the log holds records that it has not asked for."""
         left = self.log.replay.first_left()
         if left is None:
             return
@@ -109,7 +109,7 @@ class Run:
         """Let the code go on with a settled signal, which the next flush writes."""
         handover = self.pending.hand(signal, self.log.signal_no)
         self.log.learn(self.log.signal_no + 1, (handover.signal,))
-        self.listener.told()
+        self.listener.notified()
         return handover
 
     def cancel_attempts(self) -> None:

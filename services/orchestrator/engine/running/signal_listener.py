@@ -1,10 +1,10 @@
-"""What a saga's run hears, in this process, of the settlements of its signals before they are committed."""
+"""Tells a running saga about settlements of its signals in this process, before they are committed."""
 
 import asyncio
 
 
 class SignalListener:
-    """Counts the settlements that are under way; its run waits for the next one, or for the last."""
+    """Counts the settlements under way; the run can wait for one to begin, or for all of them to end."""
 
     __slots__ = ("_change", "_under_way")
 
@@ -19,13 +19,13 @@ class SignalListener:
         self._wake()
 
     def ends(self) -> None:
-        """A settlement has ended: the run knows of it, or it has come to nothing."""
+        """A settlement has ended; if it succeeded, the run has got the signal."""
         self._under_way -= 1
         if self._under_way == 0:
             self._wake()
 
-    def told(self) -> None:
-        """The run has been told of a settlement that had begun before it had a turn."""
+    def notified(self) -> None:
+        """The run has got a signal whose settlement began before its turn."""
         self._wake()
 
     @property
@@ -34,9 +34,9 @@ class SignalListener:
         return self._change is not None and not self._change.done() and not self._under_way
 
     async def listen(self, seconds: float) -> None:
-        """Wait until a settlement begins or has been told of, `seconds` at most.
+        """Wait up to `seconds` for a settlement to begin, or for a signal to come.
 
-        These are the event loop's seconds, and not a clock's to move.
+        The time is the event loop's, so that a clock of tests does not move it.
         """
         if self._under_way or seconds <= 0:
             return
@@ -48,7 +48,7 @@ class SignalListener:
             silence.cancel()
 
     async def heard(self) -> bool:
-        """Wait for the settlements that are under way, which come before any wait for them; False if there are none."""
+        """Wait for all settlements under way to end; False if there are none."""
         if not self._under_way:
             return False
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""The account of a saga's calls: which may start, and what an attempt's outcome means: recorded, or tried again."""
+"""The calls of a saga: which of them may start, and whether an outcome is recorded or leads to another attempt."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from services.orchestrator.engine.model.records import (
 )
 from services.orchestrator.engine.model.retry import MISCONFIGURED_RETRY, Interrupted
 from services.orchestrator.engine.running import read_backs
-from services.orchestrator.engine.running.calls import Attempted, Verdict
+from services.orchestrator.engine.running.attempts import Attempted, Verdict
 from services.orchestrator.engine.running.run import Run
 from services.orchestrator.engine.running.undo_rows import is_registered
 

@@ -1,7 +1,7 @@
-"""Code that runs within a task of asyncio, and is kept from taking that for its own.
+"""Hiding the running asyncio task from workflow code.
 
-A timeout or a task group of asyncio cancels the task that it was entered in: of workflow code, the turn of its saga.
-Where asyncio knows of no running task it refuses both at once.
+`asyncio.timeout` and task groups cancel the task that they are entered in. In workflow code that would be the turn of
+the saga. While asyncio knows of no running task, both refuse to be entered.
 """
 
 import asyncio

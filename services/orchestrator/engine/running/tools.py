@@ -1,4 +1,4 @@
-"""What the parts of a turn share: one value for all turns of a replica."""
+"""What all turns of a replica share: its committer, its codec, its clock and so on."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from services.chassis.clock import Clock
 from services.orchestrator.engine.hooks import EngineHooks
 from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.settings import EngineSettings
-from services.orchestrator.engine.running.calls import Caller
+from services.orchestrator.engine.running.attempts import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.endings import Endings
 from services.orchestrator.engine.running.loader import Loader
@@ -14,7 +14,7 @@ from services.orchestrator.engine.running.loader import Loader
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """How a turn writes, calls out, ends a saga and reads what is known of it; by which clock, within which limits."""
+    """The shared parts of a replica's turns."""
 
     committer: Committer
     caller: Caller

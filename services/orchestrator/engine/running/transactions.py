@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from services.chassis.logs import get_logger
 from services.chassis.postgres.connection import Connection
 from services.chassis.postgres.database import Database
-from services.chassis.postgres.errors import is_contention, is_transient, is_unfit
+from services.chassis.postgres.errors import is_contention, is_transient, refuses_all_writes
 from services.chassis.postgres.lending import lent
 from services.orchestrator.engine.authoring.transaction import Transaction
 from services.orchestrator.engine.model.commands import RunTransaction
@@ -20,7 +20,7 @@ from services.orchestrator.engine.model.errors import LeaseLost, Overtaken, Payl
 from services.orchestrator.engine.model.flush import APPLIED, LOST, Flush, FlushAnswer
 from services.orchestrator.engine.model.records import Call, LogRecord, Undo
 from services.orchestrator.engine.model.states import FORWARD, LEASED
-from services.orchestrator.engine.running.calls import Attempted, Verdict, rolled_back
+from services.orchestrator.engine.running.attempts import Attempted, Verdict, rolled_back
 from services.orchestrator.engine.running.pending import Pending
 from services.orchestrator.engine.running.retrying import RETRY_MAX_S, RETRY_S, until_answered
 from services.orchestrator.engine.running.run import Run
@@ -120,7 +120,7 @@ class Transactions:
                 conn = await transaction.enter_async_context(self._database.begin())
                 attempted = await self._run_code(conn, attempt)
                 if attempted.error is not None:
-                    if is_unfit(attempted.error):
+                    if refuses_all_writes(attempted.error):
                         raise attempted.error
                     is_disturbed = conn.is_server_lost or is_contention(attempted.error)
                     raise _RolledBack
@@ -212,7 +212,7 @@ class Transactions:
         if record is not None:
             value = self._codec.decode(record.output or "null", attempt.command.result_shape)
             return _Tried(Attempted(value), flush._replace(records=(*flush.records[:-1], record)))
-        if is_contention(error) or is_unfit(error):
+        if is_contention(error) or refuses_all_writes(error):
             raise error
         verdict = rolled_back(error)
         is_disturbed = verdict is Verdict.ROLLED_BACK and is_transient(error)

@@ -1,4 +1,4 @@
-"""The undos of a saga as their rows stand, remembered by who has written them, so that unwinding need not read them."""
+"""The undo rows that a run has written, kept in memory, so that unwinding need not read them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime

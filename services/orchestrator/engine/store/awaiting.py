@@ -1,4 +1,4 @@
-"""Who waits for the ends of sagas: noted with a call, and forgotten once an end has been told."""
+"""Which sagas wait for the ends of others: inserted with a call, deleted once the signal of the end is settled."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ Awaiting = tuple[UUID, UUID]
 
 
 async def start_called(conn: Connection, new: Sequence[NewSaga], *, now: datetime | None) -> None:
-    """Start sagas whose ends their parents wait for, in the caller's transaction; of one that exists that is noted."""
+    """Start called sagas in the caller's transaction; for those that exist, only the wait is inserted."""
     if not new:
         return
     starts = sagas.start_parameters(new, sagas.NO_LEASES, now)["sagas"]
@@ -43,9 +43,9 @@ async def of_sagas(conn: Connection, saga_ids: Collection[UUID], *, limit: int) 
 
 
 async def forget(conn: Connection, saga_ids: Collection[UUID], told: Sequence[Awaiting]) -> int:
-    """Forget who has been told of the ends of some sagas, in a transaction; return how much was written.
+    """Delete the waits that are over, in a transaction; return how many rows were written.
 
-    A saga whose row somebody holds is left for the next time: another call of it may be on its way.
+    A saga whose row is locked is left for the next time: another call of it may be committed now.
     """
     held = {row["id"] for row in await conn.fetch(queries()["hold_ended"], {"ids": list(saga_ids)})}
     if not held:

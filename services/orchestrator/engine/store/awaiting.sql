@@ -21,7 +21,7 @@ select * from unnest(cast(:child_ids as uuid[]), cast(:parent_ids as uuid[]))
 on conflict do nothing
 
 -- name: hold_ended
--- Holds ended sagas before it is forgotten who waits for them; one that somebody calls just now is passed by.
+-- Locks ended sagas before their waits are deleted; a saga that is being called now is locked, and skipped.
 select id
 from sagas
 where id = any(cast(:ids as uuid[])) and phase = 'ended'
@@ -29,21 +29,21 @@ order by id
 for no key update skip locked
 
 -- name: forget_awaiting
--- Forgets who has been told of the ends of sagas; under hold_ended.
+-- Deletes the waits whose signals are settled; under hold_ended.
 delete from awaiting
 where child_id = any(cast(:child_ids as uuid[]))
   and (child_id, parent_id) in (select * from unnest(cast(:child_ids as uuid[]), cast(:parent_ids as uuid[])))
 
 -- name: await_no_more
--- Lets go of the sagas that nobody waits for any more; under hold_ended, and a statement of its own: it has to see who has called one
--- since the ends were read.
+-- Clears `awaited` of sagas that nobody waits for; under hold_ended. It is a statement of its own, so that it sees calls that were
+-- committed after the ends were read.
 update sagas
 set awaited = false
 where id = any(cast(:ids as uuid[]))
   and id <> all(array(select child_id from awaiting where child_id = any(cast(:ids as uuid[]))))
 
 -- name: awaited_ends
--- Reads ended sagas whose ends somebody may be yet to be told of, and what they have come to.
+-- Reads ended sagas that others may still wait for, with their results.
 select id, outcome, output, error_code, error_message, input = :erased as erased
 from sagas
 where phase = 'ended' and awaited

@@ -1,4 +1,4 @@
-"""How values stand in columns: small structures as JSON text, errors as two columns."""
+"""Converting values to columns and back: small structures as JSON text, errors as two columns."""
 
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,7 @@ def _at(text: str) -> datetime:
 
 
 def _require_texts(*texts: object) -> None:
-    """Make sure that these are texts, or nothing: what others have written must not go on as something else."""
+    """TypeError unless all of these are texts or None: another release or a person may have written the column."""
     for text in texts:
         if text is not None and not isinstance(text, str):
             raise TypeError(f"{type(text).__name__} in the place of a text")
@@ -35,11 +35,12 @@ def _require_texts(*texts: object) -> None:
 def write_calls(calls: tuple[Call, ...]) -> str | None:
     """Write the calls under way, and what a restart has carried over; none is null.
 
-    What is carried over has a list where a call says whether its outcome is unknown, which it always is then: so a
-    release that knows of no restart reads it as a call under way, stops the saga there, and writes it back as it is.
-    What is read back has an object there, which has the next try as well: so a release that knows of no read-back takes
-    it for a call that was cut off, and not for one whose pause is over: that one it would make again.
-    A transaction, whose outcome is always known, has its kind in that place.
+    The fifth field says whether the outcome is unknown. Older releases must be able to read the other cases too:
+    - Carried over: a list, which counts as true. A release without restarts takes it for a call under way, stops the
+      saga there, and writes it back as it is.
+    - Read back: an object, which has the time of the next try too. A release without read-backs takes it for a call
+      that was cut off, and not for one whose pause is over, which it would make again.
+    - A transaction: its kind, because its outcome is always known.
     """
     if not calls:
         return None
@@ -84,7 +85,7 @@ def _call(fields: list[Any]) -> Call:
 
 
 def _standing(call: Call) -> Any:
-    """Return what a call says of its outcome, and what it is if it is none under way."""
+    """Return the fifth field of a call; see `write_calls`."""
     if call.carried is not None:
         return list(call.carried)
     if call.read_back is not None:

@@ -1,4 +1,4 @@
-"""The undos of sagas, which flushes register and settle: reading them, and what an operator changes."""
+"""The undos of sagas: reading them, and the changes of operators; all other writes are in flushes."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -12,17 +12,17 @@ from services.orchestrator.engine.store.queries import queries, reads
 
 
 async def count_anew(conn: Connection, saga_id: UUID) -> None:
-    """Forget the attempts of the undos that a saga owes; under its lock."""
+    """Reset the attempts of the undos that a saga owes; under its lock."""
     await conn.fetch(queries()["count_undos_anew"], {"saga_id": saga_id})
 
 
 async def skip(conn: Connection, undo: Undo, *, reason: str, at: datetime) -> None:
-    """Settle an undo that its saga owes without doing it; under the saga's lock."""
+    """Mark an owed undo as skipped; under the saga's lock."""
     await conn.fetch(queries()["skip_undo"], {"saga_id": undo.saga_id, "seq": undo.seq, "reason": reason, "at": at})
 
 
 async def drop_waived(conn: Connection, saga_id: UUID, seqs: Collection[int]) -> None:
-    """Forget undos of steps that were refused and are run anew; under the saga's lock."""
+    """Delete the waived undos of steps that a restart runs again; under the saga's lock."""
     await conn.fetch(queries()["drop_waived_undos"], {"saga_id": saga_id, "seqs": list(seqs)})
 
 

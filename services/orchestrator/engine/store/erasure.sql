@@ -2,10 +2,9 @@
 -- else writes to any more but the janitor, who skips what is locked.
 
 -- name: erase
--- Blanks the payloads of a subject's ended sagas, up to :limit; keys, states and identities stay, so that nothing that is told
--- once more starts or settles anything anew. A saga that lives keeps its payloads: it still needs them. So does one that has ended as
--- long as a caller lives, even one that has given up waiting: the undo of a call is given its output. What it has given to callers that
--- have ended goes with it.
+-- Blanks the payloads of up to :limit ended sagas of a subject. Keys, states and identities stay, so that a repeated request does not
+-- start or settle anything again. A live saga keeps its payloads. So does an ended saga as long as a caller of it lives, even one that
+-- no longer waits: the undo of the call gets the output. The results that ended callers have of it are blanked with it.
 with held as materialized (
     select id
     from sagas
@@ -50,7 +49,7 @@ where id = any(array(select id from held))
 returning id
 
 -- name: count_left
--- Counts a subject's sagas that have not been erased: they have not ended, or did so only just now, or their callers have not.
+-- Counts the sagas of a subject that are not erased: those that have not ended, or ended just now, or have live callers.
 select count(*)
 from sagas
 where subject = :subject and (phase <> 'ended' or awaited or input <> :erased)

@@ -1,13 +1,12 @@
 -- The flush, under the contract of queries.sql: it locks sagas by id, then writes their rows in the other tables.
 
 -- name: flush
--- Writes the flushes of many sagas: locks their rows at their epochs, then writes for those it got. One row per flush whose saga
--- it holds, by the flush's place in the batch: `fresh` if this statement has applied it, otherwise `before` if an earlier one had.
--- A replica that holds a saga again may send what its former lease had to write in the same batch: so every row of another table
--- names its flush's place, and not its saga. What became of an undo finds its row only if an earlier flush has registered it: as
--- every undo is registered before the effect that it undoes, one has. With `lease_s` a flush names the epoch before its own, since
--- which the saga waits, and takes the lease; sent again it finds another. A signal that it settles is open still: that `knows`
--- agrees with signal_no says so. A loss that was excused meanwhile stays excused: the holder may not know of it.
+-- Writes the flushes of many sagas: locks their rows if they have the epochs of the flushes, then writes for those. Returns one row
+-- per flush whose saga has its epoch, by the place of the flush in the batch: `fresh` if this statement has applied it, `before` if
+-- an earlier one had. One batch may have flushes of two leases of one saga: so rows of other tables name the place of their flush,
+-- not the saga. A change of an undo finds its row because an undo is registered by an earlier flush than its change. With `lease_s`
+-- a flush names the epoch before its own, under which the saga suspended, and takes the lease. A signal that it settles is still
+-- open, because `knows` must equal signal_no. A loss that was excused in between stays excused, as the holder may not know of that.
 with held as materialized (
     select s.flush_no as stands, s.signal_no as counted, f.*, f.ordinality as no
     from sagas s

@@ -1,4 +1,4 @@
-"""Reading for people what another release may have written, or a hand: what cannot be read is named, and left out."""
+"""Reading values for people that may be unreadable, as another release or a person wrote them: they are left out."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ Written = TypeVar("Written")
 
 
 def legible(written: Written, read: Callable[[Written], T], without: T, name: str, illegible: list[str]) -> T:
-    """Read what is written, or note the name of it and return what stands for it without."""
+    """Return `read(written)`; if that fails, add `name` to `illegible` and return `without`."""
     try:
         return read(written)
     except (TypeError, ValueError, LookupError):
@@ -24,5 +24,5 @@ def json_of(text: str | None) -> Any:
 
 
 def value_of(text: str | None) -> Any:
-    """Return what a record holds; nothing if that cannot be read, which stops its saga when its code comes to it."""
+    """Return the value of a record, None if it is unreadable; the saga stops when its code comes to such a record."""
     return legible(text, json_of, None, "output", [])

@@ -1,24 +1,24 @@
 -- The concurrency contract of the engine. Every statement that takes a lock is here, in flush.sql, erasure.sql or awaiting.sql.
--- The row of a saga is its lock. Whoever changes anything of a saga (its log, its undos, its signals, its state) holds that row
--- first, in the same transaction; so whatever is decided under the lock is decided once, and nobody can act on a stale view.
---   * A lease is `run_state = 'leased'` with `epoch`, and ends at `due_at`. Every claim, and every cancel, makes a new epoch;
---     every write of a holder names the epoch it holds, and writes nothing if the row has another.
---   * flush_no says which flush of the holder the row has. The same flush sent again, because its answer was lost, finds its
---     number there and is known to be applied.
---   * signal_no counts the signals that have been settled. A holder that wants to wait, or to close a signal, says how many it
---     knows of; if the row counts more, nothing is written and it is told so. The lock gives the row's latest version, so looking
---     for a signal and beginning to wait are one step.
---   * due_at is the one column that says when a saga wants a claim: next wake, retry, timer, delayed start, end of a lease.
---     Null: time alone does nothing for it.
--- Lock order: the idempotency key of a request, sagas by id, then their rows in the other tables, then outbox_keys by key. Statements
--- that lock several sagas do it in one materialised CTE ordered by id; claims skip what is locked and so never wait.
--- What a statement has chosen up to a :limit, it finds again by a list: `= any(array(select …))`. It is planned before anybody knows
--- the limit, and a join with so many rows as it might be (a thirtieth of the table) reads the other table from end to end.
--- The clock: clock_timestamp() of the database, or :now where a test moves it. It is read in a sub-select, once per statement,
--- because a bare volatile function could not be compared with an index.
+-- The row of a saga is its lock. A transaction that changes anything of a saga (its log, its undos, its signals, its state) locks
+-- that row first. So a decision under the lock is made once, and never on stale data.
+--   * A lease is `run_state = 'leased'` with an `epoch`; it expires at `due_at`. Every claim and every cancel makes a new epoch.
+--     Every write of a holder names its epoch, and writes nothing if the row has another one.
+--   * flush_no is the number of the last flush of the holder. If a flush is sent again because its answer was lost, the row has
+--     its number already: it was applied.
+--   * signal_no counts the settled signals of the saga. A holder that suspends, or closes a signal, says how many it knows. If the
+--     row counts more, nothing is written, and the holder looks again. The lock gives the latest version of the row: so checking
+--     for a signal and beginning to wait are one atomic step.
+--   * due_at says when the saga is to be claimed: wake-up, retry, timer, delayed start, or expiry of a lease. Null: time alone
+--     never makes it due.
+-- Lock order: the idempotency key of a request, sagas by id, their rows in other tables, outbox_keys by key. A statement that locks
+-- several sagas does so in one materialised CTE ordered by id. Claims skip locked rows, and so never wait.
+-- Rows chosen up to a :limit are found again by a list, `= any(array(select …))`. A join would be planned without knowing the limit,
+-- for a thirtieth of the table, and would read the other table as a whole.
+-- The clock is clock_timestamp() of the database, or :now in tests. It is read in a sub-select, once per statement, because an
+-- index cannot be used with a bare volatile function.
 
 -- name: insert_sagas
--- Starts sagas; those that exist already are left alone and not returned. One that is to run here at once is leased from the start.
+-- Starts sagas; those that exist already are left alone and not returned. A saga that runs here at once is leased by its insert.
 insert into sagas (id, workflow, version, key, subject, parent_id, traceparent, phase, run_state, epoch, flush_no, signal_no,
                    undo_no, takeovers, faults, no_return, alone, due_at, owner, created_at, updated_at, input)
 select n.id, n.workflow, n.version, n.key, n.subject, n.parent_id, n.traceparent, 'forward',
@@ -32,9 +32,9 @@ on conflict (id) do nothing
 returning id, created_at
 
 -- name: claim
--- Leases up to :limit that are due and in a version this replica has, longest due first. A lease that has run out counts against
--- its saga; once it is suspect, only if it ran and did not wait in the quarantine, where it is alone before its last loss: so none is
--- parked for another that killed the replica.
+-- Leases up to :limit sagas that are due, in versions that this replica has, longest due first. An expired lease counts as a loss
+-- of its saga. For a suspect it counts only if the saga was running (`alone`), and not waiting in the quarantine: so no saga is
+-- parked for another one that killed the replica.
 with moment as materialized (
     select coalesce(cast(:now as timestamptz), clock_timestamp()) as at
 ), due as materialized (
@@ -61,14 +61,14 @@ returning s.id, s.workflow, s.version, s.key, s.subject, s.input, s.phase, s.run
           s.error_code, s.error_message, s.attention, s.progress, s.traceparent, s.awaited
 
 -- name: isolate
--- Notes that a suspect is about to run, with as many others as the quarantine has room for; gives nothing if the lease is lost.
+-- Records that a suspect leaves the queue of the quarantine and runs now; returns nothing if the lease is lost.
 update sagas set alone = true
 where id = :id and epoch = :epoch and run_state = 'leased'
 returning id
 
 -- name: heartbeat
--- Extends leases; gives the sagas whose epoch still stands (one that has just been suspended among them), their losses, and the time. It waits for
--- nobody: a row that somebody holds is passed by, so that it cannot cost the leases of all the others.
+-- Extends leases. Returns the sagas that still have their epoch (also if they have just been suspended), their losses, and the time.
+-- Locked rows are skipped, so that one of them cannot cost the leases of all others.
 with held as materialized (
     select s.id, s.run_state
     from sagas s
@@ -91,8 +91,8 @@ left join held on held.id = s.id
 cross join moment
 
 -- name: release
--- Gives leases back at once: at shutdown, or because their holder has missed its heartbeats and stopped by itself. A turn that began in
--- memory may never have taken its own: then somebody else may hold that epoch, and so the owner is asked for as well.
+-- Gives leases back: at shutdown, or after the holder has missed its heartbeats and stopped. The owner is compared too: a turn that
+-- began in memory may never have taken its lease, and another replica may hold that epoch.
 with held as materialized (
     select s.id
     from sagas s
@@ -109,8 +109,8 @@ where s.id = held.id
 returning s.id
 
 -- name: excuse
--- Takes a loss back from sagas whose holder was only cut off, and lives: that of the claim right behind its own, if that has counted
--- it. Sent again it finds it taken back. Whoever waits for nobody costs nobody time: a row that somebody holds is passed by.
+-- Takes back the loss that the next claim has counted, for sagas whose holder lives and was only cut off. Sent again, it changes
+-- nothing. Locked rows are skipped.
 with held as materialized (
     select s.id, h.takeovers
     from sagas s
@@ -127,7 +127,7 @@ where s.id = held.id
 returning s.id
 
 -- name: lock_saga
--- Holds one saga, for an operation or a settlement; what is read after it, in the same transaction, is the truth.
+-- Locks one saga for an operation or a settlement; what is read after it in the same transaction cannot change.
 select id, workflow, version, key, subject, input, phase, run_state, outcome, epoch, flush_no, signal_no, undo_no, takeovers,
        faults, no_return, created_at, coalesce(cast(:now as timestamptz), clock_timestamp()) as claimed_at, calls,
        error_code, error_message, attention, progress, traceparent, awaited
@@ -136,9 +136,9 @@ where id = :id
 for no key update
 
 -- name: settle
--- Settles signals that are open, or promises that nobody has waited for yet, of sagas that still go forward; counts them and makes
--- waiting sagas due; gives those it settled. One that is not given was settled, or its saga ended, before this statement had the
--- row: nothing of it is written.
+-- Settles open signals, and promises without a row, of sagas that go forward; counts them, makes waiting sagas due, and returns what
+-- it has settled. A signal that is not returned was settled, or its saga left `forward`, before this statement had the lock: nothing
+-- is written for it.
 with wanted as (
     select * from unnest(cast(:settlements as signal_proposal[]))
 ), held as materialized (

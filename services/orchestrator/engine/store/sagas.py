@@ -1,4 +1,4 @@
-"""The rows of sagas: starting, claiming, holding, and changing their state from outside."""
+"""The rows of sagas: starting, claiming, locking, and changing their state from outside."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from services.orchestrator.engine.store.queries import queries, reads
 
 @dataclass(frozen=True, slots=True)
 class FirstLeases:
-    """Which of the sagas to be started are leased at once: their ids, to which replica, and for how long."""
+    """The sagas that are leased by their start: their ids, the replica, and the time of the lease."""
 
     saga_ids: Collection[UUID] = ()
     owner: str | None = None
@@ -30,7 +30,7 @@ NO_LEASES = FirstLeases()
 async def start(
     conn: Connection, new: Sequence[NewSaga], leases: FirstLeases = NO_LEASES, *, now: datetime | None
 ) -> dict[UUID, datetime]:
-    """Start sagas, some of them leased; return when those that did not exist yet were created, by id."""
+    """Start sagas, some of them leased; return the creation times of those that did not exist, by id."""
     if not new:
         return {}
     rows = await conn.fetch(queries()["insert_sagas"], start_parameters(new, leases, now))
@@ -74,7 +74,7 @@ async def claim(
 ) -> list[Saga]:
     """Lease up to `limit` sagas that are due, in `versions` (as ``name@version``), for `lease_s` seconds.
 
-    One whose row cannot be read is left to its lease: a release that reads it may be on its way.
+    A saga whose row is unreadable is not returned; its lease expires, and another release may be able to read it.
     """
     rows = await conn.fetch(
         queries()["claim"],
@@ -91,14 +91,15 @@ async def claim(
 
 
 async def isolate(conn: Connection, saga_id: UUID, epoch: int) -> bool:
-    """Note that a suspect runs in the quarantine; False if its lease is lost."""
+    """Record that a suspect runs in the quarantine; False if its lease is lost."""
     return await conn.first(queries()["isolate"], {"id": saga_id, "epoch": epoch}) is not None
 
 
 class Beat(NamedTuple):
-    """What came of extending leases: `standing` have their epoch still, and so many losses; `extended`, their lease.
+    """The result of extending leases.
 
-    It `is_partial` if rows were locked by somebody; `at` is the database's time, if anything stands.
+    `standing`: the losses of the sagas that still have their epoch. `extended`: those whose leases were extended.
+    `is_partial`: some rows were locked. `at`: the database's time, None if no saga has its epoch.
     """
 
     standing: Mapping[UUID, int]
@@ -108,7 +109,7 @@ class Beat(NamedTuple):
 
 
 async def heartbeat(conn: Connection, leases: Mapping[UUID, int], *, lease_s: float, now: datetime | None) -> Beat:
-    """Extend leases given as epochs by saga, but for those whose rows are locked."""
+    """Extend leases, given as epochs by saga; locked rows are skipped."""
     rows = await conn.fetch(
         queries()["heartbeat"],
         {"ids": list(leases), "epochs": list(leases.values()), "lease_s": lease_s, "now": now},
@@ -122,21 +123,21 @@ async def heartbeat(conn: Connection, leases: Mapping[UUID, int], *, lease_s: fl
 
 
 async def release(conn: Connection, leases: Mapping[UUID, int], owner: str, *, now: datetime | None) -> int:
-    """Give leases of a replica back, given as epochs by saga; return how many it still held."""
+    """Release leases of a replica, given as epochs by saga; return how many it still held."""
     return await conn.affect(
         queries()["release"], {"ids": list(leases), "epochs": list(leases.values()), "owner": owner, "now": now}
     )
 
 
 class Loss(NamedTuple):
-    """A lease that ran out while its holder lived: its epoch, and the losses of its saga before it."""
+    """A lease that expired while its holder lived: its epoch, and the losses of its saga before it."""
 
     epoch: int
     takeovers: int
 
 
 async def excuse(conn: Connection, losses: Mapping[UUID, Loss]) -> int:
-    """Take back what the next claims have counted against sagas whose holder was only cut off; return of how many."""
+    """Take back the losses that claims have counted for sagas whose holder was only cut off; return how many."""
     return await conn.affect(
         queries()["excuse"],
         {
@@ -148,9 +149,9 @@ async def excuse(conn: Connection, losses: Mapping[UUID, Loss]) -> int:
 
 
 async def lock(conn: Connection, saga_id: UUID, *, now: datetime | None) -> Saga | None:
-    """Hold one saga until the transaction ends; `claimed_at` is the present moment.
+    """Lock one saga until the transaction ends; `claimed_at` is the current time.
 
-    What cannot be read of it is named, and left out.
+    Columns that are unreadable are empty, and listed in `illegible`.
     """
     row = await conn.first(queries()["lock_saga"], {"id": saga_id, "now": now})
     if row is None:
@@ -164,7 +165,7 @@ async def lock(conn: Connection, saga_id: UUID, *, now: datetime | None) -> Saga
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A change of state from outside: a new epoch, and where the saga stands then."""
+    """The new state of a saga after an operation from outside; the epoch changes too."""
 
     phase: Phase
     run_state: RunState
@@ -194,14 +195,14 @@ async def operate(conn: Connection, saga_id: UUID, operation: Operation, *, at: 
 
 
 class Earlier(NamedTuple):
-    """A saga that was started before: with which input, as JSON text, and its status word."""
+    """A saga that exists already: its input as JSON text, and its status word."""
 
     input: str
     status: str
 
 
 async def started_with(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, Earlier]:
-    """Read the inputs that sagas were started with, and how they stand."""
+    """Read the inputs and the status words of sagas."""
     if not saga_ids:
         return {}
     rows = await conn.fetch(reads()["started_with"], {"saga_ids": list(saga_ids)})
@@ -209,7 +210,7 @@ async def started_with(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUI
 
 
 async def end_leases(conn: Connection, owner: str, *, lease_s: float, now: datetime | None) -> None:
-    """End the leases of up to `lease_s` seconds of an owner that is no more; their next claims count them as lost."""
+    """End the leases, of up to `lease_s` seconds, of an owner that has died; their next claims count them as losses."""
     await conn.fetch(queries()["end_leases"], {"owner": owner, "lease_s": lease_s, "now": now})
 
 

@@ -14,7 +14,7 @@ from services.orchestrator.engine.store.queries import queries, reads
 
 
 async def expire(conn: Connection, expired: Sequence[tuple[UUID, str]], *, now: datetime | None) -> None:
-    """Close open signals whose deadline has passed; the flush has made sure that none was settled meanwhile."""
+    """Close open signals whose deadline has passed; the flush has checked that none was settled in the meantime."""
     if not expired:
         return
     await conn.fetch(
@@ -24,9 +24,9 @@ async def expire(conn: Connection, expired: Sequence[tuple[UUID, str]], *, now: 
 
 
 class Settled(NamedTuple):
-    """When a signal was settled, and how its saga's row stands since: its epoch, and how many signals it has.
+    """When a signal was settled, and the epoch and the signal count of its saga's row since then.
 
-    `is_due`: it waits to be claimed. Otherwise somebody holds it, or an operator has stopped it.
+    `is_due`: the saga waits, and is due for a claim now. Otherwise it is leased, or an operator has stopped it.
     """
 
     at: datetime
@@ -38,7 +38,7 @@ class Settled(NamedTuple):
 async def settle_open(
     conn: Connection, proposed: Sequence[Signal], *, now: datetime | None
 ) -> dict[tuple[UUID, str], Settled]:
-    """Settle those of many signals that are open and whose sagas go forward; return these."""
+    """Settle signals if they are open and their sagas go forward; return those that were settled."""
     if not proposed:
         return {}
     rows = await conn.fetch(queries()["settle"], _proposals(proposed, now))
@@ -48,7 +48,7 @@ async def settle_open(
 
 
 async def settle_held(conn: Connection, proposed: Signal, *, now: datetime | None) -> datetime:
-    """Settle a signal, open or never opened, of a saga that goes forward; under `lock_saga`. Return when that was."""
+    """Settle a signal, open or without a row, of a saga that goes forward; under `lock_saga`. Return the time."""
     (row,) = await conn.fetch(queries()["settle"], _proposals([proposed], now))
     at: datetime = row["at"]
     return at
@@ -75,7 +75,7 @@ def _proposals(proposed: Sequence[Signal], now: datetime | None) -> dict[str, An
 
 
 class Addressee(NamedTuple):
-    """A saga whose signal somebody wants to settle, as it stands without a lock: what it is never changes."""
+    """The saga of a signal, read without a lock: workflow, version and key never change."""
 
     workflow: str
     version: int
@@ -88,7 +88,7 @@ Place = tuple[UUID, str]
 
 
 async def look_up(conn: Connection, places: Collection[Place]) -> dict[Place, tuple[Addressee | None, Signal | None]]:
-    """Read many signals and what their sagas are."""
+    """Read many signals, and their sagas."""
     if not places:
         return {}
     rows = await conn.fetch(
@@ -107,7 +107,7 @@ async def look_up(conn: Connection, places: Collection[Place]) -> dict[Place, tu
 
 
 async def news_of(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, tuple[int, list[Signal]]]:
-    """Read how many signals of each saga have been settled, as its row counts them, and these signals."""
+    """Read the settled signals of each saga, and how many there are by the count of its row."""
     if not saga_ids:
         return {}
     news: dict[UUID, tuple[int, list[Signal]]] = {}

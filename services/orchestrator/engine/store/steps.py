@@ -1,4 +1,4 @@
-"""The step log, which flushes write: reading it, and what an operator changes."""
+"""The step log: reading it, and the changes of operators; all other writes are in flushes."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -31,7 +31,7 @@ async def states_of(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, 
 
 
 async def insert(conn: Connection, saga_id: UUID, record: LogRecord) -> None:
-    """Write one record by hand; under `lock_saga`."""
+    """Insert one record for an operator; under `lock_saga`."""
     await conn.fetch(
         queries()["insert_step"],
         {
@@ -50,14 +50,14 @@ async def insert(conn: Connection, saga_id: UUID, record: LogRecord) -> None:
 
 
 async def correct(conn: Connection, saga_id: UUID, position: str, output: str) -> bool:
-    """Give a step that was skipped another output; under `lock_saga`. Say whether there is one."""
+    """Replace the output of a skipped step; under `lock_saga`. False if there is no such record."""
     return bool(
         await conn.affect(queries()["correct_step"], {"saga_id": saga_id, "position": position, "output": output})
     )
 
 
 async def drop(conn: Connection, saga_id: UUID, positions: Collection[str]) -> None:
-    """Take records out of a log that is run anew; under `lock_saga`."""
+    """Delete records for a restart; under `lock_saga`."""
     await conn.fetch(queries()["drop_steps"], {"saga_id": saga_id, "positions": list(positions)})
 
 

@@ -1,4 +1,4 @@
-"""What the engine does to sagas on behalf of those that have called them: cancelling them when these are undone."""
+"""Cancelling called sagas when the sagas that have called them are undone."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -17,24 +17,24 @@ from services.orchestrator.engine.store import views
 UNDOING = "the saga that has called it is being undone"
 
 
-class Calling:
-    """Cancels called sagas by the operation that people cancel with, so that nothing is special about it."""
+class CalledSagas:
+    """Cancels called sagas by the same operation that people cancel sagas with."""
 
     def __init__(self, database: Database, clock: Clock, hooks: EngineHooks, on_due: Callable[[], None]) -> None:
-        """Take where sagas are, and whom to tell when one has become due."""
+        """Take the database, and a function to call when a saga has become due."""
         self._database = database
         self._steering = Steering(database, clock, hooks)
         self._on_due = on_due
 
-    async def stop(self, called_id: UUID, caller_id: UUID) -> Called | None:
-        """Cancel a saga that `caller_id` has started, if it still may be; say how it stands, None if there is none."""
+    async def cancel(self, called_id: UUID, caller_id: UUID) -> Called | None:
+        """Cancel a saga if `caller_id` has started it and it may still be cancelled; return its state, if it exists."""
         row = await self._read(called_id)
         if row is None or row.parent_id != caller_id or row.phase is not Phase.FORWARD or row.no_return:
             return _called(row, caller_id)
         try:
             await self._steering.cancel(str(called_id), OperationRequest(f"saga {caller_id}", UNDOING))
         except (CannotCancel, UnknownSaga):
-            pass  # it has gone on meanwhile: how far, its row says
+            pass  # it has moved on in the meantime: its row says how far
         else:
             self._on_due()
         return _called(await self._read(called_id), caller_id)

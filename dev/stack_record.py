@@ -1,4 +1,4 @@
-"""What a running stack tells the other tools: a file with its pid, its addresses, databases and secrets."""
+"""What a running stack writes down for the other tools: its pid, addresses, databases and secrets, in one file."""
 
 import json
 from contextlib import suppress

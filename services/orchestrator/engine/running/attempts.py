@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from services.chassis.clock import Clock
 from services.chassis.errors import OrderSagaError, RemoteError, RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.postgres.errors import is_barred
+from services.chassis.postgres.errors import is_misconfigured
 from services.chassis.postgres.texts import without_unstorable
 from services.orchestrator.engine.authoring.step import Step
 from services.orchestrator.engine.hooks import EngineHooks
@@ -20,24 +20,24 @@ from services.orchestrator.engine.model.records import ErrorInfo, Saga
 
 MESSAGE_LENGTH_MAX = 2_000
 REASON_LENGTH_MAX = 200
-NOT_THE_CODES: Final = (KeyboardInterrupt, GeneratorExit)
-"""What comes over a code from outside: somebody ends the process, or nobody waits for the code any more."""
+NOT_OF_THE_CODE: Final = (KeyboardInterrupt, GeneratorExit)
+"""Raised in the author's code from outside: the process is ended, or nobody waits for the code any more."""
 
 
 class Verdict(StrEnum):
-    """What an attempt tells about the effect."""
+    """What is known about the effect of an attempt."""
 
     OK = "ok"
     REFUSED = "refused"
-    """Definitely not done, and it will not be."""
+    """Definitely not done, and a retry would not help."""
     UNKNOWN = "unknown"
     """It may have been done."""
     TIMEOUT = "timeout"
     """As UNKNOWN, because no answer came in time."""
     MISCONFIGURED = "misconfigured"
-    """Not done, because we may not or cannot ask: a person has to mend that."""
+    """Not done: access or address are wrong, which an operator has to mend."""
     ROLLED_BACK = "rolled-back"
-    """Not done: a transaction, of which nothing was committed."""
+    """Not done: the transaction was rolled back."""
 
 
 OK: Final = Verdict.OK
@@ -45,7 +45,7 @@ OK: Final = Verdict.OK
 
 
 class CancelledWithin(Exception):
-    """Something that the attempt waited for was cancelled, and not the attempt itself."""
+    """The attempt has awaited something that was cancelled; the attempt itself was not."""
 
     def __init__(self) -> None:
         """Say so in words, as the cancellation itself has none."""
@@ -81,9 +81,9 @@ class Attempted:
         return error_info(self.error)
 
     def reason(self) -> ErrorInfo | None:
-        """Return what logs may hold of the error: a code, and words of ours.
+        """Return what may be logged of the error: a code, and a message if it is our own.
 
-        Those of a target, of an author and of a library may name anything: there a class or a status has to do.
+        Messages of targets, authors and libraries may hold secrets; for those only a class or a status is logged.
         """
         error = self.error
         if error is None:
@@ -96,7 +96,7 @@ class Attempted:
 
 
 def error_info(error: BaseException | None) -> ErrorInfo:
-    """Return an exception as a value: its code, and its text without what text columns refuse."""
+    """Return an exception as a value: its code, and its message without characters that Postgres cannot store."""
     code = str(getattr(error, "code", "") or type(error).__name__)
     try:
         message = str(error)
@@ -132,7 +132,7 @@ class Caller:
     ) -> Attempted:
         """Make attempt `number` of the step or undo at `position`, within `timeout_s` seconds.
 
-        What fails has not been done if whoever asks `rolls_back`.
+        `rolls_back`: the caller rolls back a failed attempt, so that its effect is known to be absent.
         """
         started = self._clock.monotonic()
         saga_id = str(saga.id)
@@ -149,12 +149,12 @@ class Caller:
 
 
 def rolled_back(error: Exception | None) -> Verdict:
-    """Return what a transaction's failure means: a table or a right that is missing is for a person to mend."""
-    return Verdict.MISCONFIGURED if is_barred(error) else Verdict.ROLLED_BACK
+    """Return the verdict on a failed transaction: MISCONFIGURED if a table or a grant is missing."""
+    return Verdict.MISCONFIGURED if is_misconfigured(error) else Verdict.ROLLED_BACK
 
 
 def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Attempted | Awaitable[Any]:
-    """Begin an attempt; return its outcome if it waits for nothing, and so needs no limit, or else the rest of it."""
+    """Begin an attempt; return its outcome if it ends without waiting, and otherwise the rest of it to await."""
     try:
         work = call(step)
         if type(work) is not CoroutineType:
@@ -169,7 +169,7 @@ def _begin(call: Callable[[Step[Any]], Awaitable[Any]], step: Step[Any]) -> Atte
         return _failed_within(CancelledWithin(), cancelled)
     except Exception as error:  # noqa: BLE001 - whatever a step raises says something about its outcome
         return _failed(error)
-    except NOT_THE_CODES:
+    except NOT_OF_THE_CODE:
         raise
     except BaseException as raised:  # noqa: BLE001 - so does this
         return _failed_within(RaisedWithin(raised), raised)
@@ -190,7 +190,7 @@ async def _finish(work: Awaitable[Any], timeout_s: float) -> Attempted:
         if limit.expired() and isinstance(error, TimeoutError):
             return Attempted(verdict=Verdict.TIMEOUT, error=TimeoutError(f"no answer within {timeout_s:g} s"))
         return _failed(error)
-    except NOT_THE_CODES:
+    except NOT_OF_THE_CODE:
         raise
     except BaseException as raised:  # noqa: BLE001 - as above
         return _failed_within(RaisedWithin(raised), raised)

@@ -1,4 +1,4 @@
-"""A transaction that workflow code asks for: answered from the log, by what a restart has kept, or by running it."""
+"""A request of workflow code for a transaction: answered from the log, from what a restart kept, or by running it."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ from services.orchestrator.engine.model.commands import RunTransaction
 from services.orchestrator.engine.model.errors import ArgumentsChanged
 from services.orchestrator.engine.model.records import Kind
 from services.orchestrator.engine.model.retry import RetryPolicy
-from services.orchestrator.engine.running.asked_steps import result_of, undo_of
 from services.orchestrator.engine.running.log import RunLog
+from services.orchestrator.engine.running.step_records import result_of, undo_of
 from services.orchestrator.engine.running.undo_rows import is_registered
 
 
-class AskedTransaction(NamedTuple):
-    """What the code has asked for, at the next position of its line."""
+class TransactionRequest(NamedTuple):
+    """The arguments of `ctx.transaction`."""
 
     name: str
     fn: Callable[..., Awaitable[Any]]
@@ -28,7 +28,7 @@ class AskedTransaction(NamedTuple):
     timeout_s: float
 
     async def answer(self, log: RunLog, definition: WorkflowDefinition, codec: Codec) -> Any:
-        """Return the recorded result, or raise the recorded error; if nothing is recorded let it be run."""
+        """Return the recorded result, or raise the recorded error; if there is no record, have the executor run it."""
         position = log.next_position()
         record = log.take(position, Kind.TRANSACTION, self.name)
         signature = signature_of(self.fn)

@@ -1,4 +1,4 @@
-"""What steps and transactions have in common when workflow code asks for them."""
+"""What the records and the undos of steps and of transactions have in common."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

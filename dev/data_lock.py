@@ -1,10 +1,10 @@
-"""Who has the data directory of a stack: the stack itself, or one tool at a time while none runs."""
+"""The lock on the data directory of a stack: held by the stack itself, or by one tool at a time while none runs."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dev import ports, record
+from dev import ports, stack_record
 from dev.layout import Layout
 
 
@@ -26,8 +26,8 @@ def only_one(layout: Layout) -> Iterator[None]:
 
 def _who(layout: Layout) -> str:
     try:
-        record.read(layout)
-    except record.NotRunningError:
+        stack_record.read(layout)
+    except stack_record.NotRunningError:
         return (
             f"{layout.data} is in use: a stack starts or stops there, or another tool looks into it\n"
             "    wait until that is done, and try again"

@@ -1,4 +1,4 @@
-"""The headers of our answers that a caller acts on, as the OpenAPI documents tell of them."""
+"""The response headers that callers act on, and their descriptions in the OpenAPI documents."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -17,28 +17,28 @@ _WHY: Final[Mapping[str, str]] = {
     idempotency.REPLAYED: "`true`: the first answer to this idempotency key, again.",
     "WWW-Authenticate": "What credentials are asked for.",
 }
-_OF_STATUS: Final[Mapping[str, str]] = {
+_BY_STATUS: Final[Mapping[str, str]] = {
     "303": LOCATION,
     "401": "WWW-Authenticate",
     "429": _RETRY_AFTER,
     "503": _RETRY_AFTER,
 }
 _STORED: Final = frozenset({"200", "201", "202", "204", "404", "409", "410", "422"})
-"""What is stored under an idempotency key, and given again: successes and final refusals."""
+"""The statuses of answers that are stored under an idempotency key: successes and final refusals."""
 
 
 def with_header(name: str) -> dict[str, Any]:
-    """Return what a route's `responses=` say of a status whose answer has this header."""
+    """Return the entry for a route's `responses=` of a status whose answers have this header."""
     return {"headers": {name: {"$ref": f"#/components/headers/{name}"}}}
 
 
 def components() -> dict[str, Any]:
-    """Return the descriptions that responses refer to."""
+    """Return the header components that the responses of operations refer to."""
     return {name: {"description": why, "schema": {"type": "string"}} for name, why in _WHY.items()}
 
 
-def tell(operation: Mapping[str, Any]) -> None:
-    """Add to an operation's responses the headers that follow from their status, and from its idempotency key."""
+def describe(operation: Mapping[str, Any]) -> None:
+    """Add the headers to the responses of an operation that follow from their status and its idempotency key."""
     keyed = any(one["name"].lower() == "idempotency-key" for one in operation.get("parameters", ()))
     for status, response in operation["responses"].items():
         headers = response.setdefault("headers", {})
@@ -48,8 +48,8 @@ def tell(operation: Mapping[str, Any]) -> None:
 
 def _names(status: str, *, keyed: bool) -> Iterator[str]:
     yield REQUEST_ID
-    if status in _OF_STATUS:
-        yield _OF_STATUS[status]
+    if status in _BY_STATUS:
+        yield _BY_STATUS[status]
     if keyed and status in _STORED:
         yield idempotency.REPLAYED
     if keyed and status == "409":

@@ -1,56 +1,12 @@
-"""The catalogue and its stock: what is on hand, what open orders hold, and what was sold."""
+"""Reservations: the stock that one attempt at an order holds, until it is sold or given back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 
 from services.chassis.postgres.connection import Connection
-from services.session.domain.cart import Product
-from services.session.domain.errors import (
-    CurrencyFixed,
-    ReservationMismatch,
-    StockHeld,
-    StockSold,
-)
+from services.session.domain.errors import ReservationMismatch, StockSold
 from services.session.domain.stock import HELD, REFUSED, RELEASED, SOLD, Hold, shortage
 from services.session.store.queries import queries
-
-
-async def catalog(conn: Connection, *, behind: str, limit: int) -> tuple[Sequence[Product], str | None]:
-    """Return products by sku, from behind one on (empty: from the first), and the sku to go on from."""
-    rows = await conn.fetch(queries()["read_catalog"], {"behind": behind, "limit": limit + 1})
-    products = [Product(**dict(row)) for row in rows[:limit]]
-    return products, products[-1].sku if len(rows) > limit else None
-
-
-async def put_product(conn: Connection, product: Product, *, on_hand: int) -> Product:
-    """Create a product or change it, and set what is on hand; `product.available` is ignored."""
-    created = await insert_product(conn, product, on_hand=on_hand)
-    held = 0
-    if not created:
-        (row,) = await conn.fetch(queries()["lock_product"], {"sku": product.sku})
-        held = row["held"]
-        if row["currency"] != product.currency:
-            raise CurrencyFixed
-        if on_hand < held:
-            raise StockHeld(f"Open orders hold {held} pieces; the stock cannot be less.")
-        values = {"name": product.name, "price_minor": product.price_minor, "on_hand": on_hand}
-        await conn.fetch(queries()["change_product"], {"sku": product.sku, **values})
-    return Product(product.sku, product.name, product.price_minor, product.currency, on_hand - held)
-
-
-async def insert_product(conn: Connection, product: Product, *, on_hand: int) -> bool:
-    """Create a product unless there is one of this sku; True if it was created."""
-    created = await conn.first(
-        queries()["insert_product"],
-        {
-            "sku": product.sku,
-            "name": product.name,
-            "price_minor": product.price_minor,
-            "currency": product.currency,
-            "on_hand": on_hand,
-        },
-    )
-    return created is not None
 
 
 async def reserve(
@@ -58,8 +14,8 @@ async def reserve(
 ) -> Hold:
     """Hold stock for an attempt, all or nothing; `wanted` is sorted by sku.
 
-    What is not there leaves a tombstone (`refused`): the caller commits it before it refuses. A repeat gets the
-    reservation as it stands, be it a tombstone.
+    If there is not enough stock, it returns a tombstone (`refused`), which the caller must commit before it refuses the
+    request. A repeat gets the reservation that exists, also if that is a tombstone.
     """
     if not await _insert(conn, order_id, attempt, HELD, now=now):
         return await _repeated(conn, order_id, attempt, wanted)
@@ -74,7 +30,7 @@ async def reserve(
 
 
 async def release(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> None:
-    """Give back what an attempt holds, once; an attempt that never reserved gets a tombstone."""
+    """Give back what an attempt holds, once; an attempt that has never reserved gets a tombstone. StockSold."""
     if await _insert(conn, order_id, attempt, RELEASED, now=now):
         return
     hold = await lock(conn, order_id, attempt)
@@ -86,7 +42,7 @@ async def release(conn: Connection, order_id: str, attempt: int, *, now: datetim
 
 
 async def sell(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
-    """Turn what an attempt holds into a sale, once; False if it holds nothing, and nothing is taken."""
+    """Turn the reservation of an attempt into a sale, once; False if it holds nothing."""
     hold = await lock(conn, order_id, attempt)
     if hold is None or hold.status in {RELEASED, REFUSED}:
         return False
@@ -102,11 +58,11 @@ async def lock(conn: Connection, order_id: str, attempt: int) -> Hold | None:
 
 
 async def leave_tombstone(conn: Connection, order_id: str, attempt: int, *, now: datetime | None) -> bool:
-    """Leave a tombstone for an attempt that is over, so that it never reserves; False if it has reserved."""
+    """Forbid an attempt that is over to reserve; False if it has reserved already."""
     return await _insert(conn, order_id, attempt, RELEASED, now=now)
 
 
-async def items(conn: Connection, order_id: str, attempt: int) -> dict[str, int]:
+async def _items(conn: Connection, order_id: str, attempt: int) -> dict[str, int]:
     """Return the pieces per sku of an attempt's reservation, sorted by sku."""
     rows = await conn.fetch(queries()["read_items"], {"order_id": order_id, "attempt": attempt})
     return {row["sku"]: row["quantity"] for row in rows}
@@ -118,17 +74,17 @@ async def _insert(conn: Connection, order_id: str, attempt: int, status: str, *,
 
 
 async def _repeated(conn: Connection, order_id: str, attempt: int, wanted: Mapping[str, int]) -> Hold:
-    """Return the reservation that exists, whatever became of it; refuse if it holds something else."""
+    """Return the reservation that exists; ReservationMismatch if it holds other items."""
     hold = await lock(conn, order_id, attempt)
     if hold is None:
         return Hold(order_id, attempt, RELEASED)
-    if hold.status in {HELD, SOLD} and await items(conn, order_id, attempt) != wanted:
+    if hold.status in {HELD, SOLD} and await _items(conn, order_id, attempt) != wanted:
         raise ReservationMismatch
     return hold
 
 
 async def _settle(conn: Connection, hold: Hold, status: str, *, now: datetime | None) -> None:
-    """End a reservation; what it holds goes back, or is sold."""
+    """End a reservation: give back what it holds, or sell it."""
     this_attempt = {"order_id": hold.order_id, "attempt": hold.attempt}
     if hold.status == HELD:
         await conn.fetch(queries()["lock_held_products"], this_attempt)

@@ -1,4 +1,4 @@
-"""Say something to the person at the terminal, in colour where there is one."""
+"""Printing to the terminal, in colour if it has colours."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "b
 
 
 def coloured() -> bool:
-    """NO_COLOR and FORCE_COLOR decide, else whether anybody looks."""
+    """Whether to print in colour: NO_COLOR and FORCE_COLOR decide, otherwise whether stdout is a terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
@@ -22,7 +22,7 @@ def paint(text: str, *styles: str) -> str:
 
 
 def say(text: str = "", *, to: TextIO | None = None) -> None:
-    """Print it; a reader that has gone away, or knows no such signs, is no reason to stop what we do."""
+    """Print a line; a closed pipe, or an encoding without these characters, is no error."""
     reader = to or sys.stdout
     known = text.encode(reader.encoding or "utf-8", "replace").decode(reader.encoding or "utf-8")
     with suppress(BrokenPipeError):
