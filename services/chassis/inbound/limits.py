@@ -21,7 +21,7 @@ BURST_S: Final = 10.0
 """A budget holds what it gains in this time."""
 NAMES_MAX: Final = 20_000
 WAITING_SHARE: Final = 4
-"""One in so many of the requests being answered may be one that waits."""
+"""One in so many of the requests being answered may be one that waits, and one in so many one that arrives slowly."""
 FORWARDED_FOR: Final = "X-Forwarded-For"
 _UNKNOWN: Final = "unknown"
 _FORWARDS_MAX: Final = 20
@@ -96,7 +96,10 @@ class Places:
 
 
 class Limits:
-    """The limits of one process of a service: `requests` being answered, and those `waiting` for something."""
+    """The limits of one process of a service.
+
+    `requests` are those being answered; of them some may be `waiting` for something, and some `arriving` slowly.
+    """
 
     def __init__(
         self,
@@ -117,8 +120,9 @@ class Limits:
         self._users = Budgets(per_s=user_per_s, burst=user_per_s * BURST_S, clock=clock)
         self._proxies = tuple(proxies)
         self.requests = Places(in_progress_max, "Too many requests are being answered; come back in a moment.")
-        waiting_max = max(1, in_progress_max // WAITING_SHARE)
-        self.waiting = Places(waiting_max, "Too many requests wait already; ask without waiting, or come back.")
+        share = max(1, in_progress_max // WAITING_SHARE)
+        self.waiting = Places(share, "Too many requests wait already; ask without waiting, or come back.")
+        self.arriving = Places(share, "Too many requests arrive slowly already; send yours faster, or come back.")
 
     def check_address(self, address: str) -> None:
         """Refuse who has proved nothing too often."""
