@@ -19,6 +19,8 @@ HEADER_BYTES_MAX: Final = 32_768
 HEADERS_MAX: Final = 100
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked by machines that go by the address, not by the name, and often."""
+NOTHING_LEFT: Final = "nothing_left"
+"""In a request's state: its address has nothing left, so that it has to prove where it comes from."""
 _CREDENTIALS: Final = ("authorization", "webhook-signature")
 """Who shows one of these is let through to have it checked."""
 
@@ -52,8 +54,12 @@ class Gate:
         self._check_host(headers)
         address = self.limits.address_of(scope, headers)
         scope.setdefault("state", {})["address"] = address
-        if not any(name in headers for name in _CREDENTIALS):
+        try:
             self.limits.check_address(address)
+        except errors.TooManyRequests:
+            if not any(name in headers for name in _CREDENTIALS):
+                raise
+            scope["state"][NOTHING_LEFT] = True
         with self.limits.requests.held():
             try:
                 yield

@@ -99,6 +99,22 @@ async def test_an_address_pays_for_requests_that_prove_nothing(clock: ManualCloc
         assert (await http.get("/lines/a")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "shown", [{"Authorization": "Bearer guess"}, {"Authorization": "x"}, {"webhook-signature": "x"}]
+)
+async def test_made_up_credentials_are_no_way_past_a_budget(clock: ManualClock, shown: dict[str, str]) -> None:
+    """At a route for everybody nobody looks at them, and so they must not let anybody in; those that hold do."""
+    async with asking(clock, address_requests_per_s=1) as http:
+        for _ in range(10):
+            assert (await http.get("/lines/a", headers=shown)).status_code == 200
+        check_problem(await http.get("/lines/a", headers=shown), 429, "too-many-requests")
+        check_problem(await http.post("/lines", json={}, headers=shown), 429, "too-many-requests")
+        for proven in (bearer(clock), service(clock)):
+            assert (await http.get("/lines/a", headers=proven)).status_code == 200
+        clock.advance(2)
+        assert (await http.get("/lines/a", headers=shown)).status_code == 200
+
+
 async def test_a_wrong_token_counts_against_its_address(clock: ManualClock) -> None:
     """Guesses are 401 until there were too many, then 429."""
     async with asking(clock, address_requests_per_s=1) as http:
