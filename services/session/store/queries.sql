@@ -20,8 +20,7 @@
 --   erasure          cart, orders (sorted by id), outbox key
 --   resealing        attempts, by order and attempt, each by itself and only while its address is the one that was read
 --
--- Order rows are locked `for no key update`, so that the foreign key of a history line never waits for
--- them (a cancel's answer would otherwise close a circle with cancel, by 6 -> 3).
+-- Order rows are locked `for no key update`: no foreign key of a history line waits for them, as that of a cancel's answer would (6 -> 3).
 
 -- name: lock_cart
 select version from carts where user_id = :user_id for no key update
@@ -56,17 +55,18 @@ update carts set version = :version where user_id = :user_id
 select user_id, attempt, status from orders where order_id = :order_id
 
 -- name: read_attempt
-select lines, address, token_hash, key_hash, executed_at
-from attempts
+select lines, address, token_hash, key_hash, executed_at from attempts
 where order_id = :order_id and attempt = :attempt
 
 -- name: orders_of
--- Reads a user's orders, newest first, as their present attempts stand.
-select orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.lines, attempts.total_minor,
-       attempts.currency, attempts.address, attempts.payment, attempts.shipment
+-- Reads a user's orders, newest first, as their present attempts stand; without its lines what stands behind so many of them.
+select orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.total_minor, attempts.currency,
+       attempts.address, attempts.payment, attempts.shipment,
+       case when sum(jsonb_array_length(lines)) over newer - jsonb_array_length(lines) < :lines_max then lines end as lines
 from orders
 join attempts on attempts.order_id = orders.order_id and attempts.attempt = orders.attempt
 where orders.user_id = :user_id and {conditions}
+window newer as (order by orders.placed_at desc, orders.order_id desc rows unbounded preceding)
 order by orders.placed_at desc, orders.order_id desc
 limit :limit
 
