@@ -41,7 +41,7 @@ class Gate:
     def __init__(self, limits: Limits, *, hosts: Collection[str] | None, secure: bool) -> None:
         """Take the `hosts` that requests may be addressed to (None: any), and whether we are reached by TLS alone."""
         self.limits = limits
-        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self._hosts = None if hosts is None else frozenset(host.lower().strip("[]") for host in hosts)
         self._headers = _ALWAYS | ({"Strict-Transport-Security": _HSTS} if secure else {})
 
     @contextmanager
@@ -90,6 +90,6 @@ def _check_sizes(scope: Scope) -> None:
 
 
 def _hostname(host: str) -> str:
-    """Return the name of a Host header, without its port."""
+    """Return the name of a Host header, without its port; an address of IPv6 without its brackets."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    return name.lower().rstrip(".")
+    return name[1:-1].lower() if name.startswith("[") and name.endswith("]") else name.lower().rstrip(".")

@@ -6,6 +6,7 @@ and signed webhooks are never slowed by their address's other traffic; password 
 
 import ipaddress
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ WAITING_SHARE: Final = 4
 """One in so many of the requests being answered may be one that waits, and one in so many one that arrives slowly."""
 FORWARDED_FOR: Final = "X-Forwarded-For"
 _UNKNOWN: Final = "unknown"
+_WITH_PORT: Final = re.compile(r"\[([^\]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
 _FORWARDS_MAX: Final = 20
 _A_MINUTE_S: Final = 60.0
 _A_DAY_S: Final = 86_400.0
@@ -180,8 +182,10 @@ def is_vouched(scope: Scope) -> bool:
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address; some proxies add its port, and brackets to one of IPv6."""
+    with_port = _WITH_PORT.fullmatch(text)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else text)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
