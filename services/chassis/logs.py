@@ -46,11 +46,12 @@ def configure(*, service: str, level: str = "info", format: LogFormat = "json") 
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
         if format == "json"
         else [
+            _without_control,
             structlog.dev.ConsoleRenderer(
                 timestamp_key="ts",
                 colors=sys.stdout.isatty(),
                 exception_formatter=structlog.dev.plain_traceback,  # others show local variables
-            )
+            ),
         ]
     )
     structlog.configure(
@@ -146,6 +147,15 @@ def _with_service(service: str) -> Processor:
 
 def _without_colours(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event.pop("color_message", None)  # uvicorn's: the same again, for a terminal
+    return event
+
+
+def _without_control(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Spell out what a terminal would obey: colours, the removal of lines, a new one that passes for ours."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            spelled = (char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+            event[name] = "".join(spelled)
     return event
 
 

@@ -11,13 +11,14 @@ from services.chassis.logs import get_logger
 from services.chassis.postgres.database import Database
 from services.chassis.security.sealing import Sealer
 from services.orchestrator.codec import PydanticCodec
-from services.orchestrator.engine import NewSaga, Registry, Signal, TerminalError, WorkflowContext
+from services.orchestrator.engine import EngineSettings, NewSaga, Registry, Signal, TerminalError, WorkflowContext
 from services.orchestrator.engine.model.errors import Divergence
 from services.orchestrator.engine.model.first_lease import leased_from_start
 from services.orchestrator.engine.model.records import ErrorInfo, Kind, LogRecord, SignalKind, SignalStatus
 from services.orchestrator.engine.model.replay import Replay
 from services.orchestrator.engine.running.driver import Driver
 from services.orchestrator.engine.running.journal import Journal
+from services.orchestrator.engine.running.limited_codec import LimitedCodec
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.store import signals, steps, views
 from services.orchestrator.settings import OrchestratorSettings
@@ -84,7 +85,7 @@ def replay(recorded: RecordedLog, clock: ManualClock) -> tuple[str | None, list[
         clock,
     )
     log.learn(len(recorded.signals), map(_signal, recorded.signals))
-    journal = Journal(log, definition, codec=codec, clients=None)
+    journal = Journal(log, definition, codec=LimitedCodec(codec, EngineSettings().payload_limit), clients=None)
     context = WorkflowContext(
         journal, saga_id=saga["id"], key=saga["key"], subject=saga["subject"], log=get_logger("workflow.replayed")
     )

@@ -34,6 +34,8 @@ from services.chassis.security.tokens import (
 
 _LEEWAY_S: Final = 5
 _MAX_TOKEN_CHARS: Final = 8_192
+_ONCE: Final = ("Authorization", ACTING_USER)
+"""Of two, a proxy may have looked at the other one."""
 _VERIFIED_S: Final = 60.0
 _VERIFIED_MAX: Final = 1_000
 _GUARDS: set[Callable[..., object]] = set()
@@ -96,7 +98,7 @@ class Authenticator:
         if verified is None:
             try:
                 verified = await self._verify(token)
-            except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
                 raise Unauthenticated("The token is not accepted.") from None
             self._verified[token] = verified
         if not verified.holds_at(self._clock.now().timestamp()):
@@ -189,12 +191,14 @@ async def current_principal(request: Request, credentials: HTTPAuthorizationCred
     chassis = request.app.state.chassis
     authenticator: Authenticator = chassis.authenticator
     limits: Limits = chassis.limits
+    if any(len(request.headers.getlist(name)) > 1 for name in _ONCE):
+        raise Malformed(f"{' and '.join(_ONCE)} are given once, or not at all.")
     if credentials is None:
         raise Unauthenticated
     try:
         principal = await authenticator.principal(credentials.credentials, request.headers.get(ACTING_USER))
     except Unauthenticated:
-        limits.check_address(getattr(request.state, "address", ""))
+        check_address(request)
         raise
     vouch(request.scope)
     request.state.principal = principal
@@ -204,6 +208,20 @@ async def current_principal(request: Request, credentials: HTTPAuthorizationCred
     if user_id is not None:
         logs.bind(user_id=user_id)
     return principal
+
+
+def check_address(request: Request) -> None:
+    """Refuse what proves nothing from an address that has nothing left."""
+    limits: Limits = request.app.state.chassis.limits
+    limits.check_address(getattr(request.state, "address", ""))
+
+
+async def require_proof(request: Request) -> None:
+    """Refuse a request from an address that has nothing left, unless it comes with a token that holds."""
+    try:
+        await current_principal(request, await bearer(request))
+    except Unauthenticated:
+        check_address(request)
 
 
 def authenticated(*any_of_scopes: str) -> Callable[..., Awaitable[Principal]]:

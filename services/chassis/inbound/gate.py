@@ -18,6 +18,8 @@ HEADER_BYTES_MAX: Final = 32_768
 HEADERS_MAX: Final = 100
 PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 """Polled by machines, often, and under the address of the host instead of its name."""
+NOTHING_LEFT: Final = "nothing_left"
+"""A mark in the state of a request whose address has spent its budget: it has to prove where it comes from."""
 _CREDENTIALS: Final = ("authorization", "webhook-signature")
 """A request with one of these headers is let through, so that its credentials are checked."""
 
@@ -38,7 +40,7 @@ class Gate:
     def __init__(self, limits: Limits, *, hosts: Collection[str] | None, secure: bool) -> None:
         """Take the `hosts` that requests may be addressed to (None: any), and whether we are reached by TLS alone."""
         self.limits = limits
-        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self._hosts = None if hosts is None else frozenset(host.lower().strip("[]") for host in hosts)
         self._headers = _ALWAYS | ({"Strict-Transport-Security": _HSTS} if secure else {})
 
     @contextmanager
@@ -51,8 +53,12 @@ class Gate:
         self._check_host(headers)
         address = self.limits.address_of(scope, headers)
         scope.setdefault("state", {})["address"] = address
-        if not any(name in headers for name in _CREDENTIALS):
+        try:
             self.limits.check_address(address)
+        except errors.TooManyRequests:
+            if not any(name in headers for name in _CREDENTIALS):
+                raise
+            scope["state"][NOTHING_LEFT] = True
         with self.limits.requests.held():
             try:
                 yield
@@ -83,6 +89,6 @@ def _check_sizes(scope: Scope) -> None:
 
 
 def _hostname(host: str) -> str:
-    """Return the name of a Host header, without its port."""
+    """Return the name of a Host header, without its port; an address of IPv6 without its brackets."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
-    return name.lower().rstrip(".")
+    return name[1:-1].lower() if name.startswith("[") and name.endswith("]") else name.lower().rstrip(".")

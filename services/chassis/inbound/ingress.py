@@ -19,6 +19,8 @@ from services.chassis.inbound.gate import PROBES, Gate
 from services.chassis.metrics import Metrics
 from services.chassis.tracing import REQUEST_ID
 
+PROMPT_S: Final = 0.5
+"""Until then a body may take its time; whoever takes longer needs a place among those that arrive slowly."""
 _REQUEST_ID_FORM: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _METHODS: Final = _SAFE_METHODS | {"POST", "PUT", "PATCH", "DELETE"}
@@ -123,15 +125,25 @@ class Ingress:
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:19]) > self.max_body_bytes:
             raise errors.TooLarge(f"The body is larger than {self.max_body_bytes} bytes.")
+        chunks: list[bytes] = []
         try:
-            async with asyncio.timeout(self.body_timeout_s):
-                return await self._receive(receive)
+            async with asyncio.timeout(min(PROMPT_S, self.body_timeout_s)):
+                return await self._receive(receive, chunks)
+        except TimeoutError:
+            return await self._receive_slowly(receive, chunks)
+
+    async def _receive_slowly(self, receive: Receive, chunks: list[bytes]) -> bytes:
+        """Wait for the rest of a body in one of few places: whoever sends heads alone must not hold all."""
+        try:
+            with self.gate.limits.arriving.held():
+                async with asyncio.timeout(self.body_timeout_s - PROMPT_S):
+                    return await self._receive(receive, chunks)
         except TimeoutError:
             raise errors.RequestTimedOut from None
 
-    async def _receive(self, receive: Receive) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
+    async def _receive(self, receive: Receive, chunks: list[bytes]) -> bytes:
+        """Add to what has arrived already, until it is all."""
+        size = sum(map(len, chunks))
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":

@@ -6,6 +6,7 @@ webhooks are never slowed down by other traffic from their address, but somebody
 
 import ipaddress
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +22,10 @@ BURST_S: Final = 10.0
 """A budget holds what it gains in this time."""
 NAMES_MAX: Final = 20_000
 WAITING_SHARE: Final = 4
-"""One in so many of the requests being answered may be one that waits."""
+"""One in so many of the requests being answered may be one that waits, and one in so many one that arrives slowly."""
 FORWARDED_FOR: Final = "X-Forwarded-For"
 _UNKNOWN: Final = "unknown"
+_WITH_PORT: Final = re.compile(r"\[([^\]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}", re.ASCII)
 _FORWARDS_MAX: Final = 20
 _A_MINUTE_S: Final = 60.0
 _A_DAY_S: Final = 86_400.0
@@ -96,7 +98,10 @@ class Places:
 
 
 class Limits:
-    """The limits of one process of a service: `requests` being answered, and those `waiting` for something."""
+    """The limits of one process of a service.
+
+    `requests` are those being answered; of them some may be `waiting` for something, and some `arriving` slowly.
+    """
 
     def __init__(
         self,
@@ -117,8 +122,9 @@ class Limits:
         self._users = Budgets(per_s=user_per_s, burst=user_per_s * BURST_S, clock=clock)
         self._proxies = tuple(proxies)
         self.requests = Places(in_progress_max, "Too many requests are being answered; come back in a moment.")
-        waiting_max = max(1, in_progress_max // WAITING_SHARE)
-        self.waiting = Places(waiting_max, "Too many requests wait already; ask without waiting, or come back.")
+        share = max(1, in_progress_max // WAITING_SHARE)
+        self.waiting = Places(share, "Too many requests wait already; ask without waiting, or come back.")
+        self.arriving = Places(share, "Too many requests arrive slowly already; send yours faster, or come back.")
 
     def check_address(self, address: str) -> None:
         """Refuse an address with too many requests that proved no identity."""
@@ -176,8 +182,10 @@ def is_vouched(scope: Scope) -> bool:
 
 
 def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Read an address; some proxies add its port, and brackets to one of IPv6."""
+    with_port = _WITH_PORT.fullmatch(text)
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(with_port[1] or with_port[2] if with_port else text)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

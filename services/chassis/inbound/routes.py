@@ -5,6 +5,8 @@ by a link takes any query, because mail programs and portals add parameters to l
 
 At a guarded route the caller is authenticated before a JSON body is parsed: parsing a large body takes time that all
 requests share.
+At other routes, a request from an address whose budget is spent must prove who sends it, or is refused; a webhook does
+so by its signature.
 """
 
 import copy
@@ -22,10 +24,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.chassis.errors import Fault, Invalid, UnsupportedMedia
 from services.chassis.inbound import strict_json
-from services.chassis.inbound.auth import bearer, current_principal, is_guarded
+from services.chassis.inbound.auth import bearer, current_principal, is_guarded, require_proof
+from services.chassis.inbound.gate import NOTHING_LEFT
 
 _Endpoint = TypeVar("_Endpoint", bound=Callable[..., object])
 _OPENED_BY_LINK: set[Callable[..., object]] = set()
+_SIGNED: set[Callable[..., object]] = set()
 
 
 def opened_by_link(endpoint: _Endpoint) -> _Endpoint:
@@ -34,24 +38,40 @@ def opened_by_link(endpoint: _Endpoint) -> _Endpoint:
     return endpoint
 
 
+def signed(endpoint: _Endpoint) -> _Endpoint:
+    """Mark the endpoint of a webhook: it checks a signature over the raw bytes, and only then are they read by it."""
+    _SIGNED.add(endpoint)
+    return endpoint
+
+
 def strict(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
     """Return routes like these that refuse bad JSON, and a query with a parameter that they do not take, or take once.
 
     These themselves belong to their module, and may serve other apps.
     """
-    return [
-        _strict(route) if isinstance(route, APIRoute) and route.endpoint not in _OPENED_BY_LINK else route
-        for route in routes
-    ]
+    return [_strict(route) if isinstance(route, APIRoute) else route for route in routes]
 
 
 def _strict(route: APIRoute) -> APIRoute:
     strict_one = copy.copy(route)
-    guarded = is_guarded(route.dependant)
+    if route.endpoint in _OPENED_BY_LINK:
+        strict_one.app = _proving(route.app)
+        return strict_one
+    guarded, is_signed = is_guarded(route.dependant), route.endpoint in _SIGNED
     takes_body = route.body_field is not None or "requestBody" in (route.openapi_extra or {})
-    reading = _reading(route.app, guarded=guarded, takes_body=takes_body)
-    strict_one.app = _knowing(reading, _query_names(route.dependant))
+    reading = _reading(route.app, guarded=guarded, takes_body=takes_body, unread=is_signed)
+    knowing = _knowing(reading, _query_names(route.dependant))
+    strict_one.app = knowing if guarded or is_signed else _proving(knowing)
     return strict_one
+
+
+def _proving(app: ASGIApp) -> ASGIApp:
+    async def proving(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["state"].get(NOTHING_LEFT):
+            await require_proof(Request(scope))
+        await app(scope, receive, send)
+
+    return proving
 
 
 def _query_names(taker: Dependant) -> frozenset[str]:
@@ -80,7 +100,7 @@ def _knowing(app: ASGIApp, names: frozenset[str]) -> ASGIApp:
     return knowing
 
 
-def _reading(app: ASGIApp, *, guarded: bool, takes_body: bool) -> ASGIApp:
+def _reading(app: ASGIApp, *, guarded: bool, takes_body: bool, unread: bool) -> ASGIApp:
     async def reading(scope: Scope, receive: Receive, send: Send) -> None:
         body: bytes = scope["state"]["body"]
         request = Request(scope)
@@ -89,7 +109,8 @@ def _reading(app: ASGIApp, *, guarded: bool, takes_body: bool) -> ASGIApp:
                 await current_principal(request, await bearer(request))
             if takes_body and strict_json.is_encoded(request.headers.get("content-encoding")):
                 raise UnsupportedMedia("The request body must come as it is, without a Content-Encoding.")
-            strict_json.loads(body)
+            if not unread:
+                strict_json.loads(body)
         await app(scope, receive, send)
 
     return reading

@@ -1,4 +1,9 @@
-"""Sign-in of administrators: by password, then by a signed cookie with a CSRF token bound to it."""
+"""Sign-in of administrators: by password, then by a signed cookie with a CSRF token bound to it.
+
+A second cookie stays for longer, and lets nobody in: in a browser that has it, wrong passwords are counted apart from
+all others. So nobody who guesses, from the same address or for the same name, locks out an administrator who has signed
+in there before (a "device cookie", as OWASP calls it).
+"""
 
 import asyncio
 import hmac
@@ -19,7 +24,9 @@ from services.chassis.security.signed_tokens import read_token, sign_token
 
 _SESSION = b"sign-in\x00"
 _CSRF = b"csrf\x00"
+_BROWSER = b"browser\x00"
 _LIFE = timedelta(hours=8)
+_BROWSER_LIFE = timedelta(days=180)
 _AT_ONCE = 2
 _IN_LINE = 8
 _UNPRINTABLE_BELOW = 0x21
@@ -48,26 +55,34 @@ class SignIn:
         self._wrong_by_address = Budgets(per_s=1 / 6, burst=10, clock=clock)
         # Wider: whoever guesses from many addresses must not lock the administrator out.
         self._wrong_by_user = Budgets(per_s=1, burst=100, clock=clock)
+        self._wrong_by_browser = Budgets(per_s=1 / 6, burst=10, clock=clock)
         self.secure = secure
         self.cookie_name = "__Host-order_saga_admin" if secure else "order_saga_admin"
         self.life_s = int(_LIFE.total_seconds())
+        self.browser_cookie_name = "__Host-order_saga_browser" if secure else "order_saga_browser"
+        self.browser_life_s = int(_BROWSER_LIFE.total_seconds())
 
-    async def knows(self, user: str, password: str, *, address: str = "") -> bool:
+    async def knows(self, user: str, password: str, *, address: str = "", browser: str | None = None) -> bool:
         """Whether this is an administrator's password; takes as long for a user who does not exist.
 
-        TooManyRequests for an address, or a user, with too many wrong ones.
+        TooManyRequests for an address, or a user, with too many wrong ones; for the cookie of a `browser` in which this
+        user has signed in before, if there were too many in there.
         """
-        wait_s = max(self._wrong_by_address.wait_s(address), self._wrong_by_user.wait_s(user))
+        known = self._known_browser(browser, user)
+        budgets = [(self._wrong_by_address, address), (self._wrong_by_user, user)]
+        if known is not None:
+            budgets = [(self._wrong_by_browser, known)]
+        wait_s = max(budget.wait_s(name) for budget, name in budgets)
         if wait_s > 0:
             raise TooManyRequests("Too many wrong passwords; try again later.", retry_after_s=wait_s)
-        if await self._checked(user, password):
+        if await self._checked(user, password, in_line_max=_IN_LINE if known is None else 2 * _IN_LINE):
             return True
-        self._wrong_by_address.spend(address)
-        self._wrong_by_user.spend(user)
+        for budget, name in budgets:
+            budget.spend(name)
         return False
 
-    async def _checked(self, user: str, password: str) -> bool:
-        if self._in_line >= _IN_LINE:
+    async def _checked(self, user: str, password: str, *, in_line_max: int) -> bool:
+        if self._in_line >= in_line_max:
             # A check is slow on purpose: a crowd of guesses must not take the whole process.
             raise TooManyRequests("Too many sign-ins at once; try again in a moment.", retry_after_s=1)
         self._in_line += 1
@@ -99,6 +114,20 @@ class SignIn:
         said = json.loads(payload)
         fresh = self._clock.now() < datetime.fromtimestamp(said["until"], UTC)
         return SignedIn(said["user"], said["nonce"]) if fresh and said["user"] in self._admins else None
+
+    def browser_cookie(self, user: str) -> str:
+        """The value of the cookie by which a browser is known, in which this user has just signed in."""
+        until = (self._clock.now() + _BROWSER_LIFE).timestamp()
+        payload = json.dumps({"user": user, "until": until, "browser": ids.new_secret(16)}).encode()
+        return sign_token(self._secrets, _BROWSER + payload)
+
+    def _known_browser(self, cookie: str | None, user: str) -> str | None:
+        payload = self._payload_of(cookie, _BROWSER)
+        if payload is None:
+            return None
+        said = json.loads(payload)
+        fresh = self._clock.now() < datetime.fromtimestamp(said["until"], UTC)
+        return str(said["browser"]) if fresh and said["user"] == user else None
 
     def csrf(self, signed_in: SignedIn) -> str:
         """The token that a form of this sign-in carries."""

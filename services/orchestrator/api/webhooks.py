@@ -12,8 +12,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis.errors import RequestError, Unauthenticated, UnsupportedMedia
+from services.chassis.inbound import strict_json
+from services.chassis.inbound.auth import check_address
 from services.chassis.inbound.limits import vouch
 from services.chassis.inbound.problems import problem_responses
+from services.chassis.inbound.routes import signed
 from services.chassis.logs import get_logger
 from services.chassis.security import signing
 from services.contracts.base import Identifier
@@ -148,6 +151,7 @@ _EXAMPLES = {
         },
     },
 )
+@signed
 async def payments(request: Request, wired: Wired) -> Response:
     """Verify the raw bytes, then read them, then settle what they are about."""
     try:
@@ -163,8 +167,13 @@ async def _take(request: Request, wired: Resources) -> str:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMedia
     body = await request.body()
-    webhook_id = signing.verify(wired.webhook_secrets, request.headers, body, wired.clock.now())
+    try:
+        webhook_id = signing.verify(wired.webhook_secrets, request.headers, body, wired.clock.now())
+    except Unauthenticated:
+        check_address(request)
+        raise
     vouch(request.scope)
+    strict_json.loads(body)
     event = read_json(_EVENT, body, tag=_TAG)
     if isinstance(event, PaymentReturned):
         await _record(wired, webhook_id, event, event.data.payment_id, outcome="recorded")

@@ -69,11 +69,11 @@ class Engine:
         self._hooks = hooks
         self._end_waiters = EndWaiters()
         self._committer = Committer(database, clock, hooks, settings, on_applied=self._applied)
-        codec = LimitedCodec(codec, settings.payload_limit)
+        limited = LimitedCodec(codec, settings.payload_limit)
         for definition in registry:
-            require_payloads(definition, codec)
+            require_payloads(definition, limited)
         self._turns = turns_of(
-            self._tools_of(codec, clients, settings),
+            self._tools_of(limited, clients, settings),
             registry=registry,
             clients=clients,
             transactions_database=transactions_database or database,
@@ -86,7 +86,7 @@ class Engine:
         self._end_poller = EndPoller(database=database, clock=clock, end_waiters=self._end_waiters, settings=settings)
         self.operations = Operations(
             registry=registry,
-            codec=codec,
+            codec=limited,
             database=operations_database or database,
             clock=clock,
             hooks=hooks,
@@ -152,7 +152,7 @@ class Engine:
                     break
         await self._end_poller.look(self._end_waiters.waited_for())
 
-    def _tools_of(self, codec: Codec, clients: Any, settings: EngineSettings) -> Tools:
+    def _tools_of(self, codec: LimitedCodec, clients: Any, settings: EngineSettings) -> Tools:
         return Tools(
             committer=self._committer,
             caller=Caller(clients, self._clock, self._hooks, get_logger("engine.step")),

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from typing import Final
 
 from services.chassis.errors import NotFound
 from services.chassis.postgres.connection import Connection, Row
@@ -33,11 +34,17 @@ from services.session.store import addresses
 from services.session.store.checkouts import lines_of
 from services.session.store.queries import queries
 
+LINES_OF_A_PAGE: Final = 1_000
+"""After so many lines a page ends, whatever its limit: as many as one order may have. To write down those of many
+such orders would take seconds, in which nobody else is answered.
+"""
+
 
 async def find(conn: Connection, user_id: str, order_id: str, *, sealer: Sealer) -> Order:
     """Return an order of this user; another user's is as unknown as one that does not exist."""
     rows = await conn.fetch(
-        queries().narrowed("orders_of", "of_this_id"), {"user_id": user_id, "order_id": order_id, "limit": 1}
+        queries().narrowed("orders_of", "of_this_id"),
+        {"user_id": user_id, "order_id": order_id, "limit": 1, "lines_max": LINES_OF_A_PAGE},
     )
     found = await _complete(conn, rows, sealer)
     if not found:
@@ -48,14 +55,19 @@ async def find(conn: Connection, user_id: str, order_id: str, *, sealer: Sealer)
 async def page(
     conn: Connection, user_id: str, *, status: str | None, after: Position | None, limit: int, sealer: Sealer
 ) -> tuple[Sequence[Order], Position | None]:
-    """Return a page of a user's orders, newest first, and the position after which the next page begins, if any."""
+    """Return a page of a user's orders, newest first, and the position after which the next page begins, if any.
+
+    It has `limit` orders, or as many as have `LINES_OF_A_PAGE` lines together; one at least.
+    """
     wanted = queries().narrowed(
         "orders_of", None if status is None else "of_status", None if after is None else "placed_before"
     )
     place = {} if after is None else asdict(after)
-    rows = await conn.fetch(wanted, {"user_id": user_id, "status": status, "limit": limit + 1, **place})
-    items = await _complete(conn, rows[:limit], sealer)
-    more = len(rows) > limit
+    bounds = {"limit": limit + 1, "lines_max": LINES_OF_A_PAGE}
+    rows = await conn.fetch(wanted, {"user_id": user_id, "status": status, **bounds, **place})
+    shown = [row for row in rows[:limit] if row["lines"] is not None]
+    items = await _complete(conn, shown, sealer)
+    more = len(rows) > len(shown)
     return items, Position(items[-1].placed_at, items[-1].order_id) if more else None
 
 

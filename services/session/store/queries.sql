@@ -1,13 +1,12 @@
 -- The statements that an order costs, and every statement of the session store that takes a lock.
 --
 -- Lock order (each transaction takes a subset, in this order):
---   1. the idempotency key                 (chassis; never waited for)
---   2. the cart of the user                one writer per user
+--   1. the idempotency key, never waited for (chassis)
+--   2. the cart of the user, which has one writer
 --   3. the order
 --   4. the reservation of one attempt
 --   5. products, sorted by sku
---   6. outbox keys, sorted                 (chassis, at the end of the transaction)
---
+--   6. outbox keys, sorted, at the end of the transaction (chassis)
 --   basket change    cart
 --   checkout         cart, order, outbox key
 --   executed         cart, order, reservation
@@ -20,8 +19,8 @@
 --   erasure          cart, orders (sorted by id), outbox key
 --   resealing        attempts, one row per transaction, and only if the address is still the one that was read
 --
--- Order rows are locked `for no key update`, so that the foreign key check of a history entry never waits for
--- them. Otherwise a cancel's answer, which holds 6 and would wait for 3, could deadlock with a cancel.
+-- Order rows are locked `for no key update`: the foreign key check of a history entry never waits for them, else a cancel's
+-- answer, which holds 6 and would wait for 3, could deadlock with a cancel.
 
 -- name: lock_cart
 select version from carts where user_id = :user_id for no key update
@@ -56,17 +55,18 @@ update carts set version = :version where user_id = :user_id
 select user_id, attempt, status from orders where order_id = :order_id
 
 -- name: read_attempt
-select lines, address, token_hash, key_hash, executed_at
-from attempts
+select lines, address, token_hash, key_hash, executed_at from attempts
 where order_id = :order_id and attempt = :attempt
 
 -- name: orders_of
--- Reads a user's orders, newest first, each with its current attempt.
-select orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.lines, attempts.total_minor,
-       attempts.currency, attempts.address, attempts.payment, attempts.shipment
+-- Reads a user's orders, newest first, each with its current attempt; without its lines behind so many of them.
+select orders.order_id, orders.user_id, orders.attempt, orders.status, orders.placed_at, attempts.total_minor, attempts.currency,
+       attempts.address, attempts.payment, attempts.shipment,
+       case when sum(jsonb_array_length(lines)) over newer - jsonb_array_length(lines) < :lines_max then lines end as lines
 from orders
 join attempts on attempts.order_id = orders.order_id and attempts.attempt = orders.attempt
 where orders.user_id = :user_id and {conditions}
+window newer as (order by orders.placed_at desc, orders.order_id desc rows unbounded preceding)
 order by orders.placed_at desc, orders.order_id desc
 limit :limit
 

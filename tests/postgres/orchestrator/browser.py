@@ -30,8 +30,7 @@ class Browser:
         if sent_from is not None:
             headers["origin"] = sent_from
         answer = await self.system.call("POST", "orchestrator", path, data=fields, headers=headers)
-        cookie = answer.headers.get("set-cookie", "")
-        if cookie:
+        for cookie in answer.headers.get_list("set-cookie"):
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies[name] = value
         self.system.http.cookies.clear()

@@ -168,22 +168,6 @@ async def test_a_program_that_sends_a_form_is_answered_by_a_problem(system: Syst
         assert "WWW-Authenticate" in unknown.headers
 
 
-async def test_too_many_wrong_passwords_are_a_page_that_says_when_to_come_back(system: System) -> None:
-    """429 with Retry-After as for programs; the form keeps the name and where one was going."""
-    browser = Browser(system)
-    for _ in range(10):
-        assert (await browser.sign_in(password="wrong")).status_code == 401
-    refused = await browser.sign_in(then="/approvals/abc")
-    assert refused.status_code == 429
-    assert int(refused.headers["retry-after"]) > 0
-    assert refused.headers["content-type"].startswith("text/html")
-    for shown in ("Too many wrong passwords", "Try again in 6 seconds", f'value="{USER}"', 'value="/approvals/abc"'):
-        assert shown in refused.text, shown
-    assert PASSWORD not in refused.text
-    system.clock.advance(int(refused.headers["retry-after"]))
-    assert (await browser.sign_in()).status_code == 303
-
-
 async def test_a_sign_in_from_elsewhere_is_a_page_with_the_form(system: System) -> None:
     """The form of the page works; what the stranger has sent is not in it."""
     browser = Browser(system)

@@ -126,6 +126,19 @@ async def test_signed_nonsense_is_refused_politely(system: System) -> None:
         assert "exploded" not in answer.text
 
 
+async def test_nothing_is_read_before_its_signature_holds(system: System) -> None:
+    """What nobody has signed is 401 whatever it is, so that nobody makes us read it; and 429 if there was too much."""
+    limits = system.switchboard.apps["orchestrator"].state.chassis.limits
+    for raw, _ in NONSENSE:
+        answer = await system.deliver({}, raw=raw, webhook_signature="v1,AAAA")
+        assert answer.status_code == 401, raw[:80]
+    while not limits._addresses.wait_s("127.0.0.1"):
+        limits.charge_address("127.0.0.1")
+    answer = await system.deliver({}, raw=b"{", webhook_signature="v1,AAAA")
+    assert (answer.status_code, answer.json()["code"]) == (429, "too-many-requests")
+    assert (await system.deliver(succeeded(await unpaid(system)))).status_code == 200
+
+
 async def test_an_event_of_another_shape_is_422(system: System) -> None:
     """Strings are no numbers, unknown fields are refused, and the problem says where."""
     payment = await unpaid(system)

@@ -5,6 +5,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
+from services.session.store import orders
 from tests.postgres.session.shop import Shop, check_refused
 from tests.support.clock import ManualClock
 
@@ -37,6 +38,24 @@ async def test_pages_cover_every_order_once(shop: Shop, clock: ManualClock) -> N
             if cursor is None:
                 break
         assert seen == expected, limit
+
+
+async def test_a_page_ends_after_so_many_lines(shop: Shop, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large orders make short pages, of one order at least: nobody waits while two hundred of them are written down."""
+    await shop.add("alice", "mug")
+    expected = await many(shop, clock, 5)  # of two lines each
+    for most, sizes in ((1, [1, 1, 1, 1, 1]), (2, [1, 1, 1, 1, 1]), (3, [2, 2, 1]), (4, [2, 2, 1]), (10, [5])):
+        monkeypatch.setattr(orders, "LINES_OF_A_PAGE", most)
+        pages: list[list[str]] = []
+        after: dict[str, str] = {}
+        while not pages or after:
+            page = (await shop.orders("alice", **after)).json()
+            pages.append([order["order_id"] for order in page["items"]])
+            assert all(len(order["items"]) == 2 for order in page["items"])
+            after = {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+        assert [order_id for page in pages for order_id in page] == expected
+        assert [len(page) for page in pages] == sizes, most
+    assert len((await shop.order("alice", expected[0]))["items"]) == 2
 
 
 async def test_a_page_is_stable_while_orders_come_in(shop: Shop, clock: ManualClock) -> None:

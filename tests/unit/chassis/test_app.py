@@ -28,6 +28,17 @@ async def test_no_or_bad_credentials_are_401(client: httpx.AsyncClient, header: 
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+@pytest.mark.parametrize("name", ["Authorization", "X-Acting-User"])
+async def test_who_calls_is_said_once(client: httpx.AsyncClient, clock: ManualClock, name: str) -> None:
+    """Of two tokens, or two acting users, none is taken: a proxy may have looked at the other one."""
+    tokens = ServiceTokens(secret=SERVICES, issuer="orchestrator", clock=clock)
+    said = {**bearer(tokens.mint("session")), "X-Acting-User": "alice"}
+    assert (await client.get("/admin", headers=said)).status_code == 200
+    for more in (said[name], "Bearer guess"):
+        for both in ([*said.items(), (name, more)], [(name, more), *said.items()]):
+            check_problem(await client.get("/admin", headers=both), 400, "malformed")
+
+
 async def test_roles_and_ownership(client: httpx.AsyncClient, clock: ManualClock) -> None:
     """The wrong role is 403; another customer's things do not exist for me: 404."""
     alice = bearer(mint_user_token(USERS, sub="alice", scope="customer", clock=clock))

@@ -67,6 +67,12 @@ PROXY, CLIENT, FAKE = "10.0.0.1", "198.51.100.7", "203.0.113.9"
         (PROXY, [f"{FAKE}, {CLIENT}"], CLIENT),  # what the client has put before it is not believed
         (PROXY, [FAKE, CLIENT], CLIENT),
         (PROXY, [f"{CLIENT}, 10.0.0.2"], CLIENT),  # two proxies of ours
+        (PROXY, [f"{FAKE}, {CLIENT}:50123"], CLIENT),  # as some proxies write it
+        (PROXY, ["[2001:db8::1:2:3:4]:50123"], "2001:db8::/64"),
+        (PROXY, ["[2001:db8::1:2:3:4]"], "2001:db8::/64"),
+        (PROXY, [f"{FAKE}, {CLIENT}:x"], PROXY),
+        (PROXY, [f"{FAKE}, {CLIENT}:1:2"], PROXY),
+        ("fe80::1%eth0", [], "fe80::/64"),
         (PROXY, [f"{FAKE}, nonsense"], PROXY),
         (PROXY, [], PROXY),
         ("::ffff:198.51.100.7", [], CLIENT),
@@ -97,6 +103,22 @@ async def test_an_address_pays_for_requests_that_prove_nothing(clock: ManualCloc
         assert (await http.get("/healthz")).status_code == 200
         clock.advance(2)
         assert (await http.get("/lines/a")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "shown", [{"Authorization": "Bearer guess"}, {"Authorization": "x"}, {"webhook-signature": "x"}]
+)
+async def test_made_up_credentials_are_no_way_past_a_budget(clock: ManualClock, shown: dict[str, str]) -> None:
+    """At a route for everybody nobody looks at them, and so they must not let anybody in; those that hold do."""
+    async with asking(clock, address_requests_per_s=1) as http:
+        for _ in range(10):
+            assert (await http.get("/lines/a", headers=shown)).status_code == 200
+        check_problem(await http.get("/lines/a", headers=shown), 429, "too-many-requests")
+        check_problem(await http.post("/lines", json={}, headers=shown), 429, "too-many-requests")
+        for proven in (bearer(clock), service(clock)):
+            assert (await http.get("/lines/a", headers=proven)).status_code == 200
+        clock.advance(2)
+        assert (await http.get("/lines/a", headers=shown)).status_code == 200
 
 
 async def test_a_wrong_token_counts_against_its_address(clock: ManualClock) -> None:
@@ -153,12 +175,14 @@ async def test_another_host_name_is_refused_in_production(clock: ManualClock, ho
     good = "a-secret-of-our-own-that-is-long-enough-"
     values: dict[str, Any] = {"env": "production", "auth_jwt_secret": good + "1", "service_token_secret": good + "2"}
     values["encryption_keys"] = good + "3"
-    async with asking(clock, **values, trusted_hosts="shop.example", session_url="http://session:8001") as http:
+    values |= {"session_url": "http://session:8001", "shipping_url": "http://[2001:db8::2]:8002"}
+    async with asking(clock, **values, trusted_hosts="shop.example,[2001:db8::1]") as http:
         check_problem(await http.get("/lines/a", headers={"Host": host}), 400, "unknown-host")
         assert (await http.get("/healthz", headers={"Host": host})).status_code == 200
         doubled = [("Host", "shop.example"), ("Host", host)]
         check_problem(await http.get("/lines/a", headers=doubled), 400, "unknown-host")
-        for known in ("shop.example", "SHOP.example:443", "session:8001"):
+        addresses = ("[2001:db8::1]", "[2001:DB8::2]:8002")
+        for known in ("shop.example", "SHOP.example:443", "session:8001", *addresses):
             answer = await http.get("/lines/a", headers={"Host": known})
             assert answer.status_code == 200
             assert answer.headers["Strict-Transport-Security"].startswith("max-age=")

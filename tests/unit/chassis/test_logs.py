@@ -127,6 +127,18 @@ def test_a_traceback_tells_no_value(capsys: pytest.CaptureFixture[str], form: lo
     assert "tok_secret" not in logged
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_value_cannot_write_to_a_terminal(capsys: pytest.CaptureFixture[str], form: logs.LogFormat) -> None:
+    """Whatever somebody is called, it neither colours nor removes a line, nor begins one of its own."""
+    logs.configure(service="session", format=form)
+    name = "alicé\x1b[2K\x1b[31m\r\n\x9b1A\u202e\u2028order.paid"
+    logs.get_logger("test").info("order.placed", user_id=name)
+    logging.getLogger("library").warning("met %s", name)
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == 2
+    assert all(line.isprintable() for line in told.splitlines())
+
+
 def test_libraries_that_tell_too_much_are_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     """At the loudest level, no library tells headers or statements."""
     logs.configure(service="session", level="debug")

@@ -1,85 +1,26 @@
 """Connections over real sockets: what never becomes a request is cut off, and told why."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
 from services.chassis.inbound.lingering import LINGER_S
-from services.chassis.inbound.protocol import HEAD_BYTES_MAX, bounded
+from services.chassis.inbound.protocol import HEAD_BYTES_MAX
 from services.chassis.settings import ChassisSettings
-from services.chassis.tracing import REQUEST_ID
 from tests.support.clock import ManualClock
-from tests.unit.chassis.sample import new_app
+from tests.unit.chassis.served import HEAD_TIMEOUT_S, Served, problem, serving
 
-HEAD_TIMEOUT_S = 0.3
 BODY_TIMEOUT_S = 0.4
 CONNECTIONS = 3
 GET = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
-class Served:
-    """A service on a port of its own, in this process."""
-
-    def __init__(self, app: FastAPI) -> None:
-        config = uvicorn.Config(
-            app,
-            port=0,
-            http=bounded(head_timeout_s=HEAD_TIMEOUT_S, connections_max=CONNECTIONS),
-            lifespan="off",
-            log_config=None,
-        )
-        config.load()
-        self.server = uvicorn.Server(config)
-        self.port = 0
-
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    async def say(self, *parts: bytes, pause_s: float = 0) -> bytes:
-        """Send these parts and return everything that comes back until the connection is closed."""
-        reader, writer = await self.open()
-        try:
-            for part in parts:
-                writer.write(part)
-                await writer.drain()
-                await asyncio.sleep(pause_s)
-            return await asyncio.wait_for(reader.read(), 10)
-        except ConnectionError:
-            return b""
-        finally:
-            writer.close()
-
-    async def ended(self, *, within_s: float) -> None:
-        """Wait until no connection is left."""
-        async with asyncio.timeout(within_s):
-            while self.server.server_state.connections:
-                await asyncio.sleep(0.01)
-
-
 @pytest.fixture
 async def served(clock: ManualClock) -> AsyncIterator[Served]:
     settings = ChassisSettings(body_timeout_s=BODY_TIMEOUT_S, max_body_bytes=10_000)
-    served = Served(new_app(clock, settings))
-    server = served.server
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup()
-    served.port = server.servers[0].sockets[0].getsockname()[1]
-    yield served
-    await server.shutdown()
-
-
-def problem(answer: bytes) -> tuple[int, str]:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"application/problem+json" in head, answer
-    document = json.loads(body)
-    assert f"{REQUEST_ID}: {document['instance']}".lower() in head.decode().lower()
-    assert document["instance"].startswith("req_")
-    assert head.startswith(f"HTTP/1.1 {document['status']} ".encode())
-    return document["status"], document["code"]
+    async with serving(clock, settings, connections=CONNECTIONS) as served:
+        yield served
 
 
 async def test_requests_are_answered_one_after_another(served: Served) -> None:

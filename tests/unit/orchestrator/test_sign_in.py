@@ -1,5 +1,7 @@
 """Sign-in: passwords, cookies, CSRF tokens, and where a sign-in may lead."""
 
+from contextlib import suppress
+
 import pytest
 
 from services.chassis.errors import TooManyRequests
@@ -163,3 +165,30 @@ async def test_guesses_run_out(sign_in: SignIn, clock: ManualClock, monkeypatch:
     with pytest.raises(TooManyRequests):
         for number in range(90, 120):
             await sign_in.knows(USER, "guess", address=f"198.51.100.{number}")
+
+
+async def test_guesses_elsewhere_lock_nobody_out(
+    sign_in: SignIn, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has signed in in a browser before may go on there, whoever guesses for the name or from the address."""
+    monkeypatch.setattr(sign_in, "_matches", lambda user, password: (user, password) == (USER, PASSWORD))
+    browser = sign_in.browser_cookie(USER)
+    for number in range(120):
+        with suppress(TooManyRequests):
+            await sign_in.knows(USER, "guess", address="192.0.2.1" if number < 15 else f"198.51.100.{number}")
+    for other in (None, "", browser[:-1] + "A", sign_in.cookie(USER), sign_in.browser_cookie("eve")):
+        with pytest.raises(TooManyRequests):
+            await sign_in.knows(USER, PASSWORD, address="192.0.2.1", browser=other)
+    sign_in._in_line = 8  # a crowd of guesses under way
+    assert await sign_in.knows(USER, PASSWORD, address="192.0.2.1", browser=browser)
+    sign_in._in_line = 0
+    for _ in range(10):  # the cookie in other hands is worth no more guesses than an address
+        assert not await sign_in.knows(USER, "guess", address="192.0.2.9", browser=browser)
+    with pytest.raises(TooManyRequests):
+        await sign_in.knows(USER, PASSWORD, address="192.0.2.9", browser=browser)
+    assert sign_in.read(browser) is None
+    clock.advance(180 * 86_400)
+    for number in range(10):
+        assert not await sign_in.knows("nobody", "guess", address="192.0.2.9"), number
+    with pytest.raises(TooManyRequests):
+        await sign_in.knows(USER, PASSWORD, address="192.0.2.9", browser=browser)

@@ -98,7 +98,7 @@ async def sign_in(request: Request, wired: Wired) -> Response:
     try:
         wired.check_origin(request.headers)
         fields = read_form(body)
-        known = await _known(wired, fields, address=getattr(request.state, "address", ""))
+        known = await _known(wired, fields, request)
     except (Malformed, Forbidden, TooManyRequests) as refusal:
         if asks_for_json(request.headers):
             raise
@@ -111,15 +111,14 @@ async def sign_in(request: Request, wired: Wired) -> Response:
         return _form_page(target, status=401, told=_NOT_RIGHT, username=user)
     get_logger("orchestrator").info("sign_in.accepted", by=user)
     back = _away(target or _HOME)
-    back.set_cookie(
-        wired.sign_in.cookie_name,
-        wired.sign_in.cookie(user),
-        max_age=wired.sign_in.life_s,
-        path="/",
-        httponly=True,
-        samesite="lax",
-        secure=wired.sign_in.secure,
-    )
+    cookies = {
+        wired.sign_in.cookie_name: (wired.sign_in.cookie(user), wired.sign_in.life_s),
+        wired.sign_in.browser_cookie_name: (wired.sign_in.browser_cookie(user), wired.sign_in.browser_life_s),
+    }
+    for name, (value, life_s) in cookies.items():
+        back.set_cookie(
+            name, value, max_age=life_s, path="/", httponly=True, samesite="lax", secure=wired.sign_in.secure
+        )
     return back
 
 
@@ -153,11 +152,12 @@ async def sign_out(request: Request, wired: Wired) -> Response:
     return back
 
 
-async def _known(wired: Resources, fields: Mapping[str, str], *, address: str) -> bool:
+async def _known(wired: Resources, fields: Mapping[str, str], request: Request) -> bool:
     user, password = fields.get("username", ""), fields.get("password", "")
     if len(user) > _LONGEST_USER or len(password) > _LONGEST_PASSWORD:
         return False
-    return await wired.sign_in.knows(user, password, address=address)
+    browser = request.cookies.get(wired.sign_in.browser_cookie_name)
+    return await wired.sign_in.knows(user, password, address=getattr(request.state, "address", ""), browser=browser)
 
 
 def _page_at(target: str) -> str | None:

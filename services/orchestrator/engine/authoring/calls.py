@@ -6,7 +6,7 @@ from typing import Any
 
 from services.orchestrator.engine.authoring.definition import WorkflowDefinition, require_definition
 from services.orchestrator.engine.authoring.durations import checked_timeout
-from services.orchestrator.engine.authoring.names import checked_name, checked_text
+from services.orchestrator.engine.authoring.names import checked_indexed, checked_name
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.step import Step
 
@@ -34,5 +34,5 @@ class Calls:
         """
         require_definition("what is called", definition)
         checked_name("the key of a saga", key)
-        checked_text("the subject of a saga", subject or "")
+        checked_indexed("the subject of a saga", subject or "")
         return await self._recorder.call(definition, key, input, subject, checked_timeout(timeout), compensate)

@@ -14,7 +14,7 @@ from services.orchestrator.engine.authoring.durations import (
     checked_timeout,
 )
 from services.orchestrator.engine.authoring.found import Found
-from services.orchestrator.engine.authoring.names import checked_name, checked_text, name_of
+from services.orchestrator.engine.authoring.names import checked_indexed, checked_name, checked_text, name_of
 from services.orchestrator.engine.authoring.recorder import Recorder
 from services.orchestrator.engine.authoring.state import State
 from services.orchestrator.engine.authoring.step import Step
@@ -173,7 +173,7 @@ class WorkflowContext(Calls, Values):
         """Start another saga and do not wait for it; return its id. The same workflow and key start it once."""
         require_definition("what is started", definition)
         checked_name("the key of a saga", key)
-        checked_text("the subject of a saga", subject or "")
+        checked_indexed("the subject of a saga", subject or "")
         delay_s = checked_duration("delay=", delay).total_seconds()
         return self._recorder.start(definition, key, input, subject, delay_s)
 
@@ -195,11 +195,11 @@ class WorkflowContext(Calls, Values):
         A saga that the unchanged code has taken past this place gets False on every replay; one that is still before
         it, and every new one, gets True. Each place decides for itself, in a loop each turn. It takes no position.
         """
-        return self._recorder.patched(checked_name("a version marker", name))
+        return self._recorder.patched(_marker(name))
 
     def deprecate_patch(self, name: str) -> None:
         """Stand where `patched` stood once only changed code is left: passes a marker that is there, records none."""
-        self._recorder.deprecate_patch(checked_name("a version marker", name))
+        self._recorder.deprecate_patch(_marker(name))
 
 
 def _require_coroutines(what: str, branches: Iterable[object]) -> None:
@@ -209,6 +209,11 @@ def _require_coroutines(what: str, branches: Iterable[object]) -> None:
             raise TypeError(
                 f"{what} takes coroutines, as ctx.run(…) gives them, not a {type(branch).__name__}: {what}(*branches)"
             )
+
+
+def _marker(name: str) -> str:
+    """Return the name of a version marker, which is a part of the position of its record."""
+    return checked_indexed("a version marker", checked_name("a version marker", name))
 
 
 def _step_name(name: str | None, fn: Callable[..., Any]) -> str:

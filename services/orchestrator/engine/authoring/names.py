@@ -11,6 +11,9 @@ WORKFLOW_NAME_MAX: Final = 100
 """The longest name of a workflow that a request to start a saga may have."""
 VERSION_MAX: Final = 2**31 - 1
 """The largest version that a row can hold."""
+INDEXED_MAX: Final = 500
+"""How many characters a text has at most by which rows are found: of up to four bytes each, an index takes 2,700."""
+_MESSAGE_ID: Final = "[ -~]{1,255}"
 
 
 def checked_name(what: str, name: str) -> str:
@@ -27,6 +30,20 @@ def checked_text(what: str, text: str) -> str:
     if not storable(text):
         raise ValueError(f"{what} holds a NUL or half a surrogate pair, which cannot be stored: {text[:200]!r}")
     return text
+
+
+def checked_indexed(what: str, text: str) -> str:
+    """Return a text by which rows can be found; as `checked_text`, and ValueError for one that is too long for that."""
+    if len(checked_text(what, text)) > INDEXED_MAX:
+        raise ValueError(f"{what} has at most {INDEXED_MAX} characters, not {len(text)}: {text[:200]!r}…")
+    return text
+
+
+def checked_message_id(message_id: str) -> str:
+    """Return the id of a message; ValueError for one that is no idempotency key, as which its receiver gets it."""
+    if re.fullmatch(_MESSAGE_ID, checked_text("the id of a message", message_id), re.ASCII) is None:
+        raise ValueError(f"the id of a message is 1 to 255 printable ASCII characters, not {message_id[:200]!r}")
+    return message_id
 
 
 def name_of(fn: object) -> str:

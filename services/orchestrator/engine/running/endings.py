@@ -14,6 +14,7 @@ from services.orchestrator.engine.model.flush import NEWS, Flush
 from services.orchestrator.engine.model.records import Alarm, Attention, ErrorInfo
 from services.orchestrator.engine.model.states import DONE, ENDED, Outcome, RunState, status_word
 from services.orchestrator.engine.running.committer import Committer
+from services.orchestrator.engine.running.limited_codec import LimitedCodec
 from services.orchestrator.engine.running.messages import addressed
 from services.orchestrator.engine.running.pending import Pending
 
@@ -24,7 +25,7 @@ REFUSAL_LENGTH_MAX = 300
 class Endings:
     """Ends sagas, or makes them stuck; calls `on_transition`."""
 
-    def __init__(self, committer: Committer, codec: Codec, hooks: EngineHooks) -> None:
+    def __init__(self, committer: Committer, codec: LimitedCodec, hooks: EngineHooks) -> None:
         """Take where flushes go, and how payloads are read for `on_transition`."""
         self._committer = committer
         self._codec = codec
@@ -131,7 +132,8 @@ class Endings:
         )
         messages = definition.on_transition(transition)
         return tuple(
-            addressed(message, saga, f"{saga.id}:{transition.number}:{index}") for index, message in enumerate(messages)
+            addressed(message, saga, f"{saga.id}:{transition.number}:{index}", self._codec)
+            for index, message in enumerate(messages)
         )
 
 

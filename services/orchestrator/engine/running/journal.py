@@ -13,7 +13,6 @@ from services.orchestrator.engine.authoring.definition import WorkflowDefinition
 from services.orchestrator.engine.authoring.payloads import require_payload
 from services.orchestrator.engine.authoring.signature import signature_of
 from services.orchestrator.engine.model.calls import label_of
-from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.commands import RunStep, WaitSignal, WaitTimer
 from services.orchestrator.engine.model.errors import (
     Divergence,
@@ -33,6 +32,7 @@ from services.orchestrator.engine.model.records import (
 from services.orchestrator.engine.model.retry import RetryPolicy
 from services.orchestrator.engine.model.saga_ids import awakeable_id
 from services.orchestrator.engine.running import child_calls
+from services.orchestrator.engine.running.limited_codec import LimitedCodec
 from services.orchestrator.engine.running.log import RunLog
 from services.orchestrator.engine.running.messages import addressed
 from services.orchestrator.engine.running.starts import started_by
@@ -47,7 +47,7 @@ _VALUE_SHAPES: dict[str, Any] = {"now": datetime, "random": float, "uuid": UUID}
 class Journal:
     """Fulfils `Recorder` for one saga."""
 
-    def __init__(self, log: RunLog, definition: WorkflowDefinition, *, codec: Codec, clients: Any) -> None:
+    def __init__(self, log: RunLog, definition: WorkflowDefinition, *, codec: LimitedCodec, clients: Any) -> None:
         """Take the log to answer from and to record in."""
         self._log = log
         self._definition = definition
@@ -230,7 +230,7 @@ class Journal:
         position = self.next_position()
         if self.recorded(position, Kind.SEND, f"{message.service} {message.name}") is None:
             message_id = message.id or f"{self._log.saga.id}:{position}"
-            self._log.pending.messages.append(addressed(message, self._log.saga, message_id))
+            self._log.pending.messages.append(addressed(message, self._log.saga, message_id, self._codec))
             self._log.append(position, Kind.SEND, f"{message.service} {message.name}", _json(message_id))
 
     def no_return(self) -> None:

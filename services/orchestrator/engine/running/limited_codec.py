@@ -20,14 +20,15 @@ class LimitedCodec:
 
     def encode(self, value: object, shape: Any) -> str:
         """Write `value` as JSON text; PayloadError if it cannot be written or is too large."""
-        return self._bounded(self._codec.encode(value, shape))
+        return self.bounded(self._codec.encode(value, shape))
 
     def kept(self, value: object, shape: Any) -> tuple[str, Any]:
         """As `encode`, with what is read back."""
         text, read = self._codec.kept(value, shape)
-        return self._bounded(text), read
+        return self.bounded(text), read
 
-    def _bounded(self, text: str) -> str:
+    def bounded(self, text: str) -> str:
+        """Return text that is written already; PayloadError if it is too large."""
         if len(text) > self._limit or (not text.isascii() and len(text.encode()) > self._limit):
             raise PayloadError(f"the payload is larger than the limit of {self._limit} bytes")
         return text

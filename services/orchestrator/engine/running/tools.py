@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from services.chassis.clock import Clock
 from services.orchestrator.engine.hooks import EngineHooks
-from services.orchestrator.engine.model.codec import Codec
 from services.orchestrator.engine.model.settings import EngineSettings
 from services.orchestrator.engine.running.attempts import Caller
 from services.orchestrator.engine.running.committer import Committer
 from services.orchestrator.engine.running.endings import Endings
+from services.orchestrator.engine.running.limited_codec import LimitedCodec
 from services.orchestrator.engine.running.loader import Loader
 
 
@@ -20,7 +20,7 @@ class Tools:
     caller: Caller
     endings: Endings
     loader: Loader
-    codec: Codec
+    codec: LimitedCodec
     clock: Clock
     hooks: EngineHooks
     settings: EngineSettings
