@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -14,7 +15,7 @@ import uvloop
 
 from services.chassis import garbage
 from services.chassis.postgres.database import Database
-from tests.support import figures, leaks, rows, server, types
+from tests.support import figures, leaks, rows, server, time_limits, types
 from tests.support.bookings import CREATE, DROP, SCRIPT, Bookings
 from tests.support.clock import ManualClock
 from tests.support.events import leave_the_dead_unsaid
@@ -33,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
         figures.begin_run()
     if not hasattr(config, "workerinput") and server.RUN_VARIABLE not in os.environ:
         config.stash[RUN] = server.lead_run()
+
+
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    time_limits.start_timer(item, settings.timeout)
+    return True
 
 
 def pytest_collection_finish() -> None:
