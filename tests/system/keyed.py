@@ -10,6 +10,13 @@ from tests.support.system import ADDRESS, System
 _STICK = Statement.of(
     "update sagas set run_state = 'stuck', due_at = null, attention = :attention, calls = :calls where id = :id"
 )
+_BLOCK = Statement.of(
+    "insert into outbox_keys (key, last_seq, waiting_since, blocked_at) values ('order-9', 1, now(), now())"
+)
+_REFUSE = Statement.of(
+    "insert into outbox (id, key, seq, service, method, path, name, body, settled_by, created_at, dead_at, dead_code,"
+    " dead_detail) values ('msg-9', 'order-9', 1, 'nobody', 'POST', '/', 'thing', '{}', '{}', now(), now(), 'no', 'no')"
+)
 _ATTENTION = '{"reason": "divergence", "message": "the code has changed"}'
 _CALL = '[["99", "reserve_stock", 1, "2026-11-24T10:00:00Z", true, null, null]]'
 _ITEMS = [{"sku": "book", "quantity": 1}]
@@ -197,6 +204,19 @@ async def shipment_cancelled(system: System) -> Keyed:
     return Keyed("shipping", "/shipments/order-1/cancel", headers, _reasons(), effects)
 
 
+def freed(service: str, what: str, action: str) -> Callable[[System], Awaitable[Keyed]]:
+    """Return an operation on a dead letter, for two reasons."""
+
+    async def prepare(system: System) -> Keyed:
+        async with system.apps[service].state.database.begin() as conn:
+            await conn.fetch(_BLOCK)
+            await conn.fetch(_REFUSE)
+        effects = _counted(system, service, f"audit where action = '{action}'")
+        return Keyed(service, f"/dead-letters/msg-9/{what}", system.admin, _reasons(), effects)
+
+    return prepare
+
+
 def _reasons() -> tuple[Any, ...]:
     return tuple({"reason": reason} for reason in ("one", "two"))
 
@@ -231,6 +251,10 @@ KEYED: Mapping[str, Callable[[System], Awaitable[Keyed]]] = {
     "orchestrator /awakeables/{awakeable_id}/reject": settled("reject", "awakeable"),
     "orchestrator /approvals/{token}": decided,
     "orchestrator /users/{user_id}/erase": sagas_erased,
+    "orchestrator /dead-letters/{message_id}/retry": freed("orchestrator", "retry", "dead-letter.retried"),
+    "orchestrator /dead-letters/{message_id}/discard": freed("orchestrator", "discard", "dead-letter.discarded"),
+    "session /dead-letters/{message_id}/retry": freed("session", "retry", "dead-letter.retried"),
+    "session /dead-letters/{message_id}/discard": freed("session", "discard", "dead-letter.discarded"),
     "session /users/{user_id}/cart/items": line_added,
     "session /users/{user_id}/checkout": checked_out,
     "session /checkouts/{order_id}/executed": executed,
