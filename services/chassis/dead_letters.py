@@ -5,6 +5,7 @@ For the services that send messages: those whose `app.state` has a `database` an
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Body, Path, Request
@@ -107,11 +108,8 @@ async def retry(
     body: Annotated[Why, Body(openapi_examples=MENDED)],
 ) -> Response:
     """It is the next message of its key, under the same idempotency key; refused again, it is a dead letter again."""
-
-    async def send_again(conn: Connection, now: datetime | None) -> Freed:
-        return await dead_letters.send_again(conn, message_id, now=now)
-
-    return await _free(request, key, send_again, action="dead-letter.retried", by=admin.subject, reason=body.reason)
+    work = partial(dead_letters.send_again, message_id=message_id)
+    return await _free(request, key, work, action="dead-letter.retried", by=admin.subject, reason=body.reason)
 
 
 @router.post(
@@ -128,17 +126,14 @@ async def discard(
     body: Annotated[Why, Body(openapi_examples=NEEDLESS)],
 ) -> Response:
     """It is deleted, and what follows it leaves; what it was to bring about is left to whoever discards it."""
-
-    async def drop(conn: Connection, now: datetime | None) -> Freed:
-        return await dead_letters.discard(conn, message_id, now=now)
-
-    return await _free(request, key, drop, action="dead-letter.discarded", by=admin.subject, reason=body.reason)
+    work = partial(dead_letters.discard, message_id=message_id)
+    return await _free(request, key, work, action="dead-letter.discarded", by=admin.subject, reason=body.reason)
 
 
 async def _free(
     request: Request,
     key: IdempotencyKey | None,
-    work: Callable[[Connection, datetime | None], Awaitable[Freed]],
+    work: Callable[..., Awaitable[Freed]],
     *,
     action: str,
     by: str,
@@ -151,7 +146,7 @@ async def _free(
 
     async def free(conn: Connection) -> StoredAnswer:
         now = clock.sql_now()
-        freed = await work(conn, now)
+        freed = await work(conn, now=now)
         details = {"message_id": freed.id, "name": freed.name}
         await audit.record(conn, action=action, subject_id=freed.key, actor=by, reason=reason, details=details, now=now)
         return StoredAnswer.of(200, MessageFreed(message_id=freed.id, key=freed.key, name=freed.name))

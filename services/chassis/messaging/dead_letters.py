@@ -10,7 +10,6 @@ from datetime import datetime
 from services.chassis.errors import DeadLetterUnknown
 from services.chassis.messaging.queries import queries
 from services.chassis.postgres.connection import Connection
-from services.chassis.postgres.sql import Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +48,20 @@ async def find(conn: Connection, *, after: tuple[datetime, str] | None, limit: i
 
 async def send_again(conn: Connection, message_id: str, *, now: datetime | None) -> Freed:
     """Make a dead letter the next message of its key; DeadLetterUnknown if it is none."""
-    return await _freed(conn, queries()["send_dead_again"], message_id, now)
+    freed = await _free_key(conn, message_id, now)
+    await conn.fetch(queries()["revive_dead"], {"id": message_id})
+    return freed
 
 
 async def discard(conn: Connection, message_id: str, *, now: datetime | None) -> Freed:
     """Delete a dead letter, and let what follows it leave; DeadLetterUnknown if it is none."""
-    return await _freed(conn, queries()["discard_dead"], message_id, now)
+    freed = await _free_key(conn, message_id, now)
+    await conn.fetch(queries()["discard_dead"], {"id": message_id})
+    return freed
 
 
-async def _freed(conn: Connection, statement: Statement, message_id: str, now: datetime | None) -> Freed:
-    row = await conn.first(statement, {"id": message_id, "now": now})
+async def _free_key(conn: Connection, message_id: str, now: datetime | None) -> Freed:
+    row = await conn.first(queries()["free_key_of_dead"], {"id": message_id, "now": now})
     if row is None:
         raise DeadLetterUnknown
     return Freed(**dict(row))

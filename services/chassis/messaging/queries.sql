@@ -160,35 +160,22 @@ limit :limit
 -- name: behind
 (o.dead_at, o.id) > (:dead_at, :id)
 
--- name: send_dead_again
--- Frees the key of a dead letter, which is then the next one to be sent. Nothing if it is no dead letter any more: who comes
--- second waits for the key's row, and finds that it is not blocked.
-with freed as (
-    update outbox_keys k
-    set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
-    from outbox o
-    where o.id = :id and o.dead_at is not null and k.key = o.key and k.blocked_at is not null
-    returning k.key
-)
-update outbox o
-set dead_at = null, dead_code = null, dead_detail = null
-from freed
-where o.id = :id and o.key = freed.key
+-- name: free_key_of_dead
+-- Lets the key of a dead letter go on. Nothing if it is no dead letter any more: who comes second waits for the key's row, and
+-- finds that it is not blocked. The row stays locked, and then the dead letter is revived or discarded.
+update outbox_keys k
+set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
+from outbox o
+where o.id = :id and o.dead_at is not null and k.key = o.key and k.blocked_at is not null
 returning o.id, o.key, o.name
 
+-- name: revive_dead
+-- It is the next message of its key.
+update outbox set dead_at = null, dead_code = null, dead_detail = null where id = :id
+
 -- name: discard_dead
--- Likewise, but what follows the dead letter is the next to be sent; a relay takes away a key that nothing follows for.
-with freed as (
-    update outbox_keys k
-    set blocked_at = null, due_at = coalesce(cast(:now as timestamptz), clock_timestamp())
-    from outbox o
-    where o.id = :id and o.dead_at is not null and k.key = o.key and k.blocked_at is not null
-    returning k.key
-)
-delete from outbox o
-using freed
-where o.id = :id and o.key = freed.key
-returning o.id, o.key, o.name
+-- What follows it is the next message of its key; a relay deletes a key that has none.
+delete from outbox where id = :id
 
 -- name: measure_outbox
 -- The oldest key is the first entry of an index, however many keys there are. Dead letters are counted one by one: they are few.
