@@ -9,7 +9,7 @@ import pytest
 
 from services.chassis.hooks import ChassisHooks
 from services.chassis.settings import ChassisSettings
-from services.orchestrator.engine import EngineHooks
+from services.orchestrator.engine import EngineHooks, WorkflowContext
 from services.orchestrator.engine.model.states import TRANSITIONS
 from services.orchestrator.engine.store.tables import metadata
 from services.orchestrator.settings import OrchestratorSettings
@@ -20,6 +20,7 @@ from tests.support.tree import ROOT, python_files
 
 OPERATIONS = "docs/operations.md"
 ENGINE = "docs/engine.md"
+AUTHORS = "docs/writing-a-saga.md"
 PYTHON = [(page, block) for page in pages() for block in blocks(page.read_text()) if block.language == "python"]
 MADE_BY_F_STRING = frozenset({"saga.completed", "saga.failed", "saga.cancelled", "saga.stuck"})
 MADE_BY_TYPE = frozenset({"payment.succeeded", "payment.failed"})
@@ -236,6 +237,14 @@ def test_the_crash_points_are_the_hooks() -> None:
         if not name.startswith("_")
     }
     assert first_column(section(read(ENGINE), "Crash points")) == hooks
+
+
+def test_what_the_context_offers_is_listed() -> None:
+    """The authors' page lists each thing that a workflow may ask its context for, and no other."""
+    offered = {name for name, _ in inspect.getmembers(WorkflowContext) if not name.startswith("_")}
+    fields = set(re.findall(r"self\.([a-z]\w*) = ", inspect.getsource(WorkflowContext.__init__)))
+    listed = [word for row in rows(section(read(AUTHORS), "What the context offers")) for word in code_words(row[0])]
+    assert sorted(listed) == sorted(offered | fields)
 
 
 def test_tests_that_are_named_exist() -> None:

@@ -1,4 +1,4 @@
-"""The saga without an end that docs/engine.md shows: taken from the page, and run through a death at every point."""
+"""The saga without an end that docs/writing-a-saga.md shows: taken from the page, and killed at every point."""
 
 import itertools
 from datetime import timedelta
@@ -24,7 +24,7 @@ from tests.support.events import AtPoint
 from tests.support.pages import block_after, read
 from tests.support.world import Clients, act, undo
 
-PAGE = "docs/engine.md"
+PAGE = "docs/writing-a-saga.md"
 MARK = "<!-- runs: tests/postgres/engine/test_documented_renewal.py -->"
 MONTH_S = 30 * 86_400 + 60
 """A month, and what a replica that has died on the way has cost."""

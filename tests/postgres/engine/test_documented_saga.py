@@ -1,4 +1,4 @@
-"""The saga that docs/engine.md shows an author, and its test: taken from the page and run."""
+"""The saga that docs/writing-a-saga.md shows an author, and its test: taken from the page and run."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from services.orchestrator.engine import Engine, Registry, SagaView, StartReques
 from tests.support.clock import ManualClock
 from tests.support.pages import block_after, read
 
-PAGE = "docs/engine.md"
+PAGE = "docs/writing-a-saga.md"
 MARK = "<!-- runs: tests/postgres/engine/test_documented_saga.py -->"
 TEST = "<!-- runs: tests/postgres/engine/test_documented_saga.py too -->"
 PLACE = "services.orchestrator.workflows.evening"

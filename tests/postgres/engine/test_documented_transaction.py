@@ -1,4 +1,4 @@
-"""The transaction that docs/engine.md shows an author: taken from the page, with its table, and run."""
+"""The transaction that docs/writing-a-saga.md shows an author: taken from the page, with its table, and run."""
 
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ from services.orchestrator.engine import Engine, Registry, StartRequest
 from tests.support.clock import ManualClock
 from tests.support.pages import block_after, read
 
-PAGE = "docs/engine.md"
+PAGE = "docs/writing-a-saga.md"
 MARK = "<!-- runs: tests/postgres/engine/test_documented_transaction.py -->"
 TABLE = "<!-- runs: tests/postgres/engine/test_documented_transaction.py too -->"
 
