@@ -46,7 +46,8 @@ def _is(test: str, falsifier: str) -> bool:
 
 async def run(tree: Path, tests: Sequence[str], *, seed: str, limit_s: float, whole: bool) -> Trial:
     """Run tests in a tree, `whole` or each until it is red; whatever that starts is ended with it."""
-    words = ("-m", "pytest", "-n", "0", "-q", "--tb", "short", "-p", "no:cacheprovider", "-p", LISTENER)
+    # Other styles parse the source, which Python 3.11.2 fails to do after deep recursion, and pytest with it.
+    words = ("-m", "pytest", "-n", "0", "-q", "--tb", "native", "-p", "no:cacheprovider", "-p", LISTENER)
     said = tree / "mutants.log"
     with said.open("wb") as log:
         process = await asyncio.create_subprocess_exec(

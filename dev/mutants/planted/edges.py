@@ -60,10 +60,7 @@ EDGES = (
         "G16",
         "Work that holds no transaction does not claim its key, so that two contents take effect beside each other.",
         (Edit("services/shipping/dispatch.py", "            await claim(conn)\n", ""),),
-        (
-            "tests/system/test_one_effect.py::test_of_several_contents_under_one_key_one_takes_effect",
-            "tests/postgres/shipping/test_create.py::test_a_key_without_an_answer_ships_nothing_else",
-        ),
+        ("tests/postgres/shipping/test_create.py::test_a_key_without_an_answer_ships_nothing_else",),
     ),
     Mutant(
         "start-beside-its-key",
