@@ -77,8 +77,8 @@ LEASES = (
         (
             Edit(
                 "services/orchestrator/engine/running/residents.py",
-                "if run is None or (run.saga.epoch == saga.epoch - 1 and run.pending.flush_no == saga.flush_no):",
-                "if run is None or run is not None:",
+                "if run.saga.epoch != saga.epoch - 1 or run.pending.flush_no != saga.flush_no:",
+                "if run.saga.id != saga.id:",
             ),
         ),
         (f"{ENGINE}/test_stale_holders.py::test_code_in_memory_is_used_only_if_nobody_else_has_run",),

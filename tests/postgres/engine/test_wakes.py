@@ -22,11 +22,12 @@ from services.orchestrator.engine.loops.scheduler import SECOND_LOOK_S
 from services.orchestrator.engine.model.records import Signal
 from services.orchestrator.engine.store import sagas, signals
 from tests.postgres.engine.conftest import ClusterOf, row_of
-from tests.support.engine import LEASE_S, ONE, Cluster, Replica, only
+from tests.support.engine import LEASE_S, ONE, Cluster, Configuration, Replica, only
 from tests.support.events import crash
-from tests.support.world import act
+from tests.support.world import Gate, act, held
 
 MANY = 6
+ONE_PLACE = Configuration("one-place", max_running=1)
 PATIENCE_S = 10.0
 Claim = Callable[..., Awaitable[Any]]
 Looked = dict[signals.Place, tuple[signals.Addressee | None, Signal | None]]
@@ -152,6 +153,49 @@ async def test_a_replica_that_dies_with_the_settlement_is_taken_over(cluster_of:
     await cluster.settle()
     assert (await cluster.finish(saga_id)).status == "completed"
     assert [call.name for call in cluster.world.calls] == ["first", "second"]
+
+
+@workflow("asked-twice", version=1, promises={"go": str, "more": str})
+async def asked_twice(ctx: WorkflowContext, name: str) -> list[str]:
+    """A step, and two promises."""
+    await ctx.run(act, name)
+    return [await ctx.promise("go").result(), await ctx.promise("more").result()]
+
+
+@only(ONE_PLACE)
+@pytest.mark.scenario("CC1", "W1")
+async def test_a_saga_that_is_about_to_be_claimed_is_handed_nothing(
+    cluster_of: ClusterOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes behind a signal that has made the saga due is settled in its row too: no turn begins in vain."""
+    cluster = cluster_of(asked_twice, patient)
+    replica, (other,) = await suspended(cluster, "other")
+    operations = replica.engine.operations
+    saga_id = await cluster.start(asked_twice, "asked")
+    while cluster.events.count("suspended") < 2:
+        await asyncio.sleep(0)
+    gate = Gate()
+    cluster.world.script("second", held(gate))
+    await resolve(operations, other, "second")  # which takes the only place
+    await gate.reached.wait()
+    await resolve(operations, saga_id, "one")
+    claim, asked, answer = sagas.claim, asyncio.Event(), asyncio.Event()
+
+    async def claiming(*what: Any, **how: Any) -> Any:
+        asked.set()
+        await answer.wait()
+        return await claim(*what, **how)
+
+    monkeypatch.setattr(sagas, "claim", claiming)
+    turns = cluster.events.count("claimed")
+    gate.open()
+    await asked.wait()
+    behind = await operations.resolve_promise(saga_id, "more", "two", by="somebody")
+    assert (behind.outcome, cluster.events.count("claimed")) == ("accepted", turns)
+    answer.set()
+    end = await operations.result(saga_id, wait_s=LEASE_S)
+    assert (end.output, cluster.events.count("claimed")) == (["one", "two"], turns + 1)
+    await replica.engine.stop()
 
 
 @workflow("napping", version=1)

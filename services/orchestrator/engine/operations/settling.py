@@ -149,6 +149,7 @@ class Settling:
                 news[saga_id].append(signal)
             for saga_id, found in {saga_id: found for (saga_id, _), found in written.items()}.items():
                 if found.is_due:
+                    self._active.residents.expect_claim(saga_id)
                     self._on_due()
                 else:
                     self._active.residents.notify(saga_id, found.epoch, found.signal_no, news[saga_id])
@@ -186,6 +187,7 @@ class Settling:
             return error
         if settled is not None:
             self._hooks.signal_settled(settled)
+            self._active.residents.expect_claim(settled.saga_id)
         if settled is not None or settlement.started is not None:
             self._on_due()
         if settlement.started is not None and settlement.started.created and request.proposal.otherwise is not None:

@@ -52,12 +52,19 @@ class Residents:
             run.log.learn(signal_no, news)
             run.listener.notified()
 
+    def expect_claim(self, saga_id: UUID) -> None:
+        """Note of a suspended run that its saga is due; what it was handed before the claim would be void."""
+        run = self._runs.get(saga_id)
+        if run is not None:
+            run.is_due = True
+
     def listening_run(self, saga_id: UUID) -> Run | None:
         """Return the run of a saga if it waits for signals in memory: suspended, or listening before it suspends."""
         run = self._running.get(saga_id)
-        if run is None:
-            return self._runs.get(saga_id)
-        return run if run.listener.listens else None
+        if run is not None:
+            return run if run.listener.listens else None
+        run = self._runs.get(saga_id)
+        return None if run is None or run.is_due else run
 
     async def wait_for_flush(self, saga_id: UUID) -> None:
         """Wait up to `PATIENCE_S` for the flush that a saga has under way, after which it may wait for signals.
@@ -91,10 +98,13 @@ class Residents:
         It is removed at once with the claim, because a later `keep` might drop it.
         """
         run = self._runs.pop(saga.id, None)
-        if run is None or (run.saga.epoch == saga.epoch - 1 and run.pending.flush_no == saga.flush_no):
-            return run
-        run.close()
-        return None
+        if run is None:
+            return None
+        if run.saga.epoch != saga.epoch - 1 or run.pending.flush_no != saga.flush_no:
+            run.close()
+            return None
+        run.is_due = False
+        return run
 
     def wake(self, run: Run) -> bool:
         """Move a suspended run to those that have a turn; False if it has one already."""

@@ -25,7 +25,8 @@ class Run:
     """One saga whose code is in memory.
 
     `ready`: steps to be called. `attempts`: calls under way, by position. `barred`: steps that must not be called
-    again. `listener`: is notified of settlements of the saga's signals.
+    again. `listener`: is notified of settlements of the saga's signals. `is_due`: the row of the suspended saga is due,
+    by a signal that the run does not know; a claim will take it.
     """
 
     lease: Lease
@@ -37,6 +38,7 @@ class Run:
     attempts: Attempts = field(default_factory=dict)
     barred: dict[str, StepBarred] = field(default_factory=dict)
     listener: SignalListener = field(default_factory=SignalListener)
+    is_due: bool = False
 
     def __post_init__(self) -> None:
         """Take what the saga has recorded since its last flush, which every step asks for."""
