@@ -99,14 +99,14 @@ async def _listed(wired: Resources, cursor: str | None, limit: int) -> _Listed:
     with engine_refusals("query.cursor"):
         found = await wired.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit + 1)
     shown = found[:limit]
-    orders = [(promise, placed) for promise in shown if (placed := _legible(wired, promise)) is not None]
+    orders = [(promise, placed) for promise in shown if (placed := _readable(wired, promise)) is not None]
     if len(found) == len(shown):
         return _Listed(orders, None)
     asked = {"cursor": shown[-1].cursor} | ({} if limit == _LIMIT else {"limit": limit})
     return _Listed(orders, f"{_HERE}?{urlencode(asked)}")
 
 
-def _legible(wired: Resources, promise: OpenPromise) -> PlacedOrder | None:
+def _readable(wired: Resources, promise: OpenPromise) -> PlacedOrder | None:
     """Return the waiting order, None if it is unreadable: it must not hide the others."""
     try:
         return wired.read_order(promise.input)

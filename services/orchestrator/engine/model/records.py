@@ -246,8 +246,8 @@ class Alarm:
 class Saga(NamedTuple):
     """A saga as a claim reads it; `input` is JSON text, times come from the database's clock.
 
-    `awaited`: other sagas wait for its end, as that claim has read it. `illegible`: the columns that an operation could
-    not read; they are empty.
+    `awaited`: other sagas wait for its end, as that claim has read it. `unreadable`: the columns that an operation
+    could not read; they are empty.
     """
 
     id: UUID
@@ -274,7 +274,7 @@ class Saga(NamedTuple):
     progress: str | None = None
     traceparent: str | None = None
     awaited: bool = False
-    illegible: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 class NewSaga(NamedTuple):

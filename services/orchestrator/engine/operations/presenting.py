@@ -11,7 +11,7 @@ from services.orchestrator.engine.model.flush import Flush
 from services.orchestrator.engine.model.records import OPEN, Call, Kind, LogRecord, Signal, UndoStatus
 from services.orchestrator.engine.model.states import RunState, status_word
 from services.orchestrator.engine.operations.views import CompensationView, SagaEnd, SagaView, SettledSignal, StepView
-from services.orchestrator.engine.store.legible import json_of, legible, value_of
+from services.orchestrator.engine.store.unreadable import json_of, read_or, value_of
 from services.orchestrator.engine.store.views import SagaRow, UndoRow
 
 
@@ -20,9 +20,9 @@ def saga_view(row: SagaRow, state: Mapping[str, str] | None = None) -> SagaView:
     calls = tuple(_call_words(call) for call in row.calls if call.retry_at is None and call.carried is None)
     failures = {undo.name: undo.error for undo in row.undos if undo.error is not None}
     failures |= {call.name: call.error for call in row.calls if call.error is not None}
-    illegible = list(row.illegible)
+    unreadable = list(row.unreadable)
     input_, output = (
-        legible(text, json_of, None, name, illegible) for name, text in (("input", row.input), ("output", row.output))
+        read_or(text, json_of, None, name, unreadable) for name, text in (("input", row.input), ("output", row.output))
     )
     facts = Facts(
         status=row.status,
@@ -56,16 +56,16 @@ def saga_view(row: SagaRow, state: Mapping[str, str] | None = None) -> SagaView:
         created_at=row.created_at,
         updated_at=row.updated_at,
         finished_at=row.finished_at,
-        explanation=explain(facts) + _unread(illegible),
+        explanation=explain(facts) + _unread(unreadable),
         attention=row.attention,
         state=None if state is None else {name: value_of(text) for name, text in state.items()},
     )
 
 
-def _unread(illegible: Sequence[str]) -> str:
-    if not illegible:
+def _unread(unreadable: Sequence[str]) -> str:
+    if not unreadable:
         return ""
-    return f" This release cannot read its {', '.join(illegible)}: another has written that, or somebody by hand."
+    return f" This release cannot read its {', '.join(unreadable)}: another has written that, or somebody by hand."
 
 
 def _undo_word(row: SagaRow, undo: UndoRow) -> str:
@@ -94,7 +94,7 @@ def step_views(row: SagaRow, records: Sequence[LogRecord]) -> list[StepView]:
 
 def _place_of(position: str) -> tuple[float, ...]:
     """Return a key that sorts positions as the code reads, and what is none behind all others."""
-    return legible(position, positions.order, (math.inf,), "position", [])
+    return read_or(position, positions.order, (math.inf,), "position", [])
 
 
 def _recorded(record: LogRecord, open_waits: Collection[tuple[str, datetime]]) -> StepView:
@@ -135,11 +135,11 @@ def settled_signal(signal: Signal) -> SettledSignal | None:
     """Return how a signal was settled, None while it is open; UnreadableSaga."""
     if signal.status is OPEN:
         return None
-    illegible: list[str] = []
+    unreadable: list[str] = []
     error = signal.error
-    value = legible(signal.value, json_of, None, f"value of {signal.name!r}", illegible)
-    if illegible:
-        raise UnreadableSaga(signal.saga_id, illegible)
+    value = read_or(signal.value, json_of, None, f"value of {signal.name!r}", unreadable)
+    if unreadable:
+        raise UnreadableSaga(signal.saga_id, unreadable)
     return SettledSignal(
         kind=str(signal.status),
         value=value,

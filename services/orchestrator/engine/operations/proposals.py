@@ -11,7 +11,7 @@ from services.orchestrator.engine.model.errors import UnreadableSaga
 from services.orchestrator.engine.model.records import RESOLVED, ErrorInfo, Signal, SignalKind, SignalStatus
 from services.orchestrator.engine.operations.views import StartRequest
 from services.orchestrator.engine.store import signals
-from services.orchestrator.engine.store.legible import legible
+from services.orchestrator.engine.store.unreadable import read_or
 
 
 class Proposal(NamedTuple):
@@ -53,7 +53,7 @@ def mismatches(signal: Signal, facts: Mapping[str, Any] | None) -> Mapping[str, 
     """Compare the facts with what the awakeable expects; return what differs, as expected. UnreadableSaga."""
     if facts is None or signal.expects is None:
         return {}
-    expects = legible(signal.expects, orjson.loads, None, "expects", [])
+    expects = read_or(signal.expects, orjson.loads, None, "expects", [])
     if not isinstance(expects, dict):
         raise UnreadableSaga(signal.saga_id, [f"expectations of {signal.name!r}"])
     return {name: expects[name] for name in expects if name in facts and facts[name] != expects[name]}

@@ -23,7 +23,7 @@ from services.orchestrator.engine.operations.views import (
 )
 from services.orchestrator.engine.running.batcher import Batcher
 from services.orchestrator.engine.store import signals, steps, views
-from services.orchestrator.engine.store.legible import json_of, legible
+from services.orchestrator.engine.store.unreadable import json_of, read_or
 from services.orchestrator.engine.store.views import SagaRow
 
 SEARCH_S = 3.0
@@ -109,7 +109,7 @@ class Reading:
                 saga_id=str(waiting.saga_id),
                 key=waiting.key,
                 name=name,
-                input=legible(waiting.input, json_of, None, "input", []),
+                input=read_or(waiting.input, json_of, None, "input", []),
                 subject=waiting.subject,
                 since=waiting.since,
                 until=waiting.until,
@@ -148,4 +148,4 @@ class Reading:
 
 def _view_with(row: SagaRow, state: Mapping[str, str] | None) -> SagaView:
     """Return a row as people see it, with its state; None if that could not be read."""
-    return saga_view(row if state is not None else row._replace(illegible=(*row.illegible, "state")), state)
+    return saga_view(row if state is not None else row._replace(unreadable=(*row.unreadable, "state")), state)

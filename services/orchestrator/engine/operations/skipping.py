@@ -46,9 +46,9 @@ async def skip_step(conn: Connection, saga: Saga, position: str, output: Any) ->
     return others
 
 
-def require_legible(saga: Saga, column: str) -> None:
+def require_readable(saga: Saga, column: str) -> None:
     """Make sure that a column of a saga could be read; what its code was at is of no more use once it is undone."""
-    if column in saga.illegible and saga.phase is Phase.FORWARD:
+    if column in saga.unreadable and saga.phase is Phase.FORWARD:
         raise UnreadableSaga(saga.id, [column])
 
 
@@ -60,7 +60,7 @@ def _may_skip(saga: Saga, call: Call) -> bool:
     """Say whether a call is under way, or one that a restart has carried over and at which the saga is stuck."""
     if call.carried is None:
         return True
-    require_legible(saga, "attention")
+    require_readable(saga, "attention")
     at = saga.attention.position if saga.attention is not None else None
     return call.carried.kind in HAVE_RESULTS and call.position == at
 

@@ -20,7 +20,7 @@ from services.orchestrator.engine.model.restarting import Restart, places_of, re
 from services.orchestrator.engine.model.saga_ids import read_saga_id
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.operations.requests import OperationRequest
-from services.orchestrator.engine.operations.skipping import require_legible, skip_step
+from services.orchestrator.engine.operations.skipping import require_readable, skip_step
 from services.orchestrator.engine.store import compensations, sagas, signals, steps
 from services.orchestrator.engine.store.sagas import Operation
 
@@ -111,7 +111,7 @@ class Steering:
             if saga.phase is Phase.COMPENSATING:
                 await self._skip_undo(conn, saga, position, request.reason)
                 return _to(saga, RunState.READY)
-            require_legible(saga, "calls")
+            require_readable(saga, "calls")
             with _read_by(saga):
                 calls = await skip_step(conn, saga, position, output)
             return replace(_to(saga, RunState.READY), calls=calls)
@@ -127,7 +127,7 @@ class Steering:
 
         async def decide(conn: Connection, saga: Saga) -> Operation:
             _require_restartable(saga)
-            require_legible(saga, "calls")
+            require_readable(saga, "calls")
             with _read_by(saga):
                 restart = await self._restart(conn, saga, number)
             await steps.drop(conn, saga.id, restart.dropped)
@@ -239,6 +239,6 @@ def _read_by(saga: Saga) -> Iterator[None]:
 
 def _to(saga: Saga, run_state: RunState) -> Operation:
     """Return the operation that changes the run state alone; calls that cannot be read cannot be written either."""
-    require_legible(saga, "calls")
+    require_readable(saga, "calls")
     due_at = saga.claimed_at if run_state is RunState.READY else None
     return Operation(saga.phase, run_state, saga.outcome, due_at, saga.calls, saga.error)

@@ -11,8 +11,8 @@ from services.chassis.postgres.connection import Connection, Row
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, NewSaga, Saga
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, write_calls
-from services.orchestrator.engine.store.legible import legible
 from services.orchestrator.engine.store.queries import queries, reads
+from services.orchestrator.engine.store.unreadable import read_or
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +151,16 @@ async def excuse(conn: Connection, losses: Mapping[UUID, Loss]) -> int:
 async def lock(conn: Connection, saga_id: UUID, *, now: datetime | None) -> Saga | None:
     """Lock one saga until the transaction ends; `claimed_at` is the current time.
 
-    Columns that are unreadable are empty, and listed in `illegible`.
+    Columns that are unreadable are empty, and listed in `unreadable`.
     """
     row = await conn.first(queries()["lock_saga"], {"id": saga_id, "now": now})
     if row is None:
         return None
-    illegible: list[str] = []
+    unreadable: list[str] = []
     none: tuple[Call, ...] = ()
-    calls = legible(row["calls"], read_calls, none, "calls", illegible)
-    attention = legible(row["attention"], read_attention, None, "attention", illegible)
-    return _saga(row, calls, attention)._replace(illegible=tuple(illegible))
+    calls = read_or(row["calls"], read_calls, none, "calls", unreadable)
+    attention = read_or(row["attention"], read_attention, None, "attention", unreadable)
+    return _saga(row, calls, attention)._replace(unreadable=tuple(unreadable))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from services.chassis.postgres.connection import Connection, Row
 from services.orchestrator.engine.model.records import Kind, LogRecord
 from services.orchestrator.engine.model.state import state_of
 from services.orchestrator.engine.store.columns import error_of
-from services.orchestrator.engine.store.legible import legible
 from services.orchestrator.engine.store.queries import queries, reads
+from services.orchestrator.engine.store.unreadable import read_or
 
 
 async def of_sagas(conn: Connection, saga_ids: Collection[UUID]) -> list[tuple[UUID, LogRecord]]:
@@ -27,7 +27,7 @@ async def states_of(conn: Connection, saga_ids: Collection[UUID]) -> dict[UUID, 
     records: dict[UUID, list[LogRecord]] = {}
     for row in await conn.fetch(reads()["states_of"], {"saga_ids": list(saga_ids)}):
         records.setdefault(row["saga_id"], []).append(_record(row))
-    return {saga_id: legible(log, state_of, None, "state", []) for saga_id, log in records.items()}
+    return {saga_id: read_or(log, state_of, None, "state", []) for saga_id, log in records.items()}
 
 
 async def insert(conn: Connection, saga_id: UUID, record: LogRecord) -> None:

@@ -12,8 +12,8 @@ from services.chassis.postgres.sql import Queries
 from services.orchestrator.engine.model.records import Attention, Call, ErrorInfo, UndoStatus, Wait
 from services.orchestrator.engine.model.states import Outcome, Phase, RunState, status_word
 from services.orchestrator.engine.store.columns import error_of, read_attention, read_calls, read_waits
-from services.orchestrator.engine.store.legible import legible
 from services.orchestrator.engine.store.queries import reads
+from services.orchestrator.engine.store.unreadable import read_or
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class UndoRow(NamedTuple):
 class SagaRow(NamedTuple):
     """A saga as its row tells it to people; `input` and `output` are JSON text. `undos` where they are read.
 
-    The columns of `illegible` cannot be read here: they stand empty.
+    The columns of `unreadable` cannot be read here: they stand empty.
     """
 
     id: UUID
@@ -74,7 +74,7 @@ class SagaRow(NamedTuple):
     updated_at: datetime
     finished_at: datetime | None
     undos: tuple[UndoRow, ...] = ()
-    illegible: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 async def get(conn: Connection, saga_id: UUID) -> SagaRow | None:
@@ -130,10 +130,10 @@ def _undos(row: Row) -> tuple[UndoRow, ...]:
 
 
 def _row(row: Row, undos: tuple[UndoRow, ...] = ()) -> SagaRow:
-    illegible: list[str] = []
+    unreadable: list[str] = []
 
     def read(column: str, reader: Callable[[str | None], T], without: T) -> T:
-        return legible(row[column], reader, without, column, illegible)
+        return read_or(row[column], reader, without, column, unreadable)
 
     run_state = RunState(row["run_state"])
     phase, outcome = Phase(row["phase"]), None if row["outcome"] is None else Outcome(row["outcome"])
@@ -160,4 +160,4 @@ def _row(row: Row, undos: tuple[UndoRow, ...] = ()) -> SagaRow:
         updated_at=row["updated_at"],
         finished_at=row["finished_at"],
         undos=undos,
-    )._replace(illegible=tuple(illegible))
+    )._replace(unreadable=tuple(unreadable))

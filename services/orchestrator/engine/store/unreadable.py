@@ -9,12 +9,12 @@ T = TypeVar("T")
 Written = TypeVar("Written")
 
 
-def legible(written: Written, read: Callable[[Written], T], without: T, name: str, illegible: list[str]) -> T:
-    """Return `read(written)`; if that fails, add `name` to `illegible` and return `without`."""
+def read_or(written: Written, read: Callable[[Written], T], without: T, name: str, unreadable: list[str]) -> T:
+    """Return `read(written)`; if that fails, add `name` to `unreadable` and return `without`."""
     try:
         return read(written)
     except (TypeError, ValueError, LookupError):
-        illegible.append(name)
+        unreadable.append(name)
         return without
 
 
@@ -25,4 +25,4 @@ def json_of(text: str | None) -> Any:
 
 def value_of(text: str | None) -> Any:
     """Return the value of a record, None if it is unreadable; the saga stops when its code comes to such a record."""
-    return legible(text, json_of, None, "output", [])
+    return read_or(text, json_of, None, "output", [])

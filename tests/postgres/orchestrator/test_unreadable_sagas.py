@@ -200,7 +200,7 @@ async def test_a_decision_that_cannot_be_read_is_neither_repeated_nor_changed(
 async def test_what_has_the_form_but_not_the_kind_hides_no_saga(
     system: System, orchestrator_database: Database, column: str, garbage: str
 ) -> None:
-    """Numbers in the place of texts are as illegible as anything else: the page and the saga are shown without."""
+    """Numbers in the place of texts are as unreadable as anything else: the page and the saga are shown without."""
     await waiting_for_approval(system)
     await unpaid(system, "order-2")
     await stand(orchestrator_database, STUCK)
