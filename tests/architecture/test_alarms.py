@@ -5,7 +5,7 @@ import re
 from tests.support.tree import ROOT
 
 KIND = re.compile(
-    r"""(?:\balarm\(|\bAlarm\(|alarm=|(?:MISCONFIGURED|ADDRESSES_UNREADABLE): Final = |wired, )\s*"([^"]+)\""""
+    r"""(?:\balarm\(|\bAlarm\(|alarm=|(?:MISCONFIGURED|ADDRESSES_UNREADABLE): Final = |resources, )\s*"([^"]+)\""""
 )
 ALARMED = re.compile(r"^_ALARMED = \{(.+)\}$", re.MULTILINE)
 LINE = re.compile(r"^\| (`[^|]+`) \|", re.MULTILINE)

@@ -172,7 +172,7 @@ def test_the_alarms_are_sounded() -> None:
     explained = first_column(section(read(OPERATIONS), "Alarms"))
     assert all(f'"{kind}"' in product() for kind in explained)
     sounded = set(re.findall(r"(?:[._]alarm|Alarm)\(\s*\"([a-z_-]+)\"", product()))
-    sounded |= set(re.findall(r"alarm\(conn, wired, \"([a-z_-]+)\"", product()))
+    sounded |= set(re.findall(r"alarm\(conn, resources, \"([a-z_-]+)\"", product()))
     assert sounded <= explained
 
 

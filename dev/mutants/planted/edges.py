@@ -79,9 +79,9 @@ EDGES = (
         (
             Edit(
                 WEBHOOKS,
-                "    webhook_id = signing.verify(wired.webhook_secrets, request.headers, body, wired.clock.now())\n",
-                "    webhook_id = signing.verify(wired.webhook_secrets, request.headers,"
-                " __import__('json').dumps(__import__('json').loads(body)).encode(), wired.clock.now())\n",
+                "resources.webhook_secrets, request.headers, body, resources.clock.now())\n",
+                "resources.webhook_secrets, request.headers,"
+                " __import__('json').dumps(__import__('json').loads(body)).encode(), resources.clock.now())\n",
             ),
         ),
         (f"{ORCHESTRATOR}/test_webhook_adversary.py::test_the_signature_is_over_the_raw_bytes",),
@@ -118,7 +118,7 @@ EDGES = (
                 APPROVALS,
                 "        return outcome_page(case, None, signed_in)\n    return page(\n",
                 "        return outcome_page(case, None, signed_in)\n"
-                "    await decide(wired, case, 'approve', reason=None, by=signed_in.user)\n"
+                "    await decide(resources, case, 'approve', reason=None, by=signed_in.user)\n"
                 "    return page(\n",
             ),
         ),

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from services.chassis import audit
 from services.chassis.inbound.auth import authenticated
 from services.chassis.inbound.requests import WHOLE, Limit
-from services.orchestrator.api.resources import Wired
+from services.orchestrator.api.resources import AppResources
 
 router = APIRouter(tags=["operations"])
 
@@ -38,13 +38,13 @@ class AuditPage(BaseModel):
     dependencies=[Depends(authenticated("admin"))],
 )
 async def entries(
-    wired: Wired,
+    resources: AppResources,
     saga_id: Annotated[str | None, Query(pattern=r"^[\x21-\x7e]{1,255}$")] = None,
     cursor: Annotated[int, Field(ge=1, lt=2**63), WHOLE] | None = None,
     limit: Limit = 100,
 ) -> AuditPage:
     """All of it, or what was done to one saga."""
-    async with wired.database.autocommit() as conn:
+    async with resources.database.autocommit() as conn:
         found = await audit.find(conn, subject_id=saga_id, cursor=cursor, limit=limit + 1)
     shown = found[:limit]
     return AuditPage(

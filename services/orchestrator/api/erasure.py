@@ -13,7 +13,7 @@ from services.chassis.inbound.requests import IDENTIFIER
 from services.contracts.orchestrator import EraseUser
 from services.orchestrator.api.errors import UserLive
 from services.orchestrator.api.keyed import Keyed
-from services.orchestrator.api.resources import Wired
+from services.orchestrator.api.resources import AppResources
 from services.orchestrator.api.shapes import actor, reason_of
 
 router = APIRouter(tags=["operations"])
@@ -44,14 +44,14 @@ async def erase(
     user_id: Annotated[str, Path(pattern=IDENTIFIER)],
     body: EraseBody,
     caller: AdminOrService,
-    wired: Wired,
+    resources: AppResources,
     keyed: Keyed,
 ) -> Response:
     """Inputs, outputs and values go; ids, states and keys stay. 409 with `Retry-After` while one of them lives."""
     reason = reason_of(caller, body)
 
     async def work() -> StoredAnswer:
-        done = await wired.operations.erase(user_id, by=actor(caller), reason=reason, once=keyed.once)
+        done = await resources.operations.erase(user_id, by=actor(caller), reason=reason, once=keyed.once)
         if done.live:
             raise UserLive(retry_after_s=_TRY_AGAIN_S)
         return StoredAnswer.of(200, UserErased(user_id=user_id, sagas=done.erased))

@@ -13,7 +13,7 @@ from fastapi import Depends, Response
 from services.chassis.inbound.answering import answer_once, answer_without_transaction
 from services.chassis.inbound.idempotency import IdempotencyKey, OptionalKey, StoredAnswer, claiming, request_name_of
 from services.chassis.postgres.connection import Connection
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import AppResources, Resources
 from services.orchestrator.engine import Once
 
 
@@ -21,25 +21,25 @@ from services.orchestrator.engine import Once
 class KeyedAnswers:
     """Answers one request, under its key if it has one."""
 
-    wired: Resources
+    resources: Resources
     key: IdempotencyKey | None
 
     @property
     def once(self) -> Once | None:
         """Return what the engine recognises a repeat of the request by; None if it has no key."""
-        return None if self.key is None else Once(request_name_of(self.key), claiming(self.key, self.wired.clock))
+        return None if self.key is None else Once(request_name_of(self.key), claiming(self.key, self.resources.clock))
 
     async def answer(self, work: Callable[[], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives; a 2xx and a final refusal are stored."""
-        return await answer_without_transaction(self.wired.database, self.wired.clock, self.key, work)
+        return await answer_without_transaction(self.resources.database, self.resources.clock, self.key, work)
 
     async def answer_within(self, work: Callable[[Connection], Awaitable[StoredAnswer]]) -> Response:
         """Give the stored answer of this key, or what `work` gives in one transaction with it; InFlight meanwhile."""
-        return await answer_once(self.wired.database, self.wired.clock, self.key, work)
+        return await answer_once(self.resources.database, self.resources.clock, self.key, work)
 
 
-async def _keyed(wired: Wired, key: OptionalKey) -> KeyedAnswers:
-    return KeyedAnswers(wired, key)
+async def _keyed(resources: AppResources, key: OptionalKey) -> KeyedAnswers:
+    return KeyedAnswers(resources, key)
 
 
 Keyed = Annotated[KeyedAnswers, Depends(_keyed)]

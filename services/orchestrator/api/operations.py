@@ -25,7 +25,7 @@ from services.orchestrator.api.errors import (
 )
 from services.orchestrator.api.keyed import Keyed, KeyedAnswers
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.resources import Wired
+from services.orchestrator.api.resources import AppResources
 from services.orchestrator.api.shapes import SagaId, SagaShown, actor, reason_of, saga_shown
 from services.orchestrator.engine import Once
 from services.texts import KeptReason, Reason
@@ -86,47 +86,49 @@ class RestartBody(RequestModel):
     response_model=SagaShown,
     responses=problem_responses(SagaFinal, SagaCancelled, SagaPastNoReturn, SagaUnwinding),
 )
-async def cancel(saga_id: SagaId, body: CancelBody, caller: AdminOrService, wired: Wired, keyed: Keyed) -> Response:
+async def cancel(
+    saga_id: SagaId, body: CancelBody, caller: AdminOrService, resources: AppResources, keyed: Keyed
+) -> Response:
     """Everything done is undone; refused once it has ended or is past its point of no return, telling which."""
     reason = reason_of(caller, body)
-    return await _steered(keyed, saga_id, partial(wired.operations.cancel, by=actor(caller), reason=reason))
+    return await _steered(keyed, saga_id, partial(resources.operations.cancel, by=actor(caller), reason=reason))
 
 
 @router.post("/sagas/{saga_id}/pause", status_code=202, summary="Hold it where it is", response_model=SagaShown)
-async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
+async def pause(saga_id: SagaId, body: ReasonBody, admin: Admin, resources: AppResources, keyed: Keyed) -> Response:
     """It does nothing more until it is resumed; signals are kept."""
-    return await _steered(keyed, saga_id, partial(wired.operations.pause, by=actor(admin), reason=body.reason))
+    return await _steered(keyed, saga_id, partial(resources.operations.pause, by=actor(admin), reason=body.reason))
 
 
 @router.post("/sagas/{saga_id}/resume", status_code=202, summary="Let it go on", response_model=SagaShown)
-async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
+async def resume(saga_id: SagaId, body: ReasonBody, admin: Admin, resources: AppResources, keyed: Keyed) -> Response:
     """The end of a pause."""
-    return await _steered(keyed, saga_id, partial(wired.operations.resume, by=actor(admin), reason=body.reason))
+    return await _steered(keyed, saga_id, partial(resources.operations.resume, by=actor(admin), reason=body.reason))
 
 
 @router.post("/sagas/{saga_id}/retry", status_code=202, summary="Try again", response_model=SagaShown)
-async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
+async def retry(saga_id: SagaId, body: ReasonBody, admin: Admin, resources: AppResources, keyed: Keyed) -> Response:
     """What was recorded stays; the step or undo that it is stuck at is attempted anew."""
-    return await _steered(keyed, saga_id, partial(wired.operations.retry, by=actor(admin), reason=body.reason))
+    return await _steered(keyed, saga_id, partial(resources.operations.retry, by=actor(admin), reason=body.reason))
 
 
 @router.post("/sagas/{saga_id}/skip", status_code=202, summary="Settle it by hand", response_model=SagaShown)
-async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
+async def skip(saga_id: SagaId, body: SkipBody, admin: Admin, resources: AppResources, keyed: Keyed) -> Response:
     """It counts as done, with the given output; the reason stays on record."""
     skip_it = partial(
-        wired.operations.skip, position=body.position, by=actor(admin), reason=body.reason, output=body.output
+        resources.operations.skip, position=body.position, by=actor(admin), reason=body.reason, output=body.output
     )
     return await _steered(keyed, saga_id, skip_it)
 
 
 @router.post("/sagas/{saga_id}/restart", status_code=202, summary="Run it anew from a step", response_model=SagaShown)
-async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, wired: Wired, keyed: Keyed) -> Response:
+async def restart(saga_id: SagaId, body: RestartBody, admin: Admin, resources: AppResources, keyed: Keyed) -> Response:
     """What is recorded before the position stays; steps from there on are called again, each under its old key.
 
     Only a stuck or paused saga is restarted, and none that is being undone or has ended.
     """
     restart_it = partial(
-        wired.operations.restart, from_position=body.from_position, by=actor(admin), reason=body.reason
+        resources.operations.restart, from_position=body.from_position, by=actor(admin), reason=body.reason
     )
     return await _steered(keyed, saga_id, restart_it)
 
@@ -146,7 +148,7 @@ async def _steered(keyed: KeyedAnswers, saga_id: str, operation: _Operation) -> 
     async def work() -> StoredAnswer:
         with engine_refusals("body.output"):  # of `skip`, which alone gives a value
             await operation(saga_id, once=keyed.once)
-            view = await keyed.wired.operations.get(saga_id)
+            view = await keyed.resources.operations.get(saga_id)
         return StoredAnswer.of(202, saga_shown(view), {"Location": f"/sagas/{saga_id}"})
 
     return await keyed.answer(work)

@@ -71,10 +71,10 @@ class Resources:
             self.metrics.alarm(alarm, saga_id=subject_id, reason=action, by=actor, **details)
 
 
-async def resources(request: Request) -> Resources:
+async def resources_of(request: Request) -> Resources:
     """Return what this app was wired with."""
-    wired: Resources = request.app.state.resources
-    return wired
+    resources: Resources = request.app.state.resources
+    return resources
 
 
-Wired = Annotated[Resources, Depends(resources)]
+AppResources = Annotated[Resources, Depends(resources_of)]

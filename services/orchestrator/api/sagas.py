@@ -20,7 +20,7 @@ from services.contracts.orchestrator import SagaStarted, StartSaga
 from services.orchestrator.api.errors import InvalidPayload, SagaExists, SagaUnknown, SearchTooWide, WorkflowUnknown
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import AppResources, Resources
 from services.orchestrator.api.shapes import (
     SagaId,
     SagaPageShown,
@@ -66,27 +66,27 @@ class StartBody(StartSaga):
         **problem_responses(WorkflowUnknown, SagaExists, InFlight, Invalid, KeyReused, InvalidPayload),
     },
 )
-async def start(body: StartBody, caller: AdminOrService, wired: Wired, keyed: Keyed) -> Response:
+async def start(body: StartBody, caller: AdminOrService, resources: AppResources, keyed: Keyed) -> Response:
     """202 for a new saga, 200 for the same one again; another input under the same key is a conflict."""
     if keyed.key is None:
         with engine_refusals("body.input"):
-            return _answer(body, await wired.operations.start(_wanted(body, caller, wired))).response()
+            return _answer(body, await resources.operations.start(_wanted(body, caller, resources))).response()
     open_start = None
 
     async def work(conn: Connection) -> StoredAnswer:
         nonlocal open_start
         with engine_refusals("body.input"):
-            open_start = await wired.operations.start_within(conn, _wanted(body, caller, wired))
+            open_start = await resources.operations.start_within(conn, _wanted(body, caller, resources))
         return _answer(body, open_start.started)
 
     response = await keyed.answer_within(work)
     if open_start is not None:
-        wired.operations.begin(open_start)
+        resources.operations.begin(open_start)
     return response
 
 
-def _wanted(body: StartBody, caller: Principal, wired: Resources) -> StartRequest:
-    definition = wired.registry.newest(body.workflow)
+def _wanted(body: StartBody, caller: Principal, resources: Resources) -> StartRequest:
+    definition = resources.registry.newest(body.workflow)
     if caller.kind == "user" and not definition.admin_may_start:
         raise Forbidden(f"The workflow {body.workflow} is started by services only.")
     return StartRequest(
@@ -120,7 +120,7 @@ class FindQuery(BaseModel):
 
 
 @router.get("/sagas", summary="Find sagas", responses=problem_responses(Invalid, SearchTooWide), dependencies=[_admin])
-async def find(wired: Wired, wanted: Annotated[FindQuery, Query()]) -> SagaPageShown:
+async def find(resources: AppResources, wanted: Annotated[FindQuery, Query()]) -> SagaPageShown:
     """Newest first; `next_cursor` gives the next page.
 
     Sagas that are paused, stuck, compensating, failed or cancelled are found at once, as are those of a key or a user.
@@ -128,7 +128,7 @@ async def find(wired: Wired, wanted: Annotated[FindQuery, Query()]) -> SagaPageS
     """
     try:
         with engine_refusals("query.cursor"):
-            page = await wired.operations.find(
+            page = await resources.operations.find(
                 SagaFilter(
                     workflow=wanted.workflow,
                     status=wanted.status,
@@ -151,10 +151,10 @@ async def find(wired: Wired, wanted: Annotated[FindQuery, Query()]) -> SagaPageS
     responses=problem_responses(SagaUnknown),
     dependencies=[_admin_or_service],
 )
-async def show(saga_id: SagaId, wired: Wired) -> SagaShown:
+async def show(saga_id: SagaId, resources: AppResources) -> SagaShown:
     """What it is doing, or why it waits, and what ends that."""
     with engine_refusals():
-        return saga_shown(await wired.operations.get(saga_id))
+        return saga_shown(await resources.operations.get(saga_id))
 
 
 @router.get(
@@ -163,10 +163,10 @@ async def show(saga_id: SagaId, wired: Wired) -> SagaShown:
     responses=problem_responses(SagaUnknown),
     dependencies=[_admin_or_service],
 )
-async def steps(saga_id: SagaId, wired: Wired) -> list[StepShown]:
+async def steps(saga_id: SagaId, resources: AppResources) -> list[StepShown]:
     """Everything recorded, in order."""
     with engine_refusals():
-        return [step_shown(step) for step in await wired.operations.steps(saga_id)]
+        return [step_shown(step) for step in await resources.operations.steps(saga_id)]
 
 
 @router.get(
@@ -178,7 +178,7 @@ async def steps(saga_id: SagaId, wired: Wired) -> list[StepShown]:
 )
 async def result(
     saga_id: SagaId,
-    wired: Wired,
+    resources: AppResources,
     request: Request,
     response: Response,
     wait_s: Annotated[float, Query(ge=0, le=_WAIT_MAX_S, allow_inf_nan=False), NUMBER] = 0,
@@ -186,6 +186,6 @@ async def result(
     """200 with output or error once it has ended, 202 while it runs; 503 where too many wait already."""
     limits: Limits = request.app.state.chassis.limits
     with engine_refusals(), limits.waiting.held() if wait_s else nullcontext():
-        end = await wired.operations.result(saga_id, wait_s)
+        end = await resources.operations.result(saga_id, wait_s)
     response.status_code = 200 if end.has_ended else 202
     return result_shown(end)

@@ -27,7 +27,7 @@ from services.orchestrator.api.errors import (
 from services.orchestrator.api.keyed import Keyed
 from services.orchestrator.api.payment_signals import settle_captured
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import AppResources, Resources
 from services.orchestrator.api.shapes import SagaId, actor
 from services.orchestrator.engine import PROMISE_NAME, Settlement
 from services.orchestrator.workflows import PaymentCaptured
@@ -93,7 +93,7 @@ class SignalSettled(BaseModel):
 
 @router.post("/awakeables/{awakeable_id}/resolve", summary="Resolve a callback", response_model=SignalSettled)
 async def resolve_awakeable(
-    awakeable_id: AwakeableId, body: ResolveBody, caller: Service, wired: Wired, keyed: Keyed
+    awakeable_id: AwakeableId, body: ResolveBody, caller: Service, resources: AppResources, keyed: Keyed
 ) -> Response:
     """For a payment the same checks as the webhook's: a late or second capture is refunded, a mismatch not believed.
 
@@ -102,9 +102,9 @@ async def resolve_awakeable(
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.value"):
-            settled = await _resolve(wired, awakeable_id, body.value, by=actor(caller))
+            settled = await _resolve(resources, awakeable_id, body.value, by=actor(caller))
         if settled.outcome == "mismatch":
-            await wired.record_once(
+            await resources.record_once(
                 "awakeables",
                 f"{awakeable_id}:{canonical(body.value)}",
                 action="awakeable.mismatch",
@@ -120,14 +120,14 @@ async def resolve_awakeable(
 
 @router.post("/awakeables/{awakeable_id}/reject", summary="Reject a callback", response_model=SignalSettled)
 async def reject_awakeable(
-    awakeable_id: AwakeableId, body: RejectBody, caller: Service, wired: Wired, keyed: Keyed
+    awakeable_id: AwakeableId, body: RejectBody, caller: Service, resources: AppResources, keyed: Keyed
 ) -> Response:
     """The workflow gets the code and the message as an error."""
 
     async def work() -> StoredAnswer:
         with engine_refusals():
             return _answer(
-                await wired.operations.reject_awakeable(
+                await resources.operations.reject_awakeable(
                     awakeable_id, body.code, body.message or body.code, by=actor(caller)
                 )
             )
@@ -137,27 +137,27 @@ async def reject_awakeable(
 
 @router.post("/sagas/{saga_id}/promises/{name}/resolve", summary="Resolve a promise", response_model=SignalSettled)
 async def resolve_promise(
-    saga_id: SagaId, name: PromiseName, body: ResolveBody, caller: AdminOrService, wired: Wired, keyed: Keyed
+    saga_id: SagaId, name: PromiseName, body: ResolveBody, caller: AdminOrService, resources: AppResources, keyed: Keyed
 ) -> Response:
     """May come before the workflow waits for it."""
 
     async def work() -> StoredAnswer:
         with engine_refusals("body.value"):
-            return _answer(await wired.operations.resolve_promise(saga_id, name, body.value, by=actor(caller)))
+            return _answer(await resources.operations.resolve_promise(saga_id, name, body.value, by=actor(caller)))
 
     return await keyed.answer(work)
 
 
 @router.post("/sagas/{saga_id}/promises/{name}/reject", summary="Reject a promise", response_model=SignalSettled)
 async def reject_promise(
-    saga_id: SagaId, name: PromiseName, body: RejectBody, caller: AdminOrService, wired: Wired, keyed: Keyed
+    saga_id: SagaId, name: PromiseName, body: RejectBody, caller: AdminOrService, resources: AppResources, keyed: Keyed
 ) -> Response:
     """The workflow gets the code and the message as an error."""
 
     async def work() -> StoredAnswer:
         with engine_refusals():
             return _answer(
-                await wired.operations.reject_promise(
+                await resources.operations.reject_promise(
                     saga_id, name, body.code, body.message or body.code, by=actor(caller)
                 )
             )
@@ -165,16 +165,16 @@ async def reject_promise(
     return await keyed.answer(work)
 
 
-async def _resolve(wired: Resources, awakeable_id: str, value: Any, *, by: str) -> Settlement:
+async def _resolve(resources: Resources, awakeable_id: str, value: Any, *, by: str) -> Settlement:
     try:
         told = _Payment.model_validate(value)
     except ValidationError:
-        return await wired.operations.resolve_awakeable(awakeable_id, value, by=by)
+        return await resources.operations.resolve_awakeable(awakeable_id, value, by=by)
     facts = {"amount_minor": told.amount.amount_minor, "currency": told.amount.currency}
     if told.order_id is not None:
         facts["order_id"] = told.order_id
     money = PaymentCaptured(payment_id=told.payment_id, transaction_id=told.transaction_id, amount=told.amount)
-    return await settle_captured(wired.operations, awakeable_id, money, by=by, facts=facts)
+    return await settle_captured(resources.operations, awakeable_id, money, by=by, facts=facts)
 
 
 def _answer(settled: Settlement) -> StoredAnswer:

@@ -25,7 +25,7 @@ from services.orchestrator.api.bodies import read_json
 from services.orchestrator.api.errors import SagaUnreadable, SignalUnknown
 from services.orchestrator.api.payment_signals import settle_captured, settle_declined
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import AppResources, Resources
 from services.orchestrator.engine import Settlement
 from services.orchestrator.workflows import PaymentCaptured
 
@@ -152,23 +152,23 @@ _EXAMPLES = {
     },
 )
 @signed
-async def payments(request: Request, wired: Wired) -> Response:
+async def payments(request: Request, resources: AppResources) -> Response:
     """Verify the raw bytes, then read them, then settle what they are about."""
     try:
-        outcome = await _take(request, wired)
+        outcome = await _take(request, resources)
     except RequestError as refusal:
-        wired.webhooks.labels(outcome=refusal.code).inc()
+        resources.webhooks.labels(outcome=refusal.code).inc()
         raise
-    wired.webhooks.labels(outcome=outcome).inc()
+    resources.webhooks.labels(outcome=outcome).inc()
     return Response(status_code=200)
 
 
-async def _take(request: Request, wired: Resources) -> str:
+async def _take(request: Request, resources: Resources) -> str:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMedia
     body = await request.body()
     try:
-        webhook_id = signing.verify(wired.webhook_secrets, request.headers, body, wired.clock.now())
+        webhook_id = signing.verify(resources.webhook_secrets, request.headers, body, resources.clock.now())
     except Unauthenticated:
         check_address(request)
         raise
@@ -176,9 +176,9 @@ async def _take(request: Request, wired: Resources) -> str:
     strict_json.loads(body)
     event = read_json(_EVENT, body, tag=_TAG)
     if isinstance(event, PaymentReturned):
-        await _record(wired, webhook_id, event, event.data.payment_id, outcome="recorded")
+        await _record(resources, webhook_id, event, event.data.payment_id, outcome="recorded")
         return "recorded"
-    settlement = await _settle(wired, event)
+    settlement = await _settle(resources, event)
     get_logger("orchestrator").info(
         event.type,
         order_id=event.data.order_id,
@@ -187,20 +187,22 @@ async def _take(request: Request, wired: Resources) -> str:
         outcome=settlement.outcome,
     )
     if settlement.outcome not in {"accepted", "repeat"}:
-        await _record(wired, webhook_id, event, settlement.saga_id, outcome=settlement.outcome)
+        await _record(resources, webhook_id, event, settlement.saga_id, outcome=settlement.outcome)
     return settlement.outcome
 
 
-async def _settle(wired: Resources, event: PaymentSucceeded | PaymentFailed) -> Settlement:
+async def _settle(resources: Resources, event: PaymentSucceeded | PaymentFailed) -> Settlement:
     about = event.data
     with engine_refusals():
         if isinstance(event, PaymentSucceeded):
             money = PaymentCaptured(
                 payment_id=about.payment_id, transaction_id=event.data.transaction_id, amount=about.amount
             )
-            return await settle_captured(wired.operations, about.awakeable_id, money, by=PROCESSOR, facts=about.facts)
+            return await settle_captured(
+                resources.operations, about.awakeable_id, money, by=PROCESSOR, facts=about.facts
+            )
         return await settle_declined(
-            wired.operations,
+            resources.operations,
             about.awakeable_id,
             payment_id=about.payment_id,
             code=event.data.code,
@@ -210,9 +212,9 @@ async def _settle(wired: Resources, event: PaymentSucceeded | PaymentFailed) -> 
         )
 
 
-async def _record(wired: Resources, webhook_id: str, event: PaymentEvent, subject_id: str, *, outcome: str) -> None:
+async def _record(resources: Resources, webhook_id: str, event: PaymentEvent, subject_id: str, *, outcome: str) -> None:
     about = event.data
-    await wired.record_once(
+    await resources.record_once(
         _SOURCE,
         webhook_id,
         action=event.type if outcome == "recorded" else f"{event.type}.{outcome}",

@@ -17,7 +17,7 @@ from services.chassis.logs import get_logger
 from services.chassis.postgres.connection import Connection
 from services.contracts.base import Contract
 from services.contracts.money import Money
-from services.session.api.resources import Wired
+from services.session.api.resources import AppResources
 from services.session.domain.cart import MAX_QUANTITY, Basket
 from services.session.domain.errors import BasketFull, LineLimit, MixedCurrencies, UnknownSku
 from services.session.store import carts, products
@@ -98,11 +98,11 @@ def cart(basket: Basket, *, currency: str) -> Cart:
 
 
 @router.get("", summary="The basket", responses=problem_responses(NotFound))
-async def read_cart(_: Customer, user_id: PathId, wired: Wired) -> Cart:
+async def read_cart(_: Customer, user_id: PathId, resources: AppResources) -> Cart:
     """Return the basket at today's prices."""
-    async with wired.database.autocommit() as conn:
+    async with resources.database.autocommit() as conn:
         basket = await carts.read(conn, user_id)
-    return cart(basket, currency=wired.settings.currency)
+    return cart(basket, currency=resources.settings.currency)
 
 
 @router.post(
@@ -116,7 +116,7 @@ async def add_item(
     key: OptionalKey,
     user_id: PathId,
     item: Annotated[AddItem, Body(openapi_examples={"a book": {"value": {"sku": "book", "quantity": 2}}})],
-    wired: Wired,
+    resources: AppResources,
 ) -> Response:
     """Add to a line of the basket; with an `Idempotency-Key` a repeat does not add twice."""
     added: Basket | None = None
@@ -128,9 +128,9 @@ async def add_item(
         after = before.with_quantity(product, before.quantity(item.sku) + item.quantity)
         await carts.save(conn, before, after)
         added = after
-        return StoredAnswer.of(200, cart(after, currency=wired.settings.currency))
+        return StoredAnswer.of(200, cart(after, currency=resources.settings.currency))
 
-    response = await answer_once(wired.database, wired.clock, key, add)
+    response = await answer_once(resources.database, resources.clock, key, add)
     if added is not None:
         log = get_logger("session.carts")
         log.info("cart.item_added", user_id=user_id, sku=item.sku, quantity=item.quantity, version=added.version)
@@ -145,21 +145,21 @@ async def set_quantity(
     user_id: PathId,
     sku: PathId,
     wanted: Annotated[SetQuantity, Body(openapi_examples={"three": {"value": {"quantity": 3}}})],
-    wired: Wired,
+    resources: AppResources,
 ) -> Cart:
     """Set a line of the basket; idempotent by nature."""
-    async with wired.database.begin() as conn:
+    async with resources.database.begin() as conn:
         before = await carts.lock(conn, user_id)
         after = before.with_quantity(await products.get(conn, sku), wanted.quantity)
         await carts.save(conn, before, after)
-    return cart(after, currency=wired.settings.currency)
+    return cart(after, currency=resources.settings.currency)
 
 
 @router.delete("/items/{sku}", summary="Take a line out of the basket", responses=problem_responses(NotFound))
-async def remove_item(_: Customer, user_id: PathId, sku: PathId, wired: Wired) -> Cart:
+async def remove_item(_: Customer, user_id: PathId, sku: PathId, resources: AppResources) -> Cart:
     """Remove a line from the basket; idempotent by nature."""
-    async with wired.database.begin() as conn:
+    async with resources.database.begin() as conn:
         before = await carts.lock(conn, user_id)
         after = before.without(sku)
         await carts.save(conn, before, after)
-    return cart(after, currency=wired.settings.currency)
+    return cart(after, currency=resources.settings.currency)

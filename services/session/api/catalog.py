@@ -13,7 +13,7 @@ from services.chassis.inbound.requests import Identifier, Limit, PathId, Request
 from services.chassis.inbound.response_headers import LINK, with_header
 from services.contracts.base import Contract
 from services.contracts.money import Money
-from services.session.api.resources import Wired
+from services.session.api.resources import AppResources
 from services.session.domain.cart import MAX_PRICE_MINOR, Product
 from services.session.domain.errors import CurrencyFixed, StockHeld
 from services.session.domain.stock import MAX_STOCK
@@ -67,13 +67,13 @@ BOOK = {"name": "The Book of Sagas", "price": {"amount_minor": 1999, "currency":
     responses={200: with_header(LINK)},
 )
 async def read_catalog(
-    wired: Wired,
+    resources: AppResources,
     response: Response,
     cursor: Annotated[Identifier | None, Query(description="From the `Link` of the page before.")] = None,
     limit: Limit = PAGE,
 ) -> list[CatalogItem]:
     """Return products by sku; where there are more, the header `Link` has the address of the next page."""
-    async with wired.database.autocommit() as conn:
+    async with resources.database.autocommit() as conn:
         found, last = await products.page(conn, behind=cursor or "", limit=limit)
     if last is not None:
         asked = {"cursor": last} | ({} if limit == PAGE else {"limit": limit})
@@ -86,11 +86,11 @@ async def put_product(
     admin: Admin,
     sku: PathId,
     product: Annotated[PutProduct, Body(openapi_examples={"a book": {"value": BOOK}})],
-    wired: Wired,
+    resources: AppResources,
 ) -> CatalogItem:
     """Create a product or change it; `stock` sets what is on hand, so a repeat changes nothing."""
     wanted = Product(sku, product.name, product.price.amount_minor, product.price.currency, 0)
-    async with wired.database.begin() as conn:
+    async with resources.database.begin() as conn:
         saved = await products.put(conn, wanted, on_hand=product.stock)
         await audit.record(
             conn,
@@ -98,6 +98,6 @@ async def put_product(
             subject_id=sku,
             actor=admin.subject,
             details=product.model_dump(mode="json"),
-            now=wired.clock.sql_now(),
+            now=resources.clock.sql_now(),
         )
     return catalog_item(saved)

@@ -22,7 +22,7 @@ from services.chassis.messaging import outbox
 from services.chassis.postgres.connection import Connection
 from services.contracts.session import CheckoutExecuted, GivenAddress, MarkExecuted
 from services.session.api.orders import OrderPlaced, links
-from services.session.api.resources import Wired
+from services.session.api.resources import AppResources
 from services.session.domain import order as domain
 from services.session.domain.checkout import (
     CheckoutRequest,
@@ -92,17 +92,17 @@ async def check_out(
     key: RequiredKey,
     user_id: PathId,
     checkout: Annotated[Checkout, Body(openapi_examples=CHECKOUTS)],
-    wired: Wired,
+    resources: AppResources,
 ) -> Response:
     """Place an order, or its next attempt after a failed payment; a repeat names the same order."""
     order_id = checkout.order_id or derived_order_id(user_id, key.key)
     bind(order_id=order_id, user_id=user_id)
-    token = _payment_token(checkout, wired.settings)
+    token = _payment_token(checkout, resources.settings)
     placed: PlacedAttempt | None = None
 
     async def place(conn: Connection) -> StoredAnswer:
         nonlocal placed
-        now = wired.clock.sql_now()
+        now = resources.clock.sql_now()
         request = CheckoutRequest(
             user_id,
             order_id,
@@ -110,13 +110,15 @@ async def check_out(
             token_hash=fingerprint("token", order_id, token),
             key_hash=fingerprint("key", user_id, key.key),
         )
-        placed = await checkouts.place(conn, request, sealer=wired.sealer, now=now)
+        placed = await checkouts.place(conn, request, sealer=resources.sealer, now=now)
         if placed.fresh:
-            await outbox.enqueue(conn, [start_saga(placed, checkout.shipping_address, token, wired.sealer)], now=now)
+            await outbox.enqueue(
+                conn, [start_saga(placed, checkout.shipping_address, token, resources.sealer)], now=now
+            )
         return _placed_answer(placed)
 
-    response = await answer_once(wired.database, wired.clock, key, place)
-    wired.relay.nudge()
+    response = await answer_once(resources.database, resources.clock, key, place)
+    resources.relay.nudge()
     log = get_logger("session.checkouts")
     if placed is not None and placed.fresh:
         log.info("checkout.started", order_id=order_id, attempt=placed.attempt, total_minor=placed.total_minor)
@@ -136,7 +138,7 @@ async def mark_executed(
     key: OptionalKey,
     order_id: PathId,
     mark: Annotated[MarkExecuted, Body(openapi_examples={"the first attempt": {"value": {"attempt": 1}}})],
-    wired: Wired,
+    resources: AppResources,
 ) -> Response:
     """Mark an attempt as paid and take what it ordered out of the basket, in one transaction; idempotent."""
     bind(order_id=order_id)
@@ -144,10 +146,10 @@ async def mark_executed(
 
     async def execute(conn: Connection) -> StoredAnswer:
         nonlocal executed
-        executed = await checkouts.mark_executed(conn, order_id, mark.attempt, now=wired.clock.sql_now())
+        executed = await checkouts.mark_executed(conn, order_id, mark.attempt, now=resources.clock.sql_now())
         return StoredAnswer.of(200, CheckoutExecuted(order_id=order_id, attempt=mark.attempt))
 
-    response = await answer_once(wired.database, wired.clock, key, execute)
+    response = await answer_once(resources.database, resources.clock, key, execute)
     if executed is not None and executed.fresh:
         log = get_logger("session.checkouts")
         log.info("checkout.executed", order_id=order_id, attempt=mark.attempt, user_id=executed.user_id)

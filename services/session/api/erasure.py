@@ -16,7 +16,7 @@ from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import outbox
 from services.chassis.postgres.connection import Connection
 from services.contracts.base import Contract
-from services.session.api.resources import Wired
+from services.session.api.resources import AppResources
 from services.session.domain.errors import OrdersOpen
 from services.session.messages import erase_user
 from services.session.store import erasure
@@ -52,13 +52,13 @@ async def erase(
     key: OptionalKey,
     user_id: PathId,
     body: Annotated[EraseCustomer, Body(openapi_examples={"a customer's request": ASKED_FOR})],
-    wired: Wired,
+    resources: AppResources,
 ) -> Response:
     """Erase a customer whose orders have all ended: addresses and payloads go, ids, statuses and keys stay."""
     bind(user_id=user_id)
 
     async def work(conn: Connection) -> StoredAnswer:
-        now = wired.clock.sql_now()
+        now = resources.clock.sql_now()
         orders = await erasure.erase(conn, user_id)
         await audit.record(
             conn,
@@ -72,7 +72,7 @@ async def erase(
         await outbox.enqueue(conn, [erase_user(user_id, body.reason, by=admin.subject)], now=now)
         return StoredAnswer.of(202, CustomerErased(user_id=user_id, orders=orders))
 
-    response = await answer_once(wired.database, wired.clock, key, work)
-    wired.relay.nudge()
+    response = await answer_once(resources.database, resources.clock, key, work)
+    resources.relay.nudge()
     get_logger("session.customers").info("customer.erased", by=admin.subject)
     return response

@@ -14,7 +14,7 @@ from services.chassis.logs import bind, get_logger
 from services.chassis.messaging import inbox
 from services.chassis.postgres.connection import Connection
 from services.contracts.events import CloudEvent, OrderEvent
-from services.session.api.resources import Resources, Wired, alarm
+from services.session.api.resources import AppResources, Resources, alarm
 from services.session.domain.order import AppliedUpdate, OrderUpdate, Payment, Shipment
 from services.session.store import orders, reservations
 
@@ -48,7 +48,7 @@ async def receive(
     _: Service,
     key: OptionalKey,
     event: Annotated[CloudEvent, Body(openapi_examples={"an order was shipped": SHIPPED})],
-    wired: Wired,
+    resources: AppResources,
 ) -> Response:
     """Take an event of an order; one that was delivered before, by its `source` and `id`, changes nothing."""
     data = event.data
@@ -58,11 +58,11 @@ async def receive(
 
     async def apply(conn: Connection) -> StoredAnswer:
         nonlocal applied
-        if await inbox.first_time(conn, event.source, event.id, now=wired.clock.sql_now()):
-            applied = await _apply(conn, wired, data)
+        if await inbox.first_time(conn, event.source, event.id, now=resources.clock.sql_now()):
+            applied = await _apply(conn, resources, data)
         return StoredAnswer(204)
 
-    response = await answer_once(wired.database, wired.clock, key, apply)
+    response = await answer_once(resources.database, resources.clock, key, apply)
     log = get_logger("session.events")
     if applied is None:
         log.info("order.event_repeated", event_id=event.id, status=data.status)
@@ -71,15 +71,15 @@ async def receive(
     return response
 
 
-async def _apply(conn: Connection, wired: Resources, data: OrderEvent) -> AppliedUpdate:
-    now = wired.clock.sql_now()
+async def _apply(conn: Connection, resources: Resources, data: OrderEvent) -> AppliedUpdate:
+    now = resources.clock.sql_now()
     applied = await orders.apply(conn, _update_of(data), now=now)
     if data.status == "shipped" and not await reservations.sell(conn, data.order_id, data.attempt, now=now):
         reason = f"attempt {data.attempt} was shipped without a held reservation; nothing was taken from the stock"
-        await alarm(conn, wired, "sale-without-reservation", order_id=data.order_id, reason=reason)
+        await alarm(conn, resources, "sale-without-reservation", order_id=data.order_id, reason=reason)
     if not applied.known:
         reason = f"{data.status} of attempt {data.attempt} is told of an order that session does not know"
-        await alarm(conn, wired, "event-of-unknown-order", order_id=data.order_id, reason=reason)
+        await alarm(conn, resources, "event-of-unknown-order", order_id=data.order_id, reason=reason)
     return applied
 
 

@@ -22,7 +22,7 @@ from services.contracts.base import Contract
 from services.contracts.events import OrderStatus, PaymentSummary, ShipmentSummary
 from services.contracts.money import Money
 from services.contracts.session import Address, OrderItem
-from services.session.api.resources import Wired
+from services.session.api.resources import AppResources
 from services.session.domain.errors import CancelRefused, OrderEnded, OrderShipped
 from services.session.domain.order import UNREADABLE, Order, Position, is_cancellable
 from services.session.messages import cancel_saga, order_items
@@ -130,15 +130,15 @@ def order_view(order: Order) -> OrderView:
 async def list_orders(
     _: Customer,
     user_id: PathId,
-    wired: Wired,
+    resources: AppResources,
     status: Annotated[OrderStatus | None, Query()] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> OrderPage:
     """Return the user's orders, newest first, page by page."""
     after = None if cursor is None else Position(*read_cursor(cursor))
-    async with wired.database.autocommit() as conn:
-        items, last = await orders.page(conn, user_id, status=status, after=after, limit=limit, sealer=wired.sealer)
+    async with resources.database.autocommit() as conn:
+        items, last = await orders.page(conn, user_id, status=status, after=after, limit=limit, sealer=resources.sealer)
     return OrderPage(
         items=[order_view(order) for order in items],
         next_cursor=last and write_cursor(last.placed_at, last.order_id),
@@ -146,10 +146,10 @@ async def list_orders(
 
 
 @router.get("/{order_id}", summary="One order", responses=problem_responses(NotFound))
-async def read_order(_: Customer, user_id: PathId, order_id: PathId, wired: Wired) -> OrderView:
+async def read_order(_: Customer, user_id: PathId, order_id: PathId, resources: AppResources) -> OrderView:
     """Return one order; another user's is as unknown as one that does not exist."""
-    async with wired.database.autocommit() as conn:
-        return order_view(await orders.find(conn, user_id, order_id, sealer=wired.sealer))
+    async with resources.database.autocommit() as conn:
+        return order_view(await orders.find(conn, user_id, order_id, sealer=resources.sealer))
 
 
 @router.post(
@@ -167,7 +167,7 @@ async def cancel_order(
     key: OptionalKey,
     user_id: PathId,
     order_id: PathId,
-    wired: Wired,
+    resources: AppResources,
     body: Annotated[
         CancelOrder | None, Body(openapi_examples={"a reason": {"value": {"reason": "found it cheaper"}}})
     ] = None,
@@ -177,13 +177,13 @@ async def cancel_order(
     reason = (body or CancelOrder()).reason
 
     async def cancel(conn: Connection) -> StoredAnswer:
-        now = wired.clock.sql_now()
+        now = resources.clock.sql_now()
         attempt, status, fresh = await orders.request_cancel(conn, user_id, order_id, now=now)
         if fresh:
             await outbox.enqueue(conn, [cancel_saga(user_id, order_id, attempt, reason)], now=now)
         placed = OrderPlaced(order_id=order_id, attempt=attempt, status=status, links=links(user_id, order_id, status))
         return StoredAnswer.of(202, placed, {"Location": placed.links.self})
 
-    response = await answer_once(wired.database, wired.clock, key, cancel)
-    wired.relay.nudge()
+    response = await answer_once(resources.database, resources.clock, key, cancel)
+    resources.relay.nudge()
     return response

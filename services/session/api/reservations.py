@@ -11,7 +11,7 @@ from services.chassis.inbound.requests import WHOLE, PathId
 from services.chassis.logs import bind, get_logger
 from services.chassis.postgres.connection import Connection
 from services.contracts.session import ATTEMPTS_MAX, Reservation, ReserveStock
-from services.session.api.resources import Resources, Wired
+from services.session.api.resources import AppResources, Resources
 from services.session.domain.errors import OutOfStock, ReservationMismatch, ReservationReleased, StockSold
 from services.session.domain.order import ENDED
 from services.session.domain.stock import RELEASED, SOLD, Hold, merged
@@ -31,7 +31,7 @@ async def reserve(
     _: Service,
     order_id: PathId,
     wanted: Annotated[ReserveStock, Body(openapi_examples={"two books": TWO_BOOKS})],
-    wired: Wired,
+    resources: AppResources,
 ) -> Reservation:
     """Hold stock for an attempt, all or nothing; idempotent.
 
@@ -40,8 +40,8 @@ async def reserve(
     """
     bind(order_id=order_id)
     pieces = merged((item.sku, item.quantity) for item in wanted.items)
-    async with wired.database.begin() as conn:
-        hold = await _reserve(conn, wired, order_id, wanted.attempt, pieces)
+    async with resources.database.begin() as conn:
+        hold = await _reserve(conn, resources, order_id, wanted.attempt, pieces)
     log = get_logger("session.reservations")
     if hold.refused_sku is not None:
         log.info("stock.refused", attempt=hold.attempt, sku=hold.refused_sku)
@@ -54,17 +54,19 @@ async def reserve(
 
 @router.delete("/{order_id}", summary="Give held stock back", status_code=204, responses=problem_responses(StockSold))
 async def release(
-    _: Service, order_id: PathId, attempt: Annotated[int, Query(ge=1, le=ATTEMPTS_MAX), WHOLE], wired: Wired
+    _: Service, order_id: PathId, attempt: Annotated[int, Query(ge=1, le=ATTEMPTS_MAX), WHOLE], resources: AppResources
 ) -> None:
     """Give back what an attempt holds; idempotent, and a tombstone where it holds nothing (yet)."""
     bind(order_id=order_id)
-    async with wired.database.begin() as conn:
-        await reservations.release(conn, order_id, attempt, now=wired.clock.sql_now())
+    async with resources.database.begin() as conn:
+        await reservations.release(conn, order_id, attempt, now=resources.clock.sql_now())
     get_logger("session.reservations").info("stock.released", attempt=attempt)
 
 
-async def _reserve(conn: Connection, wired: Resources, order_id: str, attempt: int, pieces: Mapping[str, int]) -> Hold:
-    now = wired.clock.sql_now()
+async def _reserve(
+    conn: Connection, resources: Resources, order_id: str, attempt: int, pieces: Mapping[str, int]
+) -> Hold:
+    now = resources.clock.sql_now()
     known = await orders.lock(conn, order_id)
     if known is not None:
         current, status = known

@@ -27,16 +27,16 @@ class Resources:
     sealer: Sealer
 
 
-async def resources(request: Request) -> Resources:
+async def resources_of(request: Request) -> Resources:
     """Return what this app was wired with."""
-    wired: Resources = request.app.state.resources
-    return wired
+    resources: Resources = request.app.state.resources
+    return resources
 
 
-Wired = Annotated[Resources, Depends(resources)]
+AppResources = Annotated[Resources, Depends(resources_of)]
 
 
-async def alarm(conn: Connection, wired: Resources, kind: str, *, order_id: str, reason: str) -> None:
+async def alarm(conn: Connection, resources: Resources, kind: str, *, order_id: str, reason: str) -> None:
     """Raise an alarm: a WARN line, a metric, and a line in the audit log of this transaction."""
-    await audit.alarm(conn, kind, subject_id=order_id, reason=reason, now=wired.clock.sql_now())
-    wired.metrics.alarm(kind, order_id=order_id, reason=reason)
+    await audit.alarm(conn, kind, subject_id=order_id, reason=reason, now=resources.clock.sql_now())
+    resources.metrics.alarm(kind, order_id=order_id, reason=reason)

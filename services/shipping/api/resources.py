@@ -19,10 +19,10 @@ class Resources:
     dispatch: Dispatch
 
 
-async def resources(request: Request) -> Resources:
+async def resources_of(request: Request) -> Resources:
     """Return what this app was wired with."""
-    wired: Resources = request.app.state.resources
-    return wired
+    resources: Resources = request.app.state.resources
+    return resources
 
 
-Wired = Annotated[Resources, Depends(resources)]
+AppResources = Annotated[Resources, Depends(resources_of)]

@@ -18,7 +18,7 @@ from services.chassis.logs import bound
 from services.contracts.session import Address, Attempt, Quantity, ReservedItem
 from services.contracts.shipping import CreateShipment, Shipment
 from services.contracts.shipping import ShipmentCancelled as Cancelled
-from services.shipping.api.resources import Wired
+from services.shipping.api.resources import AppResources
 from services.shipping.domain.errors import (
     AlreadyDelivered,
     CarrierMisconfigured,
@@ -85,7 +85,7 @@ class ShipmentRequest(RequestModel):
 )
 async def create(
     wanted: ShipmentRequest,
-    wired: Wired,
+    resources: AppResources,
     key: RequiredKey,
 ) -> Response:
     """Make the one shipment of an order, or find it.
@@ -95,12 +95,12 @@ async def create(
     """
 
     async def handle() -> StoredAnswer:
-        made = await wired.dispatch.create(wanted.contract(), claiming(key, wired.clock))
+        made = await resources.dispatch.create(wanted.contract(), claiming(key, resources.clock))
         where = {"Location": f"/shipments/{wanted.order_id}"}
         return StoredAnswer.of(201 if made.created else 200, view(made.shipment), where)
 
     with bound(order_id=wanted.order_id):
-        return await answer_without_transaction(wired.database, wired.clock, key, handle)
+        return await answer_without_transaction(resources.database, resources.clock, key, handle)
 
 
 @router.get(
@@ -108,9 +108,9 @@ async def create(
     summary="Find the shipment of an order",
     responses=problem_responses(ShipmentUnknown, InFlight),
 )
-async def get(order_id: PathId, wired: Wired) -> Shipment:
+async def get(order_id: PathId, resources: AppResources) -> Shipment:
     """Return what was handed to the carrier; 409 `in-flight` while that is being done."""
-    shipment = await wired.dispatch.find(order_id)
+    shipment = await resources.dispatch.find(order_id)
     if shipment is not None and shipment.status == "creating" and shipment.lease == "held":
         raise InFlight("This shipment is being created.")
     if shipment is None or shipment.parcel is None:
@@ -128,17 +128,17 @@ async def get(order_id: PathId, wired: Wired) -> Shipment:
 )
 async def cancel(
     order_id: PathId,
-    wired: Wired,
+    resources: AppResources,
     key: OptionalKey,
 ) -> Response:
     """Cancel by order, idempotently; an order never shipped is kept from being shipped later."""
 
     async def handle() -> StoredAnswer:
-        await wired.dispatch.cancel(order_id)
+        await resources.dispatch.cancel(order_id)
         return StoredAnswer.of(200, Cancelled(order_id=order_id))
 
     with bound(order_id=order_id):
-        return await answer_without_transaction(wired.database, wired.clock, key, handle)
+        return await answer_without_transaction(resources.database, resources.clock, key, handle)
 
 
 def view(shipment: StoredShipment) -> Shipment:

@@ -87,16 +87,16 @@ async def test_the_service_tells_how_it_is(system: System) -> None:
 
 async def test_the_census_counts_what_is_alive(system: System) -> None:
     """Gauges follow the sagas: a status that nobody has any more is no longer shown."""
-    wired = system.apps["orchestrator"].state.resources
+    resources = system.apps["orchestrator"].state.resources
     await system.place("order-1")
     await system.settle()
-    await take_census(wired.operations, wired.metrics, wired.clock)
+    await take_census(resources.operations, resources.metrics, resources.clock)
     metrics = (await system.call("GET", "orchestrator", "/metrics")).text
     assert 'saga_live{status="waiting",workflow="order"} 1.0' in metrics
     assert "approvals_pending 1.0" in metrics
     await system.decide("order-1", "reject")
     await system.settle()
-    await take_census(wired.operations, wired.metrics, wired.clock)
+    await take_census(resources.operations, resources.metrics, resources.clock)
     metrics = (await system.call("GET", "orchestrator", "/metrics")).text
     assert "saga_live{" not in metrics
     assert "approvals_pending 0.0" in metrics

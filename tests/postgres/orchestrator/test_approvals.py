@@ -70,15 +70,15 @@ async def test_the_audit_log_says_what_was_decided_by_whom_and_why(system: Syste
 async def test_a_decision_is_audited_once_also_after_a_crash(system: System) -> None:
     """What was decided when the process died is written by the repeat, in the first one's name, and never again."""
     path = await waiting(system)
-    wired = system.apps["orchestrator"].state.resources
+    resources = system.apps["orchestrator"].state.resources
     saga_id = (await system.saga("order-1"))["saga_id"]
     value = {"approved": True, "reason": "fine"}
-    await wired.operations.resolve_promise(saga_id, "admin_approval", value, by="ann")
+    await resources.operations.resolve_promise(saga_id, "admin_approval", value, by="ann")
     assert await decisions(system) == []
     for decision, seconds in (("reject", 0), ("approve", 0), ("approve", 8 * 86_400), ("reject", 0)):
         system.clock.advance(seconds)
-        async with wired.database.autocommit() as conn:
-            await inbox.purge(conn, now=wired.clock.sql_now())
+        async with resources.database.autocommit() as conn:
+            await inbox.purge(conn, now=resources.clock.sql_now())
         await system.decide("order-1", decision, path=path)
         assert await decisions(system) == [
             ("ann", "fine", {"order_id": "order-1", "attempt": 1, "decision": "approve"})
@@ -187,16 +187,16 @@ async def test_links_of_nothing_are_404(system: System) -> None:
     path = await waiting(system)
     token = path.removeprefix("/approvals/")
     saga_id = (await system.saga("order-1"))["saga_id"]
-    wired = system.apps["orchestrator"].state.resources
+    resources = system.apps["orchestrator"].state.resources
     refund = {"workflow": "refund-payment", "key": "pay_1", "input": {"payment_id": "pay_1"}}
     started = await system.call("POST", "orchestrator", "/sagas", json=refund, headers=system.admin)
     forged = [
         token[:-1] + ("A" if token[-1] != "A" else "B"),
         "x" * 40,
-        wired.links.token(ApprovalLink(saga_id, "other")),
-        wired.links.token(ApprovalLink(saga_id, "admin_approval", 2)),
-        wired.links.token(ApprovalLink("00000000-0000-0000-0000-000000000000", "admin_approval")),
-        wired.links.token(ApprovalLink(started.json()["saga_id"], "admin_approval")),
+        resources.links.token(ApprovalLink(saga_id, "other")),
+        resources.links.token(ApprovalLink(saga_id, "admin_approval", 2)),
+        resources.links.token(ApprovalLink("00000000-0000-0000-0000-000000000000", "admin_approval")),
+        resources.links.token(ApprovalLink(started.json()["saga_id"], "admin_approval")),
     ]
     browser = Browser(system)
     await browser.sign_in()

@@ -131,8 +131,8 @@ async def test_a_lost_key_is_an_alarm_at_every_start(session_url: str, clock: Ma
             await shop.ordered(f"user-{number}", f"order-{number}", {"book": 1})
     for _ in range(2):
         async with opened(session_url, clock, encryption_keys=NEW) as shop:
-            wired = shop.app.state.resources
-            loop = resealing(wired.database, wired.clock, wired.sealer, wired.metrics)
+            resources = shop.app.state.resources
+            loop = resealing(resources.database, resources.clock, resources.sealer, resources.metrics)
             while not await loop.run_once():
                 pass
             counted = (await shop.client.get("/metrics")).text

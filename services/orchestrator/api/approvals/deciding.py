@@ -41,7 +41,7 @@ from services.orchestrator.api.errors import (
 )
 from services.orchestrator.api.keyed import KeyedAnswers
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import AppResources, Resources
 from services.orchestrator.api.sign_in import SignedIn
 from services.texts import Remark
 
@@ -108,29 +108,29 @@ _DECISION: TypeAdapter[DecisionRequest] = TypeAdapter(DecisionRequest)
     ),
 )
 @opened_by_link
-async def show(token: str, request: Request, wired: Wired) -> Response:
+async def show(token: str, request: Request, resources: AppResources) -> Response:
     """Show what is to be decided, or what was."""
-    signed_in = _signed_in(wired, request)
+    signed_in = _signed_in(resources, request)
     if signed_in is None:
         return _to_login(token)
     reason = typed_reasons.read(request.cookies)
-    shown = await _look(wired, token, signed_in, reason=reason)
+    shown = await _look(resources, token, signed_in, reason=reason)
     if reason:
-        typed_reasons.forget(shown, _path(token), secure=wired.sign_in.secure)
+        typed_reasons.forget(shown, _path(token), secure=resources.sign_in.secure)
     return shown
 
 
 async def _look(
-    wired: Resources, token: str, signed_in: SignedIn, refused: Refused | None = None, *, reason: str = ""
+    resources: Resources, token: str, signed_in: SignedIn, refused: Refused | None = None, *, reason: str = ""
 ) -> Response:
     """The page as things stand now, beside what was wrong with its form, and with the reason typed before."""
     try:
-        case = await case_of(wired, token)
+        case = await case_of(resources, token)
     except NotFound as unknown:
         return refusal_page(unknown, signed_in)
     try:
         with engine_refusals():
-            signal = await wired.operations.promise(case.link.saga_id, case.link.promise)
+            signal = await resources.operations.promise(case.link.saga_id, case.link.promise)
     except (SagaUnreadable, Unavailable) as refusal:
         return refusal_page(refusal, signed_in, case)
     if signal.status != "open":
@@ -141,7 +141,7 @@ async def _look(
         "decide.html",
         order=order_shown(case.placed, since=signal.since, until=signal.until),
         token=token,
-        csrf=wired.sign_in.csrf(signed_in),
+        csrf=resources.sign_in.csrf(signed_in),
         user=signed_in.user,
         refused=refused,
         reason=refused.reason if refused else reason,
@@ -179,18 +179,18 @@ async def _look(
         },
     },
 )
-async def answer(token: str, request: Request, wired: Wired, bearer: Bearer) -> Any:
+async def answer(token: str, request: Request, resources: AppResources, bearer: Bearer) -> Any:
     """Take the decision in the way that the body's type says."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == _JSON:
-        return await _by_json(token, request, wired, bearer)
+        return await _by_json(token, request, resources, bearer)
     if kind == _FORM:
-        return await _by_form(token, request, wired)
+        return await _by_form(token, request, resources)
     raise UnsupportedMedia
 
 
 async def _by_json(
-    token: str, request: Request, wired: Resources, bearer: HTTPAuthorizationCredentials | None
+    token: str, request: Request, resources: Resources, bearer: HTTPAuthorizationCredentials | None
 ) -> Response:
     admin = await current_principal(request, bearer)
     if _ADMIN not in admin.scopes:
@@ -198,43 +198,43 @@ async def _by_json(
     wanted = read_json(_DECISION, await request.body())
 
     async def work() -> StoredAnswer:
-        case = await case_of(wired, token)
-        taken = await decide(wired, case, wanted.decision, reason=wanted.reason, by=admin.subject)
+        case = await case_of(resources, token)
+        taken = await decide(resources, case, wanted.decision, reason=wanted.reason, by=admin.subject)
         said = DecisionTaken(
             order_id=case.placed.order_id, decision=taken.decision, decided_by=taken.by, decided_at=taken.at
         )
         return StoredAnswer.of(200, said)
 
     key = await _key(request, request.headers.get("idempotency-key"))
-    return await KeyedAnswers(wired, key).answer(work)
+    return await KeyedAnswers(resources, key).answer(work)
 
 
-async def _by_form(token: str, request: Request, wired: Resources) -> Response:
-    signed_in = _signed_in(wired, request)
+async def _by_form(token: str, request: Request, resources: Resources) -> Response:
+    signed_in = _signed_in(resources, request)
     body = await request.body()
     if signed_in is None:
         away = _to_login(token, f"&{UNDECIDED}=1")
-        typed_reasons.keep(away, _path(token), _typed(wired, request, body), secure=wired.sign_in.secure)
+        typed_reasons.keep(away, _path(token), _typed(resources, request, body), secure=resources.sign_in.secure)
         return away
     fields: dict[str, str] = {}
     try:
-        wired.check_origin(request.headers)
+        resources.check_origin(request.headers)
         fields = _fields(body)
-        wanted = _wanted(wired, signed_in, fields)
+        wanted = _wanted(resources, signed_in, fields)
     except (Malformed, Forbidden, Invalid) as refusal:
         if asks_for_json(request.headers):
             raise
         # Not read: it may be a stranger's. Who came by another address than the public one is told that.
         is_foreign = isinstance(refusal, Forbidden) and not fields
-        address = f"{wired.public_url}{_path(token)}" if is_foreign else None
+        address = f"{resources.public_url}{_path(token)}" if is_foreign else None
         refused = Refused(refusal, fields.get("reason", ""), address)
-        return refused.on(await _look(wired, token, signed_in, refused))
+        return refused.on(await _look(resources, token, signed_in, refused))
     try:
-        case = await case_of(wired, token)
+        case = await case_of(resources, token)
     except NotFound as unknown:
         return refusal_page(unknown, signed_in)
     try:
-        taken = await decide(wired, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
+        taken = await decide(resources, case, wanted.decision, reason=wanted.reason, by=signed_in.user)
     except (Conflict, Gone, Unavailable) as refusal:
         return refusal_page(refusal, signed_in, case)
     if names_html(request.headers):  # so that who goes back, or loads it anew, is not asked to send the form again
@@ -248,25 +248,25 @@ def _fields(body: bytes) -> dict[str, str]:
     return {**fields, "reason": reason}
 
 
-def _typed(wired: Resources, request: Request, body: bytes) -> str:
+def _typed(resources: Resources, request: Request, body: bytes) -> str:
     """The reason of a form of ours; of a stranger's nothing is kept."""
     try:
-        wired.check_origin(request.headers)
+        resources.check_origin(request.headers)
         return _fields(body)["reason"]
     except (Malformed, Forbidden, TooLarge):
         return ""
 
 
-def _wanted(wired: Resources, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
+def _wanted(resources: Resources, signed_in: SignedIn, fields: dict[str, str]) -> DecisionRequest:
     """The form's decision, if the form is of this sign-in."""
-    if not wired.sign_in.csrf_holds(signed_in, fields.get("csrf", "")):
+    if not resources.sign_in.csrf_holds(signed_in, fields.get("csrf", "")):
         raise Forbidden("You have signed in again since this form was opened.")
     said = {name: value or None for name, value in fields.items() if name != "csrf"}
     return read_json(_DECISION, TypeAdapter(dict[str, str | None]).dump_json(said))
 
 
-def _signed_in(wired: Resources, request: Request) -> SignedIn | None:
-    signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
+def _signed_in(resources: Resources, request: Request) -> SignedIn | None:
+    signed_in = resources.sign_in.read(request.cookies.get(resources.sign_in.cookie_name))
     if signed_in is not None:
         vouch(request.scope)
     return signed_in

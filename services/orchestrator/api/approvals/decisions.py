@@ -53,12 +53,12 @@ class Decided:
     reason: str | None
 
 
-async def case_of(wired: Resources, token: str) -> Case:
+async def case_of(resources: Resources, token: str) -> Case:
     """The order behind a token; ApprovalUnknown for another workflow, promise or round, or no token of ours."""
     try:
-        link = wired.links.read(token)
-        saga = await wired.operations.get(link.saga_id)
-        placed = wired.read_order(saga.input)
+        link = resources.links.read(token)
+        saga = await resources.operations.get(link.saga_id)
+        placed = resources.read_order(saga.input)
     except (NotFound, UnknownSaga, PayloadError):  # an erased order is as unknown as none
         raise ApprovalUnknown from None
     if saga.workflow != order.name or link.promise != ADMIN_APPROVAL or link.round != _ROUND:
@@ -71,7 +71,7 @@ def link_of(saga_id: str) -> ApprovalLink:
     return ApprovalLink(saga_id=saga_id, promise=ADMIN_APPROVAL, round=_ROUND)
 
 
-async def decide(wired: Resources, case: Case, decision: Decision, *, reason: str | None, by: str) -> Decided:
+async def decide(resources: Resources, case: Case, decision: Decision, *, reason: str | None, by: str) -> Decided:
     """Decide, once: the same decision again gives the first one, the opposite is refused with the one that stands.
 
     What stands is audited by whoever asks next if the process died before it could be.
@@ -79,7 +79,7 @@ async def decide(wired: Resources, case: Case, decision: Decision, *, reason: st
     approval = Approval(approved=decision == "approve", reason=reason)
     try:
         with engine_refusals():
-            settled = await wired.operations.resolve_promise(
+            settled = await resources.operations.resolve_promise(
                 case.link.saga_id, case.link.promise, approval.model_dump(mode="json"), by=by
             )
     except NotFound:
@@ -94,17 +94,17 @@ async def decide(wired: Resources, case: Case, decision: Decision, *, reason: st
             decision=decision,
             by=by,
         )
-    await _audit(wired, case, stands)
+    await _audit(resources, case, stands)
     if stands.decision != decision:
         raise ApprovalDecided(f"The order was {in_words(stands.decision)} by {stands.by} already.")
     return stands
 
 
-async def _audit(wired: Resources, case: Case, stands: Decided) -> None:
+async def _audit(resources: Resources, case: Case, stands: Decided) -> None:
     """Write down who decided what, and why, once."""
-    if wired.clock.now() - stands.at > _REMEMBERED:  # by then the inbox has forgotten that it was
+    if resources.clock.now() - stands.at > _REMEMBERED:  # by then the inbox has forgotten that it was
         return
-    await wired.record_once(
+    await resources.record_once(
         "approvals",
         f"{case.link.saga_id}:{case.link.promise}",
         action=_DECIDED,

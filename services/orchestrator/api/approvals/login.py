@@ -21,7 +21,7 @@ from services.chassis.inbound.routes import opened_by_link
 from services.chassis.logs import get_logger
 from services.orchestrator.api.approvals.pages import asks_for_json, page, with_html
 from services.orchestrator.api.bodies import read_form
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import AppResources, Resources
 from services.orchestrator.api.sign_in import local_path
 
 router = APIRouter(tags=["approvals"])
@@ -47,12 +47,12 @@ _LONGEST_PASSWORD = 200
 @opened_by_link
 async def form(
     request: Request,
-    wired: Wired,
+    resources: AppResources,
     next: Annotated[str, Query(max_length=1024)] = "",  # noqa: A002 - the contract's word
 ) -> Response:
     """Show the form; who has signed in already is led on."""
     target = _page_at(next)
-    signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
+    signed_in = resources.sign_in.read(request.cookies.get(resources.sign_in.cookie_name))
     if signed_in is not None:
         return RedirectResponse(target or _HOME, status_code=303)
     return _form_page(target, told=_UNDECIDED if UNDECIDED in request.query_params else None)
@@ -88,7 +88,7 @@ async def form(
         }
     },
 )
-async def sign_in(request: Request, wired: Wired) -> Response:
+async def sign_in(request: Request, resources: AppResources) -> Response:
     """Check user and password, and remember who it is."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -96,13 +96,13 @@ async def sign_in(request: Request, wired: Wired) -> Response:
     fields: dict[str, str] = {}
     body = await request.body()
     try:
-        wired.check_origin(request.headers)
+        resources.check_origin(request.headers)
         fields = read_form(body)
-        known = await _known(wired, fields, request)
+        known = await _known(resources, fields, request)
     except (Malformed, Forbidden, TooManyRequests) as refusal:
         if asks_for_json(request.headers):
             raise
-        return _form_again(wired, fields, refusal)
+        return _form_again(resources, fields, refusal)
     user, target = fields.get("username", ""), _page_at(fields.get("next", ""))
     if not known:
         get_logger("orchestrator").warning("sign_in.refused")
@@ -112,12 +112,15 @@ async def sign_in(request: Request, wired: Wired) -> Response:
     get_logger("orchestrator").info("sign_in.accepted", by=user)
     back = _away(target or _HOME)
     cookies = {
-        wired.sign_in.cookie_name: (wired.sign_in.cookie(user), wired.sign_in.life_s),
-        wired.sign_in.browser_cookie_name: (wired.sign_in.browser_cookie(user), wired.sign_in.browser_life_s),
+        resources.sign_in.cookie_name: (resources.sign_in.cookie(user), resources.sign_in.life_s),
+        resources.sign_in.browser_cookie_name: (
+            resources.sign_in.browser_cookie(user),
+            resources.sign_in.browser_life_s,
+        ),
     }
     for name, (value, life_s) in cookies.items():
         back.set_cookie(
-            name, value, max_age=life_s, path="/", httponly=True, samesite="lax", secure=wired.sign_in.secure
+            name, value, max_age=life_s, path="/", httponly=True, samesite="lax", secure=resources.sign_in.secure
         )
     return back
 
@@ -132,13 +135,13 @@ async def sign_in(request: Request, wired: Wired) -> Response:
         403, responses={303: {"description": "Signed out: back to the form"}, **problem_responses(Forbidden)}
     ),
 )
-async def sign_out(request: Request, wired: Wired) -> Response:
+async def sign_out(request: Request, resources: AppResources) -> Response:
     """Take the cookie back; only a page of ours may ask for it."""
-    signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
+    signed_in = resources.sign_in.read(request.cookies.get(resources.sign_in.cookie_name))
     if signed_in is not None:
         vouch(request.scope)
     try:
-        wired.check_origin(request.headers)
+        resources.check_origin(request.headers)
     except Forbidden as refusal:
         if asks_for_json(request.headers):
             raise
@@ -148,16 +151,18 @@ async def sign_out(request: Request, wired: Wired) -> Response:
     if signed_in is not None:
         get_logger("orchestrator").info("sign_in.ended", by=signed_in.user)
     back = _away(_HERE)
-    back.delete_cookie(wired.sign_in.cookie_name, path="/", httponly=True, samesite="lax", secure=wired.sign_in.secure)
+    back.delete_cookie(
+        resources.sign_in.cookie_name, path="/", httponly=True, samesite="lax", secure=resources.sign_in.secure
+    )
     return back
 
 
-async def _known(wired: Resources, fields: Mapping[str, str], request: Request) -> bool:
+async def _known(resources: Resources, fields: Mapping[str, str], request: Request) -> bool:
     user, password = fields.get("username", ""), fields.get("password", "")
     if len(user) > _LONGEST_USER or len(password) > _LONGEST_PASSWORD:
         return False
-    browser = request.cookies.get(wired.sign_in.browser_cookie_name)
-    return await wired.sign_in.knows(user, password, address=getattr(request.state, "address", ""), browser=browser)
+    browser = request.cookies.get(resources.sign_in.browser_cookie_name)
+    return await resources.sign_in.knows(user, password, address=getattr(request.state, "address", ""), browser=browser)
 
 
 def _page_at(target: str) -> str | None:
@@ -170,7 +175,7 @@ def _away(target: str) -> Response:
     return RedirectResponse(target, status_code=303, headers={"Cache-Control": "no-store"})
 
 
-def _form_again(wired: Resources, fields: Mapping[str, str], refusal: RequestError) -> Response:
+def _form_again(resources: Resources, fields: Mapping[str, str], refusal: RequestError) -> Response:
     """Return the form with an error; it repeats nothing of what was sent."""
     words = f"{refusal.message} Sign in here."
     if isinstance(refusal, TooManyRequests):
@@ -180,7 +185,7 @@ def _form_again(wired: Resources, fields: Mapping[str, str], refusal: RequestErr
         status=status_of(type(refusal)),
         told=words,
         username=fields.get("username", ""),
-        address=f"{wired.public_url}{_HERE}" if isinstance(refusal, Forbidden) else None,
+        address=f"{resources.public_url}{_HERE}" if isinstance(refusal, Forbidden) else None,
     )
     shown.headers.update(headers_of(refusal))
     return shown

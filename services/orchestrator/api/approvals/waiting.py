@@ -25,7 +25,7 @@ from services.orchestrator.api.approvals.decisions import Bearer, link_of
 from services.orchestrator.api.approvals.pages import names_html, order_shown, page, with_html
 from services.orchestrator.api.errors import InvalidPayload
 from services.orchestrator.api.refusals import engine_refusals
-from services.orchestrator.api.resources import Resources, Wired
+from services.orchestrator.api.resources import AppResources, Resources
 from services.orchestrator.engine import OpenPromise, PayloadError
 from services.orchestrator.workflows import ADMIN_APPROVAL
 
@@ -77,14 +77,14 @@ _PENDING: TypeAdapter[list[PendingApproval]] = TypeAdapter(list[PendingApproval]
     ),
 )
 async def pending(
-    request: Request, wired: Wired, bearer: Bearer, cursor: Cursor = None, limit: Limit = _LIMIT
+    request: Request, resources: AppResources, bearer: Bearer, cursor: Cursor = None, limit: Limit = _LIMIT
 ) -> Response:
     """Oldest first, each with its link."""
     if bearer is None and names_html(request.headers):
-        return await _as_page(request, wired, cursor, limit)
+        return await _as_page(request, resources, cursor, limit)
     await _check_admin(request, bearer)
-    listed = await _listed(wired, cursor, limit)
-    found = [_pending(wired, promise, placed) for promise, placed in listed.orders]
+    listed = await _listed(resources, cursor, limit)
+    found = [_pending(resources, promise, placed) for promise, placed in listed.orders]
     headers = {} if listed.behind is None else {"Link": f'<{listed.behind}>; rel="next"'}
     return JSONResponse(_PENDING.dump_python(found, mode="json"), headers=headers)
 
@@ -95,27 +95,27 @@ async def _check_admin(request: Request, bearer: HTTPAuthorizationCredentials | 
         raise Forbidden
 
 
-async def _listed(wired: Resources, cursor: str | None, limit: int) -> _Listed:
+async def _listed(resources: Resources, cursor: str | None, limit: int) -> _Listed:
     with engine_refusals("query.cursor"):
-        found = await wired.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit + 1)
+        found = await resources.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit + 1)
     shown = found[:limit]
-    orders = [(promise, placed) for promise in shown if (placed := _readable(wired, promise)) is not None]
+    orders = [(promise, placed) for promise in shown if (placed := _readable(resources, promise)) is not None]
     if len(found) == len(shown):
         return _Listed(orders, None)
     asked = {"cursor": shown[-1].cursor} | ({} if limit == _LIMIT else {"limit": limit})
     return _Listed(orders, f"{_HERE}?{urlencode(asked)}")
 
 
-def _readable(wired: Resources, promise: OpenPromise) -> PlacedOrder | None:
+def _readable(resources: Resources, promise: OpenPromise) -> PlacedOrder | None:
     """Return the waiting order, None if it is unreadable: it must not hide the others."""
     try:
-        return wired.read_order(promise.input)
+        return resources.read_order(promise.input)
     except PayloadError as error:
         get_logger("api.approvals").error("saga.unreadable", saga_id=promise.saga_id, error=error.message)
         return None
 
 
-def _pending(wired: Resources, promise: OpenPromise, placed: PlacedOrder) -> PendingApproval:
+def _pending(resources: Resources, promise: OpenPromise, placed: PlacedOrder) -> PendingApproval:
     return PendingApproval(
         saga_id=promise.saga_id,
         order_id=placed.order_id,
@@ -124,17 +124,17 @@ def _pending(wired: Resources, promise: OpenPromise, placed: PlacedOrder) -> Pen
         items=placed.items,
         requested_at=promise.since,
         expires_at=promise.until,
-        link=wired.links.url(link_of(promise.saga_id)),
+        link=resources.links.url(link_of(promise.saga_id)),
     )
 
 
-async def _as_page(request: Request, wired: Resources, cursor: str | None, limit: int) -> Response:
-    signed_in = wired.sign_in.read(request.cookies.get(wired.sign_in.cookie_name))
+async def _as_page(request: Request, resources: Resources, cursor: str | None, limit: int) -> Response:
+    signed_in = resources.sign_in.read(request.cookies.get(resources.sign_in.cookie_name))
     if signed_in is None:
         return RedirectResponse(f"/login?next={_HERE}", status_code=303)
     vouch(request.scope)
     try:
-        listed = await _listed(wired, cursor, limit)
+        listed = await _listed(resources, cursor, limit)
     except InvalidPayload as refusal:
         words = "This page of the list does not exist. Begin with the oldest order."
         return page(
@@ -143,12 +143,12 @@ async def _as_page(request: Request, wired: Resources, cursor: str | None, limit
     waiting = [
         {
             "order": order_shown(placed, since=promise.since, until=promise.until),
-            "path": f"{_HERE}/{wired.links.token(link_of(promise.saga_id))}",
+            "path": f"{_HERE}/{resources.links.token(link_of(promise.saga_id))}",
         }
         for promise, placed in listed.orders
     ]
     is_whole = cursor is None and listed.behind is None
-    total = 0 if is_whole else await wired.operations.count_waiting(ADMIN_APPROVAL)
+    total = 0 if is_whole else await resources.operations.count_waiting(ADMIN_APPROVAL)
     return page(
         "waiting.html",
         waiting=waiting,
