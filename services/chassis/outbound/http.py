@@ -118,6 +118,10 @@ class ServiceClient:
         if key is not None:
             headers[IDEMPOTENCY_KEY] = key
         if acting_user is not None:
+            if not (acting_user.isascii() and acting_user.isprintable()):
+                raise RemoteMisconfigured(
+                    f"{self.service}: not called, as no header can name the acting user", service=self.service
+                )
             headers[ACTING_USER] = acting_user
         request_id = logs.context().get("request_id")
         if request_id is not None:

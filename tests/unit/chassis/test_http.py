@@ -49,6 +49,18 @@ async def test_a_call_carries_everything_the_other_side_needs(clock: ManualClock
     assert request.headers["Authorization"].startswith("Bearer ")
 
 
+@pytest.mark.parametrize("user", ["zoë", "ann\n"])
+async def test_nobody_is_called_for_a_user_that_no_header_can_name(clock: ManualClock, user: str) -> None:
+    """That is no attempt of unknown outcome, which would be repeated in silence, but something to mend."""
+
+    async def handler(_: httpx.Request) -> httpx.Response:
+        pytest.fail("called")
+
+    async with calling(handler, clock) as client:
+        with pytest.raises(RemoteMisconfigured, match="acting user"):
+            await client.request("POST", "/x", key="k", acting_user=user)
+
+
 @pytest.mark.parametrize("body", ['{"raw": 1}', {"raw": 1}])
 async def test_json_text_and_mappings_are_bodies_too(clock: ManualClock, body: str | dict[str, int]) -> None:
     """The outbox's JSON text is sent as it is; without tokens there is no Authorization."""
