@@ -23,10 +23,9 @@ from services.chassis.security.sealing import Sealer
 from services.session import messages
 from services.session.api import carts, catalog, checkouts, erasure, events, orders, reservations
 from services.session.api.resources import Resources
-from services.session.domain.cart import Product
 from services.session.resealing import ADDRESSES_UNREADABLE, resealing
+from services.session.samples import add_samples
 from services.session.settings import SessionSettings
-from services.session.store import products
 
 NAME: Final = "session"
 DATABASE_SETTING: Final = "SESSION_DATABASE_URL"
@@ -34,11 +33,6 @@ SCHEMA: Final = "0003"
 """The migration that this code needs; a newer schema does as well, as that one's docstring says."""
 DESCRIPTION: Final = (
     "Catalogue and stock, baskets, checkouts, and orders as the customer sees them; one writer per user."
-)
-SEED: Final = (
-    Product("book", "The Book of Sagas", 1999, "USD", 1_000),
-    Product("mug", "Mug, 0.3 l", 1250, "USD", 1_000),
-    Product("shirt", "T-shirt", 2500, "USD", 1_000),
 )
 ROUTERS: Final = (
     catalog.router,
@@ -73,7 +67,7 @@ def create_app(
         database = Database(given.database_url, application_name=NAME, pool_size=given.database_pool_size, hooks=hooks)
         outbound = http if http is not None else outbound_http(given)
         try:
-            seed = partial(_seed, database) if given.seeds_catalog else None
+            seed = partial(add_samples, database) if given.seeds_catalog else None
             await database.wait_until_usable(time, setting=DATABASE_SETTING, schema=SCHEMA, first=seed)
             sealer = Sealer([key.get_secret_value() for key in given.encryption_keys])
             relay = _relay(app, given, database, time, outbound, sealer, hooks)
@@ -141,10 +135,3 @@ def _relay(
         hooks=hooks,
         metrics=app.state.chassis.metrics,
     )
-
-
-async def _seed(database: Database) -> None:
-    """Put a few products into the catalogue, for development; what is there stays as it is."""
-    async with database.begin() as conn:
-        for product in SEED:
-            await products.insert(conn, product, on_hand=product.available)

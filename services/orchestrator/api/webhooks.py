@@ -5,11 +5,7 @@ mismatching events get it too, and are recorded. An event that is not genuine, i
 awakeable is refused. Refunds and voids are only recorded, whatever awakeable they name.
 """
 
-from datetime import datetime
-from typing import Annotated, Any, Final, Literal
-
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from services.chassis.errors import RequestError, Unauthenticated, UnsupportedMedia
 from services.chassis.inbound import strict_json
@@ -19,10 +15,17 @@ from services.chassis.inbound.problems import problem_responses
 from services.chassis.inbound.routes import signed
 from services.chassis.logs import get_logger
 from services.chassis.security import signing
-from services.contracts.base import Identifier
-from services.contracts.money import Money
 from services.orchestrator.api.bodies import read_json
 from services.orchestrator.api.errors import SagaUnreadable, SignalUnknown
+from services.orchestrator.api.payment_events import (
+    EVENT,
+    EXAMPLES,
+    TAG,
+    PaymentEvent,
+    PaymentFailed,
+    PaymentReturned,
+    PaymentSucceeded,
+)
 from services.orchestrator.api.payment_signals import settle_captured, settle_declined
 from services.orchestrator.api.refusals import engine_refusals
 from services.orchestrator.api.resources import AppResources, Resources
@@ -36,95 +39,6 @@ _SOURCE = "webhooks/payments"
 _ALARMED = {"mismatch": "payment-mismatch", "conflict": "payment-conflict", "late": "payment-late"}
 
 ALARMS = tuple(_ALARMED.values())
-
-_Id = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")]
-_Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]{0,500}$")]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PaymentData(_Strict):
-    """The payment that an event is about, for which order and awakeable."""
-
-    payment_id: _Id
-    awakeable_id: _Id
-    order_id: Identifier
-    amount: Money
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the awakeable's expectations are compared with."""
-        return {
-            "order_id": self.order_id,
-            "amount_minor": self.amount.amount_minor,
-            "currency": self.amount.currency,
-        }
-
-
-class CapturedPayment(PaymentData):
-    """A payment whose money was taken, with the processor's own transaction."""
-
-    transaction_id: _Id
-
-
-class DeclinedPayment(PaymentData):
-    """A payment that was declined, and why."""
-
-    code: _Id
-    message: _Text = ""
-
-
-class ReturnedPayment(PaymentData):
-    """A payment whose money was given back, or is not taken any more; the transaction is the one that took it."""
-
-    transaction_id: _Id | None = None
-
-
-class PaymentSucceeded(_Strict):
-    """`payment.succeeded`: the money was captured."""
-
-    type: Literal["payment.succeeded"]
-    timestamp: datetime
-    data: CapturedPayment
-
-
-class PaymentFailed(_Strict):
-    """`payment.failed`: it was not."""
-
-    type: Literal["payment.failed"]
-    timestamp: datetime
-    data: DeclinedPayment
-
-
-class PaymentReturned(_Strict):
-    """`payment.refunded`, `payment.voided`: what we have asked for ourselves."""
-
-    type: Literal["payment.refunded", "payment.voided"]
-    timestamp: datetime
-    data: ReturnedPayment
-
-
-PaymentEvent = PaymentSucceeded | PaymentFailed | PaymentReturned
-_TAG: Final = "type"
-_EVENT: TypeAdapter[PaymentEvent] = TypeAdapter(Annotated[PaymentEvent, Field(discriminator=_TAG)])
-
-_ABOUT = {
-    "payment_id": "pay_8kXo2mTfQvWc1sJ4",
-    "awakeable_id": "awk_Zk3qV0aXW9yQ2b7e",
-    "order_id": "order-123",
-    "amount": {"amount_minor": 10000, "currency": "USD"},
-}
-_EXAMPLES = {
-    kind: {"value": {"type": kind, "timestamp": "2026-11-24T10:00:00Z", "data": _ABOUT | more}}
-    for kind, more in (
-        ("payment.succeeded", {"transaction_id": "txn_19d0"}),
-        ("payment.failed", {"code": "card_declined", "message": "not enough funds"}),
-        ("payment.refunded", {"transaction_id": "txn_19d0"}),
-        ("payment.voided", {}),
-    )
-}
 
 
 @router.post(
@@ -147,7 +61,7 @@ _EXAMPLES = {
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"type": "object"}, "examples": _EXAMPLES}},
+            "content": {"application/json": {"schema": {"type": "object"}, "examples": EXAMPLES}},
         },
     },
 )
@@ -174,7 +88,7 @@ async def _take(request: Request, resources: Resources) -> str:
         raise
     vouch(request.scope)
     strict_json.loads(body)
-    event = read_json(_EVENT, body, tag=_TAG)
+    event = read_json(EVENT, body, tag=TAG)
     if isinstance(event, PaymentReturned):
         await _record(resources, webhook_id, event, event.data.payment_id, outcome="recorded")
         return "recorded"
