@@ -219,19 +219,18 @@ async def test_open_promises_are_listed(cluster_of: ClusterOf) -> None:
     cluster = cluster_of(approval, expiring)
     sagas = [await cluster.start(approval, key=f"k-{number}", subject=f"user-{number}") for number in range(3)]
     await cluster.settle()
-    listed = await cluster.operations.open_promises("approval")
+    listed = (await cluster.operations.open_promises("approval")).items
     assert {(one.saga_id, one.key, one.subject) for one in listed} == {
         (saga_id, f"k-{number}", f"user-{number}") for number, saga_id in enumerate(sagas)
     }
     assert all(one.until is not None for one in listed)
     first = await cluster.operations.open_promises("approval", limit=2)
-    rest = await cluster.operations.open_promises("approval", limit=2, cursor=first[-1].cursor)
-    assert [*first, *rest] == listed
-    assert await cluster.operations.open_promises("approval", cursor=rest[-1].cursor) == []
+    rest = await cluster.operations.open_promises("approval", limit=2, cursor=first.next_cursor)
+    assert ((*first.items, *rest.items), rest.next_cursor) == (listed, None)
     await cluster.operations.resolve_promise(sagas[0], "approval", APPROVED, by="ann")
     await cluster.operations.cancel(sagas[1], by="ann", reason="no")
     await cluster.settle()
-    assert [one.saga_id for one in await cluster.operations.open_promises("approval")] == [sagas[2]]
+    assert [one.saga_id for one in (await cluster.operations.open_promises("approval")).items] == [sagas[2]]
 
 
 @only(THREE)

@@ -97,12 +97,11 @@ async def _check_admin(request: Request, bearer: HTTPAuthorizationCredentials | 
 
 async def _listed(resources: Resources, cursor: str | None, limit: int) -> _Listed:
     with engine_refusals("query.cursor"):
-        found = await resources.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit + 1)
-    shown = found[:limit]
-    orders = [(promise, placed) for promise in shown if (placed := _readable(resources, promise)) is not None]
-    if len(found) == len(shown):
+        found = await resources.operations.open_promises(ADMIN_APPROVAL, cursor=cursor, limit=limit)
+    orders = [(promise, placed) for promise in found.items if (placed := _readable(resources, promise)) is not None]
+    if found.next_cursor is None:
         return _Listed(orders, None)
-    asked = {"cursor": shown[-1].cursor} | ({} if limit == _LIMIT else {"limit": limit})
+    asked = {"cursor": found.next_cursor} | ({} if limit == _LIMIT else {"limit": limit})
     return _Listed(orders, f"{_HERE}?{urlencode(asked)}")
 
 

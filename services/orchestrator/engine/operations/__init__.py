@@ -19,7 +19,7 @@ from services.orchestrator.engine.operations.settling import Settling
 from services.orchestrator.engine.operations.starting import Starting
 from services.orchestrator.engine.operations.steering import Steering
 from services.orchestrator.engine.operations.views import (
-    OpenPromise,
+    OpenPromisePage,
     PromiseView,
     SagaEnd,
     SagaFilter,
@@ -88,8 +88,8 @@ class Operations:
         """Return a page of sagas, newest first. InvalidValue for a cursor that is none."""
         return await self._reading.find(wanted)
 
-    async def open_promises(self, name: str, *, cursor: str | None = None, limit: int = 100) -> list[OpenPromise]:
-        """Return the sagas that wait for a promise, oldest first. InvalidValue for a cursor that is none."""
+    async def open_promises(self, name: str, *, cursor: str | None = None, limit: int = 100) -> OpenPromisePage:
+        """Return a page of the sagas that wait for a promise, oldest first. InvalidValue for a cursor that is none."""
         return await self._reading.open_promises(name, cursor=cursor, limit=limit)
 
     async def promise(self, saga_id: str, name: str) -> PromiseView:

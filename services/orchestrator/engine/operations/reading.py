@@ -1,7 +1,8 @@
 """Reading sagas for people: one saga, its steps, a page of sagas, the open promises."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from itertools import accumulate
+from typing import Final
 from uuid import UUID
 
 from services.chassis.postgres.database import Database
@@ -14,6 +15,7 @@ from services.orchestrator.engine.model.saga_ids import read_saga_id, saga_id_of
 from services.orchestrator.engine.operations.presenting import end_by_row, saga_view, settled_signal, step_views
 from services.orchestrator.engine.operations.views import (
     OpenPromise,
+    OpenPromisePage,
     PromiseView,
     SagaEnd,
     SagaFilter,
@@ -26,8 +28,12 @@ from services.orchestrator.engine.store import signals, steps, views
 from services.orchestrator.engine.store.unreadable import json_of, read_or
 from services.orchestrator.engine.store.views import SagaRow
 
-SEARCH_S = 3.0
+SEARCH_S: Final = 3.0
 """The time limit of a search."""
+PAYLOADS_OF_A_PAGE: Final = 4 * 1024 * 1024
+"""After so many bytes of inputs and outputs a page ends, whatever its limit: 200 sagas may have 400 MiB of them, which
+would take seconds to write down, in which nobody else is answered.
+"""
 
 
 class Reading:
@@ -70,7 +76,10 @@ class Reading:
         return step_views(row, records)
 
     async def find(self, wanted: SagaFilter) -> SagaPage:
-        """Return a page of sagas, newest first; WideSearch if it cannot be found in time."""
+        """Return a page of sagas, newest first; WideSearch if it cannot be found in time.
+
+        It has `limit` sagas, or as many as have `PAYLOADS_OF_A_PAGE` together; one at least.
+        """
         selection = views.Selection(
             workflow=wanted.workflow,
             status=wanted.status,
@@ -82,14 +91,14 @@ class Reading:
             limit=wanted.limit + 1,
         )
         found = await self._search(selection)
-        page = found[: wanted.limit]
+        page = _fitting(found[: wanted.limit])
         async with self._database.autocommit() as conn:
-            rows = {row.id: row for row in await views.get_many(conn, [saga_id for _, saga_id in page])}
-        items = [saga_view(rows[saga_id]) for _, saga_id in page if saga_id in rows]  # retention may have taken one
-        cursor = write_cursor(*page[-1]) if len(found) > wanted.limit else None
+            rows = {row.id: row for row in await views.get_many(conn, [saga.id for saga in page])}
+        items = [saga_view(rows[saga.id]) for saga in page if saga.id in rows]  # retention may have taken one
+        cursor = write_cursor(page[-1].created_at, page[-1].id) if len(found) > len(page) else None
         return SagaPage(tuple(items), cursor)
 
-    async def _search(self, selection: views.Selection) -> list[tuple[datetime, UUID]]:
+    async def _search(self, selection: views.Selection) -> list[views.FoundSaga]:
         try:
             async with self._database.begin() as conn:
                 await views.search_within(conn, SEARCH_S)
@@ -99,12 +108,13 @@ class Reading:
                 raise WideSearch from error
             raise
 
-    async def open_promises(self, name: str, *, cursor: str | None, limit: int) -> list[OpenPromise]:
-        """Return the sagas that wait for a promise, the longest waiting first."""
+    async def open_promises(self, name: str, *, cursor: str | None, limit: int) -> OpenPromisePage:
+        """Return a page of the sagas that wait for a promise, the longest waiting first; its size is as of `find`."""
         after = None if cursor is None else read_cursor(cursor)
         async with self._database.autocommit() as conn:
-            found = await signals.open_promises(conn, name, after=after, limit=limit)
-        return [
+            found = await signals.open_promises(conn, name, after=after, limit=limit + 1, bytes_max=PAYLOADS_OF_A_PAGE)
+        page = [waiting for waiting in found[:limit] if waiting.input is not None]
+        items = tuple(
             OpenPromise(
                 saga_id=str(waiting.saga_id),
                 key=waiting.key,
@@ -113,10 +123,11 @@ class Reading:
                 subject=waiting.subject,
                 since=waiting.since,
                 until=waiting.until,
-                cursor=write_cursor(waiting.since, waiting.saga_id),
             )
-            for waiting in found
-        ]
+            for waiting in page
+        )
+        cursor = write_cursor(page[-1].since, page[-1].saga_id) if len(found) > len(page) else None
+        return OpenPromisePage(items, cursor)
 
     async def promise(self, saga_id: str, name: str) -> PromiseView:
         """Return how a declared promise stands; UnknownSaga, UnknownVersion, UnknownSignal, UnreadableSaga."""
@@ -149,3 +160,9 @@ class Reading:
 def _view_with(row: SagaRow, state: Mapping[str, str] | None) -> SagaView:
     """Return a row as people see it, with its state; None if that could not be read."""
     return saga_view(row if state is not None else row._replace(unreadable=(*row.unreadable, "state")), state)
+
+
+def _fitting(found: Sequence[views.FoundSaga]) -> Sequence[views.FoundSaga]:
+    """Return as many sagas as fit on a page, one at least."""
+    sizes = accumulate((saga.size for saga in found), initial=0)
+    return [saga for saga, before in zip(found, sizes, strict=False) if before < PAYLOADS_OF_A_PAGE]

@@ -171,10 +171,7 @@ class PromiseView:
 
 @dataclass(frozen=True, slots=True)
 class OpenPromise:
-    """A saga that waits for a promise; `input` is a JSON value, None if it cannot be read; `until` None waits for ever.
-
-    `cursor` asks for those behind it.
-    """
+    """A saga that waits for a promise; `input` is a JSON value, None if unreadable; `until` None waits for ever."""
 
     saga_id: str
     key: str
@@ -183,4 +180,11 @@ class OpenPromise:
     subject: str | None
     since: datetime
     until: datetime | None
-    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPromisePage:
+    """A page of sagas that wait for a promise; `next_cursor` None on the last."""
+
+    items: tuple[OpenPromise, ...]
+    next_cursor: str | None

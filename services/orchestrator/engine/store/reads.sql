@@ -69,13 +69,21 @@ from signals
 where saga_id = :saga_id and name = :name
 
 -- name: open_promises
--- Reads the sagas that wait for a promise, the longest waiting first.
-select g.saga_id, s.key, s.input, s.subject, g.opened_at as since, g.until
-from signals g
-join sagas s on s.id = g.saga_id
-where g.kind = 'promise' and g.status = 'open' and s.phase = 'forward' and g.name = :name and {conditions}
-order by g.opened_at, g.saga_id
-limit :limit
+-- Reads the sagas that wait for a promise, the longest waiting first; inputs that do not fit on the page are null.
+with waiting as materialized (
+    select g.saga_id, s.key, s.input, s.subject, g.opened_at as since, g.until
+    from signals g
+    join sagas s on s.id = g.saga_id
+    where g.kind = 'promise' and g.status = 'open' and s.phase = 'forward' and g.name = :name and {conditions}
+    order by g.opened_at, g.saga_id
+    limit :limit
+), placed as (
+    select *, sum(octet_length(input)) over (order by since, saga_id) - octet_length(input) as bytes_before
+    from waiting
+)
+select saga_id, key, case when bytes_before < :bytes_max then input end as input, subject, since, until
+from placed
+order by since, saga_id
 
 -- name: behind
 -- Goes on behind the last one of the page before.

@@ -126,23 +126,24 @@ async def get(conn: Connection, saga_id: UUID, name: str) -> Signal | None:
 
 @dataclass(frozen=True, slots=True)
 class WaitingSaga:
-    """A saga that waits for a promise; `input` is JSON text."""
+    """A saga that waits for a promise; `input` is JSON text, None if it does not fit on the page."""
 
     saga_id: UUID
     key: str
-    input: str
+    input: str | None
     subject: str | None
     since: datetime
     until: datetime | None
 
 
 async def open_promises(
-    conn: Connection, name: str, *, after: tuple[datetime, UUID] | None, limit: int
+    conn: Connection, name: str, *, after: tuple[datetime, UUID] | None, limit: int, bytes_max: int
 ) -> list[WaitingSaga]:
-    """Read the sagas that wait for a promise, the longest waiting first."""
+    """Read the sagas that wait for a promise, the longest waiting first, with `bytes_max` of inputs, one at least."""
     since, saga_id = (None, None) if after is None else after
     statement = reads().narrowed("open_promises", None if after is None else "behind")
-    rows = await conn.fetch(statement, {"name": name, "since": since, "saga_id": saga_id, "limit": limit})
+    bounds = {"limit": limit, "bytes_max": bytes_max}
+    rows = await conn.fetch(statement, {"name": name, "since": since, "saga_id": saga_id, **bounds})
     return [WaitingSaga(**dict(row)) for row in rows]
 
 

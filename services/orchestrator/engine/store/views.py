@@ -35,6 +35,14 @@ class Selection:
     limit: int = 50
 
 
+class FoundSaga(NamedTuple):
+    """A saga of a selection; `size` is that of its input and output, in bytes."""
+
+    created_at: datetime
+    id: UUID
+    size: int
+
+
 class UndoRow(NamedTuple):
     """What people see of an undo."""
 
@@ -93,14 +101,14 @@ async def search_within(conn: Connection, seconds: float) -> None:
     await conn.fetch(queries()["search_within"], {"limit_ms": str(round(seconds * 1_000))})
 
 
-async def find(conn: Connection, selection: Selection) -> list[tuple[datetime, UUID]]:
-    """Read which sagas are in a selection and when they were created, newest first."""
+async def find(conn: Connection, selection: Selection) -> list[FoundSaga]:
+    """Read which sagas are in a selection, newest first."""
     values = asdict(selection)
     given = [name for name, value in values.items() if name != "limit" and value is not None]
     conditions = [f"is_{selection.status}" if name == "status" else f"by_{name}" for name in given]
     values["before_at"], values["before_id"] = selection.before or (None, None)
     rows = await conn.fetch(queries().narrowed("find", *conditions), values)
-    return [(created_at, saga_id) for created_at, saga_id in rows]
+    return [FoundSaga(*row) for row in rows]
 
 
 async def ended_of(conn: Connection, saga_ids: Collection[UUID]) -> list[UUID]:

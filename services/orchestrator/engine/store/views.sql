@@ -11,8 +11,9 @@ from sagas
 where id = :id
 
 -- name: find
--- Reads which sagas are in a selection, newest first; what the page shows of them is then read by `sagas_of`.
-select created_at, id
+-- Reads which sagas are in a selection, newest first, and how large their payloads are; what the page shows of them is
+-- then read by `sagas_of`.
+select created_at, id, octet_length(input) + coalesce(octet_length(output), 0) as bytes
 from sagas
 where {conditions}
 order by created_at desc, id desc
