@@ -1,9 +1,10 @@
 """The routes by which administrators find dead letters, and send them again or discard them.
 
-For the services that send messages: those whose `app.state` has a `database` and a `relay`.
+For the services that send messages: those whose `app.state` has a `database`, a `relay`, and `on_discard`: what else a
+discarded message changes in the service's tables, by message name.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Final
@@ -33,6 +34,10 @@ router = APIRouter(prefix="/dead-letters", tags=["dead letters"])
 MessageId = Annotated[str, Path(pattern=r"^[ -~]+$")]
 """An idempotency key that its receiver has read, so that it is printable."""
 _REFUSALS: Final = problem_responses(DeadLetterUnknown, InFlight, Invalid, KeyReused)
+
+Work = Callable[..., Awaitable[Freed]]
+OnDiscard = Callable[..., Awaitable[None]]
+"""Called with the connection, the dead letter and `now=`, in the transaction that discards it; it may lock rows."""
 
 
 class DeadLetterShown(BaseModel):
@@ -126,14 +131,21 @@ async def discard(
     body: Annotated[Why, Body(openapi_examples=NEEDLESS)],
 ) -> Response:
     """It is deleted, and what follows it leaves; what it was to bring about is left to whoever discards it."""
-    work = partial(dead_letters.discard, message_id=message_id)
+    handlers: Mapping[str, OnDiscard] = request.app.state.on_discard
+
+    async def work(conn: Connection, *, now: datetime | None) -> Freed:
+        letter = await dead_letters.look_at(conn, message_id)
+        if letter.name in handlers:  # before the key is locked, which every transaction locks last
+            await handlers[letter.name](conn, letter, now=now)
+        return await dead_letters.discard(conn, message_id, now=now)
+
     return await _free(request, key, work, action="dead-letter.discarded", by=admin.subject, reason=body.reason)
 
 
 async def _free(
     request: Request,
     key: IdempotencyKey | None,
-    work: Callable[..., Awaitable[Freed]],
+    work: Work,
     *,
     action: str,
     by: str,

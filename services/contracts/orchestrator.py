@@ -11,6 +11,8 @@ from services.texts import KeptReason
 
 SAGA_CANCELLED = "saga-cancelled"
 """The code of the 409 to a cancel of a saga that has ended as cancelled: what was asked for has come about."""
+SAGA_CONFLICT = "saga-conflict"
+"""The code of the 409 to a start of a saga that is there with another input."""
 
 
 class PlacedOrder(Contract):

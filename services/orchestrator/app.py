@@ -191,6 +191,7 @@ def _wire(
     chassis.metrics.expect_alarms(*webhooks.ALARMS)
     approval_secrets = tuple(secret.get_secret_value() for secret in settings.approval_secrets)
     app.state.database, app.state.relay, app.state.engine = database, relay, engine
+    app.state.on_discard = {}
     app.state.resources = Resources(
         operations=engine.operations,
         registry=registry,

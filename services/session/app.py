@@ -72,6 +72,7 @@ def create_app(
             sealer = Sealer([key.get_secret_value() for key in given.encryption_keys])
             relay = _relay(app, given, database, time, outbound, sealer, hooks)
             app.state.database, app.state.relay = database, relay
+            app.state.on_discard = {messages.START_SAGA: messages.give_up_start}
             app.state.resources = Resources(database, time, relay, app.state.chassis.metrics, given, sealer)
             app.state.chassis.metrics.expect_alarms(*events.ALARMS, ADDRESSES_UNREADABLE)
             app.state.chassis.health.add("postgres", database.check_writable)

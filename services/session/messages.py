@@ -11,6 +11,7 @@ from typing import Final
 
 from services.chassis.inbound.requests import IDENTIFIER
 from services.chassis.logs import get_logger
+from services.chassis.messaging.dead_letters import DeadLetter
 from services.chassis.messaging.delivery import AnswerCheck
 from services.chassis.messaging.outbox import Message
 from services.chassis.outbound.http import Answer
@@ -18,11 +19,11 @@ from services.chassis.postgres.connection import Connection
 from services.chassis.security.sealing import Sealer
 from services.chassis.tracing import current_traceparent
 from services.contracts.money import Money
-from services.contracts.orchestrator import SAGA_CANCELLED, CancelSaga, EraseUser, PlacedOrder, StartSaga
+from services.contracts.orchestrator import SAGA_CANCELLED, SAGA_CONFLICT, CancelSaga, EraseUser, PlacedOrder, StartSaga
 from services.contracts.session import Address, OrderItem
 from services.session.domain.cart import Line
 from services.session.domain.checkout import WORKFLOW, PlacedAttempt, id_of_saga, saga_id, saga_key
-from services.session.domain.order import CANCEL_REFUSED, DETAILS
+from services.session.domain.order import CANCEL_REFUSED, DETAILS, GIVEN_UP, PROGRESS, OrderUpdate
 from services.session.store import orders
 
 ORCHESTRATOR: Final = "orchestrator"
@@ -83,6 +84,21 @@ def is_started(_message: Message, body: str, given: Answer) -> bool:
     """Say whether the answer names the saga that this message starts."""
     asked = StartSaga.model_validate_json(body)
     return isinstance(given.data, dict) and given.data.get("saga_id") == id_of_saga(asked.workflow, asked.key)
+
+
+async def give_up_start(conn: Connection, letter: DeadLetter, *, now: datetime | None) -> None:
+    """End the order whose saga will never be started, so that its customer may check out again.
+
+    Not if its saga is there with other content: what becomes of that order is for a person to say.
+    """
+    known = await orders.lock(conn, letter.key)
+    if known is None or letter.dead_code == SAGA_CONFLICT:
+        return
+    attempt, status = known
+    if status == PROGRESS[0]:
+        update = OrderUpdate(letter.key, attempt, "cancelled", DETAILS[GIVEN_UP], payment=None, shipment=None)
+        await orders.apply(conn, update, now=now)
+        get_logger("session.orders").info("order.given_up", order_id=letter.key, attempt=attempt)
 
 
 # cancelling the saga of an attempt

@@ -46,6 +46,14 @@ async def find(conn: Connection, *, after: tuple[datetime, str] | None, limit: i
     return [DeadLetter(**dict(row)) for row in rows]
 
 
+async def look_at(conn: Connection, message_id: str) -> DeadLetter:
+    """Return a dead letter, without a lock; DeadLetterUnknown if it is none."""
+    row = await conn.first(queries().narrowed("find_dead", "of_this_id"), {"id": message_id, "limit": 1})
+    if row is None:
+        raise DeadLetterUnknown
+    return DeadLetter(**dict(row))
+
+
 async def send_again(conn: Connection, message_id: str, *, now: datetime | None) -> Freed:
     """Make a dead letter the next message of its key; DeadLetterUnknown if it is none."""
     freed = await _free_key(conn, message_id, now)

@@ -160,6 +160,9 @@ limit :limit
 -- name: behind
 (o.dead_at, o.id) > (:dead_at, :id)
 
+-- name: of_this_id
+o.id = :id
+
 -- name: free_key_of_dead
 -- Lets the key of a dead letter go on. Nothing if it is no dead letter any more: who comes second waits for the key's row, and
 -- finds that it is not blocked. The row stays locked, and then the dead letter is revived or discarded.

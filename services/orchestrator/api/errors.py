@@ -33,7 +33,7 @@ RequestError
 from typing import ClassVar
 
 from services.chassis.errors import Conflict, Gone, InFlight, Invalid, NotFound, Unavailable
-from services.contracts.orchestrator import SAGA_CANCELLED
+from services.contracts.orchestrator import SAGA_CANCELLED, SAGA_CONFLICT
 
 
 class WorkflowUnknown(NotFound):
@@ -57,7 +57,7 @@ class SignalUnknown(NotFound):
 class SagaExists(Conflict):
     """This workflow and key were started with another input."""
 
-    code: ClassVar[str] = "saga-conflict"
+    code: ClassVar[str] = SAGA_CONFLICT
     final: ClassVar[bool] = True
 
 

@@ -21,6 +21,7 @@ CANCEL_REQUESTS_MAX = 20
 CANCEL_REQUESTED = "cancel_requested"
 CANCEL_REFUSED = "cancel_refused"
 REFUNDED = "refunded"
+GIVEN_UP = "given_up"
 
 DETAILS: Mapping[str, str] = MappingProxyType(
     {
@@ -40,6 +41,7 @@ DETAILS: Mapping[str, str] = MappingProxyType(
         CANCEL_REQUESTED: "A cancellation was asked for.",
         CANCEL_REFUSED: "The cancellation came too late.",
         REFUNDED: "The payment was given back.",
+        GIVEN_UP: "The order could not be begun, and was given up; nothing was charged.",
     }
 )
 

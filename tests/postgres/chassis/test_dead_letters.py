@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +14,10 @@ from fastapi import FastAPI
 from services.chassis import audit, dead_letters
 from services.chassis.app import build_app
 from services.chassis.messaging import outbox
+from services.chassis.messaging.dead_letters import DeadLetter
 from services.chassis.messaging.relay import Relay
 from services.chassis.metrics import Metrics
+from services.chassis.postgres.connection import Connection
 from services.chassis.postgres.database import Database
 from services.chassis.security.tokens import mint_user_token
 from services.chassis.settings import ChassisSettings
@@ -43,6 +46,7 @@ class Desk:
         routers = [dead_letters.router]
         app = build_app(name="desk", settings=SETTINGS, routers=routers, lifespan=nothing, description="x", clock=clock)
         app.state.database, app.state.relay = database, relay
+        app.state.on_discard = self.on_discard = dict[str, dead_letters.OnDiscard]()
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://desk")
 
     async def _answer(self, call: Received) -> httpx.Response | None:
@@ -200,6 +204,27 @@ async def test_of_two_administrators_one_frees_it(desk: Desk) -> None:
     answers = await asyncio.gather(desk.do("discard", "k-1"), desk.do("retry", "k-1"), desk.do("discard", "k-1"))
     assert sorted(answer.status_code for answer in answers) == [200, 404, 404]
     assert [entry.action.split(".")[0] for entry in await desk.audited("k")] == ["dead-letter", "alarm"]
+
+
+async def test_what_else_a_discarded_message_changes_is_changed_once(desk: Desk) -> None:
+    """It is one transaction with the discarding: of several administrators one changes it. A retry changes nothing."""
+    called: list[str] = []
+
+    async def given_up(conn: Connection, letter: DeadLetter, *, now: datetime | None) -> None:
+        called.append(letter.dead_code)
+        await audit.record(
+            conn, action="given-up", subject_id=letter.key, actor="desk", reason=None, details={}, now=now
+        )
+
+    desk.on_discard["thing"] = given_up
+    await desk.refuse(message("k", 1))
+    assert (await desk.do("retry", "k-1")).status_code == 200
+    assert not called
+    await desk.relay.run_until_idle()
+    answers = await asyncio.gather(*(desk.do("discard", "k-1") for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [200, 404, 404]
+    assert set(called) == {"nonsense"}
+    assert [entry.action for entry in await desk.audited("k")].count("given-up") == 1
 
 
 async def test_who_writes_for_the_key_meanwhile_is_waited_for(desk: Desk, receiver: Receiver) -> None:
