@@ -295,6 +295,6 @@ class RemoteUnknown(RemoteError):
 
 
 class RemoteMisconfigured(RemoteError):
-    """The other service does not let us in or does not know the path, or what it is asked fits in no request."""
+    """The other service does not let us in, or does not know the path."""
 
     code = "remote-misconfigured"

@@ -4,12 +4,10 @@ An answer is checked because success alone proves nothing: a proxy, or another s
 with success as well. An answer that fails its check counts as no answer, and the relay sends the message again.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
-from services.chassis.inbound.requests import IDENTIFIER
 from services.chassis.logs import get_logger
 from services.chassis.messaging.dead_letters import DeadLetter
 from services.chassis.messaging.delivery import AnswerCheck
@@ -157,17 +155,14 @@ def _cancel_path(order_id: str, attempt: int) -> str:
 
 
 def erase_user(user_id: str, reason: str, *, by: str) -> Message:
-    """Return the message that erases a customer at the orchestrator; the administrator `by` is the acting user.
-
-    A name that a header cannot carry is left out; session's own audit log has it.
-    """
+    """Return the message that erases a customer at the orchestrator; the administrator `by` is the acting user."""
     return Message(
         service=ORCHESTRATOR,
         path=_erase_path(user_id),
         key=f"user:{user_id}",
         body=EraseUser(reason=reason).model_dump_json(),
         name=ERASE_USER,
-        acting_user=by if re.fullmatch(IDENTIFIER, by) else None,
+        acting_user=by,
         traceparent=current_traceparent(),
     )
 

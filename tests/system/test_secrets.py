@@ -178,6 +178,22 @@ async def test_a_customer_is_erased(system: System) -> None:
     assert (entry["subject_id"], entry["actor"]) == ("alice", "session for root")
 
 
+@pytest.mark.parametrize("admin", ["zoë", "zoe@example.com"])
+async def test_an_administrator_of_any_name_erases(system: System, admin: str) -> None:
+    """A name that cannot stand in a header holds nothing up: session's audit log has it, the orchestrator's has not."""
+    await system.decide(await place_for_bob(system), "reject")
+    await system.settle()
+    body, headers = {"reason": "asked for"}, system.bearer(admin, "admin")
+    answer = await system.call("POST", "session", "/users/bob/erase", json=body, headers=headers)
+    assert answer.status_code == 202
+    await system.settle()
+    dead = await system.call("GET", "session", "/dead-letters", headers=system.admin)
+    assert dead.json()["items"] == []
+    entries = (await system.call("GET", "orchestrator", "/audit", headers=system.admin)).json()["items"]
+    (entry,) = [entry for entry in entries if entry["action"] == "erase"]
+    assert (entry["subject_id"], entry["actor"]) == ("bob", "session")
+
+
 async def test_free_words_stay_where_the_page_says(system: System) -> None:
     """SECURITY.md names every table and column that still holds words once their customer is erased."""
     for order_id in ("order-1", "order-2", "FAIL_SHIP-1"):

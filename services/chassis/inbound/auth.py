@@ -4,7 +4,6 @@ A user's key never grants the scope `service`, and `X-Acting-User` is believed f
 """
 
 import math
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final, Literal
@@ -20,8 +19,7 @@ from services.chassis import logs
 from services.chassis.clock import Clock
 from services.chassis.errors import Forbidden, Malformed, NotFound, Unauthenticated
 from services.chassis.inbound.limits import Limits, vouch
-from services.chassis.inbound.requests import IDENTIFIER
-from services.chassis.outbound.exchange import ACTING_USER
+from services.chassis.outbound.exchange import ACTING_USER, is_user_id
 from services.chassis.postgres.texts import storable
 from services.chassis.security.jwks import ALGORITHMS, KeySet
 from services.chassis.security.tokens import (
@@ -105,7 +103,7 @@ class Authenticator:
             raise Unauthenticated("The token is not valid at this time.")
         if verified.principal.kind == "user" or acting_user is None:
             return verified.principal
-        if not re.fullmatch(IDENTIFIER, acting_user):
+        if not is_user_id(acting_user):
             raise Malformed(f"{ACTING_USER} is not a user id.")
         return replace(verified.principal, acting_user=acting_user)
 

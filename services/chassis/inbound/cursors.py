@@ -2,7 +2,6 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from datetime import datetime
 from typing import Annotated
 
@@ -24,7 +23,7 @@ def read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         at, item_id = json.loads(urlsafe_b64decode(cursor.encode("ascii")))
         place = in_utc(datetime.fromisoformat(at)), str(item_id)
-    except (ValueError, TypeError, Base64Error) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise _invalid() from error
     if "\x00" in place[1] or not place[1].isascii():
         raise _invalid()

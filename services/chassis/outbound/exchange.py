@@ -12,6 +12,7 @@ import httpx
 MAX_ANSWER_BYTES: Final = 1_048_576
 ACTING_USER: Final = "X-Acting-User"
 """The header that says for which user a service calls."""
+_USER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.:-]*)+", re.ASCII)
 """Paths that mean nothing but themselves: nothing to encode, no `..`, no way into another part of the address."""
@@ -78,6 +79,11 @@ def address(url: httpx.URL) -> Address:
     if url.userinfo:
         raise httpx.UnsupportedProtocol("there is a user in the address")
     return Address(str(url), origin(url), url.raw_path.decode("ascii"))
+
+
+def is_user_id(name: str) -> bool:
+    """Say whether a name can stand in ACTING_USER; a call with any other in it is refused."""
+    return _USER_ID.fullmatch(name) is not None
 
 
 def origin(url: httpx.URL | str) -> str:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from services.chassis import errors, logs, tracing
 from services.chassis.clock import Clock
 from services.chassis.errors import RemoteMisconfigured, RemoteRefused, RemoteUnknown
-from services.chassis.outbound.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Reply, Site, origin
+from services.chassis.outbound.exchange import ACTING_USER, MAX_ANSWER_BYTES, Call, Reply, Site, is_user_id, origin
 from services.chassis.outbound.transport import AllowList, OneTry, OutboundClient, exchange_by, tls_to
 from services.chassis.postgres.texts import without_unstorable
 from services.chassis.settings import ChassisSettings
@@ -90,6 +90,7 @@ class ServiceClient:
 
         `body`: a model, a mapping, or JSON text. `key`: the Idempotency-Key. `deadline`: an instant of
         `clock.monotonic()`; ten seconds from now if not given. A 409 with Retry-After is never accepted.
+        `acting_user` is not named if it is no user id: the other side would refuse the call for it.
         """
         timeout_s = DEFAULT_TIMEOUT_S if deadline is None else deadline - self._clock.monotonic()
         if timeout_s <= 0:
@@ -117,11 +118,7 @@ class ServiceClient:
             headers["Authorization"] = f"Bearer {self._tokens.mint(self.service)}"
         if key is not None:
             headers[IDEMPOTENCY_KEY] = key
-        if acting_user is not None:
-            if not (acting_user.isascii() and acting_user.isprintable()):
-                raise RemoteMisconfigured(
-                    f"{self.service}: not called, as no header can name the acting user", service=self.service
-                )
+        if acting_user is not None and is_user_id(acting_user):
             headers[ACTING_USER] = acting_user
         request_id = logs.context().get("request_id")
         if request_id is not None:

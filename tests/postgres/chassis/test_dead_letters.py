@@ -270,7 +270,9 @@ async def test_who_does_not_say_why_changes_nothing(desk: Desk, body: dict[str, 
     assert len((await desk.read()).json()["items"]) == 1
 
 
-@pytest.mark.parametrize("query", ["?cursor=x", "?cursor=bnVsbA==", "?limit=0", "?limit=201", "?key=k"])
+@pytest.mark.parametrize(
+    "query", ["?cursor=x", "?cursor=bnVsbA==", f"?cursor={'W1tb' * 2_000}", "?limit=0", "?limit=201", "?key=k"]
+)
 async def test_a_page_that_is_none_is_refused(desk: Desk, query: str) -> None:
     """A cursor that no page gave, a limit out of bounds, a filter that there is not."""
     assert (await desk.read(query)).status_code == 422

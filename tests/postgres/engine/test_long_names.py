@@ -71,7 +71,7 @@ def _told(use: Use) -> str:
     }.get(name, "a version marker")
 
 
-@pytest.mark.parametrize("message_id", ["x" * 256, "é", "a\nb", "a\0"])
+@pytest.mark.parametrize("message_id", ["x" * 256, "é", "a\nb", "a\0", " ", '""', " a", '"a"'])
 async def test_the_id_of_a_message_is_an_idempotency_key(cluster_of: ClusterOf, message_id: str) -> None:
     """Its receiver gets it as one; what is none would be sent for ever, or never."""
 
@@ -83,7 +83,7 @@ async def test_the_id_of_a_message_is_an_idempotency_key(cluster_of: ClusterOf, 
     assert view.attention is not None
     assert (view.status, view.attention.reason) == ("stuck", "workflow-error")
     assert "ValueError: the id of a message" in view.attention.message
-    good = _using(sending, " ~" * 127)
+    good = _using(sending, "~ " * 127 + "~")
     assert (await cluster_of(good, brief).run(good, key="good")).output == "used"
 
 

@@ -1,6 +1,7 @@
 """Who may call what: every route of the contract, with every kind of caller."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -148,6 +149,18 @@ async def test_identifiers_in_paths(shop: Shop, bad: str) -> None:
     ):
         check_refused(answer, 422, "invalid")
     assert (await shop.client.get(f"/users/{bad}/cart", headers=alice)).status_code in {404, 422}
+
+
+@pytest.mark.parametrize("sub", ["zoë", "zoe@example.com", "auth0|5f7c", "x" * 65])
+async def test_a_customer_is_named_by_a_user_id(shop: Shop, sub: str) -> None:
+    """A customer whose token has a subject of another form is told so at the door, and leaves nothing behind."""
+    for route in ROUTES:
+        if route.caller == "customer":
+            theirs = replace(route, path=route.path.replace("alice", quote(sub, safe="")))
+            answer = await call(shop, theirs, shop.bearer(sub))
+            check_refused(answer, 422, "invalid")
+            assert [fault["where"] for fault in answer.json()["errors"]] == ["path.user_id"]
+    assert await shop.rows("SELECT * FROM carts") == []
 
 
 async def call(shop: Shop, route: Route, headers: dict[str, str]) -> httpx.Response:

@@ -100,6 +100,7 @@ async def test_a_limit_is_a_number_from_1_to_200(shop: Shop, limit: str) -> None
         b'["2026-11-24T10:00:00+00:00", "\\ud800"]',
         b'["0001-01-01T00:00:00+23:59", "o"]',
         b"[" * 200,
+        b"[" * 6_000,
         b"\xff",
     ],
 )

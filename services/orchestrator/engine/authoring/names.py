@@ -13,7 +13,8 @@ VERSION_MAX: Final = 2**31 - 1
 """The largest version that a row can hold."""
 INDEXED_MAX: Final = 500
 """How many characters a text has at most by which rows are found: of up to four bytes each, an index takes 2,700."""
-_MESSAGE_ID: Final = "[ -~]{1,255}"
+_MESSAGE_ID: Final = "[!#-~]([ -~]{0,253}[!#-~])?"
+"""Without what a header does not keep at the ends of its value: spaces are cut off, and so are quotation marks."""
 
 
 def checked_name(what: str, name: str) -> str:
@@ -42,7 +43,10 @@ def checked_indexed(what: str, text: str) -> str:
 def checked_message_id(message_id: str) -> str:
     """Return the id of a message; ValueError for one that is no idempotency key, as which its receiver gets it."""
     if re.fullmatch(_MESSAGE_ID, checked_text("the id of a message", message_id), re.ASCII) is None:
-        raise ValueError(f"the id of a message is 1 to 255 printable ASCII characters, not {message_id[:200]!r}")
+        raise ValueError(
+            "the id of a message is 1 to 255 printable ASCII characters, with no space or quotation mark at either "
+            f"end, not {message_id[:200]!r}"
+        )
     return message_id
 
 
