@@ -49,11 +49,9 @@ class Telemetry(EngineHooks):
 
     def call_before(self, saga: Saga, position: str, name: str, attempt: int) -> None:
         """An attempt begins: whatever its task logs and calls from here on belongs to this saga and its trace."""
-        about = _about(saga)
-        logs.bind(**about)
         if saga.traceparent is not None:
             tracing.enter(saga.traceparent)
-            logs.bind(trace_id=tracing.trace_id(saga.traceparent))
+        logs.bind(**_about(saga))
         if position.endswith(_UNDO):
             self._log.info("compensation.started", step=name, attempt=attempt)
 
@@ -119,7 +117,10 @@ async def take_census(operations: Operations, metrics: Metrics, clock: Clock) ->
 
 
 def _about(saga: Saga | NewSaga) -> dict[str, str | None]:
+    """Return the ids of a saga, its trace among them: the task that tells may belong to another's, or to none."""
     about = {"saga_id": str(saga.id), "workflow": saga.workflow, "user_id": saga.subject}
+    if traceparent := tracing.parse(saga.traceparent):
+        about["trace_id"] = tracing.trace_id(traceparent)
     order_id = order_id_of(saga.workflow, saga.key)
     return about if order_id is None else {**about, "order_id": order_id}
 

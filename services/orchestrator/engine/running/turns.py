@@ -27,7 +27,10 @@ from services.orchestrator.engine.running.tools import Tools
 
 
 class ReplayLog:
-    """A logger for workflow code: silent while the code walks over recorded ground."""
+    """A logger for workflow code: silent while the code walks over recorded ground.
+
+    Its lines carry the saga's trace: a turn that a timer began has none of a request, and another one's is not its own.
+    """
 
     def __init__(self, saga: Saga, replay: Replay) -> None:
         """Take whose code it is and what tells whether it is replaying; the logger is made when it is used."""
@@ -41,7 +44,10 @@ class ReplayLog:
     @cached_property
     def _log(self) -> Any:
         saga = self._saga
-        return get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
+        log = get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
+        _, _, rest = (saga.traceparent or "").partition("-")  # version-trace-span-flags
+        trace_id, _, _ = rest.partition("-")
+        return log.bind(trace_id=trace_id) if trace_id else log
 
 
 def _silence(*_: object, **__: object) -> None:
