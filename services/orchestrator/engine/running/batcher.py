@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Final, Generic, TypeVar
 
 BATCH_MAX: Final = 100
@@ -14,7 +15,8 @@ class Batcher(Generic[Item, Answer]):
     """While one batch is worked on, the next one gathers; nothing runs while there are no requests.
 
     `work` returns one answer per item, in order; an answer that is an exception is raised to its caller. If `work`
-    itself raises, the items are tried one by one, so that one bad item does not fail the others.
+    itself raises, the items are tried one by one, so that one bad item does not fail the others. It runs without the
+    context of a request: what it logs of one item must not carry the ids of another's.
     """
 
     def __init__(self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]) -> None:
@@ -28,7 +30,7 @@ class Batcher(Generic[Item, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.append((item, future))
         if self._working is None:
-            self._working = asyncio.create_task(self._run(), name="batcher")
+            self._working = asyncio.create_task(self._run(), name="batcher", context=Context())
         return await future
 
     async def _run(self) -> None:

@@ -13,6 +13,7 @@ there is one: the row of each saga says which flush was applied last.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from typing import Final, cast
 
 from services.chassis.clock import Clock
@@ -126,10 +127,10 @@ class Committer:
             self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Start writers for what is queued, as far as a writer is free."""
+        """Start writers for what is queued, as far as a writer is free; what they log carries no request's ids."""
         self._called = False
         while self._running and (batch := self._next(WRITES_MAX - len(self._writers))):
-            task = asyncio.create_task(self._write_on(), name="engine commit")
+            task = asyncio.create_task(self._write_on(), name="engine commit", context=Context())
             self._writers[task] = batch
             task.add_done_callback(self._ended)
 

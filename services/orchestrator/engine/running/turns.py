@@ -45,9 +45,8 @@ class ReplayLog:
     def _log(self) -> Any:
         saga = self._saga
         log = get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
-        _, _, rest = (saga.traceparent or "").partition("-")  # version-trace-span-flags
-        trace_id, _, _ = rest.partition("-")
-        return log.bind(trace_id=trace_id) if trace_id else log
+        parts = (saga.traceparent or "").split("-")  # version, trace, span, flags
+        return log.bind(trace_id=parts[1]) if len(parts) == 4 else log
 
 
 def _silence(*_: object, **__: object) -> None:
