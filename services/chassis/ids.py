@@ -10,9 +10,12 @@ import random
 import secrets
 import uuid
 from functools import lru_cache
+from typing import Final
 
 from asyncpg.pgproto.pgproto import UUID
 
+IDENTIFIER: Final = r"^[A-Za-z0-9_-]{1,64}$"
+"""What a user, an order or a product is called, in paths and in headers."""
 _NAMESPACE = uuid.UUID("6f2d8a5e-0c1b-5d7e-9a34-3b1f4c8e7d20").bytes
 
 

@@ -21,7 +21,7 @@ from services.contracts.orchestrator import SAGA_CANCELLED, SAGA_CONFLICT, Cance
 from services.contracts.session import Address, OrderItem
 from services.session.domain.cart import Line
 from services.session.domain.checkout import WORKFLOW, PlacedAttempt, id_of_saga, saga_id, saga_key
-from services.session.domain.order import CANCEL_REFUSED, DETAILS, GIVEN_UP, PROGRESS, OrderUpdate
+from services.session.domain.order import CANCEL_REFUSED, DETAILS, GIVEN_UP, OrderUpdate
 from services.session.store import orders
 
 ORCHESTRATOR: Final = "orchestrator"
@@ -93,7 +93,7 @@ async def give_up_start(conn: Connection, letter: DeadLetter, *, now: datetime |
     if known is None or letter.dead_code == SAGA_CONFLICT:
         return
     attempt, status = known
-    if status == PROGRESS[0]:
+    if status == "pending_payment":
         update = OrderUpdate(letter.key, attempt, "cancelled", DETAILS[GIVEN_UP], payment=None, shipment=None)
         await orders.apply(conn, update, now=now)
         get_logger("session.orders").info("order.given_up", order_id=letter.key, attempt=attempt)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints
 
-IDENTIFIER: Final = r"^[A-Za-z0-9_-]{1,64}$"
+from services.chassis.ids import IDENTIFIER
 
 
 class RequestModel(BaseModel):

@@ -9,10 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import httpx
 
+from services.chassis.ids import IDENTIFIER
+
 MAX_ANSWER_BYTES: Final = 1_048_576
 ACTING_USER: Final = "X-Acting-User"
 """The header that says for which user a service calls."""
-_USER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_USER_ID: Final = re.compile(IDENTIFIER, re.ASCII)
 
 _PLAIN: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_~.:-]*)+", re.ASCII)
 """Paths that mean nothing but themselves: nothing to encode, no `..`, no way into another part of the address."""

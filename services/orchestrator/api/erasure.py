@@ -6,10 +6,10 @@ from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict
 
 from services.chassis.errors import Invalid, KeyReused
+from services.chassis.ids import IDENTIFIER
 from services.chassis.inbound.auth import AdminOrService
 from services.chassis.inbound.idempotency import StoredAnswer
 from services.chassis.inbound.problems import problem_responses
-from services.chassis.inbound.requests import IDENTIFIER
 from services.contracts.orchestrator import EraseUser
 from services.orchestrator.api.errors import UserLive
 from services.orchestrator.api.keyed import Keyed

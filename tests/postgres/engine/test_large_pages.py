@@ -1,9 +1,12 @@
 """Pages of sagas with large payloads: they end sooner, so that nobody else waits while they are written down."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
-from services.orchestrator.engine import SagaFilter, WorkflowContext, workflow
+from services.orchestrator.engine import SagaFilter, SagaPage, WorkflowContext, workflow
 from services.orchestrator.engine.operations.reading import PAYLOADS_OF_A_PAGE
+from services.orchestrator.engine.operations.views import OpenPromisePage
 from tests.postgres.engine.conftest import ClusterOf
 from tests.support.engine import ONE, Cluster, only
 
@@ -28,36 +31,36 @@ async def started(cluster: Cluster) -> list[str]:
     return sagas
 
 
+async def pages(read: Callable[[str | None], Awaitable[SagaPage | OpenPromisePage]]) -> list[list[str]]:
+    """Read page by page; the ids of the sagas on each."""
+    page = await read(None)
+    found = [[item.saga_id for item in page.items]]
+    while page.next_cursor is not None:
+        page = await read(page.next_cursor)
+        found.append([item.saga_id for item in page.items])
+    return found
+
+
 @only(ONE)
 @pytest.mark.scenario("S1")
 async def test_a_page_of_sagas_ends_where_they_are_large(cluster_of: ClusterOf) -> None:
     """No page has more than one saga beyond the bound, none is empty, and together they have each saga once."""
     cluster = cluster_of(large)
-    sagas = await started(cluster)
-    found: list[str] = []
-    sizes, cursor = [], None
-    while cursor is not None or not found:
-        page = await cluster.operations.find(SagaFilter(limit=200, cursor=cursor))
-        found += [saga.saga_id for saga in page.items]
-        sizes.append(len(page.items))
-        cursor = page.next_cursor
-    assert found == sagas[::-1]
-    assert sizes == [A_PAGE, A_PAGE]
+    newest = (await started(cluster))[::-1]
+    found = await pages(lambda cursor: cluster.operations.find(SagaFilter(limit=200, cursor=cursor)))
+    assert found == [newest[:A_PAGE], newest[A_PAGE:]]
 
 
 @only(ONE)
 @pytest.mark.scenario("P1")
 async def test_a_page_of_what_waits_ends_where_it_is_large(cluster_of: ClusterOf) -> None:
-    """The sagas that wait for a promise are listed in pages of that size too, the oldest first."""
+    """The sagas that wait for a promise are listed in pages of that size too, the oldest first, with their inputs."""
     cluster = cluster_of(large)
     sagas = await started(cluster)
-    found: list[str] = []
-    sizes, cursor = [], None
-    while cursor is not None or not found:
+
+    async def read(cursor: str | None) -> OpenPromisePage:
         page = await cluster.operations.open_promises("go", limit=200, cursor=cursor)
-        found += [waiting.saga_id for waiting in page.items]
         assert all(waiting.input for waiting in page.items)
-        sizes.append(len(page.items))
-        cursor = page.next_cursor
-    assert found == sagas
-    assert sizes == [A_PAGE + 1, A_PAGE - 1]
+        return page
+
+    assert await pages(read) == [sagas[: A_PAGE + 1], sagas[A_PAGE + 1 :]]

@@ -2,24 +2,18 @@
 
 import httpx
 
+from services.chassis.messaging.queries import queries
 from tests.postgres.session.shop import Shop
-
-REFUSE = """
-    with refused as (
-        update outbox set dead_at = now(), dead_code = :code, dead_detail = 'refused' where name = 'start-saga'
-        returning id, key
-    ), blocked as (
-        update outbox_keys k set due_at = null, blocked_at = now() from refused where k.key = refused.key
-    )
-    select id from refused
-"""
 
 
 async def refused(shop: Shop, code: str = "invalid") -> str:
     """Place an order whose start is a dead letter; return the message's id."""
     await shop.stock("book", 5)
     await shop.ordered("alice", "order-1", {"book": 2})
-    ((row),) = await shop.rows(REFUSE, code=code)
+    ((row),) = await shop.rows("select id from outbox where name = 'start-saga'")
+    async with shop.database.begin() as conn:
+        refusal = {"ids": [row["id"]], "codes": [code], "details": ["refused"], "now": shop.clock.sql_now()}
+        await conn.fetch(queries()["mark_dead"], refusal)
     return str(row["id"])
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from services.chassis import tracing
 from services.chassis.logs import get_logger
 from services.orchestrator.engine.authoring.context import WorkflowContext
 from services.orchestrator.engine.authoring.definition import Registry, WorkflowDefinition
@@ -45,8 +46,8 @@ class ReplayLog:
     def _log(self) -> Any:
         saga = self._saga
         log = get_logger(f"workflow.{saga.workflow}").bind(saga_id=str(saga.id), saga_key=saga.key)
-        parts = (saga.traceparent or "").split("-")  # version, trace, span, flags
-        return log.bind(trace_id=parts[1]) if len(parts) == 4 else log
+        traceparent = tracing.parse(saga.traceparent)
+        return log if traceparent is None else log.bind(trace_id=tracing.trace_id(traceparent))
 
 
 def _silence(*_: object, **__: object) -> None:
